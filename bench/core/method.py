@@ -1,0 +1,107 @@
+"""The interface of a method: the only thing that differs between two arms of a comparison.
+
+A method says at which noise levels the tokens of a batch stand, which train-only heads it needs, and what its loss is.
+The trainer owns everything else; it lends the EMA copy as teacher and the frozen encoder to methods that need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from bench.core.backbone import Features, SiT
+from bench.core.flow import interpolate, velocity
+from bench.core.noise import NoiseLevels
+from bench.core.sizes import Size
+from bench.core.streams import Draw
+from bench.core.tokens import TokenGrid
+
+
+@dataclass
+class Batch:
+    """One process's rows of a step: data x0, noise x1 [B, N, C], times t [B], labels after dropout [B], pictures uint8 or None."""
+
+    x0: Tensor
+    x1: Tensor
+    t: Tensor
+    label: Tensor
+    image: Tensor | None = None
+
+
+class Term(NamedTuple):
+    """A scalar loss and its weight in the sum."""
+
+    value: Tensor
+    weight: float
+
+
+@dataclass
+class Context:
+    """What a method may know of the step beside its batch.
+
+    images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the method needs
+    "ema"; encoder: the frozen encoder when it needs "image"; diagnostics: numbers a method wants logged, tensors without gradient.
+    """
+
+    grid: TokenGrid
+    size: Size
+    images: int = 0
+    draw: Draw | None = None
+    ema: SiT | None = None
+    encoder: Any = None
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Method:
+    """Vanilla flow matching; a method overrides what it does differently.
+
+    needs: of {"image", "ema"}: whether it is given the clean picture and the encoder, and the EMA teacher.
+    """
+
+    name: str
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def blocks(self, size: Size) -> dict[str, int]:
+        """The blocks the method reads, by role ("student", "teacher"), checked against the depth."""
+        return {}
+
+    def heads(self, ctx: Context) -> nn.ModuleDict:
+        """Trainable modules that exist in training alone."""
+        return nn.ModuleDict()
+
+    def noise(self, t: Tensor, draw: Draw, ctx: Context) -> NoiseLevels:
+        """The levels of a batch's tokens from the shared times t [B] and the method's own draws."""
+        return NoiseLevels.single(t)
+
+    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
+        """The terms of the loss, the generative one called "velocity"."""
+        return {"velocity": generative(net, batch, self.student_noise(batch, ctx))[0]}
+
+    def student_noise(self, batch: Batch, ctx: Context) -> NoiseLevels:
+        """`noise` of this batch with the step's own draws."""
+        assert ctx.draw is not None
+        return self.noise(batch.t, ctx.draw, ctx)
+
+
+class Arm(nn.Module):
+    """Backbone and heads whose forward *is* the loss, so that DDP, FSDP and clipping see one module."""
+
+    def __init__(self, backbone: SiT, heads: nn.ModuleDict, method: Method):
+        super().__init__()
+        self.backbone, self.heads, self.method = backbone, heads, method
+
+    def forward(self, batch: Batch, ctx: Context) -> dict[str, Term]:
+        return self.method.loss(self, batch, ctx)
+
+
+def generative(
+    net: Arm, batch: Batch, noise: NoiseLevels, taps: Collection[int] = (), qk_taps: Collection[int] = ()
+) -> tuple[Term, Features]:
+    """The flow-matching term: mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, weight 1, and the tapped features."""
+    x_t = interpolate(batch.x0, batch.x1, noise.per_token(batch.x0.shape[1]))
+    prediction, features = net.backbone(x_t, noise, batch.label, taps=taps, qk_taps=qk_taps)
+    error = prediction.float() - velocity(batch.x0, batch.x1)
+    return Term(error.square().mean(), 1.0), features

@@ -1,0 +1,157 @@
+"""Result rows: what was measured, on which snapshot, under which protocol. Files are the truth; any index is rebuilt from them.
+
+A file `results/<kind>-<images>.json` holds the rows of one measurement of one snapshot and is written atomically.
+`load` turns all files below a folder of runs into one pandas table; a damaged file is named and left out, never a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number and everything needed to compare it.
+
+    value: None when it could not be had (note says why); stderr: of this measurement, not across seeds; n: samples it rests on;
+    real: the same metric of held-out real data; block, t: where features were read; related: why the metric is not
+    independent of the arm ("" when it is); protocol: a complete record.
+    """
+
+    metric: str
+    value: float | None
+    n: int
+    higher_is_better: bool
+    protocol: dict[str, Any]
+    stderr: float | None = None
+    real: float | None = None
+    block: int | None = None
+    t: float | None = None
+    related: str = ""
+    note: str = ""
+    metric_version: int = 1
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as stored: non-finite values become None with a note, and the protocol gets its short hash."""
+        row = asdict(self)
+        if self.value is not None and not math.isfinite(self.value):
+            row["value"], row["note"] = None, f"{self.note} value was {self.value}".strip()
+        return row | {"protocol_id": protocol_id(self.protocol)}
+
+
+def protocol_id(protocol: dict[str, Any]) -> str:
+    """8 hexadecimal digits that two rows share when their protocols are the same."""
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically: a temporary file beside it, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def result_path(run_dir: Path, kind: str, images: int) -> Path:
+    """Where the rows of one kind of measurement of the snapshot at `images` lie."""
+    return run_dir / "results" / f"{kind}-{images:012d}.json"
+
+
+def write(run_dir: Path, kind: str, images: int, rows: Iterable[Row], context: dict[str, Any]) -> Path:
+    """Store rows; context: flops and hours spent until the snapshot, its hash, the environment."""
+    path = result_path(run_dir, kind, images)
+    content = {"schema_version": SCHEMA_VERSION, "run": run_dir.name, "kind": kind, "images": images}
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_json(path, content | context | {"created": created, "rows": [row.to_json() for row in rows]})
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("is not a JSON object")
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"has schema version {content.get('schema_version')}, this program reads {SCHEMA_VERSION}")
+    return content
+
+
+RUN_COLUMNS = ("arm", "method", "encoder", "size", "depth", "width", "data", "seed", "batch")
+ROW_COLUMNS = (
+    *("metric", "value", "stderr", "n", "real", "higher_is_better", "block", "t", "related"),
+    *("protocol", "protocol_id", "metric_version", "note", "details"),
+)
+COLUMNS = (
+    *("run", *RUN_COLUMNS, "parameters", "images", "images_total", "final", "flops", "hours", "state", "kind"),
+    *ROW_COLUMNS,
+)
+
+
+def load(runs_dir: Path | str, run_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """All rows below a folder of runs (of the named runs only): one line a row, columns `COLUMNS`.
+
+    `final` marks rows of the newest snapshot of a complete run. `.attrs["problems"]` lists what was left out and why.
+    """
+    import pandas as pd
+
+    records: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for run_dir in sorted(Path(runs_dir).glob("*/")):
+        if not (run_dir / "run.json").exists() or (run_ids is not None and run_dir.name not in run_ids):
+            continue
+        try:
+            records += _run_records(run_dir, problems)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            problems.append(f"{run_dir.name}: run.json or status.json {_why(error)}; the run is left out")
+    frame = pd.DataFrame(records, columns=list(COLUMNS))
+    for column in ("value", "stderr", "real", "flops", "hours", "block", "t"):
+        frame[column] = pd.to_numeric(frame[column], errors="coerce")
+    frame.attrs["problems"] = problems
+    return frame
+
+
+def _why(error: Exception) -> str:
+    return f"is damaged ({error})" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+
+
+def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
+    run = _read(run_dir / "run.json")
+    status_path = run_dir / "status.json"
+    status = _read(status_path) if status_path.exists() else {}
+    cost_path = run_dir / "cost.json"
+    cost = json.loads(cost_path.read_text()) if cost_path.exists() else {}
+    state = status.get("state", "unknown")
+    common = {"run": run_dir.name, "images_total": run["images"], "state": state}
+    common |= {column: run.get(column) for column in RUN_COLUMNS}
+    common["parameters"] = cost.get("parameters", {}).get("backbone")
+    records = []
+    for path in sorted((run_dir / "results").glob("*.json")):
+        try:
+            content = _read(path)
+            of_file = {key: content.get(key) for key in ("images", "flops", "hours", "kind")}
+            final = state == "complete" and content["images"] == run["images"]
+            for row in content["rows"]:
+                of_row = {column: row.get(column) for column in ROW_COLUMNS}
+                records.append(common | of_file | {"final": final} | of_row)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            problems.append(f"{run_dir.name}/results/{path.name}: {_why(error)}; its rows are left out")
+    return records

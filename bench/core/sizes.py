@@ -1,0 +1,50 @@
+"""The size table: the only place where a size's depth, width and heads are written.
+
+S to XL are SiT's; the smaller ones are ours, for two cores. `size=L` picks a row, `size.depth=6` changes one number of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """depth: blocks D; width: W, a multiple of heads; heads: attention heads."""
+
+    name: str
+    depth: int
+    width: int
+    heads: int
+
+    def __post_init__(self) -> None:
+        if min(self.depth, self.width, self.heads) < 1 or self.width % self.heads or self.width % 4:
+            raise ValueError(
+                f"size {self.name}: depth {self.depth}, width {self.width}, heads {self.heads}: "
+                "all must be at least 1, and the width a multiple of the heads and of 4"
+            )
+
+    def block(self, where: float) -> int:
+        """A 1-based block from a number (>= 1) or a fraction of the depth (< 1), rounded half up: 0.7 x 28 -> 20."""
+        block = int(where) if where >= 1 else max(1, int(where * self.depth + 0.5))
+        if block > self.depth:
+            raise ValueError(
+                f"block {block} is above the depth {self.depth} of size {self.name}: give a block from 1 to {self.depth} "
+                "or a fraction of the depth below 1"
+            )
+        return block
+
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size("nano", 4, 32, 2),
+        Size("micro", 6, 64, 4),
+        Size("mini", 8, 96, 6),
+        Size("tiny", 8, 128, 8),
+        Size("S", 12, 384, 6),
+        Size("B", 12, 768, 12),
+        Size("L", 24, 1024, 16),
+        Size("XL", 28, 1152, 16),
+    )
+}
