@@ -1,0 +1,154 @@
+"""Axes of the figures: limits, ticks, tick labels and the frame that every chart is drawn into.
+
+Figures are SVG written as text: a few kilobytes each, the same bytes every time, one group for each arm that the page's
+legend can switch, and class names through which the page recolours ink and grid in the dark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from reports.theme import GRID, INK, MUTED
+
+FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
+CHARACTER = 0.6  # mean width of a character of that font, in units of the font size
+
+
+def text(x: float, y: float, content: str, anchor: str = "middle", size: float = 11, kind: str = "ink", extra: str = "") -> str:
+    """One SVG text element; kind: "ink" or "muted"."""
+    colour = INK if kind == "ink" else MUTED
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"'
+    return f'<text {place} class="{kind}" fill="{colour}" {extra}>{escape(content)}</text>'
+
+
+def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
+    """The whole picture; label is read out by screen readers."""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
+    return f'{head} role="img" aria-label="{escape(label)}" font-family="{FONT}">' + "".join(body) + "</svg>"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for a reader: significant digits, thousands as k, M, G, and tiny or huge ones as powers of ten."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if 1e4 <= size < 1e12:
+        letter, unit = next((letter, unit) for letter, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if size >= unit)
+        return f"{value / unit:.{digits}g}{letter}" if size / unit < 999.5 else f"{value / unit:.0f}{letter}"
+    if 1e-3 <= size < 1e4:
+        decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+        return f"{value:.{decimals}f}"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def tick_label(value: float, step: float | None = None) -> str:
+    """Ticks are round numbers: as many decimals as the step needs, powers of ten beyond 10^10 and below 10^-3."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1e10 or size < 1e-3:
+        exponent = math.floor(math.log10(size) + 1e-9)
+        mantissa = value / 10.0**exponent
+        power = "10" + str(exponent).translate(SUPERSCRIPTS)
+        return power if abs(mantissa - 1) < 1e-6 else f"{mantissa:.4g}·{power}"
+    for letter, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if size >= unit * (10 if unit == 1e3 else 1):
+            return f"{value / unit:.4g}{letter}"
+    decimals = 0 if step is None else max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:.{decimals}f}" if step is not None else f"{value:.4g}"
+
+
+def linear_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], float]:
+    """Round numbers between low and high, at most `most`, and their step."""
+    span = (high - low) or abs(low) or 1.0
+    raw = span / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)], step
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Powers of ten, or 1-2-5 where the range is short, or plain round numbers where it is under a factor of three."""
+    if high / low < 3:
+        return [tick for tick in linear_ticks(low, high, most)[0] if tick > 0]
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
+        ticks = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(ticks) <= most:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / most)]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Data to a position between start and end; `log` for a logarithmic axis (positive data only)."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    @classmethod
+    def around(cls, values: Sequence[float], start: float, end: float, log: bool = False, margin: float = 0.06) -> Scale:
+        """A scale that holds all finite values with a margin; a single value gets a range around it."""
+        finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
+        low, high = (math.log10(min(finite)), math.log10(max(finite))) if log else (min(finite), max(finite))
+        pad = (high - low) * margin or (0.1 if log else abs(high) * 0.1 or 1.0)
+        low, high = low - pad, high + pad
+        return cls(10.0**low, 10.0**high, start, end, True) if log else cls(low, high, start, end)
+
+    def __call__(self, value: float) -> float:
+        if self.log:
+            part = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            part = (value - self.low) / (self.high - self.low)
+        return self.start + part * (self.end - self.start)
+
+    def holds(self, value: float | None) -> bool:
+        """Whether the value can be drawn."""
+        return value is not None and math.isfinite(value) and (value > 0 or not self.log)
+
+    def ticks(self, most: int = 6) -> list[tuple[float, str]]:
+        """Positions in data and their labels."""
+        if self.log and self.high / self.low >= 3:
+            return [(tick, tick_label(tick)) for tick in log_ticks(self.low, self.high, most)]
+        ticks, step = linear_ticks(self.low, self.high, most)
+        return [(tick, tick_label(tick, step)) for tick in ticks if tick > 0 or not self.log]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The plotting area of a chart: its two scales and what is drawn around them."""
+
+    x: Scale
+    y: Scale
+
+    def draw(self, x_label: str, y_label: str, title: str = "", x_ticks: Sequence[tuple[float, str]] | None = None) -> list[str]:
+        """Grid lines, tick labels, axis labels with units, title."""
+        left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
+        parts = [text(left - 40, 15, title, "start", 12, "ink", 'font-weight="bold"')] if title else []
+        for tick, label in self.y.ticks(5):
+            y = self.y(tick)
+            parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
+            parts.append(text(left - 6, y + 3.6, label, "end", 10, "muted"))
+        for tick, label in self.x.ticks(6) if x_ticks is None else x_ticks:
+            x = self.x(tick)
+            parts.append(f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>')
+            parts.append(text(x, bottom + 16, label, "middle", 10, "muted"))
+        parts.append(f'<path d="M{left:.1f} {bottom:.1f}H{right:.1f}" class="axis" stroke="{MUTED}" stroke-width="1"/>')
+        parts.append(text((left + right) / 2, bottom + 33, x_label, "middle", 11))
+        middle = (top + bottom) / 2
+        parts.append(text(13, middle, y_label, "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'))
+        return parts
