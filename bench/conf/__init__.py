@@ -1,0 +1,1 @@
+"""YAML groups of the configuration: one file an option, with every value and where it comes from."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.core.backbone import Features, SiT
 from bench.core.flow import interpolate, velocity
-from bench.core.noise import NoiseLevels
+from bench.core.noise import NoiseLevels, TimeDistribution
 from bench.core.sizes import Size
 from bench.core.streams import Draw
 from bench.core.tokens import TokenGrid
@@ -42,17 +42,22 @@ class Term(NamedTuple):
 class Context:
     """What a method may know of the step beside its batch.
 
-    images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the method needs
+    time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the method needs
     "ema"; encoder: the frozen encoder when it needs "image"; diagnostics: numbers a method wants logged, tensors without gradient.
     """
 
     grid: TokenGrid
     size: Size
+    time: TimeDistribution = field(default_factory=TimeDistribution)
     images: int = 0
     draw: Draw | None = None
     ema: SiT | None = None
     encoder: Any = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
+
+    def second_time(self, draw: Draw, *shape: int) -> Tensor:
+        """Further times from p(t), [B, *shape], out of the method's own stream."""
+        return self.time(draw.uniform(*shape), draw.normal(*shape))
 
 
 class Method:

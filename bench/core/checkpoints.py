@@ -1,0 +1,138 @@
+"""Resume checkpoints and snapshots on disk: atomic, checksummed, read without pickled code.
+
+A checkpoint is `checkpoints/ckpt-<images>-<sha256, 16 digits>.pt`: the file's own hash is in its name, so that one rename
+makes file and checksum appear together. A damaged newest one falls back to the one before, with a warning. A snapshot is the
+EMA backbone alone, `snapshots/<images>.safetensors`, kept for good.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+KEPT = 2
+_NAME = re.compile(r"ckpt-(\d{12})-([0-9a-f]{16})\.pt")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """fsync a finished temporary file and rename it, so that `final` is whole or absent."""
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, final)
+
+
+def disk_full(error: BaseException, path: Path, needed: int) -> OSError | None:
+    """The clear message for a full disk, or None when the error is another one."""
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, OSError) and error.errno in codes
+    if not full and shutil.disk_usage(path.parent).free >= needed:
+        return None
+    return OSError(
+        errno.ENOSPC, f"the disk is full: {path.name} needs {needed / 1e6:.1f} MB; free some space and run the same command again"
+    )
+
+
+def save_checkpoint(folder: Path, images: int, state: dict[str, Any]) -> Path:
+    """Write `state` (tensors, numbers, strings, containers), keep the last two. Raises OSError; the last good state stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".ckpt-{images:012d}.{os.getpid()}.tmp"
+    try:
+        torch.save(state, temporary)
+        final = folder / f"ckpt-{images:012d}-{file_hash(temporary)[:16]}.pt"
+        publish(temporary, final)
+    except (OSError, RuntimeError) as error:
+        size = sum(t.numel() * t.element_size() for t in tensors_of(state))
+        raise disk_full(error, temporary, size) or error from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    for old in checkpoints(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return final
+
+
+def tensors_of(state: Any) -> list[Tensor]:
+    """All tensors inside nested containers."""
+    if isinstance(state, Tensor):
+        return [state]
+    children = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return [tensor for child in children for tensor in tensors_of(child)]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoint files by images, oldest first."""
+    return sorted(path for path in folder.glob("ckpt-*.pt") if _NAME.fullmatch(path.name))
+
+
+def load_checkpoint(folder: Path, map_location: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """The newest undamaged checkpoint's state, or None when there is none. Warns about each damaged one it passes over."""
+    found = checkpoints(folder)
+    for path in reversed(found):
+        match = _NAME.fullmatch(path.name)
+        assert match
+        if file_hash(path).startswith(match[2]):
+            return torch.load(path, map_location=map_location, weights_only=True)
+        warnings.warn(f"{path.name} is damaged (its checksum differs): falling back to the checkpoint before it", stacklevel=2)
+    if found:
+        raise ValueError(
+            f"no undamaged checkpoint in {folder} ({', '.join(p.name for p in found)}): delete the folder to start the run anew"
+        )
+    return None
+
+
+def snapshot_path(run_dir: Path, images: int) -> Path:
+    """Where the EMA backbone at `images` lies."""
+    return run_dir / "snapshots" / f"{images:012d}.safetensors"
+
+
+def save_snapshot(run_dir: Path, images: int, backbone: nn.Module) -> Path:
+    """Write the backbone's weights, atomically."""
+    from safetensors.torch import save_file
+
+    path = snapshot_path(run_dir, images)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    state = {key: value.detach().cpu().contiguous() for key, value in backbone.state_dict().items()}
+    try:
+        save_file(state, temporary, metadata={"images": str(images)})
+        publish(temporary, path)
+    except Exception as error:  # safetensors raises its own SafetensorError for a full disk
+        raise disk_full(error, path, sum(t.numel() * t.element_size() for t in state.values())) or error from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load_snapshot(path: Path, backbone: nn.Module) -> nn.Module:
+    """Load strictly. Raises ValueError naming missing and surplus keys, or a file that is cut off."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"snapshot {path} is damaged ({error}): delete it and run the training command again") from error
+    try:
+        backbone.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"snapshot {path} does not fit this backbone: {' '.join(str(error).split())}") from error
+    return backbone
+
+
+def snapshots(run_dir: Path) -> dict[int, Path]:
+    """{images: path} of the run's snapshots, in order."""
+    return {int(path.stem): path for path in sorted((run_dir / "snapshots").glob("*.safetensors"))}

@@ -1,0 +1,104 @@
+"""Data sets: pictures and labels in, tokens out; a fixed stratified split; one conversion to uint8 and back.
+
+`PictureData` holds uint8 pictures in memory (or reads them through `pictures`), and turns them into tokens in [-1, 1].
+The default, `digits`, is on every machine that has scikit-learn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.core.tokens import TokenGrid
+
+Split = Literal["train", "heldout"]
+
+
+class PictureData:
+    """Pictures in memory, uint8 [n, 3, H, W], with labels, split into train and held-out.
+
+    grid: how they become tokens; a grid of one channel takes the first channel (grey pictures are stored three times).
+    """
+
+    augmented = False  # True would forbid caching an encoder's features
+
+    def __init__(self, name: str, grid: TokenGrid, classes: int, pictures: dict[Split, Tensor], labels: dict[Split, Tensor]):
+        self.name, self.grid, self.classes = name, grid, classes
+        self._pictures, self._labels = pictures, labels
+
+    def size(self, split: Split) -> int:
+        """Number of pictures of a split."""
+        return len(self._labels[split])
+
+    @property
+    def n_train(self) -> int:
+        return self.size("train")
+
+    @property
+    def n_heldout(self) -> int:
+        return self.size("heldout")
+
+    def images(self, split: Split, indices: Tensor | slice = slice(None)) -> Tensor:
+        """uint8 [n, 3, H, W]."""
+        return self._pictures[split][indices]
+
+    def labels(self, split: Split, indices: Tensor | slice = slice(None)) -> Tensor:
+        """int64 [n]."""
+        return self._labels[split][indices]
+
+    def tokens(self, split: Split, indices: Tensor | slice = slice(None)) -> Tensor:
+        """float32 [n, N, C], values in [-1, 1]."""
+        return self.to_tokens(self.images(split, indices))
+
+    def to_tokens(self, images: Tensor) -> Tensor:
+        """uint8 [n, 3, H, W] -> x / 127.5 - 1 as tokens [n, N, C]."""
+        return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
+
+    def to_uint8(self, tokens: Tensor) -> Tensor:
+        """Tokens [n, N, C] -> pictures uint8 [n, 3, H, W]: clamp(127.5 x + 128, 0, 255) and cast (rounds half up, as SiT)."""
+        pixels = (127.5 * self.grid.unpatchify(tokens.float()) + 128).clamp(0, 255).to(torch.uint8)
+        return pixels.expand(-1, 3, *self.grid.shape) if self.grid.channels == 1 else pixels
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the content: pictures, labels, split and grid."""
+        digest = hashlib.sha256(repr(self.grid).encode())
+        for split in ("train", "heldout"):
+            digest.update(np.ascontiguousarray(self._pictures[split].numpy()))
+            digest.update(np.ascontiguousarray(self._labels[split].numpy()))
+        return digest.hexdigest()[:16]
+
+
+def stratified_split(labels: np.ndarray, heldout: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (train, held-out), every class in proportion, fixed by the seed; sorted."""
+    from sklearn.model_selection import train_test_split
+
+    train, test = train_test_split(np.arange(len(labels)), test_size=heldout, stratify=labels, random_state=seed)
+    return np.sort(train), np.sort(test)
+
+
+class Digits(PictureData):
+    """scikit-learn's scanned digits, 8x8 grey 0..16: 1,197 for training, 600 held out. Tokens are x / 8 - 1."""
+
+    def __init__(self, name: str, patch: int):
+        from sklearn.datasets import load_digits
+
+        raw = load_digits()
+        train, heldout = stratified_split(raw.target, 600)
+        # 0..16 as uint8: round(v * 255 / 16); the sixteen greys stay apart and `to_tokens` gives them back exactly
+        grey = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
+        labels = torch.from_numpy(raw.target.astype(np.int64))
+        parts: tuple[tuple[Split, np.ndarray], ...] = (("train", train), ("heldout", heldout))
+        pictures = {split: grey[torch.from_numpy(index)] for split, index in parts}
+        super().__init__(
+            name, TokenGrid((8, 8), patch, 1), 10, pictures, {split: labels[torch.from_numpy(index)] for split, index in parts}
+        )
+
+    def to_tokens(self, images: Tensor) -> Tensor:
+        values = (images[:, :1].float() * (16 / 255)).round()
+        return self.grid.patchify(values / 8 - 1)

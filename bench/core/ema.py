@@ -1,0 +1,28 @@
+"""The one exponential moving average of the backbone: it is what is evaluated, and it is lent as teacher.
+
+    ema <- d ema + (1 - d) theta after every step, starting as a copy;   d = decay, or min(decay, (1 + n) / (10 + n)) after n steps
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from bench.core.backbone import SiT
+
+
+def ema_copy(backbone: SiT) -> SiT:
+    """A frozen copy to average into."""
+    return copy.deepcopy(backbone).requires_grad_(False)
+
+
+def ema_decay(decay: float, warmup: bool, steps: int) -> float:
+    """The decay of the update that follows `steps` earlier ones (EMA warm-up: short averages while there is little to average)."""
+    return min(decay, (1 + steps) / (10 + steps)) if warmup else decay
+
+
+@torch.no_grad()
+def ema_update(ema: SiT, backbone: SiT, decay: float) -> None:
+    """One step of the average, all parameters at once."""
+    torch._foreach_lerp_(list(ema.parameters()), list(backbone.parameters()), 1 - decay)

@@ -1,0 +1,113 @@
+"""A run's folder: who may write in it, what is said of its state, and its metrics line by line.
+
+Two processes cannot write one run: `RunFolder.claim` holds an operating-system lock while the process lives, and beside it
+the heartbeat in status.json covers file systems without locks and other hosts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.core.results import write_json
+
+SCHEMA_VERSION = 1
+STALE_SECONDS = 180.0  # a heartbeat older than this is a dead process's
+
+
+class RunFolder:
+    """The files of one run; `claim` before writing."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock: Any = None
+        self._status: dict[str, Any] = {}
+        self._written = float("-inf")
+
+    def claim(self) -> None:
+        """Make the folder and take its lock. Raises ValueError when it cannot be written or another process has it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held for the life of the process
+        except OSError as error:
+            reason = f"{self.path} cannot be written ({error.strerror})"
+            raise ValueError(f"{reason}: choose another folder with runs=DIR") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{self.path} is being written by another process ({self._holder()}): wait for it or stop it") from None
+        status = read_status(self.path)
+        elsewhere = status.get("host") not in (None, socket.gethostname())
+        if elsewhere and status.get("state") == "running" and is_fresh(status):
+            raise ValueError(f"{self.path} is being written on another host ({self._holder()}): wait for it or stop it")
+
+    def _holder(self) -> str:
+        status = read_status(self.path)
+        return f"process {status.get('pid', '?')} on {status.get('host', '?')}"
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def status(self, now: bool = False, **changes: Any) -> None:
+        """Merge changes into status.json, with a heartbeat; written at most every two seconds unless `now`."""
+        self._status |= changes
+        if not now and time.monotonic() - self._written < 2:
+            return
+        self._written = time.monotonic()
+        if not self.path.exists():
+            raise OSError(f"the run folder {self.path} was deleted while the run was going on: start the command again for a new run")
+        who = {"heartbeat": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
+        write_json(self.path / "status.json", {"schema_version": SCHEMA_VERSION} | self._status | who)
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """status.json of a run folder, empty when there is none or it cannot be read."""
+    try:
+        content = json.loads((path / "status.json").read_text())
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def is_fresh(status: dict[str, Any]) -> bool:
+    """Whether a status has a recent heartbeat; one from the future (a clock set back) counts as recent for as long."""
+    return abs(time.time() - float(status.get("heartbeat", 0))) < STALE_SECONDS
+
+
+class MetricsLog:
+    """metrics.jsonl, appended line by line; a resumed run cuts off what was written after its checkpoint."""
+
+    def __init__(self, path: Path, keep_bytes: int):
+        self.path = path
+        path.touch()
+        if path.stat().st_size > keep_bytes:
+            os.truncate(path, keep_bytes)
+
+    def append(self, line: dict[str, Any]) -> None:
+        """Add one JSON line."""
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    @property
+    def bytes(self) -> int:
+        """Length so far, stored in checkpoints."""
+        return self.path.stat().st_size
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a metrics.jsonl; a last line that is still being written is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines

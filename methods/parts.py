@@ -1,0 +1,42 @@
+"""What several methods share: projection heads, cosine along channels, the EMA teacher's pass, dual-timestep levels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.core.flow import interpolate
+from bench.core.method import Batch, Context
+from bench.core.noise import NoiseLevels
+from bench.core.streams import Draw
+
+
+def repa_head(width: int, hidden: int | None, out: int) -> nn.Module:
+    """REPA's projector: Linear(W, H)-SiLU-Linear(H, H)-SiLU-Linear(H, out); hidden None: 2048 from S up, 2W below."""
+    h = hidden or (2048 if width >= 384 else 2 * width)
+    return nn.Sequential(nn.Linear(width, h), nn.SiLU(), nn.Linear(h, h), nn.SiLU(), nn.Linear(h, out))
+
+
+def self_head(width: int) -> nn.Module:
+    """The head of Self-Flow and SRA (released code): Linear(W, 2W)-SiLU-Linear(2W, W), on the student alone."""
+    return nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+
+
+def token_cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over batch and tokens of the cosine along channels, [B, N, W] x [B, N, W] -> scalar, in float32."""
+    return F.cosine_similarity(a.float(), b.float(), dim=-1).mean()
+
+
+@torch.no_grad()
+def teacher_features(batch: Batch, t: Tensor, block: int, ctx: Context) -> Tensor:
+    """The EMA copy's block output at one level t [B], from the student's own noise and dropped labels; stops after `block`."""
+    assert ctx.ema is not None
+    _, features = ctx.ema(interpolate(batch.x0, batch.x1, t), t, batch.label, taps=(block,), stop_after=block)
+    return features[block]
+
+
+def dual_levels(t: Tensor, s: Tensor, ratio: float, draw: Draw, tokens: int, separated: bool = False) -> NoiseLevels:
+    """Self-Flow's tau: token i takes s with probability R_M (Bernoulli a token), else t. s and t are not sorted."""
+    takes_s = draw.uniform(tokens) < ratio
+    return NoiseLevels(torch.stack([t, s], dim=1), takes_s, separated)

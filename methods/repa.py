@@ -1,0 +1,46 @@
+"""REPA: alignment with a frozen external encoder, arXiv 2410.06940.
+
+    L = L_velocity + 0.5 * mean over tokens and batch of -cos(head(h_l), encoder(clean picture))      (eq. 8, lambda 0.5)
+
+    python -m bench.run method=repa encoder=dinov2_b
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.sizes import Size
+from methods.parts import repa_head, token_cosine
+
+
+@dataclass
+class REPA(Method):
+    """weight: lambda; block: l, a number, a fraction of the depth or one a size; head_width: H (None: 2048, or 2W below S)."""
+
+    name: str
+    weight: float
+    block: Any
+    head_width: int | None
+
+    needs = frozenset({"image"})
+
+    def blocks(self, size: Size) -> dict[str, int]:
+        return {"student": size.block(self.block)}
+
+    def heads(self, ctx: Context) -> nn.ModuleDict:
+        return nn.ModuleDict({"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)})
+
+    def target(self, batch: Batch, ctx: Context) -> Tensor:
+        """The encoder's patch tokens of the clean, un-noised picture, [B, N, W_enc]."""
+        return ctx.encoder(batch.image).patches
+
+    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
+        block = self.blocks(ctx.size)["student"]
+        term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(block,))
+        cosine = token_cosine(net.heads["projector"](features[block]), self.target(batch, ctx))
+        ctx.diagnostics["alignment_cosine"] = cosine.detach()
+        return {"velocity": term, "alignment": Term(-cosine, self.weight)}
