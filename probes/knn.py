@@ -1,0 +1,49 @@
+"""k-nearest-neighbour accuracy of frozen features (k = 20): what they know without any training.
+
+Features are L2-normalised, neighbours are the k training images of largest cosine similarity, each has one vote and
+a tie goes to the smaller label (scikit-learn's rule).
+
+    from probes.knn import knn_accuracy
+    knn_accuracy(train, train_labels, heldout, heldout_labels)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NEIGHBOURS = 20
+BLOCK = 2048
+
+
+def knn_predict(
+    train: Tensor, labels: Tensor, queries: Tensor, classes: int, k: int = NEIGHBOURS, block: int = BLOCK
+) -> Tensor:
+    """Predicted labels [m] of queries [m, d] from train [n, d] with labels [n] in 0..classes-1."""
+    k = min(k, len(train))
+    train = F.normalize(train.float(), dim=1)
+    predictions = []
+    for i in range(0, len(queries), block):
+        query = F.normalize(queries[i : i + block].float(), dim=1)
+        best_values = query.new_empty(len(query), 0)
+        best_labels = labels.new_empty(len(query), 0)
+        for j in range(0, len(train), block):
+            values = torch.cat([best_values, query @ train[j : j + block].T], dim=1)
+            names = torch.cat([best_labels, labels[j : j + block].expand(len(query), -1)], dim=1)
+            best_values, order = values.topk(min(k, values.shape[1]), dim=1)
+            best_labels = names.gather(1, order)
+        votes = F.one_hot(best_labels, classes).sum(dim=1)
+        # argmax takes the first of equal counts only by accident; the key makes the smaller label win.
+        key = votes * classes + torch.arange(classes - 1, -1, -1, device=votes.device)
+        predictions.append(key.argmax(dim=1))
+    return torch.cat(predictions)
+
+
+def knn_accuracy(
+    train: Tensor, train_labels: Tensor, heldout: Tensor, heldout_labels: Tensor, k: int = NEIGHBOURS
+) -> float:
+    """Share (0..1) of held-out rows [m, d] that their k nearest training rows [n, d] read as their own label."""
+    classes = int(max(train_labels.max(), heldout_labels.max())) + 1
+    predicted = knn_predict(train, train_labels.long(), heldout, classes, k)
+    return float((predicted == heldout_labels).double().mean())

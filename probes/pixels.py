@@ -1,0 +1,51 @@
+"""Two numbers that owe nothing to any network: the Frechet distance of the data itself, and the copy rate.
+
+`fd_pixels` is the Frechet distance of the flattened data (on digits the 64 numbers), the distance that is unrelated
+to every encoder. The copy rate is the median distance of a sample to its nearest training picture over that of
+held-out pictures: about 1 for new pictures, near 0 for a memoriser, whatever its other distances are.
+
+    vectors = pixel_vectors(grid.unpatchify(tokens))
+    copy_rate(vectors, train_vectors, heldout_vectors)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from probes.precision_recall import BLOCK
+
+MOST_NUMBERS = 1024  # a covariance of more needs more samples than most studies draw
+
+
+def pixel_vectors(data: Tensor) -> Tensor:
+    """Flatten data [B, c, *shape] (1 to 3 axes) to [B, d], averaging 2 x 2 cells until d <= 1,024."""
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[data.ndim - 2]
+    data = data.float()
+    while data[0].numel() > MOST_NUMBERS:
+        if min(data.shape[2:]) < 2:
+            raise ValueError(f"data of shape {tuple(data.shape[1:])} cannot be averaged to {MOST_NUMBERS} numbers")
+        data = pool(data, 2)
+    return data.flatten(1)
+
+
+def nearest_distances(points: Tensor, others: Tensor, block: int = BLOCK) -> Tensor:
+    """L2 distance [m] (float64) of each point [m, d] to the nearest row of others [n, d]."""
+    found = []
+    others = others.double()  # float32 would make the distance of an exact copy a random small number instead of 0
+    for i in range(0, len(points), block):
+        blocks = [
+            torch.cdist(points[i : i + block].double(), others[j : j + block]).min(dim=1).values
+            for j in range(0, len(others), block)
+        ]
+        found.append(torch.stack(blocks).min(dim=0).values)
+    return torch.cat(found)
+
+
+def copy_rate(samples: Tensor, train: Tensor, heldout: Tensor) -> float:
+    """Median distance to the nearest training row, of samples [m, d] over that of heldout [k, d]; >= 0."""
+    usual = nearest_distances(heldout, train).median()
+    if usual == 0:
+        raise ValueError("most held-out pictures are copies of training pictures; split the data again")
+    return float(nearest_distances(samples, train).median() / usual)
