@@ -1,0 +1,40 @@
+"""Make something once and keep it, however many processes ask for it at the same time.
+
+A cache entry is a folder that appears whole (made beside its place, then renamed) under a lock that the operating
+system releases when its holder dies, so that a killed process leaves neither half an entry nor a stale lock.
+
+    folder = cached_folder(Path("cache/extractors/local-1a2b"), make)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return `folder`, after `make(temporary folder)` filled it if it was not there yet.
+
+    Raises ValueError when the cache cannot be written.
+    """
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115 (closed below, error told apart)
+    except OSError as error:
+        raise ValueError(f"the cache {folder.parent} cannot be written ({error}); name another cache folder") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            try:
+                make(temporary)
+                os.rename(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    return folder

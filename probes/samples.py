@@ -1,0 +1,181 @@
+"""Rows of one set of samples: distances, copy rate, label agreement, each beside its value for real pictures.
+
+`Reference` holds what belongs to the data set alone and is made once for all snapshots and arms; its extractor's
+features of the data are cached under a hash of data, weights and recipe. The reference is the training split (at most
+50,000 pictures), `real` is the held-out split measured exactly as samples are.
+
+    reference = Reference.of(dataset, Path("cache"))
+    rows = measure_samples(tokens, labels, reference, sampling=sampling_protocol, aligned=None)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.core.results import Row
+from probes import fidelity
+from probes.cached_folder import cached_folder
+from probes.extractor import LocalExtractor, label_agreement, local_extractor
+from probes.finite import dropped_note, finite_rows
+from probes.frechet import Gaussian, distance_of, fit
+from probes.intervals import standard_error
+from probes.pixels import nearest_distances, pixel_vectors
+from probes.precision_recall import NEIGHBOURS, precision_recall
+from probes.protocols import RECORDS, protocol
+from probes.related import related
+
+MOST_REFERENCES = 50_000
+MOST_MANIFOLD = 10_000  # pictures of the reference's manifold, as in the ADM evaluator
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A data set's own side of the comparison: extractor, features and pixel vectors of both splits."""
+
+    dataset: Any
+    extractor: LocalExtractor
+    registered: str
+    features: dict[str, np.ndarray]
+    vectors: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, dataset: Any, cache: Path, progress: bool = False) -> Reference:
+        """Train or load the extractor and read both splits of the data set with it."""
+        extractor = local_extractor(dataset, cache, progress=progress)
+        registered = fidelity.register(extractor)
+        indices = {"train": spread(dataset.n_train), "heldout": spread(dataset.n_heldout)}
+
+        def make(folder: Path) -> None:
+            for split, rows in indices.items():
+                images = torch.as_tensor(dataset.images(split, rows))
+                np.save(folder / f"{split}.npy", fidelity.extract(registered, images, progress=progress)[0])
+
+        key = f"{dataset.name}-{dataset.fingerprint[:16]}-{extractor.fingerprint}-v{RECORDS['fd_local']['version']}"
+        folder = cached_folder(Path(cache) / "features" / key, make)
+        features = {split: np.load(folder / f"{split}.npy") for split in indices}
+        vectors = {split: _pixel_vectors(dataset, split, rows) for split, rows in indices.items()}
+        return cls(dataset, extractor, registered, features, vectors)
+
+    @property
+    def description(self) -> str:
+        """The reference in words, for the protocol."""
+        return f"{self.dataset.name} train, {len(self.features['train'])} of {self.dataset.n_train} pictures"
+
+    @cached_property
+    def train_features(self) -> Gaussian:
+        return fit(self.features["train"])
+
+    @cached_property
+    def train_vectors(self) -> Gaussian:
+        return fit(self.vectors["train"].numpy())
+
+    @cached_property
+    def heldout_gap(self) -> float:
+        """Median distance of a held-out picture to its nearest training picture."""
+        return float(nearest_distances(self.vectors["heldout"], self.vectors["train"]).median())
+
+    @cached_property
+    def real(self) -> dict[str, float]:
+        """Every metric of the held-out pictures."""
+        return self.distances(self.features["heldout"], self.vectors["heldout"])[0] | {
+            "label_agreement": self.extractor.accuracy
+        }
+
+    def distances(self, features: np.ndarray, vectors: Tensor) -> tuple[dict[str, float], dict[str, str]]:
+        """Values and notes of the distances of some pictures (features [n, 64], pixel vectors [n, d])."""
+        local = distance_of(fit(features), self.train_features)
+        pixels = distance_of(fit(vectors.numpy()), self.train_vectors)
+        manifold = torch.from_numpy(self.features["train"][spread(len(self.features["train"]), MOST_MANIFOLD)])
+        precision, recall = precision_recall(torch.from_numpy(features), manifold)
+        gap = float(nearest_distances(vectors, self.vectors["train"]).median())
+        values = {"fd_local": local.value, "precision": precision, "recall": recall, "fd_pixels": pixels.value}
+        return values | {"copy_rate": gap / self.heldout_gap}, {"fd_local": local.note, "fd_pixels": pixels.note}
+
+
+def spread(n: int, most: int = MOST_REFERENCES) -> np.ndarray:
+    """Indices of all n pictures, or of `most` of them at equal steps."""
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(np.int64)
+
+
+def _pixel_vectors(dataset: Any, split: str, rows: np.ndarray) -> Tensor:
+    parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+    return torch.cat([vectors_of(dataset, torch.as_tensor(dataset.tokens(split, part))) for part in parts])
+
+
+def vectors_of(dataset: Any, tokens: Tensor) -> Tensor:
+    """Pixel vectors [n, d] of tokens [n, N, C]."""
+    return pixel_vectors(dataset.grid.unpatchify(tokens))
+
+
+HIGHER_IS_BETTER = {
+    "fd_local": False,
+    "precision": True,
+    "recall": True,
+    "fd_pixels": False,
+    "copy_rate": True,
+    "label_agreement": True,
+}
+
+
+def measure_samples(
+    tokens: Tensor,
+    intended: Tensor,
+    reference: Reference,
+    sampling: Mapping[str, Any],
+    aligned: Mapping[str, str] | None,
+) -> list[Row]:
+    """Rows fd_local, precision, recall, fd_pixels, copy_rate and label_agreement of samples.
+
+    tokens: float32 [n, N, C] as sampled; intended: the class asked for [n]; sampling: the sampler's complete protocol;
+    aligned: family, trained_on, labels of the encoder the arm was aligned with, or None. Samples that are not finite
+    are left out of the distances, count as disagreeing, and are named in every row.
+    """
+    dataset = reference.dataset
+    mask, dropped = finite_rows(tokens.numpy())
+    total, kept = len(tokens), tokens[torch.from_numpy(mask)]
+    note = dropped_note(dropped, total)
+    values: dict[str, float | None] = dict.fromkeys(HIGHER_IS_BETTER)
+    notes: dict[str, str] = {}
+    if len(kept) > NEIGHBOURS:
+        features, logits = fidelity.extract(reference.registered, torch.as_tensor(dataset.to_uint8(kept)))
+        values["label_agreement"] = label_agreement(logits, intended.numpy()[mask]) * len(kept) / total
+        found, notes = reference.distances(features, vectors_of(dataset, kept))
+        values |= found
+    else:
+        note = f"{note}; nothing is measured on {len(kept)} samples".strip("; ")
+
+    common = {"sampling": dict(sampling), "n": total, "data": dataset.fingerprint}
+    of_extractor = {"extractor": "local", "extractor_weights": reference.extractor.fingerprint}
+    against = {"reference": reference.description}
+    mark = related(reference.extractor, aligned)
+    rows = []
+    for metric, value in values.items():
+        stated = dict(common)
+        if "extractor" in RECORDS[metric]:
+            stated |= of_extractor
+        if "reference" in RECORDS[metric]:
+            stated |= against
+        row = Row(
+            metric=metric,
+            value=value,
+            n=total if metric == "label_agreement" else len(kept),
+            higher_is_better=HIGHER_IS_BETTER[metric],
+            protocol=protocol(metric, **stated),
+            stderr=standard_error(value, total) if metric == "label_agreement" and value is not None else None,
+            real=reference.real[metric],
+            related=mark if "extractor" in RECORDS[metric] else "",
+            note="; ".join(part for part in (notes.get(metric, ""), note) if part),
+            metric_version=RECORDS[metric]["version"],
+            details={"not_finite": dropped, "n_real": len(reference.features["heldout"])},
+        )
+        rows.append(row)
+    return rows

@@ -1,0 +1,92 @@
+"""The Frechet distance against closed forms, scipy and torch-fidelity."""
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+
+from probes.finite import dropped_note, finite_rows
+from probes.frechet import Gaussian, distance_of, fit, frechet_distance
+
+
+def sets(n=400, d=24, seed=0):
+    random = np.random.default_rng(seed)
+    mix = random.normal(size=(d, d))
+    return random.normal(size=(n, d)) @ mix, random.normal(size=(n, d)) @ mix * 1.3 + 0.4
+
+
+def test_diagonal_covariances_have_a_closed_form():
+    a, b = np.array([1.0, 4.0, 9.0]), np.array([4.0, 1.0, 0.25])
+    gap = np.array([0.5, -1.0, 2.0])
+    expected = (gap**2).sum() + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum()
+    assert frechet_distance(gap, np.diag(a), np.zeros(3), np.diag(b)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_distance_of_samples_is_scipys():
+    x, y = sets()
+    s, t = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    gap = x.mean(0) - y.mean(0)
+    expected = gap @ gap + np.trace(s + t - 2 * np.real(sqrtm(s @ t)))
+    eigenvalues = np.linalg.eigvals(s @ t).astype(complex)  # a second route to the same trace
+    second = gap @ gap + np.trace(s + t) - 2 * np.sqrt(eigenvalues).real.sum()
+    found = distance_of(fit(x), fit(y))
+    assert found.value == pytest.approx(expected, rel=1e-6)
+    assert found.value == pytest.approx(second, rel=1e-6)
+    assert found.note == ""
+
+
+def test_fit_keeps_its_digits_far_from_the_origin_and_across_blocks():
+    x = sets(n=9000, d=3)[0].astype(np.float32) + np.float32(1000)
+    gaussian = fit(x)
+    np.testing.assert_allclose(gaussian.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10)
+    np.testing.assert_allclose(gaussian.mean, x.astype(np.float64).mean(0), rtol=1e-12)
+
+
+def test_a_set_has_no_distance_to_itself():
+    x, _ = sets()
+    assert abs(distance_of(fit(x), fit(x)).value) < 1e-6
+
+
+def test_fewer_samples_than_dimensions_are_named():
+    x, y = sets(n=20)
+    note = distance_of(fit(x), fit(y)).note
+    assert "unreliable" in note and "20 samples" in note and "24 feature dimensions" in note
+    file_without_n = Gaussian(fit(y).mean, fit(y).covariance, 0)
+    assert "reference" not in distance_of(fit(x), file_without_n).note
+
+
+def test_an_unfit_root_is_offset(monkeypatch):
+    import scipy.linalg
+
+    calls = []
+
+    def first_fails(matrix):
+        calls.append(matrix)
+        return np.full_like(matrix, np.nan) if len(calls) == 1 else sqrtm(matrix)
+
+    monkeypatch.setattr(scipy.linalg, "sqrtm", first_fails)
+    identity = np.eye(2)
+    assert frechet_distance(np.zeros(2), identity, np.ones(2), identity) == pytest.approx(2 - 4e-6, rel=1e-9)
+    np.testing.assert_allclose(calls[1], (1 + 1e-6) ** 2 * identity, rtol=1e-12)
+
+
+def test_values_that_are_not_finite_are_counted_or_refused():
+    x, y = sets()
+    x[3, 2], x[7] = np.nan, np.inf
+    with pytest.raises(ValueError, match="not finite"):
+        fit(x)
+    mask, dropped = finite_rows(x)
+    assert dropped == 2 and not mask[3] and not mask[7] and mask.sum() == len(x) - 2
+    assert dropped_note(dropped, len(x)).startswith("2 of 400 samples")
+    assert np.isfinite(distance_of(fit(x[mask]), fit(y)).value)
+    assert finite_rows(np.zeros((4, 3, 2), np.uint8))[1] == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (5,)])
+def test_too_little_for_a_covariance_is_refused(shape):
+    with pytest.raises(ValueError, match="no covariance"):
+        fit(np.zeros(shape))
+
+
+def test_unlike_extractors_have_no_distance():
+    with pytest.raises(ValueError, match="one extractor"):
+        distance_of(fit(np.eye(3)), fit(np.eye(4)))
