@@ -9,7 +9,9 @@ recipe choosing size and encoder, nearest names for unknown keys and options, on
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import hashlib
 import importlib
 import json
@@ -120,11 +122,14 @@ def parse_count(key: str, text: str, batch: int) -> int:
     return int(count)
 
 
-def _hydra_compose(overrides: list[str]) -> Any:
+@functools.cache
+def _hydra_compose(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The resolved configuration of these words; kept, since a study's plan asks for the same defaults again and again."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
     store.store(name="schema", node=Schema)
@@ -132,7 +137,8 @@ def _hydra_compose(overrides: list[str]) -> Any:
         store.store(group="size", name=size.name, node=asdict(size))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra_compose("config", overrides=overrides)
+        cfg = hydra_compose("config", overrides=list(overrides))
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def _split(overrides: Iterable[str]) -> dict[str, str]:
@@ -162,12 +168,6 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _container(cfg: Any) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
-
-
 def locate(target: str) -> Any:
     """The object named "package.module:Name"."""
     module, _, name = target.partition(":")
@@ -185,12 +185,13 @@ def build(node: Any, **extra: Any) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    values = dict(node if isinstance(node, dict) else _container(node))
+    values = dict(node)
     factory = locate(values.pop("target"))
     values.pop("recipe", None)
     if hasattr(factory, "__dataclass_fields__"):
         try:
-            values = dict(_container(OmegaConf.merge(OmegaConf.structured(factory), values)))
+            typed = OmegaConf.merge(OmegaConf.structured(factory), values)
+            values = dict(OmegaConf.to_container(typed, throw_on_missing=True))  # type: ignore[arg-type]
         except OmegaConfBaseException as error:
             raise ValueError(f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}") from error
     return factory(**values, **extra)
@@ -199,7 +200,7 @@ def build(node: Any, **extra: Any) -> Any:
 def _choices(chosen: dict[str, str]) -> dict[str, str]:
     """The options of every group: what the user chose, then what the data's recipe says."""
     groups = {group: chosen[group] for group in GROUPS if group in chosen}
-    base = _container(_hydra_compose([f"{group}={name}" for group, name in groups.items()]))
+    base = _hydra_compose(tuple(f"{group}={name}" for group, name in groups.items()))
     recipe = base["data"]["recipe"]
     groups.setdefault("size", recipe["size"])
     needs_encoder = "image" in locate(base["method"]["target"]).needs
@@ -215,24 +216,26 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    words = [f"{group}={name}" for group, name in groups.items()]
-    known = _flat(_container(_hydra_compose(words)))
+    words = tuple(f"{group}={name}" for group, name in groups.items())
+    known = _flat(_hydra_compose(words))
     sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
     for key, value in values.items():
         if key not in known and key not in sections:
-            raise ValueError(f"{key}={value}: there is no key '{key}'{nearest(key, _key_hints(key, known))} (see --cfg job)")
+            raise ValueError(f"{key}={value}: there is no key '{key}'{_nearest_keys(key, known)} (see --cfg job)")
     try:
-        return _container(_hydra_compose([*words, *(f"{key}={value}" for key, value in values.items())]))
+        return copy.deepcopy(_hydra_compose((*words, *(f"{key}={value}" for key, value in values.items()))))
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
         raise ValueError(_plain(str(cause), values)) from error
 
 
-def _key_hints(key: str, known: Iterable[str]) -> list[str]:
-    """Keys to compare a mistyped one with: all of them, those with its last part (`weight` for `method.weight`) first."""
-    leaf = key.rsplit(".", 1)[-1]
-    same_leaf = [name for name in known if name.rsplit(".", 1)[-1] == leaf]
-    return same_leaf or list(known)
+def _nearest_keys(key: str, known: Iterable[str]) -> str:
+    """Suggestions for a mistyped key: groups, whole keys, and keys whose last part is near (`weigth` for `method.weight`)."""
+    candidates = [*GROUPS, *known]
+    leaves = {name.rsplit(".", 1)[-1] for name in candidates}
+    near_leaves = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(leaves), n=2, cutoff=0.7)
+    by_leaf = [name for leaf in near_leaves for name in candidates if name.rsplit(".", 1)[-1] == leaf]
+    return f"; did you mean {', '.join(by_leaf[:3])}?" if by_leaf else nearest(key, candidates)
 
 
 def _plain(message: str, values: dict[str, str]) -> str:
@@ -266,6 +269,7 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
         value = _flat(cfg)[key]
         if value not in choices:
             raise ValueError(f"{key}={value} is unknown{nearest(str(value), choices)} (choices: {', '.join(choices)})")
+    build(cfg["method"])
     if cfg["batch"] < 1 or cfg["images"] < cfg["batch"]:
         raise ValueError(f"images={cfg['images']} with batch={cfg['batch']}: a run needs at least one step, images >= batch >= 1")
     if cfg["images"] % cfg["batch"]:

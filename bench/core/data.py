@@ -25,7 +25,8 @@ class PictureData:
     grid: how they become tokens; a grid of one channel takes the first channel (grey pictures are stored three times).
     """
 
-    augmented = False  # True would forbid caching an encoder's features
+    in_memory = True  # False: batches are read by worker processes
+    latent = False  # True: tokens are an autoencoder's latents and not made from the picture
 
     def __init__(self, name: str, grid: TokenGrid, classes: int, pictures: dict[Split, Tensor], labels: dict[Split, Tensor]):
         self.name, self.grid, self.classes = name, grid, classes

@@ -22,13 +22,18 @@ from bench.core.tokens import TokenGrid
 
 @dataclass
 class Batch:
-    """One process's rows of a step: data x0, noise x1 [B, N, C], times t [B], labels after dropout [B], pictures uint8 or None."""
+    """One process's rows of a step.
+
+    x0: data, x1: noise [B, N, C]; t: times [B]; label: after dropout [B]; image: the clean pictures, uint8 [B, 3, H, W], when
+    the method needs them; index: which training examples these are [B].
+    """
 
     x0: Tensor
     x1: Tensor
     t: Tensor
     label: Tensor
     image: Tensor | None = None
+    index: Tensor | None = None
 
 
 class Term(NamedTuple):

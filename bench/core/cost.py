@@ -1,0 +1,102 @@
+"""What an arm costs: parameters and FLOPs of backbone, heads, teacher and encoder apart; counted, not estimated.
+
+The arm's own loss is run forward and backward on two images under PyTorch's FLOP counter, so a method's extra passes are in
+the count whatever they are; without an encoder on the meta device (shapes without numbers), so that even XL costs nothing.
+A multiplication and its addition are two FLOPs; element-wise work is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.core.backbone import SiT
+from bench.core.ema import ema_copy
+from bench.core.method import Arm, Batch, Context, Method
+from bench.core.sizes import Size
+from bench.core.streams import Draw
+from bench.core.tokens import TokenGrid
+
+GROUPS = ("backbone", "heads", "teacher", "encoder")
+IMAGES = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """parameters and training FLOPs an image, by group (with "total"); forward_flops: one image through the backbone."""
+
+    parameters: dict[str, int]
+    flops_per_image: dict[str, float]
+    forward_flops: float
+    encoder_training_flops: float = 0.0
+    not_counted: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored in cost.json."""
+        return asdict(self)
+
+
+class _MetaDraw(Draw):
+    """Draws that have a shape and no numbers."""
+
+    def __init__(self) -> None:
+        pass
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.empty(IMAGES, *shape, device="meta")
+
+    normal = uniform
+
+
+def count(method: Method, grid: TokenGrid, size: Size, classes: int, encoder: Any = None, image_size: Iterable[int] = ()) -> Cost:
+    """Count an arm. encoder, image_size: the frozen encoder that the method needs and the (H, W) of its pictures."""
+    device = torch.device("meta") if encoder is None else next(encoder.parameters()).device
+    ctx = Context(grid, size, encoder=encoder)
+    with device:
+        backbone = SiT(grid, size, classes)
+        teacher = ema_copy(backbone) if "ema" in method.needs else None
+        arm = Arm(backbone, method.heads(ctx), method)
+        ctx.ema = teacher
+        ctx.draw = _MetaDraw() if encoder is None else Draw.of(0, "count", 0, IMAGES, slice(0, IMAGES), device)
+        data = torch.zeros(IMAGES, grid.tokens, grid.token_dim)
+        label = torch.zeros(IMAGES, dtype=torch.long)
+        image = torch.zeros(IMAGES, 3, *image_size, dtype=torch.uint8) if encoder is not None else None
+        batch = Batch(data, data, torch.full((IMAGES,), 0.5), label, image, torch.zeros(IMAGES, dtype=torch.long))
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as forward:
+            backbone(data, batch.t, label)
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            loss = sum((term.value * term.weight for term in arm(batch, ctx).values()), torch.zeros(()))
+            by_module = {name: sum(ops.values()) / IMAGES for name, ops in counter.get_flop_counts().items()}
+            loss.backward()
+    # The counter knows modules in the forward pass alone. A head's backward pass is twice its forward pass (gradients of input
+    # and weights), teacher and encoder have none, and what remains is the backbone's.
+    flops = {
+        "heads": 3.0 * _below(by_module, "Arm.heads."),
+        "teacher": by_module.get("SiT", 0.0),  # called outside the arm, so under its own name
+        "encoder": by_module.get(type(encoder).__name__, 0.0) if encoder is not None else 0.0,
+    }
+    flops["total"] = counter.get_total_flops() / IMAGES
+    flops["backbone"] = flops["total"] - flops["heads"] - flops["teacher"] - flops["encoder"]
+    modules = (backbone, arm.heads, teacher, encoder)
+    return Cost(
+        parameters={group: _parameters(module) for group, module in zip(GROUPS, modules, strict=True)},
+        flops_per_image=flops,
+        forward_flops=forward.get_total_flops() / IMAGES,
+        encoder_training_flops=float(getattr(encoder, "training_flops", 0.0)),
+        not_counted=getattr(encoder, "not_counted", ""),
+    )
+
+
+def _below(by_module: dict[str, float], prefix: str) -> float:
+    """FLOPs of the modules directly below a prefix (a ModuleDict has no forward pass of its own)."""
+    return sum(flops for name, flops in by_module.items() if name.startswith(prefix) and "." not in name[len(prefix) :])
+
+
+def _parameters(module: nn.Module | None) -> int:
+    return sum(p.numel() for p in module.parameters()) if module is not None else 0

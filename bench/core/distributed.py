@@ -1,0 +1,77 @@
+"""Which process this is, of how many, and on what device: from torchrun's or the launcher's environment.
+
+    torchrun --nproc-per-node 2 -m bench.run method=selfflow
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Processes:
+    """rank of world processes, and this one's device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def rows(self, batch: int) -> slice:
+        """This process's rows of a global batch. Raises ValueError when the processes do not divide it."""
+        if batch % self.world:
+            raise ValueError(f"batch={batch} is not divisible by {self.world} processes: choose a multiple of {self.world}")
+        share = batch // self.world
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any process, known to all."""
+        if self.world == 1:
+            return flag
+        value = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return bool(value.item())
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean over processes of a tensor."""
+        if self.world > 1:
+            dist.all_reduce(values)
+            values /= self.world
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def start(device: str = "auto") -> Processes:
+    """Join the other processes, if any. device: auto (a GPU where there is one), cpu or cuda. Raises ValueError without the GPU."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"compute.device={device} is unknown (choices: auto, cpu, cuda)")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("compute.device=cuda, but PyTorch sees no GPU here: choose compute.device=cpu, or see python -m bench.doctor")
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    use_cuda = device != "cpu" and torch.cuda.is_available()
+    where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        torch.cuda.set_device(where)
+    if world > 1 and not dist.is_initialized():
+        # a long time-out: other processes wait while one trains a local encoder or downloads a file
+        dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=world, timeout=timedelta(hours=1))
+    return Processes(rank, world, where)
+
+
+def finish() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

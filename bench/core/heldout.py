@@ -1,0 +1,42 @@
+"""The held-out velocity loss: one level a sample, stratified uniform t, fixed noise, true labels, EMA weights.
+
+It is unrelated to every encoder, cheap, and smooth in the size of the model, so scaling is fitted on it first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from bench.core.backbone import SiT
+from bench.core.flow import interpolate, velocity
+from bench.core.results import Row
+from bench.core.streams import generator
+
+PROTOCOL = {
+    "name": "heldout_loss", "levels": "one a sample, stratified uniform t", "noise": "fixed, seed 0", "labels": "true",
+    "weights": "ema", "precision": "float32", "repeats": 4,
+}  # fmt: skip
+
+
+@torch.no_grad()
+def heldout_loss(backbone: SiT, data: Any, device: torch.device, block: int = 64, most: int = 50_000) -> Row:
+    """Mean over held-out pictures, elements and 4 draws of noise; stderr over pictures, whose draws are averaged first."""
+    n = min(data.n_heldout, most)
+    per_picture = torch.zeros(n, dtype=torch.float64)
+    for repeat in range(PROTOCOL["repeats"]):
+        noise = generator(0, "heldout_noise", repeat)
+        strata = torch.randperm(n, generator=noise)
+        t_all = (strata + torch.rand(n, generator=noise)) / n
+        for start in range(0, n, block):
+            rows = torch.arange(start, min(start + block, n))
+            x0 = data.tokens("heldout", rows)
+            x1 = torch.randn(x0.shape, generator=noise)
+            t = t_all[rows]
+            label = data.labels("heldout", rows).to(device)
+            prediction, _ = backbone(interpolate(x0, x1, t).to(device), t.to(device), label)
+            error = (prediction.float().cpu() - velocity(x0, x1)).square().mean(dim=(1, 2))
+            per_picture[rows] += error.double() / PROTOCOL["repeats"]
+    stderr = float(per_picture.std() / n**0.5) if n > 1 else None
+    return Row("heldout_loss", float(per_picture.mean()), n, higher_is_better=False, protocol=PROTOCOL | {"pictures": n}, stderr=stderr)

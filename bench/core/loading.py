@@ -1,0 +1,60 @@
+"""Training batches in the order that the streams fix: from memory at once, from disk through worker processes.
+
+The order is a function of (seed, images seen), so a resumed run and another number of processes read the same pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.core.streams import data_order
+
+Loaded = tuple[Tensor, Tensor, Tensor, Tensor | None]  # index, tokens x0, label, picture
+
+
+def micro_rows(rows: slice, micro_batch: int | None) -> list[slice]:
+    """This process's rows cut into pieces of at most `micro_batch`. Raises ValueError when it does not divide them."""
+    share = rows.stop - rows.start
+    size = min(micro_batch or share, share)
+    if share % size:
+        raise ValueError(f"micro_batch={size} does not divide the {share} images of a process: choose a divisor of {share}")
+    return [slice(start, start + size) for start in range(rows.start, rows.stop, size)]
+
+
+class _Pieces(torch.utils.data.Dataset):
+    """The micro-batches of a stretch of training, one an item, read in worker processes."""
+
+    def __init__(self, data: Any, seed: int, first: int, last: int, batch: int, pieces: list[slice], with_image: bool):
+        self.data, self.seed, self.first, self.batch, self.pieces, self.with_image = data, seed, first, batch, pieces, with_image
+        self.steps = (last - first) // batch
+
+    def __len__(self) -> int:
+        return self.steps * len(self.pieces)
+
+    def __getitem__(self, item: int) -> Loaded:
+        step, piece = divmod(item, len(self.pieces))
+        order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
+        return read(self.data, order[self.pieces[piece]], self.with_image)
+
+
+def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
+    """The training examples of an index; pictures are read once and turned into tokens and labels together."""
+    if data.latent:
+        return index, data.tokens("train", index), data.labels("train", index), data.images("train", index) if with_image else None
+    image = data.images("train", index)
+    return index, data.to_tokens(image), data.labels("train", index), image if with_image else None
+
+
+def batches(
+    data: Any, seed: int, first: int, last: int, batch: int, pieces: list[slice], with_image: bool, workers: int
+) -> Iterator[Loaded]:
+    """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step, in order."""
+    source = _Pieces(data, seed, first, last, batch, pieces, with_image)
+    if data.in_memory:
+        return (source[item] for item in range(len(source)))
+    pin = torch.cuda.is_available()
+    return iter(torch.utils.data.DataLoader(source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin))

@@ -1,0 +1,254 @@
+"""The one training loop, for every method: counted in images, exact on resume, fair between arms.
+
+Everything random in a step is drawn from streams keyed by (seed, purpose, images seen), so what a step does is a function of
+the weights and of the images seen alone; a checkpoint is weights, optimiser state, that count, and the length of metrics.jsonl.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from bench.core import checkpoints, loading
+from bench.core.backbone import SiT
+from bench.core.distributed import Processes
+from bench.core.ema import ema_copy, ema_decay, ema_update
+from bench.core.method import Arm, Batch, Context, Method
+from bench.core.noise import TimeDistribution
+from bench.core.run_folder import MetricsLog, RunFolder
+from bench.core.streams import Draw, generator
+from bench.core.timing import Stopwatch
+
+
+class Stopped(Exception):
+    """Training ended early, on request, with everything saved; `reason` is the signal's name."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotFinite(Exception):
+    """A loss or a gradient norm became NaN or infinite; the message names the step and the term."""
+
+
+def learning_rate(base: float, schedule: str, warmup_steps: int, step: int, steps: int) -> float:
+    """Linear warm-up over the first steps, then constant, or cosine to a tenth of the base at the last step."""
+    warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    if schedule == "constant":
+        return base * warm
+    done = min(1.0, max(0.0, (step - warmup_steps) / max(1, steps - warmup_steps)))
+    return base * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def snapshot_counts(images: int, batch: int, count: int) -> list[int]:
+    """Images at which snapshots are taken: `count` log-spaced from images/64 on, and the end; whole steps, no doubles."""
+    spaced = (images * 64 ** (-1 + k / count) for k in range(count))
+    return sorted({max(1, round(at / batch)) * batch for at in spaced if at >= batch} | {images})
+
+
+class Trainer:
+    """Trains one arm in its run folder. `run` returns when all images are seen, or raises `Stopped` or `NotFinite`."""
+
+    def __init__(
+        self, cfg: dict[str, Any], folder: RunFolder, data: Any, method: Method, backbone: SiT, encoder: Any, processes: Processes
+    ):
+        self.cfg, self.folder, self.data, self.method, self.processes = cfg, folder, data, method, processes
+        device = processes.device
+        self.batch, self.images = cfg["batch"], 0
+        self.steps = cfg["images"] // self.batch
+        self.pieces = loading.micro_rows(processes.rows(self.batch), cfg["micro_batch"])
+        backbone = backbone.to(device)
+        time_distribution = TimeDistribution(**cfg["time"])
+        self.ema = ema_copy(backbone)
+        teacher = self.ema if "ema" in method.needs else None
+        self.ctx = Context(data.grid, backbone.size, time_distribution, ema=teacher, encoder=encoder)
+        # the heads' own initialisation, apart from every other stream
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator(cfg["seed"], "heads", 0).initial_seed())
+            heads = method.heads(self.ctx).to(device)
+        self.arm = Arm(backbone, heads, method)
+        self.net: torch.nn.Module = self.arm
+        if processes.world > 1:
+            self.net = DistributedDataParallel(self.arm, broadcast_buffers=False)
+        o = cfg["optimizer"]
+        self.parameters = [p for p in self.arm.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=o["lr"], betas=(o["beta1"], o["beta2"]), eps=o["eps"], weight_decay=o["weight_decay"],
+            foreach=True,
+        )  # fmt: skip
+        bf16 = cfg["precision"] == "bf16" or (cfg["precision"] == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+        if cfg["compute"]["compile"]:
+            for block in backbone.blocks:
+                block.compile()
+        self.watch = Stopwatch(device)
+        for module in (*heads.values(), *([teacher] if teacher else []), *([encoder] if encoder is not None else [])):
+            self.watch.watch(module)
+        self.seconds = 0.0  # of training, over all starts of this run
+        self.window: list[tuple[list[str], Tensor]] = []
+        self.window_diagnostics: list[dict[str, Tensor]] = []
+        self.stop_reason: Callable[[], str | None] = lambda: None
+        self.on_progress: Callable[[dict[str, Any]], None] = lambda line: None
+
+    # One step -------------------------------------------------------------------------------------------------------------
+
+    def draw(self, purpose: str, rows: slice) -> Draw:
+        """This step's generator of a purpose."""
+        return Draw.of(self.cfg["seed"], purpose, self.images, self.batch, rows, self.processes.device)
+
+    def make_batch(self, loaded: loading.Loaded, rows: slice) -> Batch:
+        """The shared streams of a micro-batch: the same for every method, however many processes and pieces."""
+        device = self.processes.device
+        index, x0, label, image = (part.to(device, non_blocking=True) if part is not None else None for part in loaded)
+        assert x0 is not None and label is not None
+        time_draw = self.draw("time", rows)
+        dropped = self.draw("label_drop", rows).uniform() < self.cfg["label_drop"]
+        return Batch(
+            x0=x0,
+            x1=self.draw("noise", rows).normal(*x0.shape[1:]),
+            t=self.ctx.time(time_draw.uniform(), time_draw.normal()),
+            label=torch.where(dropped, self.arm.backbone.null_label, label),
+            image=image,
+            index=index,
+        )
+
+    def step(self, source: Any) -> None:
+        """Accumulate over the pieces, clip, update weights and EMA. Nothing here waits for the device."""
+        o, done = self.cfg["optimizer"], self.images // self.batch
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(o["lr"], o["schedule"], o["warmup_steps"], done, self.steps)
+        names: list[str] = []
+        sums: Tensor | float = 0.0
+        self.ctx.diagnostics = {}
+        for rows in self.pieces:
+            with self.watch.part("data"):
+                batch = self.make_batch(next(source), rows)
+            self.ctx.images, self.ctx.draw = self.images, self.draw("method", rows)
+            last = rows is self.pieces[-1]
+            waiting = contextlib.nullcontext() if last or self.processes.world == 1 else self.net.no_sync()  # type: ignore[operator]
+            with waiting:
+                with self.autocast:
+                    terms = self.net(batch, self.ctx)
+                total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / len(self.pieces)
+                total.backward()
+            names = list(terms)
+            sums = sums + torch.stack([term.value.detach().float() for term in terms.values()]) / len(self.pieces)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, o["clip"])
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        ema_update(self.ema, self.arm.backbone, ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done))
+        assert isinstance(sums, Tensor)
+        self.window.append(([*names, "grad_norm"], torch.cat([sums, norm.detach().float().reshape(1)])))
+        self.window_diagnostics.append(self.ctx.diagnostics)
+        self.images += self.batch
+
+    # Once in a while ------------------------------------------------------------------------------------------------------
+
+    def read_window(self) -> dict[str, float]:
+        """Means of the terms since the last call, over all processes. Raises NotFinite, naming the first bad step and term."""
+        if not self.window:
+            return {}
+        names = self.window[0][0]
+        values = torch.stack([row for _, row in self.window])
+        values = self.processes.mean(values).double().cpu()
+        first = self.images - len(self.window) * self.batch
+        self.window = []
+        bad = (~values.isfinite()).nonzero()
+        if len(bad):
+            step, column = (int(i) for i in bad[0])
+            raise NotFinite(
+                f"{names[column]} became {values[step, column]} in step {first // self.batch + step + 1} "
+                f"(after {first + step * self.batch} images): lower optimizer.lr={self.cfg['optimizer']['lr']:g}, or use precision=float32"
+            )
+        return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
+
+    def log(self, metrics: MetricsLog | None) -> None:
+        """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
+        means = self.read_window()
+        diagnostics = {}
+        for name in self.window_diagnostics[0] if self.window_diagnostics else ():
+            diagnostics[name] = float(torch.stack([d[name].float().mean() for d in self.window_diagnostics]).mean())
+        steps, self.window_diagnostics = len(self.window_diagnostics), []
+        times = self.watch.read()
+        self.seconds += times["seconds"]
+        speed = steps * self.batch / times["seconds"]
+        norm, lr = means.pop("grad_norm"), self.optimizer.param_groups[0]["lr"]
+        line = {"images": self.images, "step": self.images // self.batch, "loss": means, "grad_norm": norm, "lr": lr}
+        line |= {"diagnostics": diagnostics, "time": times | {"images_per_second": speed, "total_seconds": self.seconds}}
+        if metrics is not None:
+            metrics.append(line)
+            left = (self.cfg["images"] - self.images) / speed
+            loss = means["velocity"]
+            self.folder.status(images=self.images, loss=loss, images_per_second=speed, seconds_left=left)
+            self.on_progress(line)
+
+    def save(self, metrics: MetricsLog | None) -> None:
+        """A resume checkpoint, after everything since the last one was found finite."""
+        if self.window:
+            self.log(metrics)
+        if metrics is None:
+            return
+        state = {
+            "images": self.images,
+            "seconds": self.seconds,
+            "metrics_bytes": metrics.bytes,
+            "backbone": self.arm.backbone.state_dict(),
+            "heads": self.arm.heads.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "torch": torch.__version__,
+            "device": str(self.processes.device.type),
+        }
+        checkpoints.save_checkpoint(self.folder.path / "checkpoints", self.images, state)
+
+    def restore(self) -> int:
+        """Load the newest good checkpoint, if any; returns how much of metrics.jsonl it knew."""
+        state = checkpoints.load_checkpoint(self.folder.path / "checkpoints", self.processes.device)
+        if state is None:
+            return 0
+        self.arm.backbone.load_state_dict(state["backbone"])
+        self.arm.heads.load_state_dict(state["heads"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.images, self.seconds = state["images"], state["seconds"]
+        return state["metrics_bytes"]
+
+    def run(self) -> None:
+        """Train from the last checkpoint to the last image."""
+        cfg, main = self.cfg, self.processes.main
+        keep = self.restore()
+        metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
+        due = [at for at in snapshot_counts(cfg["images"], self.batch, cfg["snapshots"]) if at > self.images]
+        every = cfg["checkpoint_images"] or max(self.batch, cfg["images"] // 10)
+        source = loading.batches(
+            self.data, cfg["seed"], self.images, cfg["images"], self.batch, self.pieces,
+            "image" in self.method.needs, cfg["compute"]["data_workers"],
+        )  # fmt: skip
+        self.folder.status(now=True, state="running", phase="training", images=self.images, images_total=cfg["images"], message="")
+        saved_at, saved_images = time.monotonic(), self.images
+        self.watch.read()
+        while self.images < cfg["images"]:
+            self.step(source)
+            reached = [at for at in due if at <= self.images]
+            if self.images // cfg["log_images"] != (self.images - self.batch) // cfg["log_images"] or reached:
+                self.log(metrics)
+            if reached and main:
+                checkpoints.save_snapshot(self.folder.path, self.images, self.ema)
+                due = [at for at in due if at > self.images]
+            late = time.monotonic() - saved_at > 60 * cfg["checkpoint_minutes"]
+            reason = self.stop_reason()
+            stop = self.processes.any(reason is not None) if self.processes.world > 1 else reason is not None
+            if self.images - saved_images >= every or late or stop or self.images == cfg["images"]:
+                with self.watch.part("saving"):
+                    self.save(metrics)
+                saved_at, saved_images = time.monotonic(), self.images
+            if stop:
+                raise Stopped(reason or "another process's signal")
