@@ -17,7 +17,9 @@ FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 CHARACTER = 0.6  # mean width of a character of that font, in units of the font size
 
 
-def text(x: float, y: float, content: str, anchor: str = "middle", size: float = 11, kind: str = "ink", extra: str = "") -> str:
+def text(
+    x: float, y: float, content: str, anchor: str = "middle", size: float = 11, kind: str = "ink", extra: str = ""
+) -> str:
     """One SVG text element; kind: "ink" or "muted"."""
     colour = INK if kind == "ink" else MUTED
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"'
@@ -101,7 +103,9 @@ class Scale:
     log: bool = False
 
     @classmethod
-    def around(cls, values: Sequence[float], start: float, end: float, log: bool = False, margin: float = 0.06) -> Scale:
+    def around(
+        cls, values: Sequence[float], start: float, end: float, log: bool = False, margin: float = 0.06
+    ) -> Scale:
         """A scale that holds all finite values with a margin; a single value gets a range around it."""
         finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
         low, high = (math.log10(min(finite)), math.log10(max(finite))) if log else (min(finite), max(finite))
@@ -135,7 +139,9 @@ class Frame:
     x: Scale
     y: Scale
 
-    def draw(self, x_label: str, y_label: str, title: str = "", x_ticks: Sequence[tuple[float, str]] | None = None) -> list[str]:
+    def draw(
+        self, x_label: str, y_label: str, title: str = "", x_ticks: Sequence[tuple[float, str]] | None = None
+    ) -> list[str]:
         """Grid lines, tick labels, axis labels with units, title."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = [text(left - 40, 15, title, "start", 12, "ink", 'font-weight="bold"')] if title else []

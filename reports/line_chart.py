@@ -1,0 +1,118 @@
+"""Lines with spread over a numeric axis: the figure that most questions are answered with.
+
+A panel is plain data, so that the page, the PDF and the CSV come from the same numbers:
+
+    {"kind": "line", "title": ..., "x": {"label", "log", "marks"}, "y": {"label", "log"},
+     "series": [{"arm": "selfflow", "label": "selfflow nano", "points": [{"x", "y", "low", "high", "n"}], "line": True}],
+     "rules": [{"label": "held-out real pictures", "y": 0.64, "low": None, "high": None, "arm": ""}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from reports.axes import Frame, Scale, number, svg, text
+from reports.theme import GRID, MUTED, ArmStyle
+
+WIDTH, HEIGHT = 440, 310
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 46
+
+
+def marker(kind: str, x: float, y: float, size: float = 4.2) -> str:
+    """A marker's path; all kinds have about the same ink."""
+    s = size
+    shapes = {
+        "circle": f"M{x - s:.1f} {y:.1f}a{s} {s} 0 1 0 {2 * s} 0a{s} {s} 0 1 0 {-2 * s} 0Z",
+        "square": f"M{x - s * 0.9:.1f} {y - s * 0.9:.1f}h{1.8 * s:.1f}v{1.8 * s:.1f}h{-1.8 * s:.1f}Z",
+        "triangle": f"M{x:.1f} {y - 1.2 * s:.1f}L{x + 1.1 * s:.1f} {y + 0.8 * s:.1f}H{x - 1.1 * s:.1f}Z",
+        "down": f"M{x:.1f} {y + 1.2 * s:.1f}L{x + 1.1 * s:.1f} {y - 0.8 * s:.1f}H{x - 1.1 * s:.1f}Z",
+        "diamond": f"M{x:.1f} {y - 1.3 * s:.1f}L{x + 1.2 * s:.1f} {y:.1f}L{x:.1f} {y + 1.3 * s:.1f}L{x - 1.2 * s:.1f} {y:.1f}Z",
+        "cross": f"M{x - s:.1f} {y - s:.1f}l{2 * s} {2 * s}m0 {-2 * s}l{-2 * s} {2 * s}",
+        "plus": f"M{x - 1.2 * s:.1f} {y:.1f}h{2.4 * s:.1f}m{-1.2 * s:.1f} {-1.2 * s:.1f}v{2.4 * s:.1f}",
+    }
+    return shapes[kind]
+
+
+def draw_marker(style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2) -> str:
+    """A marker with a tooltip."""
+    colour = f'class="stroke-{style.key} fill-{style.key}" stroke="{style.colour}" stroke-width="1.6"'
+    fill = "none" if style.marker in ("cross", "plus") else style.colour
+    tip = f"<title>{escape(tip)}</title>" if tip else ""
+    return f'<path d="{marker(style.marker, x, y, size)}" {colour} fill="{fill}">{tip}</path>'
+
+
+def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
+    """The panel as SVG; points that an axis cannot show (NaN, zero on a log axis) are left out, the table lists them."""
+    x_axis, y_axis = panel["x"], panel["y"]
+    points = [point for series in panel["series"] for point in series["points"]]
+    rules = panel.get("rules", [])
+    heights = [
+        value for point in points for value in (point["y"], point.get("low"), point.get("high")) if value is not None
+    ]
+    heights += [rule["y"] for rule in rules]
+    frame = Frame(
+        Scale.around([point["x"] for point in points], LEFT, WIDTH - RIGHT, x_axis.get("log", False)),
+        Scale.around(heights, HEIGHT - BOTTOM, TOP, y_axis.get("log", False)),
+    )
+    body = frame.draw(x_axis["label"], y_axis["label"], panel.get("title", ""))
+    body += _marks(frame, x_axis.get("marks", []))
+    body += [_rule(frame, rule, styles) for rule in rules if frame.y.holds(rule["y"])]
+    for series in panel["series"]:
+        body.append(_series(frame, series, styles[series["arm"]]))
+    return svg(WIDTH, HEIGHT, panel.get("title") or y_axis["label"], body)
+
+
+def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:
+    shown = [point for point in series["points"] if frame.x.holds(point["x"]) and frame.y.holds(point["y"])]
+    places = [(frame.x(point["x"]), frame.y(point["y"])) for point in shown]
+    colour = f'class="stroke-{style.key}" stroke="{style.colour}" fill="none"'
+    parts = []
+    if series.get("line", True) and len(places) > 1:
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
+        parts.append(f'<path d="{path}" {colour} stroke-width="1.8"{dash}/>')
+    for point, (x, y) in zip(shown, places, strict=True):
+        low, high = point.get("low"), point.get("high")
+        if frame.y.holds(low) and frame.y.holds(high) and high > low:
+            whisker = f"M{x:.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"
+            parts.append(f'<path d="{whisker}" {colour} stroke-width="1.4" opacity="0.75"/>')
+        if series.get("markers", True):
+            label = series.get("label", series["arm"])
+            tip = f"{label}: {number(point['y'], 4)}, {number(low, 4)} to {number(high, 4)}, n={point.get('n', 1)}"
+            parts.append(draw_marker(style, x, y, point.get("tip") or tip))
+    return f'<g data-arm="{style.key}">{"".join(parts)}</g>'
+
+
+def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
+    """A horizontal line across the panel: an arm that the axis does not order, or the real pictures."""
+    style = styles.get(rule.get("arm", ""))
+    colour, names = (style.colour, f"stroke-{style.key}") if style else (MUTED, "axis")
+    left, right, y = frame.x.start, frame.x.end, frame.y(rule["y"])
+    parts = []
+    if frame.y.holds(rule.get("low")) and frame.y.holds(rule.get("high")):
+        top, bottom = frame.y(rule["high"]), frame.y(rule["low"])
+        band = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
+        fill = f"fill-{style.key}" if style else ""
+        parts.append(f'<rect {band} class="{fill}" fill="{colour}" opacity="0.12"/>')
+    dash = (style.dash if style else "1 3") or "none"
+    path = f"M{left:.1f} {y:.1f}H{right:.1f}"
+    parts.append(f'<path d="{path}" class="{names}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}"/>')
+    above = y - 4 if y - 14 > frame.y.end else y + 12
+    parts.append(text(right - 3, above, rule["label"], "end", 10, "muted"))
+    group = f' data-arm="{style.key}"' if style else ""
+    return f"<g{group}><title>{escape(rule['label'])}: {number(rule['y'], 4)}</title>{''.join(parts)}</g>"
+
+
+def _marks(frame: Frame, marks: list[tuple[float, str]]) -> list[str]:
+    """Names of places on the x axis (sizes), inside the panel at its lower edge."""
+    parts = []
+    for value, label in marks:
+        if frame.x.holds(value):
+            x, y = frame.x(value), frame.y.start
+            parts.append(
+                f'<path d="M{x:.1f} {frame.y.end:.1f}V{y:.1f}" class="grid" stroke="{GRID}" stroke-dasharray="2 3"/>'
+            )
+            parts.append(text(x + 3, y - 5, label, "start" if x < frame.x.end - 40 else "end", 9.5, "muted"))
+    return parts

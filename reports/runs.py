@@ -1,0 +1,146 @@
+"""Read a folder of runs once: result rows as a table, and what is known of each run beside them.
+
+    study = read_study(Path("runs"))
+    study.rows     # pandas, one line a result row (bench.core.results.load)
+    study.runs     # {run id: Run}, also for runs without results
+
+Nothing here fails because of one bad file: it is named in `study.problems` and left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core import results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POINTS = 200  # of a training curve that are kept: more cannot be seen in a figure
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder; the dicts are the files of that name, {} where a file is missing or damaged."""
+
+    id: str
+    folder: Path
+    description: dict[str, Any]
+    status: dict[str, Any]
+    cost: dict[str, Any]
+    environment: dict[str, Any]
+    configuration: dict[str, Any]
+
+    @property
+    def arm(self) -> str:
+        return str(self.description.get("arm", "?"))
+
+    @property
+    def state(self) -> str:
+        return str(self.status.get("state", "unknown"))
+
+
+@dataclass
+class Study:
+    """What a page is a function of."""
+
+    name: str
+    rows: pd.DataFrame
+    runs: dict[str, Run]
+    problems: list[str] = field(default_factory=list)
+
+
+def read_study(runs_dir: Path, name: str = "", run_ids: Collection[str] | None = None) -> Study:
+    """Read all runs below a folder, or the named ones.
+
+    Raises ValueError when the folder does not exist; an empty one gives a study without runs.
+    """
+    if not runs_dir.is_dir():
+        raise ValueError(f"no folder {runs_dir}: give the folder that holds the runs with --runs, or train one first")
+    rows = results.load(runs_dir, run_ids)
+    problems = list(rows.attrs.get("problems", []))
+    runs = {}
+    for folder in sorted(runs_dir.glob("*/")):
+        if (folder / "run.json").exists() and (run_ids is None or folder.name in run_ids):
+            run = _read_run(folder, problems)
+            if run is not None:
+                runs[run.id] = run
+    if run_ids is not None:
+        problems += [f"{run}: in the study, but there is no such run folder" for run in sorted(set(run_ids) - set(runs))]
+    rows = rows[rows["run"].isin(list(runs))]
+    return Study(name, rows, runs, list(dict.fromkeys(problems)))
+
+
+def _read_run(folder: Path, problems: list[str]) -> Run | None:
+    try:
+        description = _json(folder / "run.json")
+    except (OSError, ValueError):
+        return None  # results.load has named it
+    if description.get("schema_version") != results.SCHEMA_VERSION:
+        return None
+    parts = {}
+    for key, file in (("status", "status.json"), ("cost", "cost.json"), ("environment", "env.json")):
+        try:
+            parts[key] = _json(folder / file) if (folder / file).exists() else {}
+        except (OSError, ValueError) as error:
+            parts[key] = {}
+            problems.append(f"{folder.name}/{file}: is damaged ({error}); what it holds is missing from the page")
+    return Run(folder.name, folder, description, **parts, configuration=_yaml(folder / "config.yaml", problems))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _yaml(path: Path, problems: list[str]) -> dict[str, Any]:
+    import yaml
+
+    # The C loader reads a thousand configurations in a second, the Python one in twenty.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        problems.append(f"{path.parent.name}/{path.name}: is damaged ({reason}); the configuration is missing from the page")
+        return {}
+
+
+def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl, evenly thinned to `POINTS`; a damaged line is skipped and named."""
+    path = run.folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        problems.append(f"{run.id}/metrics.jsonl: {error}; its curves are missing from the page")
+        return []
+    stride = max(1, len(lines) // POINTS)
+    kept, damaged = [], 0
+    for line in lines[:: -stride][::-1]:
+        try:
+            record = json.loads(line)
+            kept.append(record if isinstance(record, dict) else {})
+        except ValueError:
+            damaged += 1
+    if damaged:
+        problems.append(f"{run.id}/metrics.jsonl: {damaged} damaged lines are left out")
+    return kept
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as {"optimizer.lr": 0.004, ...}."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        out |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return out

@@ -1,0 +1,128 @@
+"""Mean, spread and noise floor of the arms: the numbers under every table and figure.
+
+A *group* holds rows that may be compared: the same data, metric, protocol and number of training images. Rows of unlike
+protocols never share a panel or a table. The spread is the standard deviation over seeds (n - 1), never over snapshots.
+The noise floor is that deviation pooled over the arms of one group and size, on the log for distances.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUP = ["data", "metric", "protocol_id", "images_total"]
+# The order in which metrics are shown; others follow by name.
+PREFERRED = ("fid", "fd_local", "heldout_loss", "fd_pixels", "sfid", "kid", "is", "precision", "recall")
+QUALITY = ("label_agreement", "copy_rate")
+UNITS = {
+    "heldout_loss": "held-out loss (mean squared error)",
+    "fd_local": "fd_local (Fréchet distance)",
+    "fd_pixels": "fd_pixels (Fréchet distance)",
+    "fid": "FID",
+    "sfid": "sFID",
+    "kid": "KID",
+    "is": "Inception score",
+    "linear_probe": "linear probe (accuracy)",
+    "probe_linear": "linear probe (accuracy)",
+    "knn": "kNN (accuracy)",
+    "cknna": "CKNNA",
+    "label_agreement": "label agreement (share)",
+    "copy_rate": "copy rate (ratio)",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """One set of comparable numbers."""
+
+    data: str
+    metric: str
+    protocol_id: str
+    images_total: int
+    higher_is_better: bool
+
+    @property
+    def label(self) -> str:
+        """Axis label with unit and direction."""
+        return f"{metric_label(self.metric)}, {'higher' if self.higher_is_better else 'lower'} is better"
+
+    def key(self) -> dict[str, Any]:
+        return {"data": self.data, "metric": self.metric, "protocol_id": self.protocol_id, "images_total": self.images_total}
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name as axes and headings write it."""
+    return UNITS.get(metric, f"{metric} (Fréchet distance)" if metric.startswith("fd_") else metric)
+
+
+def metric_position(metric: str) -> tuple[int, str]:
+    """Sort key of metrics."""
+    return (PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED), metric)
+
+
+def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
+    """Comparable sets among the rows, those of most runs first within a metric; per_block: of probes instead of distances."""
+    chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
+    counted = chosen.groupby([*GROUP, "higher_is_better"], sort=True)["run"].nunique().reset_index()
+    found = [
+        (metric_position(row.metric), str(row.data), -int(row.run), -int(row.images_total), str(row.protocol_id), row)
+        for row in counted.itertuples()
+    ]
+    ordered = sorted(found, key=lambda item: item[:5])
+    return [
+        Group(str(row.data), str(row.metric), str(row.protocol_id), int(row.images_total), bool(row.higher_is_better))
+        for *_, row in ordered
+    ]
+
+
+def distances(rows: pd.DataFrame) -> list[Group]:
+    """Groups of metrics that say how good the pictures or the model are: everything that is better when lower."""
+    return [group for group in groups(rows) if not group.higher_is_better and group.metric not in QUALITY]
+
+
+def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
+    """The rows of one group."""
+    keep = (rows["metric"] == group.metric) & (rows["protocol_id"] == group.protocol_id)
+    return rows[keep & (rows["data"] == group.data) & (rows["images_total"] == group.images_total)]
+
+
+def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
+    """Mean, deviation over runs, n for each combination of `by`; rows without a value are counted apart as `failed`.
+
+    parameters, flops, hours and real are means over the same rows; related is any reason found among them.
+    """
+    columns = list(by)
+    out = []
+    for key, part in rows.groupby(columns, sort=True, dropna=False):
+        values = part["value"].dropna()
+        key = key if isinstance(key, tuple) else (key,)
+        record: dict[str, Any] = dict(zip(columns, key, strict=True))
+        n = len(values)
+        record |= {"mean": float(values.mean()) if n else None, "sd": float(values.std(ddof=1)) if n > 1 else None, "n": n}
+        record |= {"failed": int(len(part) - n), "runs": sorted(part["run"].unique())}
+        for column in ("parameters", "flops", "hours", "real", "stderr"):
+            known = part[column].dropna()
+            record[column] = float(known.mean()) if len(known) else None
+        record["related"] = next((reason for reason in part["related"] if isinstance(reason, str) and reason), "")
+        out.append(record)
+    return out
+
+
+def pooled_deviation(rows: pd.DataFrame, by: Iterable[str] = ("arm",), log: bool = True) -> tuple[float | None, int]:
+    """Deviation over seeds pooled over the arms and its degrees of freedom; log: of the logarithm, so 0.02 reads 2 %."""
+    import numpy as np
+
+    squares, freedom = 0.0, 0
+    for _, part in rows.groupby(list(by)):
+        values = part["value"].dropna().to_numpy(float)
+        if log:
+            values = np.log(values[values > 0])
+        if len(values) > 1:
+            squares += float(((values - values.mean()) ** 2).sum())
+            freedom += len(values) - 1
+    return (math.sqrt(squares / freedom), freedom) if freedom else (None, 0)
