@@ -37,8 +37,10 @@ def marker(kind: str, x: float, y: float, size: float = 4.2) -> str:
 
 def draw_marker(style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2) -> str:
     """A marker with a tooltip."""
-    colour = f'class="stroke-{style.key} fill-{style.key}" stroke="{style.colour}" stroke-width="1.6"'
-    fill = "none" if style.marker in ("cross", "plus") else style.colour
+    hollow = style.marker in ("cross", "plus")
+    names = f"stroke-{style.key}" if hollow else f"stroke-{style.key} fill-{style.key}"
+    colour = f'class="{names}" stroke="{style.colour}" stroke-width="1.6"'
+    fill = "none" if hollow else style.colour
     tip = f"<title>{escape(tip)}</title>" if tip else ""
     return f'<path d="{marker(style.marker, x, y, size)}" {colour} fill="{fill}">{tip}</path>'
 

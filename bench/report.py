@@ -1,0 +1,85 @@
+"""From run folders to a page that answers a question: `python -m bench.report scaling`.
+
+Writes one self-contained HTML file and a PDF with the same content. Nothing is computed on a GPU and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+PAGES = {
+    "scaling": "distance against model size, compute and time",
+    "encoders": "strength of the external encoder against distance",
+    "probes": "what the features know, by block and noise level",
+    "ablation": "which part of a method does the work",
+    "convergence": "distance and losses while training",
+    "cost": "parameters, FLOPs, time and memory of every arm",
+    "all": "all of these on one page",
+}
+EXAMPLES = """examples:
+  python -m bench.report all
+  python -m bench.report scaling --runs runs --out /tmp/scaling
+  python -m bench.report encoders --study encoder_bottleneck --export figures/
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m bench.report",
+        description="Turn run folders into an HTML page and a PDF.\n\n"
+        + "\n".join(f"  {name:<12} {what}" for name, what in PAGES.items()),
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("page", choices=list(PAGES), metavar="PAGE", help=", ".join(PAGES))
+    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of run folders (default: runs)")
+    made.add_argument("--study", default="", metavar="NAME", help="only the runs of this study")
+    made.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/reports)")
+    made.add_argument("--export", type=Path, metavar="DIR", help="also write every figure as SVG and PNG and every table as CSV")
+    made.add_argument("--no-pdf", action="store_true", help="write the HTML page only")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 when a page was written, 2 for what the user can mend."""
+    options = parser().parse_args(arguments)
+    try:
+        for path in write_report(options.page, options.runs, options.study, options.out, options.export, not options.no_pdf):
+            print(path)
+    except (ValueError, OSError) as error:
+        print(f"bench.report: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def write_report(
+    page: str, runs: Path, study: str = "", out: Path | None = None, export: Path | None = None, pdf: bool = True
+) -> list[Path]:
+    """Build and write a page; returns what was written. Raises ValueError when there is no such folder of runs or study."""
+    from reports.html import render_html
+    from reports.pages import build_page
+    from reports.pdf import render_pdf
+    from reports.runs import read_study
+
+    content = build_page(read_study(runs, study), page)
+    out = out or runs / "reports"
+    out.mkdir(parents=True, exist_ok=True)
+    stem = f"{page}-{study}" if study else page
+    written = [out / f"{stem}.html"]
+    written[0].write_text(render_html(content), encoding="utf-8")
+    if pdf:
+        written.append(out / f"{stem}.pdf")
+        written[1].write_bytes(render_pdf(content))
+    if export:
+        from reports.export import export_page
+
+        written += export_page(content, export)
+    return written
+
+
+if __name__ == "__main__":
+    sys.exit(main())

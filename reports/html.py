@@ -1,0 +1,85 @@
+"""A page as one self-contained HTML file: inline SVG, style and script, nothing fetched."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from reports.draw import draw_panel
+from reports.line_chart import draw_marker
+from reports.theme import INK, ArmStyle
+
+TEMPLATES = Path(__file__).parent / "templates"
+FOLDED_ROWS = 60  # a longer table starts folded
+# Okabe and Ito's colours are made for paper; on a dark ground the darker ones are lifted to a contrast of at least 5.
+ON_DARK = {"#0072B2": "#4ba6e3", "#D55E00": "#f0803c", "#009E73": "#2fc296", "#CC79A7": "#dd94bd", INK: "#e8eaed"}
+
+
+def page_styles(page: dict[str, Any]) -> dict[str, ArmStyle]:
+    """The page's arms as styles again."""
+    return {entry["arm"]: ArmStyle(**entry) for entry in page["arms"]}
+
+
+def render_html(page: dict[str, Any]) -> str:
+    """The page as HTML text; every name in it is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    from markupsafe import Markup
+
+    styles = page_styles(page)
+    return environment.get_template("page.html.j2").render(
+        page=page,
+        css=Markup((TEMPLATES / "page.css").read_text() + _arm_css(styles)),
+        js=Markup((TEMPLATES / "page.js").read_text()),
+        draw=lambda panel: Markup(draw_panel(panel, styles)),
+        legend=[(style, Markup(_swatch(style))) for style in styles.values()],
+        key_of=lambda arm: styles[arm].key if arm in styles else "",
+        table=lambda content: Markup(_table(content, styles)),
+        folded_rows=FOLDED_ROWS,
+    )
+
+
+def _arm_css(styles: dict[str, ArmStyle]) -> str:
+    light = "".join(f"--{style.key}:{style.colour};" for style in styles.values())
+    dark = "".join(f"--{style.key}:{ON_DARK.get(style.colour, style.colour)};" for style in styles.values())
+    rules = "".join(
+        f".stroke-{key}{{stroke:var(--{key})}}.fill-{key}{{fill:var(--{key})}}" for key in (s.key for s in styles.values())
+    )
+    return (
+        f":root{{{light}}}:root[data-theme=dark]{{{dark}}}"
+        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}{rules}\n"
+    )
+
+
+def _swatch(style: ArmStyle) -> str:
+    dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
+    line = f'<path d="M0 7H30" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2" fill="none"{dash}/>'
+    return f'<svg width="30" height="14" viewBox="0 0 30 14" aria-hidden="true">{line}{draw_marker(style, 15, 7, "")}</svg>'
+
+
+def _table(content: dict[str, Any], styles: dict[str, ArmStyle]) -> str:
+    """Rows are joined here and not in the template: a page may hold ten thousand."""
+    numeric = [column["number"] for column in content["columns"]]
+    heads = "".join(
+        f'<th{" class=num" if column["number"] else ""}><button type="button">{escape(column["label"])}</button></th>'
+        for column in content["columns"]
+    )
+    body = "".join(
+        "<tr>" + "".join(_td(cell, number, styles) for cell, number in zip(row, numeric, strict=True)) + "</tr>"
+        for row in content["rows"]
+    )
+    return f'<div class="scroll"><table id="table-{content["id"]}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _td(cell: dict[str, Any], number: bool, styles: dict[str, ArmStyle]) -> str:
+    text, sort = escape(cell["text"]), cell["sort"]
+    style = styles.get(cell.get("arm", ""))
+    dot = f'<i style="background:var(--{style.key})"></i>' if style else ""
+    kind = " class=num" if number else ""
+    given = f' data-sort="{escape(str(sort))}"' if sort is not None and str(sort) != cell["text"] else ""
+    return f"<td{kind}{given}>{dot}{text}</td>"

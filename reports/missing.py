@@ -1,0 +1,87 @@
+"""What a page cannot show, and the command that would fill it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from reports.runs import Run, Study
+from reports.summary import distances
+from reports.theme import sorted_arms
+
+ENOUGH_SEEDS = 3
+MOST_LINES = 40
+
+
+def command(run: Run, **changes: Any) -> str:
+    """The command that made a run, with some keys changed; built from its identity where it was not recorded."""
+    words = [word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word]
+    if not words:
+        description = run.description
+        words = [f"method={description.get('method')}", f"size={description.get('size')}", f"data={description.get('data')}"]
+        if description.get("encoder") not in (None, "", "none"):
+            words.append(f"encoder={description['encoder']}")
+        words.append(f"seed={description.get('seed', 0)}")
+    given = dict(word.split("=", 1) for word in words) | {key: str(value) for key, value in changes.items()}
+    return "python -m bench.run " + " ".join(shlex.quote(f"{key}={value}") for key, value in given.items())
+
+
+def missing(study: Study) -> list[dict[str, str]]:
+    """Unfinished runs, absent seeds of an arm and metrics that only some runs have: [{"what", "command"}], at most `MOST_LINES`."""
+    lines = [*_unfinished(study), *_seeds(study), *_metrics(study)]
+    if len(lines) > MOST_LINES:
+        more = {"what": f"and {len(lines) - MOST_LINES} more", "command": ""}
+        return [*lines[:MOST_LINES], more]
+    return lines
+
+
+def _unfinished(study: Study) -> list[dict[str, str]]:
+    lines = []
+    for run in study.runs.values():
+        if run.state != "complete":
+            done, total = run.status.get("images", 0), run.description.get("images", 0)
+            reason = f": {run.status['message']}" if run.status.get("message") else ""
+            what = f"{run.id} is {run.state} at {done:,} of {total:,} images{reason}; only its snapshots are used"
+            lines.append({"what": what, "command": command(run)})
+    return lines
+
+
+def _seeds(study: Study) -> list[dict[str, str]]:
+    """Arms with fewer seeds than the others of their size, or than a verdict needs; arms that lack a whole size."""
+    found: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
+    for run in study.runs.values():
+        place = (str(run.description.get("data")), str(run.description.get("size")))
+        found.setdefault(place, {}).setdefault(run.arm, {})[int(run.description.get("seed") or 0)] = run
+    arms = sorted_arms(run.arm for run in study.runs.values())
+    lines = []
+    for (data, size), by_arm in sorted(found.items()):
+        wanted = max(ENOUGH_SEEDS, *(len(seeds) for seeds in by_arm.values()))
+        known = set().union(*by_arm.values())
+        for arm in arms:
+            if arm not in by_arm:
+                like = next(run for run in study.runs.values() if run.arm == arm)
+                example = command(like, size=size, data=data, seed=0)
+                lines.append({"what": f"{arm} has no run of size {size} on {data}", "command": example})
+            elif len(by_arm[arm]) < wanted:
+                lacking = sorted((known | set(range(wanted))) - set(by_arm[arm]))[: wanted - len(by_arm[arm])]
+                run = next(iter(by_arm[arm].values()))
+                what = f"{arm}, size {size}, {data}: {len(by_arm[arm])} of {wanted} seeds"
+                lines.append({"what": what, "command": command(run, seed=lacking[0])})
+    return lines
+
+
+def _metrics(study: Study) -> list[dict[str, str]]:
+    """Metrics that some finished runs of a data set have and others lack."""
+    final = study.rows[study.rows["final"]]
+    lines = []
+    for data, part in final.groupby("data"):
+        names = sorted({group.metric for group in distances(part)} | set(part.loc[part["block"].notna(), "metric"]))
+        complete = [run for run in study.runs.values() if run.state == "complete" and run.description.get("data") == data]
+        for name in names:
+            have = set(part.loc[(part["metric"] == name) & part["value"].notna(), "run"])
+            lacking = [run for run in complete if run.id not in have]
+            if lacking and have:
+                first = lacking[0]
+                what = f"{name} is missing in {len(lacking)} finished runs, the first is {first.id}"
+                lines.append({"what": what, "command": f"python -m bench.evaluate {shlex.quote(str(first.folder))}"})
+    return lines

@@ -1,0 +1,95 @@
+"""A page as PDF, through typst, from the same data and the same figures as the HTML.
+
+Texts are handed over as JSON and never become markup. Only fonts that come with the packages are used, so that the same
+page gives the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from reports.draw import draw_panel
+from reports.html import TEMPLATES, page_styles
+from reports.line_chart import draw_marker
+from reports.theme import ArmStyle
+
+MOST_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
+
+
+def render_pdf(page: dict[str, Any]) -> bytes:
+    """The page as PDF bytes."""
+    import typst
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "page.json").write_text(json.dumps(_for_print(page, folder)), encoding="utf-8")
+        (folder / "page.typ").write_text((TEMPLATES / "page.typ").read_text(encoding="utf-8"), encoding="utf-8")
+        return typst.compile(
+            str(folder / "page.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, timestamp=0, format="pdf"
+        )
+
+
+def render_png(svg: str, points_per_inch: float = 144) -> bytes:
+    """An SVG as PNG bytes."""
+    import typst
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "figure.svg").write_text(svg, encoding="utf-8")
+        (folder / "figure.typ").write_text('#set page(width: auto, height: auto, margin: 4pt)\n#image("figure.svg")')
+        return typst.compile(
+            str(folder / "figure.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, format="png", ppi=points_per_inch
+        )
+
+
+def fonts() -> list[str]:
+    """matplotlib brings DejaVu; it is found without being imported."""
+    spec = importlib.util.find_spec("matplotlib")
+    return [str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf")] if spec and spec.origin else []
+
+
+def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The page with figures written to files, legend swatches drawn, and long tables cut with a word about it."""
+    styles = page_styles(page)
+    sections = [
+        section | {
+            "figures": [_figure(figure, styles, folder) for figure in section["figures"]],
+            "tables": [_table(table) for table in section["tables"]],
+        }
+        for section in page["sections"]
+    ]  # fmt: skip
+    legend = [{"arm": arm, "svg": _swatch(style)} for arm, style in styles.items()]
+    lead = _figure(page["lead"], styles, folder) if page["lead"] else None
+    appendix = [_table(table) for table in page["appendix"]]
+    return page | {"sections": sections, "legend": legend, "lead": lead, "appendix": appendix}
+
+
+def _swatch(style: ArmStyle) -> str:
+    dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
+    line = f'<path d="M0 7H30" stroke="{style.colour}" stroke-width="2" fill="none"{dash}/>'
+    size = 'width="30" height="14" viewBox="0 0 30 14"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{line}{draw_marker(style, 15, 7, "")}</svg>'
+
+
+def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
+    panels = []
+    for index, panel in enumerate(figure["panels"]):
+        image = panel["kind"] == "image"
+        name = f"{figure['id']}-{index}.{'png' if image else 'svg'}"
+        content = base64.b64decode(panel["png"]) if image else draw_panel(panel, styles).encode()
+        (folder / name).write_bytes(content)
+        panels.append({"file": name, "kind": panel["kind"], "title": panel["title"], "alt": panel.get("alt", panel["title"])})
+    return {"title": figure["title"], "caption": figure["caption"], "panels": panels}
+
+
+def _table(table: dict[str, Any]) -> dict[str, Any]:
+    rows = [[cell["text"] for cell in row] for row in table["rows"][:MOST_ROWS]]
+    note = table["note"]
+    if len(table["rows"]) > MOST_ROWS:
+        note += f" The first {MOST_ROWS} of {len(table['rows']):,} rows; the HTML page and the CSV hold all."
+    return table | {"rows": rows, "note": note.strip()}

@@ -1,0 +1,257 @@
+"""Tables as plain data: from rows and runs to headings and cells that the page sorts, the PDF prints and the CSV holds.
+
+    table = {"id", "title", "note", "columns": [{"label", "number"}], "rows": [[cell, ...]]}
+
+A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or a text) and, in cells that name an arm, which.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from reports.axes import number
+from reports.figures.cost import PARTS
+from reports.figures.distance import several_of, title_of
+from reports.runs import Run, Study, flat
+from reports.summary import Group, distances, groups, metric_label, of_group, pooled_deviation, summarise
+from reports.theme import sorted_arms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Cell = dict[str, Any]
+MOST_DIFFERING = 6  # configuration keys that get a column of their own in the table of runs
+
+
+def cell(value: Any, digits: int = 4) -> Cell:
+    """A number with so many significant digits, or a text; None is written as a dash and sorted last."""
+    if value is None or (isinstance(value, float) and value != value):
+        return {"text": "–", "sort": None}
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return {"text": str(value), "sort": str(value)}
+    return {"text": f"{value:,}" if isinstance(value, int) else number(value, digits), "sort": value}
+
+
+def arm_cell(arm: str) -> Cell:
+    return {"text": arm, "sort": arm, "arm": arm}
+
+
+def columns(*labels: str) -> list[dict[str, Any]]:
+    """Headings; a leading # marks a column of numbers."""
+    return [{"label": label.lstrip("#"), "number": label.startswith("#")} for label in labels]
+
+
+def results_tables(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """One table for each comparable set of distances: mean, spread, n, difference from vanilla, real value, quality beside it."""
+    final = rows[rows["final"]]
+    found = distances(final)
+    return [_results(final, group, index, several_of(found)) for index, group in enumerate(found)]
+
+
+def _results(final: pd.DataFrame, group: Group, index: int, several: set[str]) -> dict[str, Any]:
+    part = of_group(final, group)
+    quality = _quality(final, part)
+    lines = []
+    for size, of_size in part.groupby("size", sort=False):
+        records = {record["arm"]: record for record in summarise(of_size, ["arm"])}
+        floor, freedom = pooled_deviation(of_size)
+        base = records.get("vanilla", {}).get("mean")
+        for arm in sorted_arms(records):
+            record = records[arm]
+            change = 100 * (record["mean"] / base - 1) if record["mean"] is not None and base and arm != "vanilla" else None
+            spread = "" if record["sd"] is None else f" ± {number(record['sd'], 2)}"
+            note = record["related"] and "related to the arm's encoder"
+            note += f"{'; ' if note else ''}{record['failed']} without a value" if record["failed"] else ""
+            lines.append([
+                arm_cell(arm),
+                {"text": str(size), "sort": record["parameters"]},
+                {"text": f"{number(record['mean'], 4)}{spread}", "sort": record["mean"]},
+                cell(record["n"]),
+                {"text": "–" if change is None else f"{change:+.1f} %", "sort": change},
+                {"text": "–" if floor is None else f"{100 * floor:.2g} % (df {freedom})", "sort": floor},
+                cell(record["real"], 3),
+                *(cell(quality.get((arm, size, metric)), 3) for metric in ("label_agreement", "copy_rate")),
+                cell(record["flops"], 3),
+                cell(note),
+            ])  # fmt: skip
+    protocol = next(iter(part["protocol"]), None)
+    note = f"{metric_label(group.metric)}, {'higher' if group.higher_is_better else 'lower'} is better. Mean ± standard "
+    note += "deviation over n seeds of the finished runs. Noise floor: that deviation on the log, pooled over the arms of a size. "
+    note += f"Protocol {group.protocol_id}: {_protocol_text(protocol)}."
+    return {
+        "id": f"results-{index}",
+        "title": f"{title_of(group, part, several)} · {group.images_total:,} images",
+        "note": note,
+        "columns": columns(
+            "arm", "size", "#mean ± SD", "#n", "#against vanilla", "#noise floor", "#held-out real", "#label agreement",
+            "#copy rate", "#FLOPs", "note",
+        ),
+        "rows": lines,
+    }  # fmt: skip
+
+
+def _quality(final: pd.DataFrame, part: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    """Mean label agreement and copy rate of the same runs."""
+    chosen = final[final["metric"].isin(["label_agreement", "copy_rate"]) & final["run"].isin(part["run"].unique())]
+    means = chosen.groupby(["arm", "size", "metric"])["value"].mean()
+    return {key: float(value) for key, value in means.items() if value == value}  # type: ignore[misc]
+
+
+def _protocol_text(protocol: Any) -> str:
+    if not isinstance(protocol, dict):
+        return "not recorded"
+    return ", ".join(f"{key} {value}" for key, value in sorted(flat(protocol).items()) if value not in (None, ""))
+
+
+def probe_table(rows: pd.DataFrame) -> dict[str, Any] | None:
+    """Best block and noise level of every arm on the mean over seeds, with the error of a proportion."""
+    final = rows[rows["final"]]
+    found = groups(final, per_block=True)
+    lines = []
+    for group in found:
+        for size, part in of_group(final, group).groupby("size", sort=False):
+            records = summarise(part.assign(t=part["t"].fillna(-1.0)), ["arm", "block", "t"])
+            for arm in sorted_arms(record["arm"] for record in records):
+                own = [record for record in records if record["arm"] == arm and record["mean"] is not None]
+                if not own:
+                    continue
+                best = (max if group.higher_is_better else min)(own, key=lambda record: record["mean"])
+                spread = "" if best["sd"] is None else f" ± {number(best['sd'], 2)}"
+                lines.append([
+                    arm_cell(arm), cell(str(size)), cell(group.metric), cell(int(best["block"])),
+                    cell(best["t"] if best["t"] >= 0 else None, 2),
+                    {"text": f"{number(best['mean'], 4)}{spread}", "sort": best["mean"]}, cell(best["n"]),
+                    cell(best["stderr"], 2), cell(best["real"], 3),
+                    cell("related to the arm's encoder" if best["related"] else ""),
+                ])  # fmt: skip
+    if not lines:
+        return None
+    note = "The best of all measured blocks and noise levels is chosen on the mean over seeds, so it is a little optimistic."
+    return {
+        "id": "probes",
+        "title": "Best place to probe",
+        "note": note,
+        "columns": columns(
+            "arm", "size", "metric", "#block", "#t", "#mean ± SD", "#n", "#binomial error", "#raw pixels", "note"
+        ),
+        "rows": lines,
+    }  # fmt: skip
+
+
+def arms_table(study: Study) -> dict[str, Any]:
+    """Blocks, head, encoder and cost of each arm and size."""
+    first: dict[tuple[str, str, str], list[Run]] = {}
+    for run in study.runs.values():
+        key = (str(run.description.get("data")), run.arm, str(run.description.get("size")))
+        first.setdefault(key, []).append(run)
+    arms = {arm: position for position, arm in enumerate(sorted_arms(key[1] for key in first))}
+    lines = []
+    for key in sorted(first, key=lambda key: (key[0], first[key][0].description.get("width") or 0, arms[key[1]])):
+        data, arm, size = key
+        run, members = first[key][0], first[key]
+        blocks = run.description.get("blocks") or {}
+        parameters, flops = run.cost.get("parameters") or {}, run.cost.get("flops_per_image") or {}
+        total = flops.get("total")
+        extra = [f"{part} {100 * flops[part] / total:.0f} %" for part in PARTS[1:] if total and flops.get(part)]
+        lines.append([
+            arm_cell(arm), cell(data), cell(size),
+            cell(" → ".join(f"{who} {block}" for who, block in blocks.items()) or "none"),
+            cell(run.description.get("encoder") or "none"), cell(parameters.get("backbone")), cell(parameters.get("heads")),
+            cell(total, 3), cell(", ".join(extra) or "none"), cell(run.cost.get("encoder_training_flops") or None, 3),
+            cell(_mean([member.cost.get("seconds_per_step") for member in members]), 3),
+            cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4), cell(len(members)),
+            cell(run.cost.get("not_counted") or ""),
+        ])  # fmt: skip
+    return {
+        "id": "arms",
+        "title": "Arms",
+        "note": "Blocks count from 1. FLOPs are those of one training image, forward and backward, all parts; time is measured.",
+        "columns": columns(
+            "arm", "data", "size", "blocks", "encoder", "#parameters", "#head parameters", "#FLOPs / image",
+            "of which", "#encoder's own training (FLOPs)", "#s / step", "#peak memory (MiB)", "#runs", "not counted",
+        ),
+        "rows": lines,
+    }  # fmt: skip
+
+
+def _mean(values: list[Any]) -> float | None:
+    known = [float(value) for value in values if isinstance(value, int | float)]
+    return sum(known) / len(known) if known else None
+
+
+def _scaled(value: Any, unit: float) -> float | None:
+    return float(value) / unit if isinstance(value, int | float) else None
+
+
+def runs_table(study: Study) -> dict[str, Any]:
+    """Every run: state, cost, environment and the configuration keys in which the runs differ."""
+    spent = study.rows.groupby("run")[["images", "flops", "hours"]].max()
+    environments = _environments(study)
+    differing = _differing(study)
+    lines = []
+    for run in study.runs.values():
+        settings = flat(run.configuration)
+        numbers = [spent.at[run.id, name] if run.id in spent.index else None for name in ("flops", "hours")]
+        lines.append([
+            {"text": run.id, "sort": run.id}, arm_cell(run.arm), cell(run.description.get("size")),
+            cell(run.description.get("seed")), cell(run.state), cell(run.status.get("images")),
+            *(cell(None if value is None else float(value), 3) for value in numbers),
+            cell(run.cost.get("seconds_per_step"), 3), cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4),
+            cell(environments[json.dumps(run.environment, sort_keys=True)][0]),
+            *(cell(str(settings.get(key, "–"))) for key in differing),
+        ])  # fmt: skip
+    return {
+        "id": "runs",
+        "title": "Runs",
+        "note": "Every run folder that this page is made from.",
+        "columns": columns(
+            "run", "arm", "size", "#seed", "state", "#images", "#FLOPs", "#hours", "#s / step", "#peak memory (MiB)",
+            "environment", *differing,
+        ),
+        "rows": lines,
+    }  # fmt: skip
+
+
+def _environments(study: Study) -> dict[str, tuple[str, dict[str, Any], int]]:
+    """Distinct environments: JSON -> (short name, content, number of runs), the most used first."""
+    counted = Counter(json.dumps(run.environment, sort_keys=True) for run in study.runs.values())
+    ordered = sorted(counted, key=lambda text: (-counted[text], text))
+    return {text: (f"E{index + 1}", json.loads(text), counted[text]) for index, text in enumerate(ordered)}
+
+
+def environments_table(study: Study) -> dict[str, Any]:
+    lines = [
+        [cell(name), cell(count), cell("; ".join(f"{key} {value}" for key, value in sorted(flat(content).items())) or "not recorded")]
+        for name, content, count in _environments(study).values()
+    ]
+    return {"id": "environments", "title": "Environments", "note": "", "columns": columns("name", "#runs", "what"), "rows": lines}
+
+
+# Keys that other columns show, or that change no number.
+_SHOWN = ("seed", "name", "runs", "cache", "method.", "size", "encoder", "data.name", "compute")
+
+
+def _differing(study: Study) -> list[str]:
+    """Configuration keys whose values differ between runs, beyond what the other columns show."""
+    values: dict[str, set[str]] = {}
+    for run in study.runs.values():
+        for key, value in flat(run.configuration).items():
+            values.setdefault(key, set()).add(str(value))
+    return [key for key in sorted(values) if len(values[key]) > 1 and not key.startswith(_SHOWN)][:MOST_DIFFERING]
+
+
+def configuration_table(study: Study) -> dict[str, Any]:
+    """What all runs have in common."""
+    settings = [flat(run.configuration) for run in study.runs.values() if run.configuration]
+    common = dict(settings[0]) if settings else {}
+    for other in settings[1:]:
+        common = {key: value for key, value in common.items() if key in other and other[key] == value}
+    return {
+        "id": "configuration",
+        "title": "Configuration that all runs share",
+        "note": "What differs between runs is in the tables of arms and runs.",
+        "columns": columns("key", "value"),
+        "rows": [[cell(key), cell(str(value))] for key, value in sorted(common.items())],
+    }
