@@ -19,7 +19,8 @@ def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The ends are 0 and 1 exactly where nothing, or everything, succeeded; rounding would miss them.
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
 def standard_error(p: float, n: int) -> float:

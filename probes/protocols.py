@@ -15,7 +15,14 @@ UNSTATED = None
 
 FRECHET = "float64 mean and covariance (ddof 1), scipy sqrtm, 1e-6 on the diagonals only if not finite"
 BALLS = "squared L2, float32, k = 3, radius to the (k + 1)-th smallest with itself included, <=, not clamped"
-FEATURES = "EMA weights, mean over tokens of the block's output, null label, fixed noise at t, stored as float16"
+BLOCK_FEATURES = {
+    "of": "EMA weights, mean over tokens of the block's output",
+    "label": "null",
+    "noise": "fixed, 64 images a generator, purpose 'probe <split>'",
+    "stored": "float16",
+}
+PATCH_FEATURES = "mean over patch tokens, stored as float16"
+PIXEL_FEATURES = "raw pixels, 2 x 2 averages until at most 1,024 numbers"
 OF_SAMPLES = {"sampling": UNSTATED, "n": UNSTATED, "data": UNSTATED}
 OF_REFERENCE = {"reference": UNSTATED}
 OF_EXTRACTOR = {"extractor": UNSTATED, "extractor_weights": UNSTATED}

@@ -1,0 +1,175 @@
+"""Features of a snapshot over blocks x timesteps, computed in one pass and kept on disk.
+
+Features are the mean over tokens of a block's output, of the EMA weights, with the null label, at a stated noise level
+and with noise that is the same for every arm, snapshot and level. They are written as they are computed into one
+memory-mapped float16 file a block, level and split, so that 50,000 images x 12 blocks x 5 levels pass through a few
+hundred megabytes; a store is found again by the hash of its snapshot and of everything else that made it.
+
+    store = feature_store(net, dataset, FeatureGrid(blocks=(2, 4), times=(0.1, 0.5)), snapshot_hash, Path("cache"))
+    store.features("heldout", block=4, t=0.5)      # [n, W], memory-mapped
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.core.flow import interpolate
+from bench.core.streams import generator
+from probes.cached_folder import cached_folder
+
+SPLITS = ("train", "heldout")
+NOISE_BLOCK = 64  # images that share a noise generator, whatever the batch
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FeatureGrid:
+    """Where features are read: 1-based blocks, noise levels in [0, 1], and at most so many images of a split."""
+
+    blocks: tuple[int, ...]
+    times: tuple[float, ...]
+    most_images: int = 50_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features of one snapshot on disk."""
+
+    folder: Path
+    grid: FeatureGrid
+
+    def features(self, split: str, block: int, t: float) -> np.ndarray:
+        """float16 [n, W], memory-mapped."""
+        return np.load(self.folder / _file(split, block, t), mmap_mode="r")
+
+    def labels(self, split: str) -> np.ndarray:
+        """int64 [n]."""
+        return np.load(self.folder / f"{split}-labels.npy")
+
+
+def _file(split: str, block: int, t: float) -> str:
+    return f"{split}-block{block:03d}-t{t:.4f}.npy"
+
+
+def subset(n: int, most: int) -> Tensor:
+    """Indices of all n images, or of `most` of them drawn once for all (int64, ascending)."""
+    if n <= most:
+        return torch.arange(n)
+    return torch.randperm(n, generator=generator(0, "probe subset", n))[:most].sort().values
+
+
+def probe_noise(seed: int, split: str, first: int, count: int, token_shape: tuple[int, ...]) -> Tensor:
+    """Noise [count, N, C] of the split's images from `first` (a multiple of 64) on; the same for any batch size."""
+    assert first % NOISE_BLOCK == 0
+    blocks = range(first, first + count, NOISE_BLOCK)
+    draws = [torch.randn(NOISE_BLOCK, *token_shape, generator=generator(seed, f"probe {split}", b)) for b in blocks]
+    return torch.cat(draws)[:count]
+
+
+def feature_store(
+    net: Any,
+    dataset: Any,
+    grid: FeatureGrid,
+    snapshot_hash: str,
+    cache: Path,
+    device: torch.device | str = "cpu",
+    batch: int = 256,
+    progress: bool = False,
+) -> FeatureStore:
+    """The store of a snapshot, computed unless it is in the cache.
+
+    net: an EMA backbone (`bench.core.backbone.SiT`); snapshot_hash: of its weights; batch: a multiple of 64.
+    Raises ValueError for blocks or times that the backbone does not have.
+    """
+    depth = net.size.depth
+    wrong = [block for block in grid.blocks if not 1 <= block <= depth]
+    if wrong or not grid.blocks:
+        raise ValueError(f"blocks {wrong or grid.blocks} cannot be probed; this backbone has blocks 1 to {depth}")
+    if not grid.times or not all(0 <= t <= 1 for t in grid.times):
+        raise ValueError(f"times {grid.times} cannot be probed; noise levels lie within 0 and 1")
+    assert batch % NOISE_BLOCK == 0
+    description = {"snapshot": snapshot_hash, "data": dataset.fingerprint, "version": VERSION} | asdict(grid)
+    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+    def make(folder: Path) -> None:
+        (folder / "made_from.json").write_text(json.dumps(description, indent=1), encoding="utf-8")
+        net.to(device)
+        for split in SPLITS:
+            _fill(folder, split, net, dataset, grid, device, batch, progress)
+
+    return FeatureStore(cached_folder(Path(cache) / "features" / f"snapshot-{key}", make), grid)
+
+
+@torch.no_grad()
+def _fill(
+    folder: Path, split: str, net: Any, dataset: Any, grid: FeatureGrid, device: Any, batch: int, progress: bool
+) -> None:
+    indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, grid.most_images)
+    labels = np.asarray(dataset.labels(split, indices), dtype=np.int64)
+    np.save(folder / f"{split}-labels.npy", labels)
+    files = {
+        (block, t): np.lib.format.open_memmap(
+            folder / _file(split, block, t), mode="w+", dtype=np.float16, shape=(len(indices), net.size.width)
+        )
+        for block in grid.blocks
+        for t in grid.times
+    }
+    starts = tqdm(range(0, len(indices), batch), desc=f"features {split}", disable=not progress, leave=False)
+    for start in starts:
+        x0 = torch.as_tensor(dataset.tokens(split, indices[start : start + batch]))
+        noise = probe_noise(grid.seed, split, start, len(x0), tuple(x0.shape[1:])).to(device)
+        x0 = x0.to(device)
+        null = torch.full((len(x0),), net.null_label, device=device)
+        for t in grid.times:
+            level = torch.full((len(x0),), t, device=device)
+            x_t = interpolate(x0, noise, level)
+            _, taps = net(x_t, level, null, taps=grid.blocks, stop_after=max(grid.blocks))
+            for block in grid.blocks:
+                files[block, t][start : start + len(x0)] = taps[block].float().mean(dim=1).cpu().numpy()
+    for file in files.values():
+        file.flush()
+
+
+def mean_features(
+    read: Callable[[Tensor], Tensor],
+    name: str,
+    fingerprint: str,
+    dataset: Any,
+    split: str,
+    cache: Path,
+    most_images: int = 50_000,
+    batch: int = 64,
+    progress: bool = False,
+) -> np.ndarray:
+    """Features [n, W] of a frozen reader of pictures over a split, cached under the hashes of its weights and the data.
+
+    read: uint8 images [B, 3, H, W] -> patch tokens [B, N, W], whose mean over patches is kept (float16, memory-mapped).
+    """
+    indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, most_images)
+    key = f"{name}-{fingerprint}-{dataset.name}-{dataset.fingerprint[:16]}-{split}-{len(indices)}-v{VERSION}"
+
+    @torch.no_grad()
+    def make(folder: Path) -> None:
+        file = None
+        for start in tqdm(range(0, len(indices), batch), desc=f"{name} {split}", disable=not progress, leave=False):
+            images = torch.as_tensor(dataset.images(split, indices[start : start + batch]))
+            values = read(images).float().mean(dim=1).cpu().numpy()
+            if file is None:
+                shape = (len(indices), values.shape[1])
+                file = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=np.float16, shape=shape)
+            file[start : start + len(values)] = values
+        assert file is not None
+        file.flush()
+
+    return np.load(cached_folder(Path(cache) / "features" / key, make) / "features.npy", mmap_mode="r")

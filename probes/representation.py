@@ -1,0 +1,215 @@
+"""Rows of what frozen features know: linear probe, kNN and CKNNA over blocks x timesteps, and the same of an encoder.
+
+    store = feature_store(net, dataset, FeatureGrid((1, 2, 3, 4), (0.1, 0.5)), snapshot_hash, Path("cache"))
+    rows = measure_features(store, dataset, aligned=None)
+    rows += measure_cknna(store, dataset, encoder, Path("cache"), aligned=None)
+    rows += measure_encoder(encoder, dataset, Path("cache"))      # encoder strength, beside spatial structure
+    rows += [pixel_probe(dataset)]                                # the line that raw pixels draw
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bench.core.results import Row
+from probes.cknna import Neighbours, cknna, neighbours
+from probes.features import FeatureStore, mean_features, subset
+from probes.intervals import standard_error, wilson
+from probes.knn import knn_accuracy
+from probes.linear import ProbeRecipe, fast_probe, repa_probe
+from probes.pixels import pixel_vectors
+from probes.protocols import BLOCK_FEATURES, PATCH_FEATURES, PIXEL_FEATURES, RECORDS, protocol
+from probes.related import related, related_probe
+from probes.structure import MEASURE, local_against_distant
+
+Variant = Literal["fast", "repa"]
+MOST_CKNNA = 10_000
+MOST_STRUCTURE = 1024
+
+
+def _probes(variant: Variant, recipe: ProbeRecipe, device: Any) -> dict[str, tuple[str, Callable[..., float], dict]]:
+    """{metric: (protocol name, accuracy of (train, y, heldout, z), what the protocol leaves to state)}."""
+
+    def linear(*data: np.ndarray) -> float:
+        return fast_probe(*data) if variant == "fast" else repa_probe(*data, recipe=recipe, device=device)
+
+    def knn(*data: np.ndarray) -> float:
+        # float32 first: float16 similarities would tie
+        train, y, heldout, z = (
+            torch.from_numpy(np.asarray(a, np.float32 if a.ndim > 1 else np.int64)).to(device) for a in data
+        )
+        return knn_accuracy(train, y, heldout, z)
+
+    constants = asdict(recipe)
+    of_recipe = {"probe_seed": constants.pop("seed"), **constants} if variant == "repa" else {}
+    return {"linear_probe": (f"linear_probe_{variant}", linear, of_recipe), "knn": ("knn", knn, {})}
+
+
+def _accuracy_row(metric: str, name: str, value: float, data: Mapping[str, Any], **rest: Any) -> Row:
+    n = data["n_heldout"]
+    return Row(
+        metric=metric,
+        value=value,
+        n=n,
+        higher_is_better=True,
+        protocol=protocol(name, **data),
+        stderr=standard_error(value, n),
+        metric_version=RECORDS[name]["version"],
+        details={"interval_95": list(wilson(round(value * n), n))},
+        **rest,
+    )
+
+
+def measure_features(
+    store: FeatureStore,
+    dataset: Any,
+    aligned: Mapping[str, str] | None,
+    variant: Variant = "fast",
+    recipe: ProbeRecipe | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> list[Row]:
+    """Rows `linear_probe` and `knn` (accuracies 0..1 of the held-out images) for every block and timestep of a store.
+
+    aligned: family, trained_on, labels of the encoder the arm was aligned with, or None.
+    """
+    recipe = recipe or ProbeRecipe()
+    train_labels, heldout_labels = store.labels("train"), store.labels("heldout")
+    data = {
+        "data": dataset.fingerprint,
+        "features": BLOCK_FEATURES | {"noise_seed": store.grid.seed},
+        "n_train": len(train_labels),
+        "n_heldout": len(heldout_labels),
+    }
+    mark = related_probe(dataset.name, aligned)
+    rows = []
+    places = [(block, t) for block in store.grid.blocks for t in store.grid.times]
+    for block, t in tqdm(places, desc="probes", unit="place", disable=not progress, leave=False):
+        train, heldout = store.features("train", block, t), store.features("heldout", block, t)
+        for metric, (name, accuracy, of_recipe) in _probes(variant, recipe, device).items():
+            value = accuracy(train, train_labels, heldout, heldout_labels)
+            rows.append(_accuracy_row(metric, name, value, data | of_recipe, block=block, t=t, related=mark))
+    return rows
+
+
+def encoder_features(
+    encoder: Any, dataset: Any, split: str, cache: Path, most_images: int = 50_000, device: Any = "cpu"
+) -> np.ndarray:
+    """Patch means [n, width] (float16, memory-mapped) of a frozen encoder over a split, computed once."""
+    return mean_features(
+        lambda images: encoder(images.to(device)).patches,
+        encoder.name, encoder.fingerprint, dataset, split, cache, most_images,
+    )  # fmt: skip
+
+
+def _kernel(features: np.ndarray, clamp: float | None, device: Any) -> Neighbours:
+    rows = subset(len(features), MOST_CKNNA).numpy()
+    return neighbours(torch.from_numpy(np.asarray(features[rows], np.float32)).to(device), clamp=clamp)
+
+
+def measure_cknna(
+    store: FeatureStore,
+    dataset: Any,
+    encoder: Any,
+    cache: Path,
+    aligned: Mapping[str, str] | None,
+    clamp: float | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Row]:
+    """Rows `cknna` of a store's held-out features to an encoder's patch means, for every block and timestep.
+
+    clamp: quantile of |x| at which both are clamped first (platonic-rep: 0.95), None for none. Takes at most 10,000
+    of the store's held-out images; the encoder's kernel is found once.
+    """
+    theirs = encoder_features(encoder, dataset, "heldout", cache, store.grid.most_images, device)
+    if len(theirs) != len(store.labels("heldout")):
+        raise ValueError(f"{encoder.name} has features of {len(theirs)} images, the store of other ones; use one limit")
+    kernel = _kernel(theirs, clamp, device)
+    n = len(kernel.columns)
+    record = protocol(
+        "cknna",
+        clamp="none" if clamp is None else f"{clamp:g} quantile of |x|",
+        encoder=encoder.name,
+        encoder_weights=encoder.fingerprint,
+        data=dataset.fingerprint,
+        features=BLOCK_FEATURES | {"noise_seed": store.grid.seed},
+        n=n,
+    )
+    mark = related(encoder, aligned)
+    rows = []
+    for block in store.grid.blocks:
+        for t in store.grid.times:
+            value = cknna(_kernel(store.features("heldout", block, t), clamp, device), kernel)
+            row = Row("cknna", value, n, True, record, block=block, t=t, related=mark)
+            rows.append(row)
+    return rows
+
+
+def measure_encoder(
+    encoder: Any,
+    dataset: Any,
+    cache: Path,
+    variant: Variant = "fast",
+    recipe: ProbeRecipe | None = None,
+    device: torch.device | str = "cpu",
+    most_images: int = 50_000,
+) -> list[Row]:
+    """Strength of a frozen encoder: rows `encoder_linear_probe`, `encoder_knn`, `encoder_structure`."""
+    recipe = recipe or ProbeRecipe()
+    features, labels = {}, {}
+    for split, n in (("train", dataset.n_train), ("heldout", dataset.n_heldout)):
+        features[split] = encoder_features(encoder, dataset, split, cache, most_images, device)
+        labels[split] = np.asarray(dataset.labels(split, subset(n, most_images)))
+    identity = {"encoder": encoder.name, "encoder_weights": encoder.fingerprint}
+    data = {
+        "data": dataset.fingerprint,
+        "features": {"of": PATCH_FEATURES, **identity},
+        "n_train": len(labels["train"]),
+        "n_heldout": len(labels["heldout"]),
+    }
+    mark = f"{encoder.name} learned the probed labels" if encoder.labels == dataset.name else ""
+    rows = []
+    for metric, (name, accuracy, of_recipe) in _probes(variant, recipe, device).items():
+        value = accuracy(features["train"], labels["train"], features["heldout"], labels["heldout"])
+        rows.append(_accuracy_row(f"encoder_{metric}", name, value, data | of_recipe, related=mark))
+    return [*rows, _structure_row(encoder, dataset, identity, device)]
+
+
+@torch.no_grad()
+def _structure_row(encoder: Any, dataset: Any, identity: dict[str, str], device: Any) -> Row:
+    indices = subset(dataset.n_heldout, MOST_STRUCTURE)
+    record = protocol("structure", measure=MEASURE, data=dataset.fingerprint, n=len(indices), **identity)
+    values = []
+    try:
+        for batch in indices.split(64):
+            found = encoder(torch.as_tensor(dataset.images("heldout", batch)).to(device))
+            values.append(local_against_distant(found.patches, found.grid))
+    except ValueError as error:
+        return Row("encoder_structure", None, len(indices), True, record, note=str(error))
+    each = torch.cat(values).double()
+    stderr = float(each.std() / len(each) ** 0.5)
+    return Row("encoder_structure", float(each.mean()), len(indices), True, record, stderr=stderr)
+
+
+def pixel_probe(dataset: Any, most_images: int = 50_000) -> Row:
+    """Row `pixel_linear_probe`: the fast probe of raw pixels (averaged to at most 1,024 numbers), the line to beat."""
+    vectors, labels = {}, {}
+    for split, n in (("train", dataset.n_train), ("heldout", dataset.n_heldout)):
+        rows = subset(n, most_images)
+        parts = [pixel_vectors(torch.as_tensor(dataset.images(split, part))) for part in rows.split(512)]
+        vectors[split], labels[split] = torch.cat(parts).numpy(), np.asarray(dataset.labels(split, rows))
+    value = fast_probe(vectors["train"], labels["train"], vectors["heldout"], labels["heldout"])
+    data = {
+        "data": dataset.fingerprint,
+        "features": PIXEL_FEATURES,
+        "n_train": len(labels["train"]),
+        "n_heldout": len(labels["heldout"]),
+    }
+    return _accuracy_row("pixel_linear_probe", "linear_probe_fast", value, data)
