@@ -157,12 +157,12 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     """{"a.b": value} of nested mappings; lists are values."""
     flat: dict[str, Any] = {}
     for key, value in node.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.") or {f"{prefix}{key}": value}
+            flat |= flatten(value, f"{prefix}{key}.") or {f"{prefix}{key}": value}
         else:
             flat[prefix + str(key)] = value
     return flat
@@ -217,7 +217,7 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     words = tuple(f"{group}={name}" for group, name in groups.items())
-    known = _flat(_hydra_compose(words))
+    known = flatten(_hydra_compose(words))
     sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
     for key, value in values.items():
         if key not in known and key not in sections:
@@ -266,7 +266,7 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
         ("time.kind", ("uniform", "logit_normal")),
         ("evaluation.snapshots", ("all", "last")),
     ):
-        value = _flat(cfg)[key]
+        value = flatten(cfg)[key]
         if value not in choices:
             raise ValueError(f"{key}={value} is unknown{nearest(str(value), choices)} (choices: {', '.join(choices)})")
     build(cfg["method"])
@@ -294,13 +294,13 @@ NOT_IDENTITY = ("data.recipe", "data.root", "data.in_memory", "encoder.path", "e
 def identity(cfg: dict[str, Any]) -> dict[str, Any]:
     """What makes a run's numbers: the options of the groups, the seed, and values that differ from these options' own."""
     groups = {group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]}
-    defaults = _flat(_compose(_choices({k: v for k, v in groups.items() if v in options(k)}), {}))
+    defaults = flatten(_compose(_choices({k: v for k, v in groups.items() if v in options(k)}), {}))
 
     def counts(key: str) -> bool:
         inside = any(key == name or key.startswith(f"{name}.") for name in IDENTITY)
         return inside and not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
-    changed = {key: value for key, value in _flat(cfg).items() if counts(key) and defaults.get(key) != value}
+    changed = {key: value for key, value in flatten(cfg).items() if counts(key) and defaults.get(key) != value}
     return groups | {"seed": cfg["seed"]} | changed
 
 

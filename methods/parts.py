@@ -12,9 +12,14 @@ from bench.core.noise import NoiseLevels
 from bench.core.streams import Draw
 
 
+def repa_hidden(width: int, hidden: int | None) -> int:
+    """H of REPA's projector: as configured, else 2048 (published, S to XL) or 2W below S, where 2048 would dwarf the backbone."""
+    return hidden or (2048 if width >= 384 else 2 * width)
+
+
 def repa_head(width: int, hidden: int | None, out: int) -> nn.Module:
-    """REPA's projector: Linear(W, H)-SiLU-Linear(H, H)-SiLU-Linear(H, out); hidden None: 2048 from S up, 2W below."""
-    h = hidden or (2048 if width >= 384 else 2 * width)
+    """REPA's projector: Linear(W, H)-SiLU-Linear(H, H)-SiLU-Linear(H, out); H from `repa_hidden`."""
+    h = repa_hidden(width, hidden)
     return nn.Sequential(nn.Linear(width, h), nn.SiLU(), nn.Linear(h, h), nn.SiLU(), nn.Linear(h, out))
 
 

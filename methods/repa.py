@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.core.method import Arm, Batch, Context, Method, Term, generative
 from bench.core.sizes import Size
-from methods.parts import repa_head, token_cosine
+from methods.parts import repa_head, repa_hidden, token_cosine
 
 
 @dataclass
@@ -30,6 +30,9 @@ class REPA(Method):
 
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.block)}
+
+    def head_description(self, size: Size) -> str:
+        return f"3-layer MLP, {repa_hidden(size.width, self.head_width)} wide"
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
         return nn.ModuleDict({"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)})

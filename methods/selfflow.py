@@ -47,6 +47,9 @@ class SelfFlow(Method):
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}
 
+    def head_description(self, size: Size) -> str:
+        return f"2-layer MLP, {2 * size.width} wide, student only"
+
     def heads(self, ctx: Context) -> nn.ModuleDict:
         return nn.ModuleDict({"projector": self_head(ctx.size.width)})
 

@@ -78,6 +78,10 @@ class Method:
         """The blocks the method reads, by role ("student", "teacher"), checked against the depth."""
         return {}
 
+    def head_description(self, size: Size) -> str:
+        """The heads in words, for the table of arms; "" when there are none."""
+        return ""
+
     def heads(self, ctx: Context) -> nn.ModuleDict:
         """Trainable modules that exist in training alone."""
         return nn.ModuleDict()

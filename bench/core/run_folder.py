@@ -68,13 +68,18 @@ class RunFolder:
         write_json(self.path / "status.json", {"schema_version": SCHEMA_VERSION} | self._status | who)
 
 
-def read_status(path: Path) -> dict[str, Any]:
-    """status.json of a run folder, empty when there is none or it cannot be read."""
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty when there is none or it cannot be read."""
     try:
-        content = json.loads((path / "status.json").read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError):
         return {}
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """status.json of a run folder, empty when there is none or it cannot be read."""
+    return read_json(path / "status.json")
 
 
 def is_fresh(status: dict[str, Any]) -> bool:

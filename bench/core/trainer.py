@@ -27,6 +27,9 @@ from bench.core.streams import Draw, generator
 from bench.core.timing import Stopwatch
 
 
+MEASURED_STEPS = 10  # after which a start says how long it will take (or after 20 seconds)
+
+
 class Stopped(Exception):
     """Training ended early, on request, with everything saved; `reason` is the signal's name."""
 
@@ -93,10 +96,11 @@ class Trainer:
         for module in (*heads.values(), *([teacher] if teacher else []), *([encoder] if encoder is not None else [])):
             self.watch.watch(module)
         self.seconds = 0.0  # of training, over all starts of this run
-        self.window: list[tuple[list[str], Tensor]] = []
-        self.window_diagnostics: list[dict[str, Tensor]] = []
+        self.columns: list[str] = []  # of the window: losses by term, "grad_norm", then the method's diagnostics
+        self.window: list[Tensor] = []  # a row a step since the last line of metrics, on the device
         self.stop_reason: Callable[[], str | None] = lambda: None
         self.on_progress: Callable[[dict[str, Any]], None] = lambda line: None
+        self.on_speed: Callable[[float], None] = lambda seconds_per_step: None
 
     # One step -------------------------------------------------------------------------------------------------------------
 
@@ -125,13 +129,12 @@ class Trainer:
         o, done = self.cfg["optimizer"], self.images // self.batch
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(o["lr"], o["schedule"], o["warmup_steps"], done, self.steps)
-        names: list[str] = []
+        columns: list[str] = []
         sums: Tensor | float = 0.0
-        self.ctx.diagnostics = {}
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
-            self.ctx.images, self.ctx.draw = self.images, self.draw("method", rows)
+            self.ctx.images, self.ctx.draw, self.ctx.diagnostics = self.images, self.draw("method", rows), {}
             last = rows is self.pieces[-1]
             waiting = contextlib.nullcontext() if last or self.processes.world == 1 else self.net.no_sync()  # type: ignore[operator]
             with waiting:
@@ -139,67 +142,68 @@ class Trainer:
                     terms = self.net(batch, self.ctx)
                 total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / len(self.pieces)
                 total.backward()
-            names = list(terms)
-            sums = sums + torch.stack([term.value.detach().float() for term in terms.values()]) / len(self.pieces)
+            numbers = {f"loss.{name}": term.value for name, term in terms.items()}
+            numbers |= {f"diagnostics.{name}": value for name, value in self.ctx.diagnostics.items()}
+            columns = list(numbers)
+            sums = sums + torch.stack([value.detach().float().mean() for value in numbers.values()]) / len(self.pieces)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, o["clip"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         ema_update(self.ema, self.arm.backbone, ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done))
         assert isinstance(sums, Tensor)
-        self.window.append(([*names, "grad_norm"], torch.cat([sums, norm.detach().float().reshape(1)])))
-        self.window_diagnostics.append(self.ctx.diagnostics)
+        self.columns = [*columns, "grad_norm"]
+        self.window.append(torch.cat([sums, norm.detach().float().reshape(1)]))
         self.images += self.batch
 
     # Once in a while ------------------------------------------------------------------------------------------------------
 
-    def read_window(self) -> dict[str, float]:
-        """Means of the terms since the last call, over all processes. Raises NotFinite, naming the first bad step and term."""
-        if not self.window:
-            return {}
-        names = self.window[0][0]
-        values = torch.stack([row for _, row in self.window])
-        values = self.processes.mean(values).double().cpu()
-        first = self.images - len(self.window) * self.batch
-        self.window = []
+    def read_window(self) -> Tensor:
+        """The window's rows [steps, columns] on the CPU, averaged over processes. Raises NotFinite, naming the first bad step."""
+        values = self.processes.mean(torch.stack(self.window)).double().cpu()
         bad = (~values.isfinite()).nonzero()
         if len(bad):
             step, column = (int(i) for i in bad[0])
+            images = self.images - (len(self.window) - step) * self.batch
             raise NotFinite(
-                f"{names[column]} became {values[step, column]} in step {first // self.batch + step + 1} "
-                f"(after {first + step * self.batch} images): lower optimizer.lr={self.cfg['optimizer']['lr']:g}, or use precision=float32"
+                f"{self.columns[column]} became {values[step, column]} in step {images // self.batch + 1} (after {images} images): "
+                f"lower optimizer.lr={self.cfg['optimizer']['lr']:g}, or use precision=float32"
             )
-        return dict(zip(names, values.mean(dim=0).tolist(), strict=True))
+        return values
 
     def log(self, metrics: MetricsLog | None) -> None:
         """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
-        means = self.read_window()
-        diagnostics = {}
-        for name in self.window_diagnostics[0] if self.window_diagnostics else ():
-            diagnostics[name] = float(torch.stack([d[name].float().mean() for d in self.window_diagnostics]).mean())
-        steps, self.window_diagnostics = len(self.window_diagnostics), []
+        values = self.read_window()
+        steps, self.window = len(values), []
+        means: dict[str, Any] = {"loss": {}, "diagnostics": {}}
+        for column, mean in zip(self.columns, values.mean(dim=0).tolist(), strict=True):
+            group, _, name = column.partition(".")
+            if name:
+                means[group][name] = mean
+            else:
+                means[group] = mean
         times = self.watch.read()
         self.seconds += times["seconds"]
         speed = steps * self.batch / times["seconds"]
-        norm, lr = means.pop("grad_norm"), self.optimizer.param_groups[0]["lr"]
-        line = {"images": self.images, "step": self.images // self.batch, "loss": means, "grad_norm": norm, "lr": lr}
-        line |= {"diagnostics": diagnostics, "time": times | {"images_per_second": speed, "total_seconds": self.seconds}}
+        line = {"images": self.images, "step": self.images // self.batch} | means | {"lr": self.optimizer.param_groups[0]["lr"]}
+        line |= {"time": times | {"images_per_second": speed, "total_seconds": self.seconds}}
         if metrics is not None:
             metrics.append(line)
             left = (self.cfg["images"] - self.images) / speed
-            loss = means["velocity"]
+            loss = means["loss"]["velocity"]
             self.folder.status(images=self.images, loss=loss, images_per_second=speed, seconds_left=left)
             self.on_progress(line)
 
     def save(self, metrics: MetricsLog | None) -> None:
-        """A resume checkpoint, after everything since the last one was found finite."""
-        if self.window:
-            self.log(metrics)
+        """A resume checkpoint, after everything in the window was found finite; the window goes with it, so lines stay the same."""
+        window = self.read_window() if self.window else torch.zeros(0)
         if metrics is None:
             return
         state = {
             "images": self.images,
             "seconds": self.seconds,
             "metrics_bytes": metrics.bytes,
+            "columns": self.columns,
+            "window": window.float(),
             "backbone": self.arm.backbone.state_dict(),
             "heads": self.arm.heads.state_dict(),
             "ema": self.ema.state_dict(),
@@ -218,7 +222,8 @@ class Trainer:
         self.arm.heads.load_state_dict(state["heads"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.images, self.seconds = state["images"], state["seconds"]
+        self.images, self.seconds, self.columns = state["images"], state["seconds"], state["columns"]
+        self.window = list(state["window"].to(self.processes.device))
         return state["metrics_bytes"]
 
     def run(self) -> None:
@@ -235,8 +240,12 @@ class Trainer:
         self.folder.status(now=True, state="running", phase="training", images=self.images, images_total=cfg["images"], message="")
         saved_at, saved_images = time.monotonic(), self.images
         self.watch.read()
+        started, first, told = time.monotonic(), self.images, False
         while self.images < cfg["images"]:
             self.step(source)
+            if not told and (self.images - first == MEASURED_STEPS * self.batch or time.monotonic() - started > 20):
+                self.on_speed((time.monotonic() - started) * self.batch / (self.images - first))
+                told = True
             reached = [at for at in due if at <= self.images]
             if self.images // cfg["log_images"] != (self.images - self.batch) // cfg["log_images"] or reached:
                 self.log(metrics)

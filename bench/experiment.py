@@ -1,0 +1,201 @@
+"""From a configuration to a trained run: builds data, encoder, method and backbone, checks the folder, trains.
+
+`bench.run` is the command; tests and studies call `Experiment` directly.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.configuration import arm_name, build, flatten, identity, run_hash, run_id
+from bench.core import checkpoints, cost, distributed
+from bench.core.backbone import SiT
+from bench.core.environment import environment
+from bench.core.results import write_json
+from bench.core.run_folder import RunFolder, read_json, read_status
+from bench.core.sizes import SIZES, Size
+from bench.core.streams import generator
+from bench.core.trainer import NotFinite, Stopped, Trainer, snapshot_counts
+
+# Keys that may differ between two starts of one run; any other difference is refused.
+MAY_CHANGE = ("compute", "measure", "evaluation", "runs", "cache", "checkpoint_", "log_images", "images", "data.root", "data.recipe")
+
+
+class Experiment:
+    """One run: its configuration, its parts and its folder."""
+
+    def __init__(self, cfg: dict[str, Any], argv: list[str] | None = None):
+        self.cfg, self.argv = cfg, argv or []
+        self.path = Path(cfg["runs"]) / run_id(cfg)
+        self.folder = RunFolder(self.path)
+
+    # What is there already ------------------------------------------------------------------------------------------------
+
+    def trained(self) -> bool:
+        """Whether all images of this configuration were seen and the last snapshot is there."""
+        return self.cfg["images"] in checkpoints.snapshots(self.path) and not self.differences()
+
+    def differences(self) -> list[str]:
+        """Settings of the folder's earlier start that this configuration contradicts, in words."""
+        saved = read_json(self.path / "config.json")
+        if not saved:
+            return []
+        before, now = flatten(saved), flatten(self.cfg)
+        found = []
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE):
+                found.append(f"{key}: {before.get(key)} then, {now.get(key)} now")
+        if saved["images"] != self.cfg["images"]:
+            if self.cfg["optimizer"]["schedule"] != "constant":
+                found.append(
+                    f"images: {saved['images']} then, {self.cfg['images']} now, and a {self.cfg['optimizer']['schedule']} "
+                    "schedule cannot be continued"
+                )
+            elif self.cfg["images"] < saved["images"]:
+                found.append(f"images: {saved['images']} then, {self.cfg['images']} now, which is fewer")
+        return found
+
+    # Parts ----------------------------------------------------------------------------------------------------------------
+
+    def assemble(self, processes: distributed.Processes) -> None:
+        """Build everything that can fail for the user's reasons, before the folder is made."""
+        cfg = self.cfg
+        self.processes = processes
+        self.data = build(cfg["data"])
+        self.size = Size(**cfg["size"])
+        self.method = build(cfg["method"])
+        self.blocks = self.method.blocks(self.size)
+        processes.rows(cfg["batch"])
+        self.encoder = None
+        if cfg["encoder"]:
+            # one process at a time trains or downloads; the others find it in the cache
+            for turn in (True, False):
+                if processes.main is turn:
+                    parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": Path(cfg["cache"])}
+                    self.encoder = build(cfg["encoder"], **parts).to(processes.device)
+                processes.barrier()
+        picture = tuple(self.data.images("train", slice(0, 1)).shape[2:]) if self.encoder is not None else ()
+        self.cost = cost.count(self.method, self.data.grid, self.size, self.data.classes, self.encoder, picture)
+
+    def new_backbone(self) -> SiT:
+        """A backbone with this run's initial weights."""
+        backbone = SiT(self.data.grid, self.size, self.data.classes)
+        return backbone.initialise(generator(self.cfg["seed"], "init", 0))
+
+    def aligned(self) -> dict[str, str] | None:
+        """What the arm's encoder is, for marking related metrics."""
+        if self.encoder is None:
+            return None
+        return {key: getattr(self.encoder, key) for key in ("family", "trained_on", "labels")}
+
+    # Folder ---------------------------------------------------------------------------------------------------------------
+
+    def disk_bytes(self) -> dict[str, int]:
+        """Bytes that checkpoints (the last two and one being written) and snapshots will take."""
+        backbone, heads = self.cost.parameters["backbone"], self.cost.parameters["heads"]
+        counts = snapshot_counts(self.cfg["images"], self.cfg["batch"], self.cfg["snapshots"])
+        checkpoint = 4 * (3 * (backbone + heads) + backbone)
+        return {"checkpoints": (checkpoints.KEPT + 1) * checkpoint, "snapshots": 4 * backbone * len(counts)}
+
+    def open_folder(self) -> None:
+        """Claim the folder and write who and what; refuse a folder of another configuration, data or encoder."""
+        fingerprints = {"data": self.data.fingerprint}
+        if self.encoder is not None:
+            fingerprints["encoder"] = self.encoder.fingerprint
+        self.folder.claim()
+        if found := self.differences():
+            raise ValueError(f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own")
+        known = read_json(self.path / "run.json").get("fingerprints", fingerprints)
+        for part, fingerprint in fingerprints.items():
+            if known.get(part) != fingerprint:
+                raise ValueError(
+                    f"the {part} changed since {self.path.name} began (fingerprint {known.get(part)} then, {fingerprint} now): "
+                    f"bring the old {part} back, or start a new run with name=..."
+                )
+        needed = sum(self.disk_bytes().values())
+        free = shutil.disk_usage(self.path).free
+        if free < needed and not checkpoints.snapshots(self.path):
+            raise ValueError(
+                f"the run needs {needed / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free: "
+                "fewer snapshots=..., a smaller size=..., or runs=DIR elsewhere"
+            )
+        cfg = self.cfg
+        environment_now = environment(self.processes.device, torch.get_num_threads())
+        self.warn_of_changes(environment_now)
+        description = {
+            "schema_version": 1, "id": self.path.name, "hash": run_hash(cfg), "arm": arm_name(cfg),
+            "method": cfg["method"]["name"], "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None,
+            "size": self.size.name, "depth": self.size.depth, "width": self.size.width, "data": cfg["data"]["name"],
+            "seed": cfg["seed"], "images": cfg["images"], "batch": cfg["batch"], "aligned": self.aligned(), "blocks": self.blocks,
+            "head": str(self.method.head_description(self.size)), "identity": identity(cfg),
+            "fingerprints": fingerprints, "argv": self.argv,
+        }  # fmt: skip
+        write_json(self.path / "config.json", cfg)
+        _write_yaml(self.path / "config.yaml", cfg)
+        write_json(self.path / "run.json", description)
+        write_json(self.path / "env.json", environment_now)
+        if not (self.path / "cost.json").exists():
+            write_json(self.path / "cost.json", self.cost.to_json() | {"seconds_per_step": None, "peak_memory_bytes": None})
+
+    def warn_of_changes(self, now: dict[str, Any]) -> None:
+        """Warn when a resumed run meets other versions, code or another device: its numbers may differ in the last digits."""
+        before = read_json(self.path / "env.json")
+        changed = [key for key in ("device", "device_name", "threads", "commit") if before and before.get(key) != now[key]]
+        if before and before.get("versions", {}).get("torch") != now["versions"]["torch"]:
+            changed.append("torch")
+        if changed:
+            warnings.warn(f"resuming with another {', '.join(changed)}: not bit for bit what an undisturbed run gives", stacklevel=2)
+
+    # Training -------------------------------------------------------------------------------------------------------------
+
+    def train(self, stop_reason: Callable[[], str | None], on_progress: Callable[[dict[str, Any]], None], on_speed: Callable[[float], None]) -> None:
+        """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
+        trainer = Trainer(self.cfg, self.folder, self.data, self.method, self.new_backbone(), self.encoder, self.processes)
+        trainer.stop_reason, trainer.on_progress, trainer.on_speed = stop_reason, on_progress, on_speed
+        try:
+            trainer.run()
+        except Stopped as stopped:
+            self.folder.status(now=True, state="stopped", message=f"stopped by {stopped.reason}; the same command resumes")
+            raise
+        except (NotFinite, OSError, RuntimeError) as error:
+            if self.path.exists():
+                self.folder.status(now=True, state="failed", message=str(error))
+            raise
+        if self.processes.main:
+            steps = max(1, self.cfg["images"] // self.cfg["batch"])
+            measured = {"seconds_per_step": trainer.seconds / steps, "peak_memory_bytes": peak_memory(self.processes.device)}
+            write_json(self.path / "cost.json", self.cost.to_json() | measured)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that PyTorch held on the GPU, or the largest resident size of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _write_yaml(path: Path, content: dict[str, Any]) -> None:
+    import yaml
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def smaller_size(cfg: dict[str, Any], seconds: float, parameters: int, limit: float = 600.0) -> str | None:
+    """The largest size that would end within `limit` seconds, judged by parameters (FLOPs go with them), or None."""
+    here = SIZES.get(cfg["size"]["name"])
+    for size in reversed(SIZES.values()):
+        smaller = here is not None and size.depth * size.width**2 < here.depth * here.width**2
+        if smaller and here and seconds * (size.depth * size.width**2) / (here.depth * here.width**2) < limit:
+            return size.name
+    return None
