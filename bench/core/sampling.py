@@ -1,0 +1,149 @@
+"""Samplers: from noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes nothing.
+
+A block's start, labels and increments each come from one generator, seeded by (seed, purpose, block): the same file for any number
+of processes on one kind of device, and the same noise for every arm. Definitions follow REPA's released sampler (arXiv 2410.06940).
+
+    tokens, labels = generate(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), classes=10, n=600, seed=0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.core.backbone import SiT
+from bench.core.noise import shift_time
+from bench.core.protocols import Protocol
+from bench.core.streams import generator
+
+Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""v(x [B, N, C], t [B], label [B]) -> [B, N, C]."""
+
+
+def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
+    """The backbone as a velocity field, one level for all tokens; precision: float32 or bf16 (autocast)."""
+
+    @torch.no_grad()
+    def velocity(x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            prediction, _ = backbone(x.float(), t.float(), label)
+        assert prediction is not None
+        return prediction
+
+    return velocity
+
+
+@dataclass(frozen=True)
+class Field:
+    """A velocity field with guidance: v_u + w (v_c - v_u) while low <= t <= high, on all or the first channels; w <= 1 is none."""
+
+    velocity: Velocity
+    protocol: Protocol
+    null_label: int
+
+    def __call__(self, x: Tensor, t: Tensor, label: Tensor, decided_at: Tensor | None = None) -> Tensor:
+        """At one time t (a scalar) for all samples; decided_at: the time that says whether guidance is on, when it is not t."""
+        p = self.protocol
+        times = torch.full((len(x),), float(t), dtype=torch.float64, device=x.device)
+        decision = float(t if decided_at is None else decided_at)
+        if p.guidance <= 1 or not p.guidance_low <= decision <= p.guidance_high:
+            return self.velocity(x, times, label).to(x.dtype)
+        null = torch.full_like(label, self.null_label)
+        both = self.velocity(torch.cat([x, x]), torch.cat([times, times]), torch.cat([label, null])).to(x.dtype)
+        conditional, unconditional = both.chunk(2)
+        mixed = unconditional + p.guidance * (conditional - unconditional)
+        if p.guided_channels is None:
+            return mixed
+        return torch.cat([mixed[..., : p.guided_channels], conditional[..., p.guided_channels :]], dim=-1)
+
+
+def time_steps(protocol: Protocol) -> Tensor:
+    """steps + 1 times from 1 to 0, shifted; float64."""
+    return shift_time(torch.linspace(1, 0, protocol.steps + 1, dtype=torch.float64), protocol.shift)
+
+
+def euler(field: Field, x: Tensor, label: Tensor) -> Tensor:
+    """Euler's method."""
+    times = time_steps(field.protocol)
+    for now, then in zip(times[:-1], times[1:], strict=True):
+        x = x + (then - now) * field(x, now, label)
+    return x
+
+
+def heun(field: Field, x: Tensor, label: Tensor) -> Tensor:
+    """Heun's method as REPA runs it: the last step is not corrected, and the current t decides guidance for both stages."""
+    times = time_steps(field.protocol)
+    for i, (now, then) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        slope = field(x, now, label)
+        if i < field.protocol.steps - 1:
+            slope = (slope + field(x + (then - now) * slope, then, label, decided_at=now)) / 2
+        x = x + (then - now) * slope
+    return x
+
+
+def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> Tensor:
+    """Euler-Maruyama with w(t) = 2t: drift (2 - t) v + x, noise sqrt(2 t |h|), then one deterministic step to 0."""
+    times = torch.linspace(1, field.protocol.last_time, field.protocol.steps, dtype=torch.float64)
+    for now, then in zip(times[:-1], times[1:], strict=True):
+        h = then - now
+        noise = torch.randn(x.shape, generator=increments, device=x.device, dtype=x.dtype)
+        x = x + h * ((2 - now) * field(x, now, label) + x) + float((2 * now * h.abs()).sqrt()) * noise
+    last = times[-1]
+    return x - last * ((2 - last) * field(x, last, label) + x)
+
+
+def dopri5(field: Field, x: Tensor, label: Tensor) -> Tensor:
+    """Adaptive Dormand-Prince by torchdiffeq (optional extra `dopri5`)."""
+    try:
+        from torchdiffeq import odeint
+    except ImportError as error:
+        raise ValueError("the sampler dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250") from error
+    ends = torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device)
+    p = field.protocol
+    return odeint(lambda t, state: field(state, t, label), x, ends, atol=p.atol, rtol=p.rtol, method="dopri5")[-1]
+
+
+def block_labels(protocol: Protocol, classes: int, seed: int, block: int) -> Tensor:
+    """The labels of a block, int64 [64]: uniform at random (the papers'), or the sample's number modulo the classes."""
+    if protocol.labels == "balanced":
+        return (block * protocol.block + torch.arange(protocol.block)) % classes
+    return torch.randint(0, classes, (protocol.block,), generator=generator(seed, "sample_labels", block))
+
+
+def sample_block(
+    velocity: Velocity, protocol: Protocol, shape: tuple[int, int], classes: int, seed: int, block: int, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU; shape: (N, C)."""
+    label = block_labels(protocol, classes, seed, block).to(device)
+    x = torch.randn(protocol.block, *shape, generator=generator(seed, "sample_noise", block, device), device=device)
+    x = x.to(getattr(torch, protocol.state))
+    field = Field(velocity, protocol, null_label=classes)
+    if protocol.sampler == "sde":
+        x = sde(field, x, label, generator(seed, "sample_increments", block, device))
+    else:
+        x = {"euler": euler, "heun": heun, "dopri5": dopri5}[protocol.sampler](field, x, label)
+    return x.float().cpu(), label.cpu()
+
+
+def generate(
+    velocity: Velocity, protocol: Protocol, shape: tuple[int, int], classes: int, n: int, seed: int,
+    device: torch.device | str = "cpu", progress: bool = False, blocks: Iterable[int] | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """n samples, tokens [n, N, C] and labels [n]; blocks: only these (of ceil(n / 64)), as one process of several does.
+
+    Every block is computed whole and the last one cut, so that n and the split among processes change no sample.
+    """
+    count = -(-n // protocol.block)
+    chosen = list(range(count) if blocks is None else blocks)
+    parts = [
+        sample_block(velocity, protocol, shape, classes, seed, block, device)
+        for block in tqdm(chosen, desc=f"sampling ({protocol.name})", unit="block", disable=not progress, leave=False)
+    ]
+    kept = [min(protocol.block, n - block * protocol.block) for block in chosen]
+    tokens = [tokens[:keep] for (tokens, _), keep in zip(parts, kept, strict=True)]
+    labels = [labels[:keep] for (_, labels), keep in zip(parts, kept, strict=True)]
+    return torch.cat(tokens), torch.cat(labels)
