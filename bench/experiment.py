@@ -107,7 +107,9 @@ class Experiment:
         return {"checkpoints": (checkpoints.KEPT + 1) * checkpoint, "snapshots": 4 * backbone * len(counts)}
 
     def open_folder(self) -> None:
-        """Claim the folder and write who and what; refuse a folder of another configuration, data or encoder."""
+        """Claim the folder and write who and what; refuse a folder of another configuration, data or encoder. The main process's."""
+        if not self.processes.main:
+            return
         fingerprints = {"data": self.data.fingerprint}
         if self.encoder is not None:
             fingerprints["encoder"] = self.encoder.fingerprint
@@ -137,7 +139,7 @@ class Experiment:
             "size": self.size.name, "depth": self.size.depth, "width": self.size.width, "data": cfg["data"]["name"],
             "seed": cfg["seed"], "images": cfg["images"], "batch": cfg["batch"], "aligned": self.aligned(), "blocks": self.blocks,
             "head": str(self.method.head_description(self.size)), "identity": identity(cfg),
-            "fingerprints": fingerprints, "argv": self.argv,
+            "fingerprints": fingerprints, "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout}, "argv": self.argv,
         }  # fmt: skip
         write_json(self.path / "config.json", cfg)
         _write_yaml(self.path / "config.yaml", cfg)

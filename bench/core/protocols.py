@@ -39,6 +39,12 @@ class Protocol:
     rtol: float = 1e-3
     weights: str = "ema"
 
+    @property
+    def evaluations(self) -> int:
+        """Passes of the backbone for a sample; of an adaptive sampler a usual number, for estimates alone."""
+        passes = {"heun": 2 * self.steps - 1, "dopri5": 100}.get(self.sampler, self.steps)
+        return passes * (2 if self.guidance > 1 else 1)
+
     def to_json(self) -> dict[str, Any]:
         """The complete record."""
         return dataclasses.asdict(self)

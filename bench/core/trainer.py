@@ -237,7 +237,8 @@ class Trainer:
             self.data, cfg["seed"], self.images, cfg["images"], self.batch, self.pieces,
             "image" in self.method.needs, cfg["compute"]["data_workers"],
         )  # fmt: skip
-        self.folder.status(now=True, state="running", phase="training", images=self.images, images_total=cfg["images"], message="")
+        if main:
+            self.folder.status(now=True, state="running", phase="training", images=self.images, images_total=cfg["images"], message="")
         saved_at, saved_images = time.monotonic(), self.images
         self.watch.read()
         started, first, told = time.monotonic(), self.images, False
@@ -254,7 +255,7 @@ class Trainer:
                 due = [at for at in due if at > self.images]
             late = time.monotonic() - saved_at > 60 * cfg["checkpoint_minutes"]
             reason = self.stop_reason()
-            stop = self.processes.any(reason is not None) if self.processes.world > 1 else reason is not None
+            stop = self.processes.any(reason is not None)
             if self.images - saved_images >= every or late or stop or self.images == cfg["images"]:
                 with self.watch.part("saving"):
                     self.save(metrics)

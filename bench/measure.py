@@ -1,0 +1,230 @@
+"""Measure a run's snapshots: held-out loss, samples (distances, agreement, a picture), features (probes, CKNNA).
+
+Each kind of measurement of each snapshot is one file in results/, so measuring resumes where it stopped. measure=quick leaves
+out what is estimated (in FLOPs) to take more than a tenth of the training, and names the command that would do it.
+
+    python -m bench.run method=selfflow measure=full
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from bench.command_line import StopFlag
+from bench.core import checkpoints, results
+from bench.core.backbone import SiT
+from bench.core.heldout import PROTOCOL, heldout_loss
+from bench.core.protocols import Protocol, sampling_protocol
+from bench.core.run_folder import read_json, read_metrics
+from bench.core.sampling import generate, sample_block, velocity_of
+from bench.core.trainer import Stopped, snapshot_counts
+from bench.experiment import Experiment
+from bench.pictures import picture_grid, save_png
+
+KINDS = ("heldout", "samples", "features")
+PROBE_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+SHARE = 0.1  # of the training's FLOPs: what measure=quick may spend on one measurement
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of measurement of one snapshot, and its estimated FLOPs."""
+
+    kind: str
+    images: int
+    flops: float
+
+
+def probe_blocks(depth: int) -> tuple[int, ...]:
+    """All blocks of a shallow backbone, every other one of a deep one (the last always)."""
+    return tuple(range(1, depth + 1)) if depth <= 12 else tuple(range(2, depth + 1, 2))
+
+
+def all_tasks(experiment: Experiment) -> list[Task]:
+    """Every measurement that measure=full would make, by snapshot; needs a run folder with cost.json and run.json."""
+    cfg, path = experiment.cfg, experiment.path
+    forward = read_json(path / "cost.json").get("forward_flops", 0.0)
+    sizes = read_json(path / "run.json").get("data_sizes", {"train": 0, "heldout": 0})
+    evaluations = sampling_protocol(cfg["evaluation"]["protocol"]).evaluations
+    flops = {
+        "heldout": forward * min(sizes["heldout"], 50_000) * PROTOCOL["repeats"],
+        "samples": forward * cfg["evaluation"]["samples"] * evaluations,
+        "features": forward * sum(min(n, 50_000) for n in sizes.values()) * len(PROBE_TIMES),
+    }
+    counts = snapshot_counts(cfg["images"], cfg["batch"], cfg["snapshots"])
+    last = cfg["evaluation"]["snapshots"] == "last"
+    return [
+        Task(kind, images, flops[kind])
+        for images in (counts[-1:] if last else counts)
+        for kind in KINDS
+        if kind != "features" or images == counts[-1]
+    ]
+
+
+def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
+    """What this configuration's `measure` asks for, and what it leaves out."""
+    cfg = experiment.cfg
+    tasks = all_tasks(experiment)
+    if cfg["measure"] == "full":
+        return tasks, []
+    if cfg["measure"] == "none":
+        return [], tasks
+    training = read_json(experiment.path / "cost.json").get("flops_per_image", {}).get("total", 0.0) * cfg["images"]
+    small = [task for task in tasks if task.images == cfg["images"] and task.flops <= SHARE * training]
+    return small, [task for task in tasks if task not in small]
+
+
+def pending(experiment: Experiment) -> list[Task]:
+    """Planned measurements whose results are not there yet."""
+    return [task for task in planned(experiment)[0] if not results.result_path(experiment.path, task.kind, task.images).exists()]
+
+
+def measure(experiment: Experiment, stop: StopFlag) -> None:
+    """Make the pending measurements and declare the run complete. Raises Stopped between two of them."""
+    folder, processes = experiment.folder, experiment.processes
+    tasks = pending(experiment)
+    total = experiment.cfg["images"]
+    if processes.main:
+        folder.status(now=True, state="running", phase="measuring", images=total, images_total=total, seconds_left=None, message="")
+    measurer = _Measurer(experiment)
+    quiet = not (processes.main and experiment.cfg["compute"]["progress"])
+    for task in tqdm(tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False):
+        if processes.any(stop.reason is not None):
+            folder.status(now=True, state="stopped", message=f"stopped by {stop.reason} while measuring; the same command goes on")
+            raise Stopped(stop.reason or "another process's signal")
+        measurer.run(task)
+        if processes.main:
+            folder.status()
+    left_out = planned(experiment)[1]
+    if processes.main:
+        folder.status(now=True, state="complete", message="")
+        print(summary(experiment))
+        if left_out:
+            kinds = ", ".join(f"{kind} of {n} snapshot(s)" for kind in KINDS if (n := sum(t.kind == kind for t in left_out)))
+            words = [word for word in experiment.argv if not word.startswith("measure=")]
+            print(f"not measured: {kinds}. To do it: python -m bench.run {' '.join([*words, 'measure=full'])}")
+
+
+class _Measurer:
+    """Holds what the measurements of one run share, made when first needed."""
+
+    def __init__(self, experiment: Experiment):
+        self.experiment, self.cfg = experiment, experiment.cfg
+        self.data, self.processes = experiment.data, experiment.processes
+        self.cache = Path(self.cfg["cache"])
+        self._reference: Any = None
+        self._lines = read_metrics(experiment.path / "metrics.jsonl") if processes_main(experiment) else []
+
+    def run(self, task: Task) -> None:
+        """Measure and store; every process samples, the main one computes the rest."""
+        path = checkpoints.snapshot_path(self.experiment.path, task.images)
+        device = self.processes.device
+        backbone = SiT(self.data.grid, self.experiment.size, self.data.classes).to(device)
+        checkpoints.load_snapshot(path, backbone)
+        backbone.requires_grad_(False)
+        digest = checkpoints.file_hash(path)
+        measure: dict[str, Callable[..., list[results.Row]]] = {
+            "heldout": self.heldout, "samples": self.samples, "features": self.features,
+        }  # fmt: skip
+        rows = measure[task.kind](backbone, task.images, digest)
+        if self.processes.main:
+            results.write(self.experiment.path, task.kind, task.images, rows, self.context(task.images, digest))
+        self.processes.barrier()
+
+    def context(self, images: int, digest: str) -> dict[str, Any]:
+        """What was spent until the snapshot, and where."""
+        cost = read_json(self.experiment.path / "cost.json")
+        flops = cost["flops_per_image"]["total"] * images + cost["encoder_training_flops"]
+        seconds = [line["time"]["total_seconds"] for line in self._lines if line["images"] <= images]
+        environment = read_json(self.experiment.path / "env.json")
+        hours = seconds[-1] / 3600 if seconds else None
+        return {"flops": flops, "hours": hours, "snapshot_sha256": digest, "environment": environment}
+
+    def heldout(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+        return [heldout_loss(backbone, self.data, self.processes.device)] if self.processes.main else []
+
+    def protocol(self) -> Protocol:
+        e = self.cfg["evaluation"]
+        return sampling_protocol(e["protocol"], guidance=float(e["guidance"]))
+
+    def samples(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+        from probes.samples import Reference, measure_samples
+
+        e, grid, p = self.cfg["evaluation"], self.data.grid, self.processes
+        velocity, protocol, shape = velocity_of(backbone), self.protocol(), (grid.tokens, grid.token_dim)
+        blocks = range(p.rank, -(-e["samples"] // protocol.block), p.world)
+        mine = generate(velocity, protocol, shape, self.data.classes, e["samples"], e["seed"], p.device, blocks=blocks)
+        tokens, labels = gather_blocks(*mine, protocol.block, e["samples"], p)
+        if not p.main:
+            return []
+        self.picture(velocity, protocol, shape, images)
+        if self._reference is None:
+            self._reference = Reference.of(self.data, self.cache)
+        sampling = protocol.to_json() | {"seed": e["seed"], "samples": e["samples"]}
+        return measure_samples(tokens, labels, self._reference, sampling, self.experiment.aligned())
+
+    def picture(self, velocity: Any, protocol: Protocol, shape: tuple[int, int], images: int) -> None:
+        """samples/grid-<images>.png: one block with balanced labels, the same noise for every arm."""
+        balanced = sampling_protocol(protocol.name, guidance=protocol.guidance, labels="balanced")
+        tokens, labels = sample_block(velocity, balanced, shape, self.data.classes, 0, 0, self.processes.device)
+        order = labels.argsort(stable=True) if self.data.classes <= 16 else torch.arange(len(labels))
+        columns = -(-len(labels) // self.data.classes) if self.data.classes <= 16 else 8
+        pictures = self.data.to_uint8(torch.nan_to_num(tokens[order]))
+        save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
+
+    def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+        from probes.features import FeatureGrid, feature_store
+        from probes.representation import measure_cknna, measure_encoder, measure_features, pixel_probe
+
+        if not self.processes.main:
+            return []
+        device, aligned, encoder = self.processes.device, self.experiment.aligned(), self.experiment.encoder
+        grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES)
+        store = feature_store(backbone, self.data, grid, digest, self.cache, device)
+        rows = measure_features(store, self.data, aligned, device=device)
+        if encoder is not None:
+            rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
+            rows += measure_encoder(encoder, self.data, self.cache, device=device)
+        return [*rows, pixel_probe(self.data)]
+
+
+def processes_main(experiment: Experiment) -> bool:
+    """Whether this process reads and writes the run's files."""
+    return experiment.processes.main and (experiment.path / "metrics.jsonl").exists()
+
+
+def gather_blocks(
+    tokens: torch.Tensor, labels: torch.Tensor, block: int, n: int, processes: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All processes' blocks (rank r has blocks r, r + world, ...) put back in order."""
+    if processes.world == 1:
+        return tokens, labels
+    import torch.distributed as dist
+
+    everyone: list[Any] = [None] * processes.world
+    dist.all_gather_object(everyone, (tokens.split(block), labels.split(block)))
+    count = -(-n // block)
+    ordered = [(everyone[b % processes.world][0][b // processes.world], everyone[b % processes.world][1][b // processes.world]) for b in range(count)]
+    return torch.cat([t for t, _ in ordered]), torch.cat([label for _, label in ordered])
+
+
+def summary(experiment: Experiment) -> str:
+    """The run's last numbers, for the terminal."""
+    frame = results.load(experiment.path.parent, {experiment.path.name})
+    frame = frame[(frame["images"] == experiment.cfg["images"]) & frame["value"].notna()]
+    lines = [f"{experiment.path} is complete: {experiment.cfg['images']} images"]
+    plain = frame[frame["block"].isna()]
+    for row in plain.itertuples():
+        real = f"   (held-out real: {row.real:.4g})" if row.real == row.real else ""
+        lines.append(f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}")
+    probes = frame[frame["block"].notna()]
+    for metric, rows in probes.groupby("metric"):
+        best = rows.loc[rows["value"].idxmax()]
+        lines.append(f"  {metric:22}{best['value']:<10.4g}   (highest of {len(rows)}: block {best['block']:.0f}, t = {best['t']:g})")
+    return "\n".join(lines)

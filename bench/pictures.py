@@ -1,0 +1,35 @@
+"""Grids of pictures as PNG files that a person can look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SMALLEST_SIDE = 48  # pixels on the page; smaller pictures are enlarged by a whole factor, without smoothing
+
+
+def picture_grid(pictures: Tensor, columns: int, gap: int = 2) -> np.ndarray:
+    """uint8 [n, 3, H, W] -> one picture [rows * h, columns * w, 3], white between."""
+    n, _, height, width = pictures.shape
+    factor = max(1, -(-SMALLEST_SIDE // max(height, width)))
+    large = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    h, w, rows = height * factor + gap, width * factor + gap, -(-n // columns)
+    canvas = torch.full((3, rows * h + gap, columns * w + gap), 255, dtype=torch.uint8)
+    for i, picture in enumerate(large):
+        top, left = gap + i // columns * h, gap + i % columns * w
+        canvas[:, top : top + h - gap, left : left + w - gap] = picture
+    return canvas.permute(1, 2, 0).numpy()
+
+
+def save_png(picture: np.ndarray, path: Path) -> None:
+    """Write uint8 [H, W, 3] as PNG, atomically."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Image.fromarray(picture).save(temporary, format="PNG")
+    os.replace(temporary, path)
