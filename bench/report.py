@@ -1,6 +1,6 @@
 """From run folders to a page that answers a question: `python -m bench.report scaling`.
 
-Writes one self-contained HTML file and a PDF with the same content. Nothing is computed on a GPU and nothing is fetched.
+Writes one self-contained HTML file and a PDF with the same content. No GPU is used and nothing is fetched.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument("page", choices=list(PAGES), metavar="PAGE", help=", ".join(PAGES))
-    made.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of run folders (default: runs)")
+    made.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of run folders (default: runs)"
+    )
     made.add_argument("--study", default="", metavar="NAME", help="only the runs of this study")
     made.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/reports)")
-    made.add_argument("--export", type=Path, metavar="DIR", help="also write every figure as SVG and PNG and every table as CSV")
+    made.add_argument(
+        "--export", type=Path, metavar="DIR", help="also write every figure as SVG and PNG and every table as CSV"
+    )
     made.add_argument("--no-pdf", action="store_true", help="write the HTML page only")
     return made
 
@@ -48,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when a page was written, 2 for what the user can mend."""
     options = parser().parse_args(arguments)
     try:
-        for path in write_report(options.page, options.runs, options.study, options.out, options.export, not options.no_pdf):
+        for path in write_report(
+            options.page, options.runs, options.study, options.out, options.export, not options.no_pdf
+        ):
             print(path)
     except (ValueError, OSError) as error:
         print(f"bench.report: {error}", file=sys.stderr)
@@ -59,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def write_report(
     page: str, runs: Path, study: str = "", out: Path | None = None, export: Path | None = None, pdf: bool = True
 ) -> list[Path]:
-    """Build and write a page; returns what was written. Raises ValueError when there is no such folder of runs or study."""
+    """Build and write a page; returns what was written. Raises ValueError when there is no such folder or study."""
     from reports.html import render_html
     from reports.pages import build_page
     from reports.pdf import render_pdf

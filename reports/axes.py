@@ -26,10 +26,24 @@ def text(
     return f'<text {place} class="{kind}" fill="{colour}" {extra}>{escape(content)}</text>'
 
 
+def fit(content: str, width: float, size: float) -> str:
+    """The text, cut with an ellipsis where it would be wider than `width`."""
+    most = max(1, int(width / (CHARACTER * size)))
+    return content if len(content) <= most else content[: most - 1] + "…"
+
+
+def heading(title: str, left: float, right: float) -> str:
+    """A panel's title."""
+    return text(left, 15, fit(title, right - left, 12.5), "start", 12, "ink", 'font-weight="bold"')
+
+
 def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
     """The whole picture; label is read out by screen readers."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    return f'{head} role="img" aria-label="{escape(label)}" font-family="{FONT}">' + "".join(body) + "</svg>"
+    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(label)}" font-family="{FONT}">'
+    )
+    return head + "".join(body) + "</svg>"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -139,17 +153,15 @@ class Frame:
     x: Scale
     y: Scale
 
-    def draw(
-        self, x_label: str, y_label: str, title: str = "", x_ticks: Sequence[tuple[float, str]] | None = None
-    ) -> list[str]:
-        """Grid lines, tick labels, axis labels with units, title."""
+    def draw(self, x_label: str, y_label: str, title: str = "", note: str = "") -> list[str]:
+        """Grid lines, tick labels, axis labels with units, title and a note under it."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        parts = [text(left - 40, 15, title, "start", 12, "ink", 'font-weight="bold"')] if title else []
+        parts = [heading(title, left - 40, right), text(left - 40, 29, note, "start", 10, "muted")]
         for tick, label in self.y.ticks(5):
             y = self.y(tick)
             parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
             parts.append(text(left - 6, y + 3.6, label, "end", 10, "muted"))
-        for tick, label in self.x.ticks(6) if x_ticks is None else x_ticks:
+        for tick, label in self.x.ticks(6):
             x = self.x(tick)
             parts.append(f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>')
             parts.append(text(x, bottom + 16, label, "middle", 10, "muted"))

@@ -11,23 +11,18 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from reports.axes import CHARACTER, Frame, Scale, number, svg, text
+from reports.axes import CHARACTER, Frame, Scale, fit, heading, number, svg, text
 from reports.line_chart import draw_marker
 from reports.theme import GRID, MUTED, ArmStyle
 
 WIDTH, RIGHT, TOP, ROW = 440, 18, 30, 24
-PART_FILLS = (("#0072B2", 1.0), ("#E69F00", 1.0), ("#009E73", 1.0), ("#CC79A7", 1.0))
+PART_FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
 def _left(labels: list[str]) -> float:
     """Room for the longest label, at most half of the picture."""
     longest = max((len(label) for label in labels), default=0)
     return min(WIDTH * 0.5, max(70.0, 14 + longest * 10.5 * CHARACTER))
-
-
-def _clip(label: str, left: float) -> str:
-    most = int((left - 10) / (10.5 * CHARACTER))
-    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def bar_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
@@ -39,21 +34,22 @@ def bar_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     frame = Frame(Scale(0.0, most * 1.22, left, WIDTH - RIGHT), Scale(0.0, 1.0, bottom, TOP + 22))
     body = _frame(frame, panel, left)
     x = left
-    for part, (colour, _) in zip(parts, PART_FILLS, strict=False):
+    for part, colour in zip(parts, PART_FILLS, strict=False):
         body.append(f'<rect x="{x:.1f}" y="{TOP - 3}" width="10" height="10" fill="{colour}"/>')
         body.append(text(x + 14, TOP + 6, part, "start", 10, "muted"))
         x += 26 + len(part) * 10 * CHARACTER
     for index, bar in enumerate(bars):
         y, start, drawn = TOP + 22 + ROW * index + 4, 0.0, []
-        for value, part, (colour, opacity) in zip(bar["values"], parts, PART_FILLS, strict=False):
-            box = f'x="{frame.x(start):.1f}" y="{y}" width="{frame.x(start + value) - frame.x(start):.1f}" height="{ROW - 8}"'
+        for value, part, colour in zip(bar["values"], parts, PART_FILLS, strict=False):
+            width = frame.x(start + value) - frame.x(start)
+            box = f'x="{frame.x(start):.1f}" y="{y}" width="{width:.1f}" height="{ROW - 8}"'
             tip = f"{bar['label']}, {part}: {number(value, 4)}"
-            drawn.append(f'<rect {box} fill="{colour}" opacity="{opacity}"><title>{escape(tip)}</title></rect>')
+            drawn.append(f'<rect {box} fill="{colour}"><title>{escape(tip)}</title></rect>')
             start += value
-        drawn.append(text(left - 6, y + 12, _clip(bar["label"], left), "end", 10.5, "ink"))
+        drawn.append(text(left - 6, y + 12, fit(bar["label"], left - 8, 10.5), "end", 10.5, "ink"))
         drawn.append(text(frame.x(start) + 5, y + 12, number(start), "start", 10, "muted"))
         body.append(f'<g data-arm="{styles[bar["arm"]].key}">{"".join(drawn)}</g>')
-    return svg(WIDTH, bottom + 42, panel.get("title", ""), body)
+    return svg(WIDTH, bottom + 42, panel["title"], body)
 
 
 def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
@@ -74,19 +70,19 @@ def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> st
     body.append(f'<path d="M{frame.x(0):.1f} {TOP + 6}V{bottom}" class="axis" stroke="{MUTED}" stroke-width="1.4"/>')
     for index, row in enumerate(rows):
         style, y = styles[row["arm"]], TOP + 6 + ROW * (index + 0.5)
-        drawn = [text(left - 6, y + 4, _clip(row["label"], left), "end", 10.5, "ink")]
+        drawn = [text(left - 6, y + 4, fit(row["label"], left - 8, 10.5), "end", 10.5, "ink")]
         if row["value"] is not None:
             if row["low"] is not None and row["high"] is not None:
                 line = f"M{frame.x(row['low']):.1f} {y:.1f}H{frame.x(row['high']):.1f}"
                 drawn.append(f'<path d="{line}" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2"/>')
             drawn.append(draw_marker(style, frame.x(row["value"]), y, f"{row['label']}: {row['note']}"))
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
-    return svg(WIDTH, bottom + 42, panel.get("title", ""), body)
+    return svg(WIDTH, bottom + 42, panel["title"], body)
 
 
 def _frame(frame: Frame, panel: Mapping[str, Any], left: float) -> list[str]:
     bottom, top = frame.y.start, frame.y.end
-    body = [text(14, 15, panel.get("title", ""), "start", 12, "ink", 'font-weight="bold"')]
+    body = [heading(panel["title"], 14, WIDTH - RIGHT)]
     for tick, label in frame.x.ticks(5):
         x = frame.x(tick)
         body.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')

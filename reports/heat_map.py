@@ -1,7 +1,7 @@
 """Layer x timestep maps: one number a cell, colours that keep their order without hue.
 
-A panel: {"kind": "heat", "title", "x": {"label", "values"}, "y": {"label", "values"}, "cells": [[...] per y], "low", "high",
-"diverging": bool, "label": what the colour means, "arm": for the legend's switch or ""}.
+A panel: {"kind": "heat", "title", "x": {"label", "values"}, "y": {"label", "values"}, "cells": [[...] per y], "low",
+"high", "diverging": bool, "label": what the colour means, "arm": for the legend's switch}.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from reports.axes import number, svg, tick_label, text
+from reports.axes import heading, number, svg, text, tick_label
 from reports.theme import MUTED, ArmStyle
 
 VIRIDIS = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725")
@@ -39,7 +39,7 @@ def heat_map(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     anchors = ORANGE_PURPLE if panel.get("diverging") else VIRIDIS
     low, high = panel["low"], panel["high"]
     span = (high - low) or 1.0
-    body = [text(LEFT - 40, 15, panel.get("title", ""), "start", 12, "ink", 'font-weight="bold"')]
+    body = [heading(panel["title"], LEFT - 40, WIDTH)]
     for row, (block, cells) in enumerate(zip(ys, panel["cells"], strict=True)):
         y = bottom - (row + 1) * cell_height
         if cell_height >= 12 or row % 2 == 0:
@@ -55,7 +55,7 @@ def heat_map(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     middle = (TOP + bottom) / 2
     body.append(text(13, middle, panel["y"]["label"], "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'))
     body += _colour_bar(panel, bottom + 40, anchors)
-    return svg(WIDTH, bottom + 82, panel.get("title", ""), body)
+    return svg(WIDTH, bottom + 82, panel["title"], body)
 
 
 def _finite(value: float | None) -> bool:
@@ -68,7 +68,8 @@ def _cell(
 ) -> str:  # fmt: skip
     box = f'x="{x:.1f}" y="{y:.1f}" width="{width + 0.3:.1f}" height="{height + 0.3:.1f}"'
     if part is None:
-        return f'<rect {box} fill="none" stroke="{MUTED}" stroke-dasharray="2 2"><title>{place}: not measured</title></rect>'
+        dashed = f'fill="none" stroke="{MUTED}" stroke-dasharray="2 2"'
+        return f"<rect {box} {dashed}><title>{place}: not measured</title></rect>"
     red, green, blue = colour_at(part, anchors)
     drawn = (
         f'<rect {box} fill="#{red:02x}{green:02x}{blue:02x}"><title>{escape(place)}: {number(value, 4)}</title></rect>'

@@ -48,7 +48,8 @@ def _arm_css(styles: dict[str, ArmStyle]) -> str:
     light = "".join(f"--{style.key}:{style.colour};" for style in styles.values())
     dark = "".join(f"--{style.key}:{ON_DARK.get(style.colour, style.colour)};" for style in styles.values())
     rules = "".join(
-        f".stroke-{key}{{stroke:var(--{key})}}.fill-{key}{{fill:var(--{key})}}" for key in (s.key for s in styles.values())
+        f".stroke-{key}{{stroke:var(--{key})}}.fill-{key}{{fill:var(--{key})}}"
+        for key in (s.key for s in styles.values())
     )
     return (
         f":root{{{light}}}:root[data-theme=dark]{{{dark}}}"
@@ -59,7 +60,8 @@ def _arm_css(styles: dict[str, ArmStyle]) -> str:
 def _swatch(style: ArmStyle) -> str:
     dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
     line = f'<path d="M0 7H30" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2" fill="none"{dash}/>'
-    return f'<svg width="30" height="14" viewBox="0 0 30 14" aria-hidden="true">{line}{draw_marker(style, 15, 7, "")}</svg>'
+    drawn = line + draw_marker(style, 15, 7, "")
+    return f'<svg width="30" height="14" viewBox="0 0 30 14" aria-hidden="true">{drawn}</svg>'
 
 
 def _table(content: dict[str, Any], styles: dict[str, ArmStyle]) -> str:
@@ -73,7 +75,8 @@ def _table(content: dict[str, Any], styles: dict[str, ArmStyle]) -> str:
         "<tr>" + "".join(_td(cell, number, styles) for cell, number in zip(row, numeric, strict=True)) + "</tr>"
         for row in content["rows"]
     )
-    return f'<div class="scroll"><table id="table-{content["id"]}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    parts = f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll"><table id="table-{escape(content["id"])}">{parts}</table></div>'
 
 
 def _td(cell: dict[str, Any], number: bool, styles: dict[str, ArmStyle]) -> str:

@@ -2,8 +2,8 @@
 
 A panel is plain data, so that the page, the PDF and the CSV come from the same numbers:
 
-    {"kind": "line", "title": ..., "x": {"label", "log", "marks"}, "y": {"label", "log"},
-     "series": [{"arm": "selfflow", "label": "selfflow nano", "points": [{"x", "y", "low", "high", "n"}], "line": True}],
+    {"kind": "line", "title": ..., "note": ..., "x": {"label", "log", "marks"}, "y": {"label", "log"},
+     "series": [{"arm": "selfflow", "points": [{"x", "y", "low", "high", "n", "tip"}], "markers": True}],
      "rules": [{"label": "held-out real pictures", "y": 0.64, "low": None, "high": None, "arm": ""}]}
 """
 
@@ -13,26 +13,26 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from reports.axes import Frame, Scale, number, svg, text
+from reports.axes import CHARACTER, Frame, Scale, number, svg, text
 from reports.theme import GRID, MUTED, ArmStyle
 
 WIDTH, HEIGHT = 440, 310
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 46
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
 
 
 def marker(kind: str, x: float, y: float, size: float = 4.2) -> str:
     """A marker's path; all kinds have about the same ink."""
-    s = size
+    s, w, h = size, size * 1.2, size * 1.3
     shapes = {
-        "circle": f"M{x - s:.1f} {y:.1f}a{s} {s} 0 1 0 {2 * s} 0a{s} {s} 0 1 0 {-2 * s} 0Z",
-        "square": f"M{x - s * 0.9:.1f} {y - s * 0.9:.1f}h{1.8 * s:.1f}v{1.8 * s:.1f}h{-1.8 * s:.1f}Z",
-        "triangle": f"M{x:.1f} {y - 1.2 * s:.1f}L{x + 1.1 * s:.1f} {y + 0.8 * s:.1f}H{x - 1.1 * s:.1f}Z",
-        "down": f"M{x:.1f} {y + 1.2 * s:.1f}L{x + 1.1 * s:.1f} {y - 0.8 * s:.1f}H{x - 1.1 * s:.1f}Z",
-        "diamond": f"M{x:.1f} {y - 1.3 * s:.1f}L{x + 1.2 * s:.1f} {y:.1f}L{x:.1f} {y + 1.3 * s:.1f}L{x - 1.2 * s:.1f} {y:.1f}Z",
-        "cross": f"M{x - s:.1f} {y - s:.1f}l{2 * s} {2 * s}m0 {-2 * s}l{-2 * s} {2 * s}",
-        "plus": f"M{x - 1.2 * s:.1f} {y:.1f}h{2.4 * s:.1f}m{-1.2 * s:.1f} {-1.2 * s:.1f}v{2.4 * s:.1f}",
+        "circle": f"m{-s:.1f} 0a{s} {s} 0 1 0 {2 * s} 0a{s} {s} 0 1 0 {-2 * s} 0Z",
+        "square": f"m{-0.9 * s:.1f} {-0.9 * s:.1f}h{1.8 * s:.1f}v{1.8 * s:.1f}h{-1.8 * s:.1f}Z",
+        "triangle": f"m0 {-w:.1f}l{w:.1f} {2 * s:.1f}h{-2 * w:.1f}Z",
+        "down": f"m0 {w:.1f}l{w:.1f} {-2 * s:.1f}h{-2 * w:.1f}Z",
+        "diamond": f"m0 {-h:.1f}l{w:.1f} {h:.1f}l{-w:.1f} {h:.1f}l{-w:.1f} {-h:.1f}Z",
+        "cross": f"m{-s:.1f} {-s:.1f}l{2 * s} {2 * s}m0 {-2 * s}l{-2 * s} {2 * s}",
+        "plus": f"m{-w:.1f} 0h{2 * w:.1f}m{-w:.1f} {-w:.1f}v{2 * w:.1f}",
     }
-    return shapes[kind]
+    return f"M{x:.1f} {y:.1f}{shapes[kind]}"
 
 
 def draw_marker(style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2) -> str:
@@ -46,7 +46,7 @@ def draw_marker(style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2
 
 
 def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
-    """The panel as SVG; points that an axis cannot show (NaN, zero on a log axis) are left out, the table lists them."""
+    """The panel as SVG; points that an axis cannot show (zero on a log axis) are left out, the table has them."""
     x_axis, y_axis = panel["x"], panel["y"]
     points = [point for series in panel["series"] for point in series["points"]]
     rules = panel.get("rules", [])
@@ -58,12 +58,12 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
         Scale.around([point["x"] for point in points], LEFT, WIDTH - RIGHT, x_axis.get("log", False)),
         Scale.around(heights, HEIGHT - BOTTOM, TOP, y_axis.get("log", False)),
     )
-    body = frame.draw(x_axis["label"], y_axis["label"], panel.get("title", ""))
+    body = frame.draw(x_axis["label"], y_axis["label"], panel["title"], panel.get("note", ""))
     body += _marks(frame, x_axis.get("marks", []))
     body += [_rule(frame, rule, styles) for rule in rules if frame.y.holds(rule["y"])]
     for series in panel["series"]:
         body.append(_series(frame, series, styles[series["arm"]]))
-    return svg(WIDTH, HEIGHT, panel.get("title") or y_axis["label"], body)
+    return svg(WIDTH, HEIGHT, panel["title"], body)
 
 
 def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:
@@ -71,7 +71,7 @@ def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:
     places = [(frame.x(point["x"]), frame.y(point["y"])) for point in shown]
     colour = f'class="stroke-{style.key}" stroke="{style.colour}" fill="none"'
     parts = []
-    if series.get("line", True) and len(places) > 1:
+    if len(places) > 1:
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
         parts.append(f'<path d="{path}" {colour} stroke-width="1.8"{dash}/>')
@@ -81,9 +81,7 @@ def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:
             whisker = f"M{x:.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"
             parts.append(f'<path d="{whisker}" {colour} stroke-width="1.4" opacity="0.75"/>')
         if series.get("markers", True):
-            label = series.get("label", series["arm"])
-            tip = f"{label}: {number(point['y'], 4)}, {number(low, 4)} to {number(high, 4)}, n={point.get('n', 1)}"
-            parts.append(draw_marker(style, x, y, point.get("tip") or tip))
+            parts.append(draw_marker(style, x, y, point["tip"]))
     return f'<g data-arm="{style.key}">{"".join(parts)}</g>'
 
 
@@ -108,7 +106,7 @@ def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle])
 
 
 def _marks(frame: Frame, marks: list[tuple[float, str]]) -> list[str]:
-    """Names of places on the x axis (sizes), inside the panel at its lower edge."""
+    """Names of places on the x axis (sizes), inside the panel at its upper edge."""
     parts = []
     for value, label in marks:
         if frame.x.holds(value):
@@ -116,5 +114,8 @@ def _marks(frame: Frame, marks: list[tuple[float, str]]) -> list[str]:
             parts.append(
                 f'<path d="M{x:.1f} {frame.y.end:.1f}V{y:.1f}" class="grid" stroke="{GRID}" stroke-dasharray="2 3"/>'
             )
-            parts.append(text(x + 3, y - 5, label, "start" if x < frame.x.end - 40 else "end", 9.5, "muted"))
+            right = x + 3 + len(label) * 9.5 * CHARACTER > frame.x.end
+            parts.append(
+                text(x - 3 if right else x + 3, frame.y.end + 4, label, "end" if right else "start", 9.5, "muted")
+            )
     return parts

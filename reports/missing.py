@@ -18,7 +18,11 @@ def command(run: Run, **changes: Any) -> str:
     words = [word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word]
     if not words:
         description = run.description
-        words = [f"method={description.get('method')}", f"size={description.get('size')}", f"data={description.get('data')}"]
+        words = [
+            f"method={description.get('method')}",
+            f"size={description.get('size')}",
+            f"data={description.get('data')}",
+        ]
         if description.get("encoder") not in (None, "", "none"):
             words.append(f"encoder={description['encoder']}")
         words.append(f"seed={description.get('seed', 0)}")
@@ -27,7 +31,7 @@ def command(run: Run, **changes: Any) -> str:
 
 
 def missing(study: Study) -> list[dict[str, str]]:
-    """Unfinished runs, absent seeds of an arm and metrics that only some runs have: [{"what", "command"}], at most `MOST_LINES`."""
+    """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm, metrics that only some runs have."""
     lines = [*_unfinished(study), *_seeds(study), *_metrics(study)]
     if len(lines) > MOST_LINES:
         more = {"what": f"and {len(lines) - MOST_LINES} more", "command": ""}
@@ -76,7 +80,9 @@ def _metrics(study: Study) -> list[dict[str, str]]:
     lines = []
     for data, part in final.groupby("data"):
         names = sorted({group.metric for group in distances(part)} | set(part.loc[part["block"].notna(), "metric"]))
-        complete = [run for run in study.runs.values() if run.state == "complete" and run.description.get("data") == data]
+        complete = [
+            run for run in study.runs.values() if run.state == "complete" and run.description.get("data") == data
+        ]
         for name in names:
             have = set(part.loc[(part["metric"] == name) & part["value"].notna(), "run"])
             lacking = [run for run in complete if run.id not in have]

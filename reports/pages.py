@@ -3,7 +3,7 @@
     page = build_page(read_study(Path("runs")), "scaling")
 
 A page answers one question: verdicts first, the one figure that answers it beside them, then the other figures, tables,
-what is missing and how to fill it, and what the runs were. The same folders give the same page, whatever the time or place.
+what is missing and how to fill it, and what the runs were. The same folders give the same page, any time and anywhere.
 """
 
 from __future__ import annotations
@@ -13,119 +13,97 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from reports import tables
-from reports.figures import cost, distance, pictures, probes, training
+from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
 from reports.missing import missing
 from reports.runs import Study
 from reports.theme import arm_styles
 
-Figure = dict[str, Any] | None
-
 
 @dataclass(frozen=True)
 class Kind:
-    """title and question head the page; lead is the figure of the first screen, figures follow it, tables come next."""
+    """title and question head the page; figures in reading order, the first one answers the question."""
 
     title: str
     question: str
-    lead: Callable[[Study], Figure]
-    figures: tuple[Callable[[Study], Figure], ...] = ()
-    results: bool = True
-    probes: bool = False
-
-
-def _size(study: Study) -> Figure:
-    return distance.against_size(study.rows)
-
-
-def _depth(study: Study) -> Figure:
-    return probes.over_depth(study.rows)
-
-
-def _maps(study: Study) -> Figure:
-    return probes.maps(study.rows)
-
-
-def _differences(study: Study) -> Figure:
-    return probes.differences(study.rows)
-
-
-def _images(study: Study) -> Figure:
-    return distance.against(study.rows, "images")
-
-
-def _flops(study: Study) -> Figure:
-    return distance.against(study.rows, "flops")
-
-
-def _hours(study: Study) -> Figure:
-    return distance.against(study.rows, "hours")
-
-
-def _sizes_flops(study: Study) -> Figure:
-    return distance.over_sizes(study.rows, "flops")
-
-
-def _sizes_hours(study: Study) -> Figure:
-    return distance.over_sizes(study.rows, "hours")
-
-
-def _encoders(study: Study) -> Figure:
-    return distance.against_encoder(study.rows, {})
+    figures: tuple[Callable[[Study], list[Figure]], ...]
+    distances: bool = True  # whether the tables of distances belong to it
+    probes: bool = False  # whether the table of probes does
 
 
 KINDS = {
     "scaling": Kind(
-        "Scaling", "Which method gains most from a larger model, at equal images and at equal compute?",
-        _size, (_sizes_flops, _sizes_hours, _images),
+        "Scaling",
+        "Which method gains most from a larger model, at equal images and at equal compute?",
+        (
+            lambda study: distance.against_size(study.rows),
+            lambda study: distance.over_sizes(study.rows, "flops"),
+            lambda study: distance.over_sizes(study.rows, "hours"),
+            lambda study: distance.against(study.rows, "images"),
+        ),
     ),
     "encoders": Kind(
-        "Encoders", "Does a stronger external encoder give better generation?", _encoders, (pictures.sample_grids,)
+        "Encoders",
+        "Does a stronger external encoder give better generation?",
+        (lambda study: distance.against_encoder(study.rows), pictures.sample_grids),
     ),
     "probes": Kind(
-        "Probes", "What do the features of each arm know, in which block and at which noise level?",
-        _depth, (_maps, _differences, pictures.feature_pictures), results=False, probes=True,
+        "Probes",
+        "What do the features of each arm know, in which block and at which noise level?",
+        (
+            lambda study: probes.over_depth(study.rows),
+            lambda study: probes.maps(study.rows),
+            lambda study: probes.differences(study.rows),
+            pictures.feature_pictures,
+        ),
+        distances=False,
+        probes=True,
     ),
-    "ablation": Kind("Ablation", "Which part of a method does the work?", _images, (_maps,)),
+    "ablation": Kind(
+        "Ablation",
+        "Which part of a method does the work?",
+        (lambda study: ablation.effects(study.rows), training.curves),
+    ),
     "convergence": Kind(
-        "Convergence", "Who gets where, after how many images, FLOPs and hours?",
-        _images, (_flops, _hours, training.curves, pictures.sample_grids),
+        "Convergence",
+        "Who gets where, after how many images, FLOPs and hours?",
+        (
+            lambda study: distance.against(study.rows, "images"),
+            lambda study: distance.against(study.rows, "flops"),
+            lambda study: distance.against(study.rows, "hours"),
+            training.curves,
+            pictures.sample_grids,
+        ),
     ),
-    "cost": Kind("Cost", "What does each arm cost, and what does it buy?", cost.flops_by_part, (_sizes_flops, _hours)),
-}  # fmt: skip
+    "cost": Kind(
+        "Cost",
+        "What does each arm cost, and what does it buy?",
+        (cost.flops_by_part, lambda study: distance.over_sizes(study.rows, "flops")),
+    ),
+}
 
 
 def build_page(study: Study, kind: str) -> dict[str, Any]:
     """The page as plain data. kind: a key of `KINDS`, or "all" for every one of them on a single page."""
-    chosen = [KINDS[kind]] if kind != "all" else list(KINDS.values())
-    seen: dict[str, dict[str, Any]] = {}
-    sections = []
-    lead = None
+    chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
+    sections, seen = [], set()
     for part in chosen:
-        figures = []
-        for build in (part.lead, *part.figures):
-            drawn = build(study)
-            if drawn is None or drawn["id"] in seen:
-                continue
-            seen[drawn["id"]] = drawn
-            if lead is None:
-                lead = drawn
-            else:
-                figures.append(drawn)
+        figures = [drawn for build in part.figures for drawn in build(study)]
+        # the pages share figures; on the page of all of them each is shown once
+        figures = [drawn for drawn in figures if drawn["id"] not in seen]
+        seen |= {drawn["id"] for drawn in figures}
         sections.append({"title": part.title, "question": part.question, "figures": figures, "tables": []})
-    data_tables = tables.results_tables(study.rows) if any(part.results for part in chosen) else []
-    probe_table = tables.probe_table(study.rows) if any(part.probes for part in chosen) else None
-    sections.append({
-        "title": "Numbers", "question": "", "figures": [], "tables": [*data_tables, *([probe_table] if probe_table else [])],
-    })  # fmt: skip
-    appendix = [
-        tables.arms_table(study), tables.runs_table(study), tables.environments_table(study), tables.configuration_table(study),
-    ]  # fmt: skip
-    title = KINDS[kind].title if kind != "all" else "All findings"
-    question = KINDS[kind].question if kind != "all" else "What do the runs say, what do they cost, and what is missing?"
+    lead = next((section["figures"].pop(0) for section in sections if section["figures"]), None)
+    numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
+    numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
+    numbers += tables.encoder_table(study.rows)
+    sections.append({"title": "Numbers", "question": "", "figures": [], "tables": numbers})
+    appendix = [build(study) for build in tables.APPENDIX]
     return {
         "kind": kind,
-        "title": title,
-        "question": question,
+        "title": KINDS[kind].title if kind != "all" else "All findings",
+        "question": KINDS[kind].question
+        if kind != "all"
+        else "What do the runs say, what do they cost, and what is missing?",
         "study": study.name,
         "summary": _summary(study),
         "notices": _notices(study, lead),
@@ -135,39 +113,37 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
         "lead": lead,
         "sections": [section for section in sections if section["figures"] or section["tables"]],
         "missing": missing(study),
-        "problems": study.problems,
+        "problems": list(dict.fromkeys(study.problems)),
         "appendix": [table for table in appendix if table["rows"]],
     }
 
 
 def _summary(study: Study) -> str:
     runs = list(study.runs.values())
-    if not runs:
-        return "No runs."
     complete = sum(run.state == "complete" for run in runs)
-    count = {name: len({str(run.description.get(name)) for run in runs}) for name in ("arm", "size", "seed", "data")}
-    words = [f"{number} {name}{'s' if number > 1 and name != 'data' else ''}" for name, number in count.items()]
-    return f"{len(runs)} runs ({complete} finished): {', '.join(words[:3])}, {count['data']} data set{'s' * (count['data'] > 1)}."
+    names = {"arm": "arms", "size": "sizes", "seed": "seeds", "data": "data sets"}
+    count = {name: len({str(run.description.get(name)) for run in runs}) for name in names}
+    words = [f"{number} {names[name] if number != 1 else names[name][:-1]}" for name, number in count.items()]
+    return f"{len(runs):,} runs ({complete:,} finished): {', '.join(words)}."
 
 
-def _notices(study: Study, lead: Figure) -> list[str]:
+def _notices(study: Study, lead: Figure | None) -> list[str]:
     """What a reader must know before any number."""
     runs = list(study.runs.values())
-    notices = []
     if not runs:
-        return ["There are no runs here. Train some, for example: python -m bench.run method=selfflow"]
+        return ["There are no runs here. Train one, for example: python -m bench.run method=selfflow"]
+    notices = []
     if not any(run.state == "complete" for run in runs):
-        notices.append("No run is finished: what follows rests on snapshots of unfinished runs, and nothing is compared.")
+        notices.append("No run is finished: curves rest on snapshots of unfinished runs, and nothing is compared.")
     if not len(study.rows):
-        notices.append("No run has results yet: measure them with python -m bench.evaluate RUN_FOLDER.")
-    seeds = {run.description.get("seed") for run in runs}
-    if len(seeds) == 1:
-        notices.append("There is one seed only: no spread, no noise floor and so no verdict can be had.")
+        notices.append("No run has results yet: measure one with python -m bench.evaluate RUN_FOLDER")
+    if len({run.description.get("seed") for run in runs}) == 1:
+        notices.append("There is one seed only: no spread and no noise floor can be had, and so no verdict.")
     if len({run.arm for run in runs}) == 1:
         notices.append(f"There is one arm only ({runs[0].arm}): there is nothing to compare it with.")
-    failed = study.rows["value"].isna().sum() if len(study.rows) else 0
+    failed = int(study.rows["value"].isna().sum())
     if failed:
-        notices.append(f"{failed} result rows have no value (NaN or not measured); they are left out of means and counted in the notes.")
+        notices.append(f"{failed} result rows have no value (NaN or not measurable): they are left out of all means.")
     if lead is None and len(study.rows):
-        notices.append("The figure of this page needs results that no finished run has; see what is missing below.")
+        notices.append("The figures of this page need results that no finished run has; see below what is missing.")
     return notices

@@ -43,7 +43,12 @@ def render_png(svg: str, points_per_inch: float = 144) -> bytes:
         (folder / "figure.svg").write_text(svg, encoding="utf-8")
         (folder / "figure.typ").write_text('#set page(width: auto, height: auto, margin: 4pt)\n#image("figure.svg")')
         return typst.compile(
-            str(folder / "figure.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, format="png", ppi=points_per_inch
+            str(folder / "figure.typ"),
+            root=name,
+            font_paths=fonts(),
+            ignore_system_fonts=True,
+            format="png",
+            ppi=points_per_inch,
         )
 
 
@@ -83,7 +88,9 @@ def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -
         name = f"{figure['id']}-{index}.{'png' if image else 'svg'}"
         content = base64.b64decode(panel["png"]) if image else draw_panel(panel, styles).encode()
         (folder / name).write_bytes(content)
-        panels.append({"file": name, "kind": panel["kind"], "title": panel["title"], "alt": panel.get("alt", panel["title"])})
+        panels.append(
+            {"file": name, "kind": panel["kind"], "title": panel["title"], "alt": panel.get("alt", panel["title"])}
+        )
     return {"title": figure["title"], "caption": figure["caption"], "panels": panels}
 
 

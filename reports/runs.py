@@ -70,7 +70,8 @@ def read_study(runs_dir: Path, name: str = "", run_ids: Collection[str] | None =
             if run is not None:
                 runs[run.id] = run
     if run_ids is not None:
-        problems += [f"{run}: in the study, but there is no such run folder" for run in sorted(set(run_ids) - set(runs))]
+        absent = sorted(set(run_ids) - set(runs))
+        problems += [f"{run}: in the study, but there is no such run folder" for run in absent]
     rows = rows[rows["run"].isin(list(runs))]
     return Study(name, rows, runs, list(dict.fromkeys(problems)))
 
@@ -110,7 +111,9 @@ def _yaml(path: Path, problems: list[str]) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
-        problems.append(f"{path.parent.name}/{path.name}: is damaged ({reason}); the configuration is missing from the page")
+        problems.append(
+            f"{path.parent.name}/{path.name}: is damaged ({reason}); what it holds is missing from the page"
+        )
         return {}
 
 
@@ -126,7 +129,7 @@ def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
         return []
     stride = max(1, len(lines) // POINTS)
     kept, damaged = [], 0
-    for line in lines[:: -stride][::-1]:
+    for line in lines[::-stride][::-1]:
         try:
             record = json.loads(line)
             kept.append(record if isinstance(record, dict) else {})

@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 GROUP = ["data", "metric", "protocol_id", "images_total"]
 # The order in which metrics are shown; others follow by name.
 PREFERRED = ("fid", "fd_local", "heldout_loss", "fd_pixels", "sfid", "kid", "is", "precision", "recall")
-QUALITY = ("label_agreement", "copy_rate")
+QUALITY = ("label_agreement", "copy_rate", "precision", "recall")
 UNITS = {
-    "heldout_loss": "held-out loss (mean squared error)",
-    "fd_local": "fd_local (Fréchet distance)",
-    "fd_pixels": "fd_pixels (Fréchet distance)",
+    "heldout_loss": "held-out loss (MSE)",
     "fid": "FID",
     "sfid": "sFID",
     "kid": "KID",
@@ -47,12 +45,9 @@ class Group:
     higher_is_better: bool
 
     @property
-    def label(self) -> str:
-        """Axis label with unit and direction."""
-        return f"{metric_label(self.metric)}, {'higher' if self.higher_is_better else 'lower'} is better"
-
-    def key(self) -> dict[str, Any]:
-        return {"data": self.data, "metric": self.metric, "protocol_id": self.protocol_id, "images_total": self.images_total}
+    def direction(self) -> str:
+        """What a reader should hope for."""
+        return "higher is better" if self.higher_is_better else "lower is better"
 
 
 def metric_label(metric: str) -> str:
@@ -66,7 +61,7 @@ def metric_position(metric: str) -> tuple[int, str]:
 
 
 def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
-    """Comparable sets among the rows, those of most runs first within a metric; per_block: of probes instead of distances."""
+    """Comparable sets among the rows, those of most runs first; per_block: of probes instead of whole-model metrics."""
     chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
     counted = chosen.groupby([*GROUP, "higher_is_better"], sort=True)["run"].nunique().reset_index()
     found = [
@@ -91,6 +86,12 @@ def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
     return rows[keep & (rows["data"] == group.data) & (rows["images_total"] == group.images_total)]
 
 
+def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each size, from the smallest backbone to the largest."""
+    parts = [(str(size), part) for size, part in rows.groupby("size", sort=True, dropna=False)]
+    return sorted(parts, key=lambda item: (item[1]["parameters"].fillna(0).astype(float).mean(), item[0]))
+
+
 def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
     """Mean, deviation over runs, n for each combination of `by`; rows without a value are counted apart as `failed`.
 
@@ -103,7 +104,11 @@ def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
         key = key if isinstance(key, tuple) else (key,)
         record: dict[str, Any] = dict(zip(columns, key, strict=True))
         n = len(values)
-        record |= {"mean": float(values.mean()) if n else None, "sd": float(values.std(ddof=1)) if n > 1 else None, "n": n}
+        record |= {
+            "mean": float(values.mean()) if n else None,
+            "sd": float(values.std(ddof=1)) if n > 1 else None,
+            "n": n,
+        }
         record |= {"failed": int(len(part) - n), "runs": sorted(part["run"].unique())}
         for column in ("parameters", "flops", "hours", "real", "stderr"):
             known = part[column].dropna()
@@ -113,16 +118,28 @@ def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
     return out
 
 
-def pooled_deviation(rows: pd.DataFrame, by: Iterable[str] = ("arm",), log: bool = True) -> tuple[float | None, int]:
-    """Deviation over seeds pooled over the arms and its degrees of freedom; log: of the logarithm, so 0.02 reads 2 %."""
+def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:
+    """Deviation of the log over seeds, pooled over arms (0.02 reads 2 %), and its degrees of freedom."""
     import numpy as np
 
     squares, freedom = 0.0, 0
-    for _, part in rows.groupby(list(by)):
+    for _, part in rows.groupby("arm"):
         values = part["value"].dropna().to_numpy(float)
-        if log:
-            values = np.log(values[values > 0])
+        values = np.log(values[values > 0])
         if len(values) > 1:
             squares += float(((values - values.mean()) ** 2).sum())
             freedom += len(values) - 1
     return (math.sqrt(squares / freedom), freedom) if freedom else (None, 0)
+
+
+def log_means(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
+    """{arm: (mean of the logarithm of its positive values, how many)}."""
+    import numpy as np
+
+    out = {}
+    for arm, part in rows.groupby("arm"):
+        values = part["value"].dropna().to_numpy(float)
+        values = np.log(values[values > 0])
+        if len(values):
+            out[str(arm)] = (float(values.mean()), len(values))
+    return out

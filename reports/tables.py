@@ -2,7 +2,7 @@
 
     table = {"id", "title", "note", "columns": [{"label", "number"}], "rows": [[cell, ...]]}
 
-A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or a text) and, in cells that name an arm, which.
+A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or a text) and, where it names one, the arm.
 """
 
 from __future__ import annotations
@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from reports.axes import number
 from reports.figures.cost import PARTS
-from reports.figures.distance import several_of, title_of
+from reports.figures.distance import encoder_strengths, title_of
 from reports.runs import Run, Study, flat
-from reports.summary import Group, distances, groups, metric_label, of_group, pooled_deviation, summarise
+from reports.summary import (
+    QUALITY,
+    Group,
+    by_size,
+    distances,
+    groups,
+    metric_label,
+    of_group,
+    pooled_deviation,
+    summarise,
+)
 from reports.theme import sorted_arms
 
 if TYPE_CHECKING:
@@ -44,57 +54,60 @@ def columns(*labels: str) -> list[dict[str, Any]]:
 
 
 def results_tables(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """One table for each comparable set of distances: mean, spread, n, difference from vanilla, real value, quality beside it."""
+    """One table for each comparable set of distances, with what must stand beside a distance: spread, floor, copies."""
     final = rows[rows["final"]]
     found = distances(final)
-    return [_results(final, group, index, several_of(found)) for index, group in enumerate(found)]
+    return [_results(final, group, found, f"results-{index}") for index, group in enumerate(found)]
 
 
-def _results(final: pd.DataFrame, group: Group, index: int, several: set[str]) -> dict[str, Any]:
+def _results(final: pd.DataFrame, group: Group, found: list[Group], name: str) -> dict[str, Any]:
     part = of_group(final, group)
     quality = _quality(final, part)
+    beside = [metric for metric in QUALITY if any(key[2] == metric for key in quality)]
     lines = []
-    for size, of_size in part.groupby("size", sort=False):
+    for size, of_size in by_size(part):
         records = {record["arm"]: record for record in summarise(of_size, ["arm"])}
         floor, freedom = pooled_deviation(of_size)
         base = records.get("vanilla", {}).get("mean")
         for arm in sorted_arms(records):
             record = records[arm]
-            change = 100 * (record["mean"] / base - 1) if record["mean"] is not None and base and arm != "vanilla" else None
+            change = (
+                100 * (record["mean"] / base - 1) if record["mean"] is not None and base and arm != "vanilla" else None
+            )
             spread = "" if record["sd"] is None else f" ± {number(record['sd'], 2)}"
             note = record["related"] and "related to the arm's encoder"
             note += f"{'; ' if note else ''}{record['failed']} without a value" if record["failed"] else ""
             lines.append([
                 arm_cell(arm),
-                {"text": str(size), "sort": record["parameters"]},
+                {"text": size, "sort": record["parameters"]},
                 {"text": f"{number(record['mean'], 4)}{spread}", "sort": record["mean"]},
                 cell(record["n"]),
                 {"text": "–" if change is None else f"{change:+.1f} %", "sort": change},
                 {"text": "–" if floor is None else f"{100 * floor:.2g} % (df {freedom})", "sort": floor},
                 cell(record["real"], 3),
-                *(cell(quality.get((arm, size, metric)), 3) for metric in ("label_agreement", "copy_rate")),
+                *(cell(quality.get((arm, size, metric)), 3) for metric in beside),
                 cell(record["flops"], 3),
                 cell(note),
             ])  # fmt: skip
     protocol = next(iter(part["protocol"]), None)
-    note = f"{metric_label(group.metric)}, {'higher' if group.higher_is_better else 'lower'} is better. Mean ± standard "
-    note += "deviation over n seeds of the finished runs. Noise floor: that deviation on the log, pooled over the arms of a size. "
+    note = f"{metric_label(group.metric)}, {group.direction}. Mean ± standard deviation over n seeds of finished runs; "
+    note += "noise floor: that deviation on the log, pooled over the arms of a size, with its degrees of freedom. "
     note += f"Protocol {group.protocol_id}: {_protocol_text(protocol)}."
     return {
-        "id": f"results-{index}",
-        "title": f"{title_of(group, part, several)} · {group.images_total:,} images",
+        "id": name,
+        "title": f"{title_of(group, found)} · after {group.images_total:,} images",
         "note": note,
         "columns": columns(
-            "arm", "size", "#mean ± SD", "#n", "#against vanilla", "#noise floor", "#held-out real", "#label agreement",
-            "#copy rate", "#FLOPs", "note",
+            "arm", "size", "#mean ± SD", "#n", "#against vanilla", "#noise floor", "#held-out real",
+            *(f"#{metric.replace('_', ' ')}" for metric in beside), "#FLOPs", "note",
         ),
         "rows": lines,
     }  # fmt: skip
 
 
 def _quality(final: pd.DataFrame, part: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """Mean label agreement and copy rate of the same runs."""
-    chosen = final[final["metric"].isin(["label_agreement", "copy_rate"]) & final["run"].isin(part["run"].unique())]
+    """{(arm, size, metric): mean} of what is said beside a distance, of the same runs."""
+    chosen = final[final["metric"].isin(QUALITY) & final["run"].isin(part["run"].unique())]
     means = chosen.groupby(["arm", "size", "metric"])["value"].mean()
     return {key: float(value) for key, value in means.items() if value == value}  # type: ignore[misc]
 
@@ -105,13 +118,13 @@ def _protocol_text(protocol: Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in sorted(flat(protocol).items()) if value not in (None, ""))
 
 
-def probe_table(rows: pd.DataFrame) -> dict[str, Any] | None:
+def probe_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Best block and noise level of every arm on the mean over seeds, with the error of a proportion."""
     final = rows[rows["final"]]
     found = groups(final, per_block=True)
     lines = []
     for group in found:
-        for size, part in of_group(final, group).groupby("size", sort=False):
+        for size, part in by_size(of_group(final, group)):
             records = summarise(part.assign(t=part["t"].fillna(-1.0)), ["arm", "block", "t"])
             for arm in sorted_arms(record["arm"] for record in records):
                 own = [record for record in records if record["arm"] == arm and record["mean"] is not None]
@@ -120,24 +133,38 @@ def probe_table(rows: pd.DataFrame) -> dict[str, Any] | None:
                 best = (max if group.higher_is_better else min)(own, key=lambda record: record["mean"])
                 spread = "" if best["sd"] is None else f" ± {number(best['sd'], 2)}"
                 lines.append([
-                    arm_cell(arm), cell(str(size)), cell(group.metric), cell(int(best["block"])),
-                    cell(best["t"] if best["t"] >= 0 else None, 2),
+                    arm_cell(arm), {"text": size, "sort": best["parameters"]}, cell(group.metric),
+                    cell(int(best["block"])), cell(best["t"] if best["t"] >= 0 else None, 2),
                     {"text": f"{number(best['mean'], 4)}{spread}", "sort": best["mean"]}, cell(best["n"]),
-                    cell(best["stderr"], 2), cell(best["real"], 3),
-                    cell("related to the arm's encoder" if best["related"] else ""),
+                    cell(best["stderr"], 2), cell(best["related"]),
                 ])  # fmt: skip
     if not lines:
-        return None
-    note = "The best of all measured blocks and noise levels is chosen on the mean over seeds, so it is a little optimistic."
-    return {
-        "id": "probes",
-        "title": "Best place to probe",
-        "note": note,
-        "columns": columns(
-            "arm", "size", "metric", "#block", "#t", "#mean ± SD", "#n", "#binomial error", "#raw pixels", "note"
-        ),
-        "rows": lines,
-    }  # fmt: skip
+        return []
+    note = "The best of all measured blocks and noise levels, chosen on the mean over seeds, is a little optimistic."
+    heads = columns("arm", "size", "metric", "#block", "#t", "#mean ± SD", "#n", "#binomial error", "note")
+    return [{"id": "probes", "title": "Best place to probe", "note": note, "columns": heads, "rows": lines}]
+
+
+def encoder_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Strength of each encoder by its own measures, and the line that raw pixels draw."""
+    strengths = encoder_strengths(rows)
+    pixels = rows.loc[rows["metric"] == "pixel_linear_probe", "value"].dropna()
+    names = sorted({name for values in strengths.values() for name in values})
+    if not names:
+        return []
+    lines = [
+        [
+            cell(name),
+            cell(strengths.get("encoder_linear_probe", {}).get(name)),
+            cell(strengths.get("encoder_structure", {}).get(name)),
+        ]
+        for name in names
+    ]
+    if len(pixels):
+        lines.append([cell("raw pixels"), cell(float(pixels.mean())), cell(None)])
+    heads = columns("encoder", "#linear probe (accuracy)", "#spatial structure")
+    note = "Measured on the encoder's frozen features; one below the raw pixels knows less than its input shows."
+    return [{"id": "encoders", "title": "Strength of the encoders", "note": note, "columns": heads, "rows": lines}]
 
 
 def arms_table(study: Study) -> dict[str, Any]:
@@ -158,8 +185,10 @@ def arms_table(study: Study) -> dict[str, Any]:
         lines.append([
             arm_cell(arm), cell(data), cell(size),
             cell(" → ".join(f"{who} {block}" for who, block in blocks.items()) or "none"),
-            cell(run.description.get("encoder") or "none"), cell(parameters.get("backbone")), cell(parameters.get("heads")),
-            cell(total, 3), cell(", ".join(extra) or "none"), cell(run.cost.get("encoder_training_flops") or None, 3),
+            cell(run.description.get("encoder") or "none"), cell(parameters.get("backbone")),
+            cell(parameters.get("heads")),
+            cell(total, 3), cell(", ".join(extra) or "none"),
+            cell(run.cost.get("encoder_training_flops") or None, 3),
             cell(_mean([member.cost.get("seconds_per_step") for member in members]), 3),
             cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4), cell(len(members)),
             cell(run.cost.get("not_counted") or ""),
@@ -167,7 +196,7 @@ def arms_table(study: Study) -> dict[str, Any]:
     return {
         "id": "arms",
         "title": "Arms",
-        "note": "Blocks count from 1. FLOPs are those of one training image, forward and backward, all parts; time is measured.",
+        "note": "Blocks count from 1. FLOPs: one training image, forward and backward, all parts; time is measured.",
         "columns": columns(
             "arm", "data", "size", "blocks", "encoder", "#parameters", "#head parameters", "#FLOPs / image",
             "of which", "#encoder's own training (FLOPs)", "#s / step", "#peak memory (MiB)", "#runs", "not counted",
@@ -223,10 +252,20 @@ def _environments(study: Study) -> dict[str, tuple[str, dict[str, Any], int]]:
 
 def environments_table(study: Study) -> dict[str, Any]:
     lines = [
-        [cell(name), cell(count), cell("; ".join(f"{key} {value}" for key, value in sorted(flat(content).items())) or "not recorded")]
+        [
+            cell(name),
+            cell(count),
+            cell("; ".join(f"{key} {value}" for key, value in sorted(flat(content).items())) or "not recorded"),
+        ]
         for name, content, count in _environments(study).values()
     ]
-    return {"id": "environments", "title": "Environments", "note": "", "columns": columns("name", "#runs", "what"), "rows": lines}
+    return {
+        "id": "environments",
+        "title": "Environments",
+        "note": "",
+        "columns": columns("name", "#runs", "what"),
+        "rows": lines,
+    }
 
 
 # Keys that other columns show, or that change no number.
@@ -255,3 +294,7 @@ def configuration_table(study: Study) -> dict[str, Any]:
         "columns": columns("key", "value"),
         "rows": [[cell(key), cell(str(value))] for key, value in sorted(common.items())],
     }
+
+
+# What closes every page, in this order.
+APPENDIX = (arms_table, runs_table, environments_table, configuration_table)

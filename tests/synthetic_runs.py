@@ -101,7 +101,7 @@ def write_run(
         "hash": digest,
         "arm": arm,
         "method": method.partition("(")[0],
-        "encoder": encoder or "none",
+        "encoder": encoder or None,
         "size": size,
         "depth": shape.depth,
         "width": shape.width,
@@ -191,6 +191,8 @@ def write_run(
                 Row("copy_rate", 0.97 + 0.01 * rng.standard_normal(), 600, True, protocol, real=1.0),
             ]
             results.write(run, "quality", images, rows, context)
+        if encoder and images == IMAGES:
+            results.write(run, "encoder", images, _encoder_rows(encoder, data), context)
         if probes and images == IMAGES:
             results.write(run, "features", images, list(_probe_rows(shape.depth, factor, data, rng)), context)
     if pictures:
@@ -202,6 +204,16 @@ def distance(metric: str, parameters: float, images: float) -> float:
     """The value that a seed without luck has in the arm of factor 1."""
     floor, scale, _ = METRICS[metric]
     return floor + scale * parameters**-0.25 * (1 + (20000 / images) ** 0.7)
+
+
+def _encoder_rows(encoder: str, data: str) -> list[Row]:
+    accuracy = PROBE_ACCURACY.get(encoder, 0.9)
+    protocol = {"data": data, "encoder": encoder}
+    return [
+        Row("encoder_linear_probe", accuracy, 600, True, protocol, stderr=0.01),
+        Row("encoder_structure", 1.2 - accuracy, 600, True, protocol, stderr=0.01),
+        Row("pixel_linear_probe", 0.95, 600, True, {"data": data}, stderr=0.009),
+    ]
 
 
 def _probe_rows(depth: int, factor: float, data: str, rng: np.random.Generator) -> Iterable[Row]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from reports.figures import figure
+from reports.figures import Figure, figure
 from reports.runs import Study
 from reports.theme import sorted_arms
 
 PARTS = ("backbone", "heads", "teacher", "encoder")
 
 
-def flops_by_part(study: Study) -> dict[str, Any] | None:
+def flops_by_part(study: Study) -> list[Figure]:
     """One bar an arm, one panel a data set and size."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for run in study.runs.values():
@@ -27,7 +25,11 @@ def flops_by_part(study: Study) -> dict[str, Any] | None:
             "parts": list(PARTS),
             "bars": [{"arm": arm, "label": arm, "values": arms[arm]} for arm in sorted_arms(arms)],
         }
-        for (data, size), arms in sorted(found.items(), key=lambda item: max(sum(values) for values in item[1].values()))
+        for (data, size), arms in sorted(
+            found.items(), key=lambda item: max(sum(values) for values in item[1].values())
+        )
     ]
-    caption = "Counted, not timed; DINOv2's own pre-training is not counted, a local encoder's training is in the table."
+    caption = (
+        "Counted, not timed; DINOv2's own pre-training is not counted, a local encoder's training is in the table."
+    )
     return figure("cost", "What a training image costs", caption, panels)

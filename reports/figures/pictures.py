@@ -1,86 +1,101 @@
-"""Pictures out of run folders: sample grids of all arms with the same noise, and features coloured by their main directions."""
+"""Pictures out of run folders: sample grids of all arms with the same noise, and features as colours."""
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reports.figures import figure
+from reports.figures import Figure, figure
 from reports.runs import Run, Study
 from reports.theme import sorted_arms
 
-MOST_BYTES = 1_500_000  # of one picture: a page stays under 20 MB with twelve of them
+MOST_BYTES = 1_000_000  # of one picture, so that a page with a dozen stays under 20 MB
+MOST_BYTES_IN_ALL = 10_000_000
 
 
-def sample_grids(study: Study) -> dict[str, Any] | None:
-    """The newest grid of the first seed of every arm and size."""
-    panels = []
-    for run in _one_run_an_arm(study):
-        grids = sorted((run.folder / "samples").glob("grid-*.png"))
-        if grids:
-            panels += _picture(run, grids[-1], "samples", grids[-1].read_bytes(), study.problems)
-    caption = "The same noise and labels for every arm, first seed, EMA weights."
-    return figure("samples", "Samples", caption, panels)
+def sample_grids(study: Study) -> list[Figure]:
+    """samples/grid-<images>.png of the first seed of every arm, the newest; a figure for each data set and size."""
+    return _figures(
+        study, "samples", ["grid-*.png"], Path.read_bytes, "Samples",
+        "EMA weights of the first seed; the same noise and labels for every arm.",
+    )  # fmt: skip
 
 
-def feature_pictures(study: Study) -> dict[str, Any] | None:
-    """First three principal directions of the tokens' features as colours: samples/features_pca-<images>.npz or .png.
+def feature_pictures(study: Study) -> list[Figure]:
+    """First three principal directions of the tokens' features as colours: samples/features_pca-<images>.png or .npz.
 
-    The archive holds `pictures` float32 [M, H, W, 3] in 0..1 on the token grid, and optionally `titles` [M].
+    The archive holds `pictures`, float32 [M, H, W, 3] in 0..1 on the token grid; the first eight are shown.
     """
-    panels = []
-    for run in _one_run_an_arm(study):
-        folder = run.folder / "samples"
-        found = sorted([*folder.glob("features_pca-*.png"), *folder.glob("features_pca-*.npz")])
-        if not found:
-            continue
-        try:
-            content = found[-1].read_bytes() if found[-1].suffix == ".png" else _strip(found[-1])
-        except (OSError, ValueError, KeyError) as error:
-            study.problems.append(f"{run.id}/samples/{found[-1].name}: {error}; the picture is left out")
-            continue
-        panels += _picture(run, found[-1], "features", content, study.problems)
-    caption = "The three main directions of the tokens' features as red, green and blue, the same pictures for every arm."
-    return figure("features", "Features as pictures", caption, panels)
+    return _figures(
+        study, "features", ["features_pca-*.png", "features_pca-*.npz"], _feature_png, "Features as pictures",
+        "The three main directions of the tokens' features as red, green and blue; the same pictures for every arm.",
+    )  # fmt: skip
 
 
-def _one_run_an_arm(study: Study) -> list[Run]:
-    first: dict[tuple[str, str, str], Run] = {}
-    for run in study.runs.values():
-        key = (run.arm, str(run.description.get("data")), str(run.description.get("size")))
-        seed = run.description.get("seed") or 0
-        if key not in first or seed < (first[key].description.get("seed") or 0):
-            first[key] = run
-    order = {arm: index for index, arm in enumerate(sorted_arms(run.arm for run in first.values()))}
-    return [first[key] for key in sorted(first, key=lambda key: (key[1], first[key].description.get("width") or 0, order[key[0]]))]
+def _figures(
+    study: Study, name: str, patterns: list[str], read: Callable[[Path], bytes], title: str, caption: str
+) -> list[Figure]:
+    figures: list[Figure] = []
+    spent = 0
+    for (data, size), runs in _first_seeds(study).items():
+        panels: list[dict[str, Any]] = []
+        for run in runs:
+            found = sorted(path for pattern in patterns for path in (run.folder / "samples").glob(pattern))
+            if not found or spent > MOST_BYTES_IN_ALL:
+                continue
+            try:
+                content = read(found[-1])
+                if not content.startswith(b"\x89PNG") or len(content) > MOST_BYTES:
+                    raise ValueError(f"not a PNG of at most {MOST_BYTES:,} bytes")
+            except (OSError, ValueError, KeyError) as error:
+                study.problems.append(f"{run.id}/samples/{found[-1].name}: {error}; the picture is left out")
+                continue
+            spent += len(content)
+            images = int(found[-1].stem.rpartition("-")[2]) if found[-1].stem.rpartition("-")[2].isdigit() else 0
+            alt = f"{name} of {run.arm}, size {size}, after {images:,} images"
+            png = base64.b64encode(content).decode()
+            panels.append({"kind": "image", "arm": run.arm, "title": run.arm, "alt": alt, "png": png})
+        place = f"{data} · {size}"
+        figures += figure(f"{name}-{data}-{size}", f"{title}: {place}", caption, panels, folded=bool(figures))
+    return figures
 
 
-def _picture(run: Run, path: Path, what: str, content: bytes, problems: list[str]) -> list[dict[str, Any]]:
-    if not content.startswith(b"\x89PNG") or len(content) > MOST_BYTES:
-        problems.append(f"{run.id}/samples/{path.name}: not a PNG of at most {MOST_BYTES:,} bytes; the picture is left out")
-        return []
-    size = run.description.get("size", "?")
-    images = path.stem.rpartition("-")[2].lstrip("0") or "0"
-    title = f"{run.arm} · {size}"
-    alt = f"{what} of {run.arm}, size {size}, after {images} images"
-    return [{"kind": "image", "arm": run.arm, "title": title, "alt": alt, "png": base64.b64encode(content).decode()}]
+def _first_seeds(study: Study) -> dict[tuple[str, str], list[Run]]:
+    """{(data, size): the run of the lowest seed of each arm}, the largest size first."""
+    first: dict[tuple[str, str], dict[str, Run]] = {}
+    for run in sorted(study.runs.values(), key=lambda run: (run.description.get("seed") or 0, run.id)):
+        place = (str(run.description.get("data")), str(run.description.get("size")))
+        first.setdefault(place, {}).setdefault(run.arm, run)
+
+    def width(place: tuple[str, str]) -> int:
+        return int(next(iter(first[place].values())).description.get("width") or 0)
+
+    ordered = sorted(first, key=lambda place: (place[0], -width(place), place[1]))
+    return {place: [first[place][arm] for arm in sorted_arms(first[place])] for place in ordered}
 
 
-def _strip(path: Path) -> bytes:
-    """The archive's pictures in one row, enlarged to 96 pixels each, as PNG."""
+def _feature_png(path: Path) -> bytes:
+    """A PNG as it is; an archive's pictures in rows of four, enlarged to about 96 pixels each."""
+    if path.suffix == ".png":
+        return path.read_bytes()
     import numpy as np
     from PIL import Image
 
-    pictures = np.load(path, allow_pickle=False)["pictures"]
-    if pictures.ndim != 4 or pictures.shape[-1] != 3:
+    with np.load(path, allow_pickle=False) as archive:
+        pictures = archive["pictures"]
+    if pictures.ndim != 4 or pictures.shape[-1] != 3 or not len(pictures):
         raise ValueError(f"`pictures` has shape {pictures.shape}, expected [M, H, W, 3]")
     shown = (np.clip(pictures[:8], 0, 1) * 255).round().astype(np.uint8)
     factor = max(1, 96 // shown.shape[1])
-    tiles = [tile.repeat(factor, 0).repeat(factor, 1) for tile in shown]
-    tiles = [np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=255) for tile in tiles]
-    rows = [np.concatenate(tiles[i : i + 4], 1) for i in range(0, len(tiles) - len(tiles) % 4 or len(tiles), 4)]
+    tiles = [
+        np.pad(tile.repeat(factor, 0).repeat(factor, 1), ((2, 2), (2, 2), (0, 0)), constant_values=255)
+        for tile in shown
+    ]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 4)
+    rows = [np.concatenate(tiles[start : start + 4], 1) for start in range(0, len(tiles), 4)]
     file = io.BytesIO()
-    Image.fromarray(np.concatenate([row for row in rows if row.shape == rows[0].shape], 0)).save(file, "PNG")
+    Image.fromarray(np.concatenate(rows, 0)).save(file, "PNG")
     return file.getvalue()

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.figures import figure
+from reports.figures import Figure, figure
 from reports.runs import Study, training_curve
 from reports.theme import sorted_arms
 
 MOST_RUNS = 120  # whose metrics.jsonl are read for these figures
 TITLES = {
-    "alignment_cosine": "Alignment cosine (−1 to 1)",
-    "gradient_agreement": "Agreement of the terms' gradients (cosine)",
-    "velocity": "Training loss, velocity term (mean squared error)",
+    "alignment_cosine": ("alignment", "cosine, head's output to target"),
+    "gradient_agreement": ("agreement of the gradients", "cosine, velocity to representation term"),
+    "velocity": ("training loss", "velocity term (MSE)"),
 }
 
 
-def curves(study: Study) -> dict[str, Any] | None:
+def curves(study: Study) -> list[Figure]:
     """Mean over seeds of each arm, one panel a quantity and size."""
     chosen = list(study.runs.values())[:: max(1, len(study.runs) // MOST_RUNS)]
     collected: dict[tuple[str, str, str], dict[int, list[float]]] = {}
@@ -30,19 +30,24 @@ def curves(study: Study) -> dict[str, Any] | None:
                     collected.setdefault((name, size, run.arm), {}).setdefault(line["images"], []).append(float(value))
     panels = []
     order = {name: index for index, name in enumerate(TITLES)}
-    for name, size in sorted({(name, size) for name, size, _ in collected}, key=lambda key: (order.get(key[0], 9), key)):
+    for name, size in sorted(
+        {(name, size) for name, size, _ in collected}, key=lambda key: (order.get(key[0], 9), key)
+    ):
         arms = sorted_arms(arm for quantity, of_size, arm in collected if (quantity, of_size) == (name, size))
         series = [
-            {"arm": arm, "label": arm, "markers": False, "points": [
-                {"x": images, "y": sum(values) / len(values), "low": None, "high": None, "n": len(values)}
-                for images, values in sorted(collected[name, size, arm].items())
-            ]}
-            for arm in arms
+            {"arm": arm, "markers": False, "points": _points(collected[name, size, arm])} for arm in arms
         ]  # fmt: skip
-        label = TITLES.get(name, name.replace("_", " "))
-        panels.append({"kind": "line", "title": f"{name.replace('_', ' ')} · {size}", "series": series,
-                       "x": {"label": "training images", "log": False}, "y": {"label": label, "log": False}})  # fmt: skip
+        title, label = TITLES.get(name, (name.replace("_", " "), name.replace("_", " ")))
+        x, y = {"label": "training images", "log": False}, {"label": label, "log": False}
+        panels.append({"kind": "line", "title": f"{title} · {size}", "x": x, "y": y, "series": series})
     caption = "Mean over seeds of what was logged while training."
     if len(chosen) < len(study.runs):
         caption += f" Read from {len(chosen)} of {len(study.runs)} runs."
     return figure("training", "While training", caption, panels)
+
+
+def _points(values: dict[int, list[float]]) -> list[dict[str, Any]]:
+    return [
+        {"x": images, "y": sum(found) / len(found), "low": None, "high": None, "n": len(found)}
+        for images, found in sorted(values.items())
+    ]

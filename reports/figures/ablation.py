@@ -1,0 +1,69 @@
+"""Effect of each arm against one reference arm, with the interval that a verdict would use."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from reports.figures import Figure, figure
+from reports.figures.distance import title_of
+from reports.summary import by_size, distances, log_means, of_group, pooled_deviation
+from reports.theme import sorted_arms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def effects(rows: pd.DataFrame) -> list[Figure]:
+    """One panel a distance and size: change of the mean log distance in percent with a 95 % Student interval."""
+    final = rows[rows["final"]]
+    found = distances(final)
+    panels = []
+    reference = reference_arm(set(final["arm"]))
+    for group in found:
+        for size, part in by_size(of_group(final, group)):
+            lines, floor = _lines(part, reference)
+            if lines:
+                panels.append({
+                    "kind": "forest",
+                    "title": title_of(group, found, size),
+                    "x": {"label": f"change from {reference} (%), left is better"},
+                    "floor": None if floor is None else 100 * floor,
+                    "rows": lines,
+                })  # fmt: skip
+    caption = (
+        f"Difference of mean log distance from {reference}, in percent, with a 95 % Student interval from the "
+        "deviation pooled over the arms of a size. The grey band is that deviation, the noise floor; one seed gives no interval."
+    )
+    return figure("effects", f"What each arm changes, against {reference}", caption, panels)
+
+
+def reference_arm(arms: set[str]) -> str:
+    """Self-Flow when its switches are among the arms (the question is then what each part does), else vanilla."""
+    if "selfflow" in arms and any(arm.startswith("selfflow(") for arm in arms):
+        return "selfflow"
+    return "vanilla" if "vanilla" in arms or not arms else sorted_arms(arms)[0]
+
+
+def _lines(part: pd.DataFrame, reference: str) -> tuple[list[dict[str, Any]], float | None]:
+    from scipy.stats import t
+
+    means = log_means(part)
+    if reference not in means:
+        return [], None
+    deviation, freedom = pooled_deviation(part)
+    base, base_n = means[reference]
+    lines = []
+    for arm in sorted_arms(means):
+        if arm == reference:
+            continue
+        mean, n = means[arm]
+        change = mean - base
+        half = None
+        if deviation is not None:
+            half = float(t.ppf(0.975, freedom)) * deviation * math.sqrt(1 / n + 1 / base_n)
+        low, high = (None, None) if half is None else (100 * math.expm1(change - half), 100 * math.expm1(change + half))
+        value = 100 * math.expm1(change)
+        note = f"{value:+.2f} %" + ("" if low is None else f", {low:+.2f} to {high:+.2f}") + f", n={n} and {base_n}"
+        lines.append({"arm": arm, "label": arm, "value": value, "low": low, "high": high, "note": note})
+    return lines, deviation
