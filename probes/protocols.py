@@ -23,7 +23,8 @@ BLOCK_FEATURES = {
 }
 PATCH_FEATURES = "mean over patch tokens, stored as float16"
 PIXEL_FEATURES = "raw pixels, 2 x 2 averages until at most 1,024 numbers"
-OF_SAMPLES = {"sampling": UNSTATED, "n": UNSTATED, "data": UNSTATED}
+OF_SAMPLES = {"sampling": UNSTATED, "n": UNSTATED}
+OF_DATA = {"data": UNSTATED}
 OF_REFERENCE = {"reference": UNSTATED}
 OF_EXTRACTOR = {"extractor": UNSTATED, "extractor_weights": UNSTATED}
 OF_FEATURES = {"data": UNSTATED, "features": UNSTATED, "n_train": UNSTATED, "n_heldout": UNSTATED}
@@ -34,16 +35,17 @@ ADM = {
 }
 
 RECORDS: dict[str, dict[str, Any]] = {
-    "fd_local": {"version": 1, "distance": FRECHET, **OF_EXTRACTOR, **OF_REFERENCE, **OF_SAMPLES},
-    "precision": {"version": 1, "manifold": BALLS, **OF_EXTRACTOR, **OF_REFERENCE, **OF_SAMPLES},
-    "recall": {"version": 1, "manifold": BALLS, **OF_EXTRACTOR, **OF_REFERENCE, **OF_SAMPLES},
-    "label_agreement": {"version": 1, "reading": "argmax of logits", **OF_EXTRACTOR, **OF_SAMPLES},
+    "fd_local": {"version": 1, "distance": FRECHET, **OF_EXTRACTOR, **OF_REFERENCE, **OF_SAMPLES, **OF_DATA},
+    "precision": {"version": 1, "manifold": BALLS, **OF_EXTRACTOR, **OF_REFERENCE, **OF_SAMPLES, **OF_DATA},
+    "recall": {"version": 1, "manifold": BALLS, **OF_EXTRACTOR, **OF_REFERENCE, **OF_SAMPLES, **OF_DATA},
+    "label_agreement": {"version": 1, "reading": "argmax of logits", **OF_EXTRACTOR, **OF_SAMPLES, **OF_DATA},
     "fd_pixels": {
         "version": 1,
         "distance": FRECHET,
         "vectors": "data as sampled (not rounded), flattened; 2 x 2 averages until at most 1,024 numbers",
         **OF_REFERENCE,
         **OF_SAMPLES,
+        **OF_DATA,
     },
     "copy_rate": {
         "version": 1,
@@ -51,8 +53,17 @@ RECORDS: dict[str, dict[str, Any]] = {
         "ratio": "median L2 to the nearest training picture, samples over held-out",
         **OF_REFERENCE,
         **OF_SAMPLES,
+        **OF_DATA,
     },
-    "fd_encoder": {"version": 1, "distance": FRECHET, **OF_EXTRACTOR, "input": UNSTATED, **OF_REFERENCE, **OF_SAMPLES},
+    "fd_encoder": {
+        "version": 1,
+        "distance": FRECHET,
+        **OF_EXTRACTOR,
+        "input": UNSTATED,
+        **OF_REFERENCE,
+        **OF_SAMPLES,
+        **OF_DATA,
+    },
     "fid": {"version": 1, "distance": FRECHET, **ADM, "layer": "pool, 2,048", **OF_REFERENCE, **OF_SAMPLES},
     "sfid": {
         "version": 1,

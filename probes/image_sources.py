@@ -1,0 +1,162 @@
+"""Where pictures to be evaluated come from: an .npz of the ADM suite, a folder, a data set; read in batches.
+
+50,000 pictures of 256 x 256 are 9.8 GB, so an .npz is read from inside its zip as it goes by.
+
+    for batch in NpzImages(Path("samples_50000.npz")).batches(64):      # uint8 [B, 3, H, W]
+        ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm")
+
+
+class ImageSource(Protocol):
+    """Pictures with a name for protocols and a hash of their content."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def __len__(self) -> int: ...
+    def batches(self, size: int) -> Iterator[Tensor]: ...
+
+
+class NpzImages:
+    """`arr_0` (or another array) of an .npz: uint8 [n, H, W, 3]."""
+
+    def __init__(self, path: Path, key: str = "arr_0"):
+        self.path, self.key = Path(path), key
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{key}.npy") as file:
+                self.shape, dtype = _header(file)
+        except FileNotFoundError as error:
+            raise ValueError(f"there is no file {self.path}; give the path of an .npz with `{key}`") from error
+        except KeyError as error:
+            raise ValueError(f"{self.path} has no array `{key}`; pictures are uint8 [n, H, W, 3] under it") from error
+        except (zipfile.BadZipFile, ValueError, OSError) as error:
+            raise ValueError(f"{self.path} cannot be read as an .npz ({error}); write or fetch it again") from error
+        if dtype != np.uint8 or len(self.shape) != 4 or self.shape[3] != 3:
+            raise ValueError(f"`{key}` of {self.path} is {dtype} {self.shape}; pictures are uint8 [n, H, W, 3]")
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def fingerprint(self) -> str:
+        return file_hash(self.path)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """uint8 [B, 3, H, W] in order."""
+        one = int(np.prod(self.shape[1:]))
+        with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.key}.npy") as file:
+            _header(file)
+            for start in range(0, len(self), size):
+                count = min(size, len(self) - start)
+                try:
+                    content = bytearray(file.read(count * one))
+                except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                    raise ValueError(f"{self.path} is damaged after picture {start} ({error}); write it again") from error
+                if len(content) != count * one:
+                    raise ValueError(f"{self.path} ends within picture {start + len(content) // one}; write it again")
+                pictures = torch.frombuffer(content, dtype=torch.uint8).reshape(count, *self.shape[1:])
+                yield pictures.permute(0, 3, 1, 2)
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    if fortran:
+        raise ValueError("pictures are stored in Fortran order")
+    return shape, dtype
+
+
+class FolderImages:
+    """All pictures below a folder, sorted by path; they must be of one size."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.paths = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not self.paths:
+            raise ValueError(f"there is no picture ({', '.join(SUFFIXES)}) below {self.folder}")
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for path in self.paths:
+            digest.update(str(path.relative_to(self.folder)).encode() + path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """uint8 [B, 3, H, W]; raises ValueError naming a picture that cannot be read or is of another size."""
+        from PIL import Image
+
+        expected: tuple[int, ...] | None = None
+        for start in range(0, len(self), size):
+            pictures = []
+            for path in self.paths[start : start + size]:
+                try:
+                    with Image.open(path) as image:
+                        picture = np.array(image.convert("RGB"))
+                except (OSError, SyntaxError) as error:
+                    raise ValueError(f"the picture {path} cannot be read ({error}); repair or remove it") from error
+                expected = expected or picture.shape
+                if picture.shape != expected:
+                    sizes = f"{picture.shape[1]} x {picture.shape[0]}, the first {expected[1]} x {expected[0]}"
+                    raise ValueError(f"pictures are of unlike sizes: {path} is {sizes}; resize them to one size")
+                pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
+            yield torch.stack(pictures)
+
+
+@dataclass(frozen=True)
+class DatasetImages:
+    """A split of a data set."""
+
+    dataset: Any
+    split: str = "train"
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name} {self.split}"
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.dataset.fingerprint}-{self.split}"
+
+    def __len__(self) -> int:
+        return self.dataset.n_train if self.split == "train" else self.dataset.n_heldout
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """uint8 [B, 3, H, W] in order."""
+        for start in range(0, len(self), size):
+            yield torch.as_tensor(self.dataset.images(self.split, torch.arange(start, min(start + size, len(self)))))
+
+
+def file_hash(path: Path) -> str:
+    """First 16 hexadecimal digits of a file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

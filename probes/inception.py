@@ -1,0 +1,127 @@
+"""Features for the FID family: torch-fidelity's Inception (the TensorFlow original's weights), one pass for all.
+
+One pass gives, for each picture, the 2,048 pool features (FID, precision and recall, KID), the 2,023 spatial features
+of sFID (Nash et al. 2021, arXiv:2103.03841) and the 1,008 unbiased logits (inception score), as the ADM evaluator
+reads them. sFID's numbers are the 1x1 branch of Mixed_6d after its ReLU: channels last [17, 17, 192], the first 7,
+flattened (h, w, c).
+
+    network = load_inception()
+    features = inception_features(network, NpzImages(Path("samples_50000.npz")), device="cuda", progress=True)
+"""
+
+from __future__ import annotations
+
+import socket
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bench.core.vision_imports import import_vision
+from probes.image_sources import ImageSource, file_hash
+
+URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+HASH_PREFIX = "6726825d"
+SPATIAL_CHANNELS = 7
+CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class InceptionFeatures:
+    """float32 features of n pictures in their order: pool [n, 2048], spatial [n, 2023], logits [n, 1008]."""
+
+    pool: np.ndarray
+    spatial: np.ndarray
+    logits: np.ndarray
+
+
+def weights_path() -> Path:
+    """Where the weights are looked for and downloaded to: $TORCH_HOME/hub/checkpoints."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]
+
+
+def find_weights(path: Path | None = None) -> Path:
+    """The weights' file: `path` if given, else the one in the hub's folder, downloaded to it if need be.
+
+    Raises ValueError saying what is missing, where it was looked for and how to get it there.
+    """
+    place = Path(path) if path is not None else weights_path()
+    if place.is_file():
+        return place
+    if path is not None:
+        raise ValueError(f"there are no Inception weights at {place}; fetch {URL} and give that file's path")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_SECONDS)
+    try:
+        torch.hub.download_url_to_file(URL, str(place), hash_prefix=HASH_PREFIX, progress=False)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"the Inception weights (91 MB) are not at {place} and cannot be downloaded ({error}); "
+            f"fetch {URL} on another machine and put it there, or give its path"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(patience)
+    return place
+
+
+def load_inception(path: Path | None = None) -> nn.Module:
+    """torch-fidelity's FeatureExtractorInceptionV3 (float32, frozen), with the weights' hash as `.fingerprint`.
+
+    Raises ValueError for a file that is not there, not a state dict of that network, or holds pickled code.
+    """
+    place = find_weights(path)
+    try:
+        # torch-fidelity would unpickle anything; what weights_only accepts holds no code.
+        torch.load(place, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{place} is not a file of weights ({str(error).splitlines()[0]}); fetch {URL}") from error
+    import_vision("torch_fidelity")
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    try:
+        network = FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(place)
+        )
+    except (RuntimeError, TypeError, AttributeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise ValueError(f"{place} does not fit Inception v3 ({first}); fetch {URL}") from error
+    network.fingerprint = file_hash(place)  # type: ignore[assignment]
+    return network
+
+
+@torch.no_grad()
+def inception_features(
+    network: Any, images: ImageSource, device: torch.device | str = "cpu", batch: int = 64, progress: bool = False
+) -> InceptionFeatures:
+    """One pass over the pictures; three float32 arrays, about 1 GB for 50,000 pictures."""
+    network.to(device)
+    branch: list[Tensor] = []
+    hook = network.Mixed_6d.branch1x1.register_forward_hook(lambda module, inputs, output: branch.append(output))
+    n = len(images)
+    found: tuple[np.ndarray, ...] = ()
+    done = 0
+    try:
+        with tqdm(total=n, desc=f"Inception {images.name}", unit="image", disable=not progress) as bar:
+            for pictures in images.batches(batch):
+                pool, logits = network(pictures.to(device))
+                parts = (pool, spatial_features(branch.pop()), logits)
+                found = found or tuple(np.empty((n, part.shape[1]), np.float32) for part in parts)
+                for whole, part in zip(found, parts, strict=True):
+                    whole[done : done + len(part)] = part.cpu().numpy()
+                done += len(pictures)
+                bar.update(len(pictures))
+    finally:
+        hook.remove()
+    assert done == n > 0
+    return InceptionFeatures(*found)
+
+
+def spatial_features(branch: Tensor) -> Tensor:
+    """sFID's numbers [B, 2023] of the 1x1 branch of Mixed_6d [B, 192, 17, 17]."""
+    return branch.movedim(1, -1)[..., :SPATIAL_CHANNELS].flatten(1)
