@@ -1,0 +1,120 @@
+"""A study is a file: arms x sizes x seeds on one data set, and the claims that it is for (bench/conf/study/*.yaml).
+
+    >>> for run in runs("demo", "digits"):
+    ...     print(run.arm, run.id, run.overrides)
+
+A run is named by what it is (`configuration.run_id`), never by its study, so a run that two studies share is trained once.
+
+    python -m bench.sweep study=demo dry_run=true
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.configuration import CONF, compose, nearest, run_id
+
+FOLDER = CONF / "study"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of a study. arm: its key in the study file; id: the run folder's name, None where `reason` says why it cannot be run."""
+
+    arm: str
+    overrides: tuple[str, ...]
+    id: str | None
+    reason: str = ""
+    cfg: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; seeds: 0, 1, ...; not_possible: arm -> reason."""
+
+    name: str
+    data: str
+    description: str
+    claims: tuple[str, ...]
+    lasts: str
+    overrides: tuple[str, ...]
+    arms: dict[str, tuple[str, ...]]
+    sizes: tuple[str, ...]
+    seeds: int
+    not_possible: dict[str, str]
+
+
+KEYS = {"description", "claims", "arms", "data"}
+DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "not_possible"}
+
+
+def names() -> list[str]:
+    """The studies that there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str, data: str = "digits") -> Study:
+    """Read a study file. Raises ValueError for an unknown study or data set, and for keys that a study file does not have."""
+    import yaml
+
+    path = FOLDER / f"{name}.yaml"
+    if not path.exists():
+        raise ValueError(f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})")
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if data not in content["data"]:
+        raise ValueError(f"data={data}: study={name} has no such scale (choices: {', '.join(content['data'])})")
+    here = content["data"][data]
+    for key, known in [*((key, KEYS) for key in content), *((key, DATA_KEYS) for key in here)]:
+        if key not in known:
+            raise ValueError(f"{path.name}: unknown key '{key}'{nearest(key, known)}")
+    arms = {arm: tuple(words) for arm, words in (content["arms"] | here.get("arms", {})).items()}
+    return Study(
+        name=name,
+        data=data,
+        description=content["description"],
+        claims=tuple(content["claims"]),
+        lasts=here["lasts"],
+        overrides=tuple(here.get("overrides", ())),
+        arms=arms,
+        sizes=tuple(here.get("sizes", ())),
+        seeds=here["seeds"],
+        not_possible=here.get("not_possible", {}),
+    )
+
+
+def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[RunSpec]:
+    """All runs of a study, seeds outermost, so that every arm has one run before any has two.
+
+    extra: `key=value` words given to every run; `size=...` and `seed=...` among them narrow the study to these.
+    Raises ValueError when a word of `extra` is wrong; an arm that cannot be run here gets a reason instead of an id.
+    """
+    study, extra = load(name, data), tuple(extra)
+    given = dict(word.partition("=")[::2] for word in extra)
+    compose([f"data={data}", *(word for word in extra if not word.startswith("method"))])
+    sizes = (given["size"],) if "size" in given else study.sizes or (None,)
+    seeds = (int(given["seed"]),) if "seed" in given else range(study.seeds)
+    extra = tuple(word for word in extra if word.partition("=")[0] not in ("size", "seed"))
+    specs = []
+    for seed in seeds:
+        for size in sizes:
+            for arm, own in study.arms.items():
+                words = [f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else []), f"seed={seed}", *extra]
+                specs.append(_spec(arm, words, study.not_possible.get(arm, "")))
+    return specs
+
+
+def _spec(arm: str, words: list[str], reason: str) -> RunSpec:
+    if reason:
+        return RunSpec(arm, tuple(words), None, reason)
+    try:
+        cfg = compose(words)
+        return RunSpec(arm, tuple(words), run_id(cfg), cfg=cfg)
+    except ValueError as error:
+        return RunSpec(arm, tuple(words), None, str(error))
+
+
+def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:
+    """The run folders' names of a study, for reports."""
+    return [spec.id for spec in runs(name, data, extra) if spec.id]
