@@ -52,10 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when a page was written, 2 for what the user can mend."""
     options = parser().parse_args(arguments)
     try:
-        for path in write_report(
+        written = write_report(
             options.page, options.runs, options.study, options.out, options.export, not options.no_pdf
-        ):
-            print(path)
+        )
+        for path in written:
+            if path.parent != options.export:
+                print(path)
+        if options.export:
+            print(f"figures and tables: {options.export}")
     except (ValueError, OSError) as error:
         print(f"bench.report: {error}", file=sys.stderr)
         return 2

@@ -157,11 +157,11 @@ class Frame:
         """Grid lines, tick labels, axis labels with units, title and a note under it."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = [heading(title, left - 40, right), text(left - 40, 29, note, "start", 10, "muted")]
-        for tick, label in self.y.ticks(5):
+        for tick, label in self.y.ticks(7):
             y = self.y(tick)
             parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
             parts.append(text(left - 6, y + 3.6, label, "end", 10, "muted"))
-        for tick, label in self.x.ticks(6):
+        for tick, label in self.x.ticks(7):
             x = self.x(tick)
             parts.append(f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>')
             parts.append(text(x, bottom + 16, label, "middle", 10, "muted"))

@@ -82,7 +82,7 @@ def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> st
 
 def _frame(frame: Frame, panel: Mapping[str, Any], left: float) -> list[str]:
     bottom, top = frame.y.start, frame.y.end
-    body = [heading(panel["title"], 14, WIDTH - RIGHT)]
+    body = [heading(panel["title"], 14, WIDTH - RIGHT), text(14, 29, panel.get("note", ""), "start", 10, "muted")]
     for tick, label in frame.x.ticks(5):
         x = frame.x(tick)
         body.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')

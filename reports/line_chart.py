@@ -49,7 +49,7 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     """The panel as SVG; points that an axis cannot show (zero on a log axis) are left out, the table has them."""
     x_axis, y_axis = panel["x"], panel["y"]
     points = [point for series in panel["series"] for point in series["points"]]
-    rules = panel.get("rules", [])
+    rules = panel["rules"]
     heights = [
         value for point in points for value in (point["y"], point.get("low"), point.get("high")) if value is not None
     ]

@@ -34,22 +34,24 @@ def render_pdf(page: dict[str, Any]) -> bytes:
         )
 
 
-def render_png(svg: str, points_per_inch: float = 144) -> bytes:
-    """An SVG as PNG bytes."""
+def render_pngs(pictures: list[str], dots_per_inch: float) -> list[bytes]:
+    """SVGs as PNGs, in one run of typst: a page each."""
     import typst
 
+    if not pictures:
+        return []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "figure.svg").write_text(svg, encoding="utf-8")
-        (folder / "figure.typ").write_text('#set page(width: auto, height: auto, margin: 4pt)\n#image("figure.svg")')
-        return typst.compile(
-            str(folder / "figure.typ"),
-            root=name,
-            font_paths=fonts(),
-            ignore_system_fonts=True,
-            format="png",
-            ppi=points_per_inch,
-        )
+        lines = ["#set page(width: auto, height: auto, margin: 4pt)"]
+        for index, picture in enumerate(pictures):
+            (folder / f"{index}.svg").write_text(picture, encoding="utf-8")
+            lines.append(f'#page(image("{index}.svg"))')
+        (folder / "figures.typ").write_text("\n".join(lines))
+        pages = typst.compile(
+            str(folder / "figures.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, format="png",
+            ppi=dots_per_inch,
+        )  # fmt: skip
+        return pages if isinstance(pages, list) else [pages]
 
 
 def fonts() -> list[str]:

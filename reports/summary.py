@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GROUP = ["data", "metric", "protocol_id", "images_total"]
 # The order in which metrics are shown; others follow by name.
-PREFERRED = ("fid", "fd_local", "heldout_loss", "fd_pixels", "sfid", "kid", "is", "precision", "recall")
+PREFERRED = ("fid", "fd_local", "heldout_loss", "fd_pixels", "sfid", "kid", "linear_probe", "knn")
 QUALITY = ("label_agreement", "copy_rate", "precision", "recall")
 UNITS = {
     "heldout_loss": "held-out loss (MSE)",

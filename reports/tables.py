@@ -2,7 +2,7 @@
 
     table = {"id", "title", "note", "columns": [{"label", "number"}], "rows": [[cell, ...]]}
 
-A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or a text) and, where it names one, the arm.
+A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or a text), the arm that it names.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def results_tables(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """One table for each comparable set of distances, with what must stand beside a distance: spread, floor, copies."""
     final = rows[rows["final"]]
     found = distances(final)
-    return [_results(final, group, found, f"results-{index}") for index, group in enumerate(found)]
+    return [_results(final, group, f"results-{index}") for index, group in enumerate(found)]
 
 
-def _results(final: pd.DataFrame, group: Group, found: list[Group], name: str) -> dict[str, Any]:
+def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
     part = of_group(final, group)
     quality = _quality(final, part)
     beside = [metric for metric in QUALITY if any(key[2] == metric for key in quality)]
@@ -74,13 +74,13 @@ def _results(final: pd.DataFrame, group: Group, found: list[Group], name: str) -
             change = (
                 100 * (record["mean"] / base - 1) if record["mean"] is not None and base and arm != "vanilla" else None
             )
-            spread = "" if record["sd"] is None else f" ± {number(record['sd'], 2)}"
             note = record["related"] and "related to the arm's encoder"
             note += f"{'; ' if note else ''}{record['failed']} without a value" if record["failed"] else ""
             lines.append([
                 arm_cell(arm),
                 {"text": size, "sort": record["parameters"]},
-                {"text": f"{number(record['mean'], 4)}{spread}", "sort": record["mean"]},
+                cell(record["mean"]),
+                cell(record["sd"], 2),
                 cell(record["n"]),
                 {"text": "–" if change is None else f"{change:+.1f} %", "sort": change},
                 {"text": "–" if floor is None else f"{100 * floor:.2g} % (df {freedom})", "sort": floor},
@@ -90,15 +90,17 @@ def _results(final: pd.DataFrame, group: Group, found: list[Group], name: str) -
                 cell(note),
             ])  # fmt: skip
     protocol = next(iter(part["protocol"]), None)
-    note = f"{metric_label(group.metric)}, {group.direction}. Mean ± standard deviation over n seeds of finished runs; "
-    note += "noise floor: that deviation on the log, pooled over the arms of a size, with its degrees of freedom. "
+    note = (
+        f"{metric_label(group.metric)}, {group.direction}. Mean and standard deviation (SD) over n seeds of finished "
+    )
+    note += "runs; noise floor: the deviation of the log, pooled over the arms of a size, with its degrees of freedom. "
     note += f"Protocol {group.protocol_id}: {_protocol_text(protocol)}."
     return {
         "id": name,
-        "title": f"{title_of(group, found)} · after {group.images_total:,} images",
+        "title": f"{title_of(group)} · after {group.images_total:,} images",
         "note": note,
         "columns": columns(
-            "arm", "size", "#mean ± SD", "#n", "#against vanilla", "#noise floor", "#held-out real",
+            "arm", "size", "#mean", "#SD", "#n", "#against vanilla", "#noise floor", "#held-out real",
             *(f"#{metric.replace('_', ' ')}" for metric in beside), "#FLOPs", "note",
         ),
         "rows": lines,
@@ -131,17 +133,16 @@ def probe_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 if not own:
                     continue
                 best = (max if group.higher_is_better else min)(own, key=lambda record: record["mean"])
-                spread = "" if best["sd"] is None else f" ± {number(best['sd'], 2)}"
                 lines.append([
                     arm_cell(arm), {"text": size, "sort": best["parameters"]}, cell(group.metric),
                     cell(int(best["block"])), cell(best["t"] if best["t"] >= 0 else None, 2),
-                    {"text": f"{number(best['mean'], 4)}{spread}", "sort": best["mean"]}, cell(best["n"]),
+                    cell(best["mean"]), cell(best["sd"], 2), cell(best["n"]),
                     cell(best["stderr"], 2), cell(best["related"]),
                 ])  # fmt: skip
     if not lines:
         return []
     note = "The best of all measured blocks and noise levels, chosen on the mean over seeds, is a little optimistic."
-    heads = columns("arm", "size", "metric", "#block", "#t", "#mean ± SD", "#n", "#binomial error", "note")
+    heads = columns("arm", "size", "metric", "#block", "#t", "#mean", "#SD", "#n", "#binomial error", "note")
     return [{"id": "probes", "title": "Best place to probe", "note": note, "columns": heads, "rows": lines}]
 
 

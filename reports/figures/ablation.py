@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from reports.figures import Figure, figure
-from reports.figures.distance import title_of
+from reports.figures.distance import note_of, title_of
 from reports.summary import by_size, distances, log_means, of_group, pooled_deviation
 from reports.theme import sorted_arms
 
@@ -26,14 +26,15 @@ def effects(rows: pd.DataFrame) -> list[Figure]:
             if lines:
                 panels.append({
                     "kind": "forest",
-                    "title": title_of(group, found, size),
+                    "title": title_of(group, size),
+                    "note": note_of(group, found),
                     "x": {"label": f"change from {reference} (%), left is better"},
                     "floor": None if floor is None else 100 * floor,
                     "rows": lines,
                 })  # fmt: skip
     caption = (
-        f"Difference of mean log distance from {reference}, in percent, with a 95 % Student interval from the "
-        "deviation pooled over the arms of a size. The grey band is that deviation, the noise floor; one seed gives no interval."
+        f"Difference of mean log distance from {reference}, in percent, with a 95 % Student interval from the deviation "
+        "pooled over arms of a size. The grey band is that deviation, the noise floor; one seed gives no interval."
     )
     return figure("effects", f"What each arm changes, against {reference}", caption, panels)
 

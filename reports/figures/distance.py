@@ -47,14 +47,20 @@ def lines(records: list[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
 
 
 def panel(
-    group: Group, title: str, x: dict[str, Any], series: list[dict[str, Any]], rules: list[dict[str, Any]]
+    group: Group,
+    found: Iterable[Group],
+    size: str,
+    x: dict[str, Any],
+    series: list[dict[str, Any]],
+    rules: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """A line panel of a distance; the axis is logarithmic where the values span more than a factor of three."""
+    """A line panel of a group (one of `found`); logarithmic where the values span more than a factor of three."""
     shown = [entry["y"] for line in series for entry in line["points"]] + [rule["y"] for rule in rules]
     positive = [value for value in shown if value > 0]
     log = len(positive) == len(shown) and max(positive) / min(positive) > 3 and not group.higher_is_better
     y = {"label": metric_label(group.metric), "log": log}
-    return {"kind": "line", "title": title, "note": group.direction, "x": x, "y": y, "series": series, "rules": rules}
+    head = {"kind": "line", "title": title_of(group, size), "note": note_of(group, found)}
+    return head | {"x": x, "y": y, "series": series, "rules": rules}
 
 
 def real_rule(part: pd.DataFrame) -> list[dict[str, Any]]:
@@ -63,15 +69,20 @@ def real_rule(part: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"label": "held-out real pictures", "y": float(real.mean())}] if len(real) else []
 
 
-def title_of(group: Group, found: Iterable[Group], size: str = "") -> str:
-    """Metric, data and size, and the protocol and budget where other groups of the same metric differ in them."""
+def title_of(group: Group, size: str = "") -> str:
+    """Metric, data and size."""
+    return " · ".join(word for word in (group.metric, group.data, size) if word)
+
+
+def note_of(group: Group, found: Iterable[Group]) -> str:
+    """The direction, and the protocol and the budget where other groups of the same metric differ in them."""
     others = [other for other in found if (other.metric, other.data) == (group.metric, group.data)]
-    words = [group.metric, group.data, size]
+    words = [group.direction]
     if len({other.protocol_id for other in others}) > 1:
         words.append(f"protocol {group.protocol_id}")
     if len({other.images_total for other in others}) > 1:
         words.append(f"{group.images_total:,} images")
-    return " · ".join(word for word in words if word)
+    return " · ".join(words)
 
 
 def against_size(rows: pd.DataFrame) -> list[Figure]:
@@ -86,7 +97,7 @@ def against_size(rows: pd.DataFrame) -> list[Figure]:
             sizes = {str(size): of_size["parameters"].mean() for size, of_size in by_size(part)}
             marks = [(float(place), size) for size, place in sizes.items() if place == place]
             x = {"label": AXES["parameters"], "log": True, "marks": marks}
-            panels.append(panel(group, title_of(group, found), x, series, real_rule(part)))
+            panels.append(panel(group, found, "", x, series, real_rule(part)))
     return figure("size", "Distance against model size", f"Finished runs. {SPREAD}", panels)
 
 
@@ -99,7 +110,7 @@ def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
             series = lines(summarise(part, ["arm", "images"]), axis)
             if series:
                 x = {"label": AXES[axis], "log": True}
-                panels.append(panel(group, title_of(group, found, size), x, series, real_rule(part)))
+                panels.append(panel(group, found, size, x, series, real_rule(part)))
     title = {"images": "training images", "flops": "training compute", "hours": "training time"}[axis]
     caption = f"Every snapshot of every run, unfinished ones too, one panel a size. {SPREAD}"
     return figure(axis, f"Distance against {title}", caption, panels)
@@ -114,9 +125,7 @@ def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
         part = of_group(final, group)
         series = lines(summarise(part, ["arm", "size"]), axis)
         if series:
-            panels.append(
-                panel(group, title_of(group, found), {"label": AXES[axis], "log": True}, series, real_rule(part))
-            )
+            panels.append(panel(group, found, "", {"label": AXES[axis], "log": True}, series, real_rule(part)))
     title = {"flops": "everything spent on a run", "hours": "time, all sizes"}[axis]
     caption = f"Finished runs of all sizes; teacher, heads and encoder are counted. {SPREAD}"
     return figure(f"sizes-{axis}", f"Distance against {title}", caption, panels)
@@ -141,7 +150,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
         panels = []
         for group in found:
             for size, part in by_size(of_group(final, group)):
-                drawn = _encoder_panel(group, title_of(group, found, size), part, STRENGTHS[measure], strength)
+                drawn = _encoder_panel(group, found, size, part, STRENGTHS[measure], strength)
                 panels += [drawn] if drawn else []
         caption = (
             f"Finished runs. {SPREAD} A marker is an arm, placed by the measured strength of its own encoder; "
@@ -155,7 +164,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
 
 
 def _encoder_panel(
-    group: Group, title: str, part: pd.DataFrame, label: str, strength: Mapping[str, float]
+    group: Group, found: list[Group], size: str, part: pd.DataFrame, label: str, strength: Mapping[str, float]
 ) -> dict[str, Any] | None:
     records = {record["arm"]: record for record in summarise(part.fillna({"encoder": "none"}), ["arm", "encoder"])}
     series, rules = [], []
@@ -167,4 +176,4 @@ def _encoder_panel(
         elif record["encoder"] in ("none", ""):
             entry = point(record, 0.0)
             rules += [{"arm": arm, "label": arm, **{key: entry[key] for key in ("y", "low", "high")}}] if entry else []
-    return panel(group, title, {"label": label, "log": False}, series, rules) if series else None
+    return panel(group, found, size, {"label": label, "log": False}, series, rules) if series else None

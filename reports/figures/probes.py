@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports.figures import Figure, figure
-from reports.figures.distance import SPREAD, lines, panel, title_of
+from reports.figures.distance import SPREAD, lines, note_of, panel, title_of
 from reports.summary import by_size, groups, metric_label, of_group, summarise
 from reports.theme import sorted_arms
 
@@ -29,7 +29,7 @@ def over_depth(rows: pd.DataFrame) -> list[Figure]:
             per_run = part.groupby(["arm", "run", "block"], as_index=False).agg(value=("value", "mean"), **others)
             series = lines(summarise(per_run, ["arm", "block"]), "block")
             if series:
-                drawn = panel(group, title_of(group, found, size), {"label": "block", "log": False}, series, [])
+                drawn = panel(group, found, size, {"label": "block", "log": False}, series, [])
                 panels.append(drawn)
     caption = f"Finished runs, features of the EMA weights, averaged over the measured noise levels. {SPREAD}"
     return figure("depth", "What the blocks know", caption, panels)
@@ -94,6 +94,7 @@ def _tables(rows: pd.DataFrame) -> list[tuple[str, str, str, dict[str, Map]]]:
     out = []
     for index, group in enumerate(found):
         for size, part in by_size(of_group(final, group)):
+            title = f"{title_of(group, size)} ({note_of(group, found)})"
             tables = {}
             for arm in sorted_arms(part["arm"]):
                 table = part[part["arm"] == arm].pivot_table(index="block", columns="t", values="value", aggfunc="mean")
@@ -101,7 +102,7 @@ def _tables(rows: pd.DataFrame) -> list[tuple[str, str, str, dict[str, Map]]]:
                     cells = [[None if value != value else float(value) for value in line] for line in table.to_numpy()]
                     tables[arm] = (cells, [int(block) for block in table.index], [float(t) for t in table.columns])
             if _values(tables):
-                out.append((f"{index}-{size}", title_of(group, found, size), metric_label(group.metric), tables))
+                out.append((f"{index}-{size}", title, metric_label(group.metric), tables))
     return out
 
 

@@ -39,7 +39,7 @@ def curves(study: Study) -> list[Figure]:
         ]  # fmt: skip
         title, label = TITLES.get(name, (name.replace("_", " "), name.replace("_", " ")))
         x, y = {"label": "training images", "log": False}, {"label": label, "log": False}
-        panels.append({"kind": "line", "title": f"{title} · {size}", "x": x, "y": y, "series": series})
+        panels.append({"kind": "line", "title": f"{title} · {size}", "x": x, "y": y, "series": series, "rules": []})
     caption = "Mean over seeds of what was logged while training."
     if len(chosen) < len(study.runs):
         caption += f" Read from {len(chosen)} of {len(study.runs)} runs."
