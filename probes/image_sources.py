@@ -72,7 +72,7 @@ class NpzImages:
                 try:
                     content = bytearray(file.read(count * one))
                 except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                    raise ValueError(f"{self.path} is damaged after picture {start} ({error}); write it again") from error
+                    raise ValueError(f"{self.path} is damaged at picture {start} ({error}); write it again") from error
                 if len(content) != count * one:
                     raise ValueError(f"{self.path} ends within picture {start + len(content) // one}; write it again")
                 pictures = torch.frombuffer(content, dtype=torch.uint8).reshape(count, *self.shape[1:])

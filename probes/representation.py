@@ -30,8 +30,14 @@ from probes.related import related, related_probe
 from probes.structure import MEASURE, local_against_distant
 
 Variant = Literal["fast", "repa"]
+MOST_FAST = 20_000  # training images up to which logistic regression takes seconds a place
 MOST_CKNNA = 10_000
 MOST_STRUCTURE = 1024
+
+
+def variant_for(n_train: int) -> Variant:
+    """The linear probe that is used where none is asked for: scikit-learn's on small data, else REPA's recipe."""
+    return "fast" if n_train <= MOST_FAST else "repa"
 
 
 def _probes(variant: Variant, recipe: ProbeRecipe, device: Any) -> dict[str, tuple[str, Callable[..., float], dict]]:
@@ -71,14 +77,15 @@ def measure_features(
     store: FeatureStore,
     dataset: Any,
     aligned: Mapping[str, str] | None,
-    variant: Variant = "fast",
+    variant: Variant | None = None,
     recipe: ProbeRecipe | None = None,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> list[Row]:
     """Rows `linear_probe` and `knn` (accuracies 0..1 of the held-out images) for every block and timestep of a store.
 
-    aligned: family, trained_on, labels of the encoder the arm was aligned with, or None.
+    aligned: family, trained_on, labels of the encoder the arm was aligned with, or None; variant: None takes
+    `variant_for` the data.
     """
     recipe = recipe or ProbeRecipe()
     train_labels, heldout_labels = store.labels("train"), store.labels("heldout")
@@ -88,7 +95,7 @@ def measure_features(
         "n_train": len(train_labels),
         "n_heldout": len(heldout_labels),
     }
-    mark = related_probe(dataset.name, aligned)
+    mark, variant = related_probe(dataset.name, aligned), variant or variant_for(len(train_labels))
     rows = []
     places = [(block, t) for block in store.grid.blocks for t in store.grid.times]
     for block, t in tqdm(places, desc="probes", unit="place", disable=not progress, leave=False):
@@ -156,12 +163,15 @@ def measure_encoder(
     encoder: Any,
     dataset: Any,
     cache: Path,
-    variant: Variant = "fast",
+    variant: Variant | None = None,
     recipe: ProbeRecipe | None = None,
     device: torch.device | str = "cpu",
     most_images: int = 50_000,
 ) -> list[Row]:
-    """Strength of a frozen encoder: rows `encoder_linear_probe`, `encoder_knn`, `encoder_structure`."""
+    """Strength of a frozen encoder: rows `encoder_linear_probe`, `encoder_knn`, `encoder_structure`.
+
+    variant: None takes `variant_for` the data; the encoder is on `device` already.
+    """
     recipe = recipe or ProbeRecipe()
     features, labels = {}, {}
     for split, n in (("train", dataset.n_train), ("heldout", dataset.n_heldout)):
@@ -175,6 +185,7 @@ def measure_encoder(
         "n_heldout": len(labels["heldout"]),
     }
     mark = f"{encoder.name} learned the probed labels" if encoder.labels == dataset.name else ""
+    variant = variant or variant_for(data["n_train"])
     rows = []
     for metric, (name, accuracy, of_recipe) in _probes(variant, recipe, device).items():
         value = accuracy(features["train"], labels["train"], features["heldout"], labels["heldout"])
@@ -198,18 +209,26 @@ def _structure_row(encoder: Any, dataset: Any, identity: dict[str, str], device:
     return Row("encoder_structure", float(each.mean()), len(indices), True, record, stderr=stderr)
 
 
-def pixel_probe(dataset: Any, most_images: int = 50_000) -> Row:
-    """Row `pixel_linear_probe`: the fast probe of raw pixels (averaged to at most 1,024 numbers), the line to beat."""
+def pixel_probe(
+    dataset: Any,
+    variant: Variant | None = None,
+    recipe: ProbeRecipe | None = None,
+    device: torch.device | str = "cpu",
+    most_images: int = 50_000,
+) -> Row:
+    """Row `pixel_linear_probe`: the probe of raw pixels (averaged to at most 1,024 numbers), the line to beat."""
     vectors, labels = {}, {}
     for split, n in (("train", dataset.n_train), ("heldout", dataset.n_heldout)):
         rows = subset(n, most_images)
         parts = [pixel_vectors(torch.as_tensor(dataset.images(split, part))) for part in rows.split(512)]
         vectors[split], labels[split] = torch.cat(parts).numpy(), np.asarray(dataset.labels(split, rows))
-    value = fast_probe(vectors["train"], labels["train"], vectors["heldout"], labels["heldout"])
     data = {
         "data": dataset.fingerprint,
         "features": PIXEL_FEATURES,
         "n_train": len(labels["train"]),
         "n_heldout": len(labels["heldout"]),
     }
-    return _accuracy_row("pixel_linear_probe", "linear_probe_fast", value, data)
+    variant = variant or variant_for(data["n_train"])
+    name, accuracy, of_recipe = _probes(variant, recipe or ProbeRecipe(), device)["linear_probe"]
+    value = accuracy(vectors["train"], labels["train"], vectors["heldout"], labels["heldout"])
+    return _accuracy_row("pixel_linear_probe", name, value, data | of_recipe)

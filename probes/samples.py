@@ -140,6 +140,7 @@ def measure_samples(
     are left out of the distances, count as disagreeing, and are named in every row.
     """
     dataset = reference.dataset
+    tokens, intended = tokens.float().cpu(), intended.cpu()
     mask, dropped = finite_rows(tokens.numpy())
     total, kept = len(tokens), tokens[torch.from_numpy(mask)]
     note = dropped_note(dropped, total)

@@ -71,7 +71,7 @@ def test_files_that_are_not_the_weights_are_refused(tmp_path):
         def __reduce__(self):
             return (print, ("executed",))
 
-    (tmp_path / "code.pth").write_bytes(pickle.dumps(Code()))
+    (tmp_path / "code.pth").write_bytes(pickle.dumps(Code(), protocol=2))
     with pytest.raises(ValueError, match=r"code\.pth is not a file of weights"):
         load_inception(tmp_path / "code.pth")
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")

@@ -1,0 +1,165 @@
+"""`fd_<encoder>`: Frechet distance in the features of any frozen encoder, FD-DINOv2 among them (arXiv:2306.04675).
+
+An encoder of the registry is read as it preprocesses pictures itself: its class token, or the mean of its patch tokens.
+FD-DINOv2 as dgm-eval computes it has a preprocessing of its own (`dgm_dinov2`), and 50,000 against 50,000 pictures.
+
+    model = torch.hub.load("facebookresearch/dinov2:main", "dinov2_vitl14", skip_validation=True)
+    extractor = dgm_dinov2(model, fingerprint=hash_of_its_weights)
+    row = measure_encoder_distance(extractor, NpzImages(samples), FolderImages(real), Path("cache"), sampling=protocol)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bench.core.results import Row
+from probes.cached_folder import cached_folder
+from probes.finite import dropped_note, finite_rows
+from probes.frechet import Gaussian, distance_of, fit
+from probes.image_sources import ImageSource
+from probes.protocols import RECORDS, protocol
+from probes.related import related
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+DGM_SIDE = 224
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Reads uint8 images [B, 3, H, W] on the CPU as features [B, d]; `input` says how, for the protocol."""
+
+    name: str
+    fingerprint: str
+    input: str
+    family: str
+    trained_on: str
+    labels: str
+    read: Callable[[Tensor], Tensor]
+
+
+def encoder_extractor(encoder: Any, device: torch.device | str = "cpu") -> Extractor:
+    """An encoder of the registry as extractor: its class token, or its patch mean where it has none."""
+
+    def read(images: Tensor) -> Tensor:
+        found = encoder(images.to(device))
+        return found.patches.float().mean(dim=1) if found.cls is None else found.cls.float()
+
+    stated = "the encoder's own preprocessing; class token, or patch mean without one"
+    return Extractor(
+        encoder.name, encoder.fingerprint, stated, encoder.family, encoder.trained_on, encoder.labels, read
+    )
+
+
+def dgm_input(images: Tensor) -> Tensor:
+    """dgm-eval's preprocessing: Pillow's bicubic (antialiased) to 224 x 224 in uint8, / 255, ImageNet normalisation."""
+    from PIL import Image
+
+    pictures = [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in images]
+    resized = [np.asarray(p.resize((DGM_SIDE, DGM_SIDE), Image.Resampling.BICUBIC)) for p in pictures]
+    x = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
+    mean, deviation = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    return (x - mean) / deviation
+
+
+def dgm_dinov2(model: nn.Module, fingerprint: str, device: torch.device | str = "cpu") -> Extractor:
+    """FD-DINOv2's extractor; model: the hub's dinov2_vitl14 as loaded, which interpolates its own positions."""
+    model.to(device).eval()
+    stated = "dgm-eval: Pillow bicubic to 224 x 224 without crop, uint8, / 255, ImageNet norm; normed class token"
+    return Extractor(
+        "dinov2", fingerprint, stated, "vit", "LVD-142M", "", lambda images: model(dgm_input(images).to(device)).float()
+    )
+
+
+@torch.no_grad()
+def extract(extractor: Extractor, images: ImageSource, batch: int = 64, progress: bool = False) -> np.ndarray:
+    """Features [n, d], float32, of all pictures in order."""
+    found: np.ndarray | None = None
+    done = 0
+    with tqdm(total=len(images), desc=f"{extractor.name} {images.name}", unit="image", disable=not progress) as bar:
+        for pictures in images.batches(batch):
+            values = extractor.read(pictures).cpu().numpy()
+            if found is None:
+                found = np.empty((len(images), values.shape[1]), np.float32)
+            found[done : done + len(values)] = values
+            done += len(values)
+            bar.update(len(values))
+    assert found is not None and done == len(images)
+    return found
+
+
+def statistics(
+    extractor: Extractor, images: ImageSource, cache: Path, batch: int = 64, progress: bool = False
+) -> Gaussian:
+    """The Gaussian of a reference's features, cached under the hashes of its pictures and of the weights."""
+    version = RECORDS["fd_encoder"]["version"]
+    key = f"{extractor.name}-{extractor.fingerprint}-{images.fingerprint}-v{version}"
+
+    def make(folder: Path) -> None:
+        gaussian = fit(extract(extractor, images, batch, progress))
+        np.savez(folder / "gaussian.npz", mean=gaussian.mean, covariance=gaussian.covariance, n=gaussian.n)
+
+    with np.load(cached_folder(Path(cache) / "statistics" / key, make) / "gaussian.npz") as file:
+        return Gaussian(file["mean"], file["covariance"], int(file["n"]))
+
+
+def measure_encoder_distance(
+    extractor: Extractor,
+    samples: ImageSource,
+    reference: ImageSource,
+    cache: Path,
+    sampling: Mapping[str, Any],
+    data: str,
+    heldout: ImageSource | None = None,
+    aligned: Mapping[str, str] | None = None,
+    not_finite: int = 0,
+    batch: int = 64,
+    progress: bool = False,
+) -> Row:
+    """Row `fd_<extractor>` of samples against a reference.
+
+    data: fingerprint of the data set; heldout: real pictures measured alike; not_finite: samples that had no picture.
+    """
+    theirs = statistics(extractor, reference, cache, batch, progress)
+    features = extract(extractor, samples, batch, progress)
+    mask, dropped = finite_rows(features)
+    dropped, total = dropped + not_finite, len(samples) + not_finite
+    notes = [dropped_note(dropped, total)]
+    value = None
+    if mask.sum() > 1:
+        distance = distance_of(fit(features[mask]), theirs)
+        value = distance.value
+        notes.insert(0, distance.note)
+    real = None
+    if heldout is not None:
+        real = distance_of(statistics(extractor, heldout, cache, batch, progress), theirs).value
+    record = protocol(
+        "fd_encoder",
+        extractor=extractor.name,
+        extractor_weights=extractor.fingerprint,
+        input=extractor.input,
+        reference=f"{reference.name} ({reference.fingerprint})",
+        sampling=dict(sampling),
+        n=total,
+        data=data,
+    )
+    return Row(
+        metric=f"fd_{extractor.name}",
+        value=value,
+        n=int(mask.sum()),
+        higher_is_better=False,
+        protocol=record,
+        real=real,
+        related=related(extractor, aligned),
+        note="; ".join(note for note in notes if note),
+        metric_version=RECORDS["fd_encoder"]["version"],
+        details={"not_finite": dropped},
+    )
