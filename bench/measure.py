@@ -172,10 +172,11 @@ class _Measurer:
     def picture(self, velocity: Any, protocol: Protocol, shape: tuple[int, int], images: int) -> None:
         """samples/grid-<images>.png: one block with balanced labels, the same noise for every arm."""
         balanced = sampling_protocol(protocol.name, guidance=protocol.guidance, labels="balanced")
-        tokens, labels = sample_block(velocity, balanced, shape, self.data.classes, 0, 0, self.processes.device)
-        order = labels.argsort(stable=True) if self.data.classes <= 16 else torch.arange(len(labels))
-        columns = -(-len(labels) // self.data.classes) if self.data.classes <= 16 else 8
-        pictures = self.data.to_uint8(torch.nan_to_num(tokens[order]))
+        tokens, _ = sample_block(velocity, balanced, shape, self.data.classes, 0, 0, self.processes.device)
+        classes = self.data.classes
+        columns = classes if classes <= 16 else 8  # label i mod classes: few classes have a column each
+        whole = len(tokens) // columns * columns
+        pictures = self.data.to_uint8(torch.nan_to_num(tokens[:whole]))
         save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.core.flow import interpolate
-from bench.core.method import Batch, Context
+from bench.core.method import Batch, Context, Term
 from bench.core.noise import NoiseLevels
+from bench.core.sizes import Size
 from bench.core.streams import Draw
 
 
@@ -28,9 +29,19 @@ def self_head(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
 
 
+def self_head_description(size: Size) -> str:
+    """`self_head` in words."""
+    return f"2-layer MLP, {2 * size.width} wide, student only"
+
+
 def token_cosine(a: Tensor, b: Tensor) -> Tensor:
     """Mean over batch and tokens of the cosine along channels, [B, N, W] x [B, N, W] -> scalar, in float32."""
     return F.cosine_similarity(a.float(), b.float(), dim=-1).mean()
+
+
+def switched_off(heads: nn.ModuleDict) -> Term:
+    """A term that has ended: zero, weight zero, and still a function of the heads, as DDP wants every parameter to be."""
+    return Term(torch.stack([0.0 * p.sum() for p in heads.parameters()]).sum(), 0.0)
 
 
 @torch.no_grad()

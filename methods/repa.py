@@ -39,11 +39,15 @@ class REPA(Method):
 
     def target(self, batch: Batch, ctx: Context) -> Tensor:
         """The encoder's patch tokens of the clean, un-noised picture, [B, N, W_enc]."""
-        return ctx.encoder(batch.image).patches
+        return ctx.encode(batch).patches
+
+    def alignment(self, net: Arm, feature: Tensor, batch: Batch, ctx: Context) -> Term:
+        """-cos of the projected block output [B, N, W] and the target, weighted."""
+        cosine = token_cosine(net.heads["projector"](feature), self.target(batch, ctx))
+        ctx.diagnostics["alignment_cosine"] = cosine.detach()
+        return Term(-cosine, self.weight)
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         block = self.blocks(ctx.size)["student"]
         term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(block,))
-        cosine = token_cosine(net.heads["projector"](features[block]), self.target(batch, ctx))
-        ctx.diagnostics["alignment_cosine"] = cosine.detach()
-        return {"velocity": term, "alignment": Term(-cosine, self.weight)}
+        return {"velocity": term, "alignment": self.alignment(net, features[block], batch, ctx)}

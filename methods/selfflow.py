@@ -20,7 +20,7 @@ from bench.core.method import Arm, Batch, Context, Method, Term, generative
 from bench.core.noise import NoiseLevels
 from bench.core.sizes import Size
 from bench.core.streams import Draw
-from methods.parts import dual_levels, self_head, teacher_features, token_cosine
+from methods.parts import dual_levels, self_head, self_head_description, teacher_features, token_cosine
 
 
 @dataclass
@@ -48,7 +48,7 @@ class SelfFlow(Method):
         return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}
 
     def head_description(self, size: Size) -> str:
-        return f"2-layer MLP, {2 * size.width} wide, student only"
+        return self_head_description(size)
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
         return nn.ModuleDict({"projector": self_head(ctx.size.width)})

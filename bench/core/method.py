@@ -60,6 +60,16 @@ class Context:
     encoder: Any = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
 
+    def encode(self, batch: Batch) -> Any:
+        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc]. Raises ValueError where the grids differ."""
+        features = self.encoder(batch.image)
+        if features.patches.shape[1] != self.grid.tokens:
+            raise ValueError(
+                f"encoder {self.encoder.name} gives {features.patches.shape[1]} patch tokens and the data has {self.grid.tokens} tokens: "
+                "set encoder.resize=features, or another encoder or data.patch"
+            )
+        return features
+
     def second_time(self, draw: Draw, *shape: int) -> Tensor:
         """Further times from p(t), [B, *shape], out of the method's own stream."""
         return self.time(draw.uniform(*shape), draw.normal(*shape))

@@ -24,13 +24,17 @@ class Size:
                 "all must be at least 1, and the width a multiple of the heads and of 4"
             )
 
-    def block(self, where: float | dict[str, float]) -> int:
-        """A 1-based block from a number (>= 1) or a fraction of the depth (< 1), rounded half up: 0.7 x 28 -> 20.
+    def block(self, where: float | str | dict[str, float]) -> int:
+        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up: 0.7 x 28 -> 20), or "last".
 
         A mapping gives one of these by the size's name, or under "default". Raises ValueError above the depth.
         """
         if isinstance(where, dict):
             where = where.get(self.name, where["default"])
+        if where == "last":
+            return self.depth
+        if isinstance(where, str):
+            raise ValueError(f"block '{where}' is neither a number, a fraction of the depth nor last")
         block = int(where) if where >= 1 else max(1, int(where * self.depth + 0.5))
         if block > self.depth:
             raise ValueError(

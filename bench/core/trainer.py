@@ -98,6 +98,7 @@ class Trainer:
         self.seconds = 0.0  # of training, over all starts of this run
         self.columns: list[str] = []  # of the window: losses by term, "grad_norm", then the method's diagnostics
         self.window: list[Tensor] = []  # a row a step since the last line of metrics, on the device
+        self.metrics: MetricsLog | None = None  # the main process's
         self.stop_reason: Callable[[], str | None] = lambda: None
         self.on_progress: Callable[[dict[str, Any]], None] = lambda line: None
         self.on_speed: Callable[[float], None] = lambda seconds_per_step: None
@@ -151,6 +152,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         ema_update(self.ema, self.arm.backbone, ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done))
         assert isinstance(sums, Tensor)
+        if self.window and self.columns != [*columns, "grad_norm"]:  # a term began or ended: its means are of whole windows
+            self.log()
         self.columns = [*columns, "grad_norm"]
         self.window.append(torch.cat([sums, norm.detach().float().reshape(1)]))
         self.images += self.batch
@@ -170,7 +173,7 @@ class Trainer:
             )
         return values
 
-    def log(self, metrics: MetricsLog | None) -> None:
+    def log(self) -> None:
         """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
         values = self.read_window()
         steps, self.window = len(values), []
@@ -186,22 +189,22 @@ class Trainer:
         speed = steps * self.batch / times["seconds"]
         line = {"images": self.images, "step": self.images // self.batch} | means | {"lr": self.optimizer.param_groups[0]["lr"]}
         line |= {"time": times | {"images_per_second": speed, "total_seconds": self.seconds}}
-        if metrics is not None:
-            metrics.append(line)
+        if self.metrics is not None:
+            self.metrics.append(line)
             left = (self.cfg["images"] - self.images) / speed
             loss = means["loss"]["velocity"]
             self.folder.status(images=self.images, loss=loss, images_per_second=speed, seconds_left=left)
             self.on_progress(line)
 
-    def save(self, metrics: MetricsLog | None) -> None:
+    def save(self) -> None:
         """A resume checkpoint, after everything in the window was found finite; the window goes with it, so lines stay the same."""
         window = self.read_window() if self.window else torch.zeros(0)
-        if metrics is None:
+        if self.metrics is None:
             return
         state = {
             "images": self.images,
             "seconds": self.seconds,
-            "metrics_bytes": metrics.bytes,
+            "metrics_bytes": self.metrics.bytes,
             "columns": self.columns,
             "window": window.float(),
             "backbone": self.arm.backbone.state_dict(),
@@ -230,7 +233,7 @@ class Trainer:
         """Train from the last checkpoint to the last image."""
         cfg, main = self.cfg, self.processes.main
         keep = self.restore()
-        metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
+        self.metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
         due = [at for at in snapshot_counts(cfg["images"], self.batch, cfg["snapshots"]) if at > self.images]
         every = cfg["checkpoint_images"] or max(self.batch, cfg["images"] // 10)
         source = loading.batches(
@@ -249,7 +252,7 @@ class Trainer:
                 told = True
             reached = [at for at in due if at <= self.images]
             if self.images // cfg["log_images"] != (self.images - self.batch) // cfg["log_images"] or reached:
-                self.log(metrics)
+                self.log()
             if reached and main:
                 checkpoints.save_snapshot(self.folder.path, self.images, self.ema)
                 due = [at for at in due if at > self.images]
@@ -258,7 +261,7 @@ class Trainer:
             stop = self.processes.any(reason is not None)
             if self.images - saved_images >= every or late or stop or self.images == cfg["images"]:
                 with self.watch.part("saving"):
-                    self.save(metrics)
+                    self.save()
                 saved_at, saved_images = time.monotonic(), self.images
             if stop:
                 raise Stopped(reason or "another process's signal")

@@ -1,0 +1,78 @@
+"""HASTE: REPA plus attention alignment, both ended early, arXiv 2505.16792.
+
+    L = L_velocity + 1[images < stop] * (0.5 * L_REPA + 0.5 * L_A)
+    L_A = mean over layer pairs, batch, the first 12 heads and queries of H(softmax Z_t, softmax Z_s),   Z = q k^T / sqrt(d_head)
+
+The teacher's class row and column are removed before its softmax; there is no gradient to it.
+
+    python -m bench.run method=haste encoder=dinov2_b data=imagenet256 size=B
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.core.method import Arm, Batch, Context, Term, generative
+from bench.core.sizes import Size
+from methods.parts import switched_off
+from methods.repa import REPA
+
+HEADS = 12
+
+
+def attention_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
+    """Mean of H(softmax teacher, softmax student) over everything but the keys; logits [B, heads, N, N]."""
+    return -(teacher.softmax(dim=-1) * student.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+@dataclass
+class HASTE(REPA):
+    """student_layers, teacher_layers: 0-based layer pairs by size; stop_images: by size; attention_weight: of L_A."""
+
+    attention_weight: float
+    student_layers: Any
+    teacher_layers: Any
+    stop_images: Any
+
+    needs = frozenset({"image", "attention"})
+
+    def of_size(self, values: Any, size: Size) -> Any:
+        """The entry of a mapping by size (or the value itself). Raises ValueError for a size without one."""
+        if not isinstance(values, dict):
+            return values
+        if size.name not in values:
+            raise ValueError(
+                f"haste has published layer pairs for the sizes {', '.join(values)}, not for {size.name}: "
+                "set method.student_layers, method.teacher_layers and method.stop_images"
+            )
+        return values[size.name]
+
+    def blocks(self, size: Size) -> dict[str, int]:
+        return super().blocks(size) | {f"attention{i}": layer + 1 for i, layer in enumerate(self.of_size(self.student_layers, size))}
+
+    def heads(self, ctx: Context) -> nn.ModuleDict:
+        if not hasattr(ctx.encoder, "attention_logits"):
+            raise ValueError(f"haste aligns attention maps, and encoder {ctx.encoder.name} has none: choose a ViT, encoder=dinov2_b")
+        return super().heads(ctx)
+
+    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
+        noise = self.student_noise(batch, ctx)
+        if ctx.images >= self.of_size(self.stop_images, ctx.size):
+            return {"velocity": generative(net, batch, noise)[0], "alignment": switched_off(net.heads)}
+        block = super().blocks(ctx.size)["student"]
+        students = [layer + 1 for layer in self.of_size(self.student_layers, ctx.size)]
+        term, features = generative(net, batch, noise, taps=(block,), qk_taps=students)
+        teachers = ctx.encoder.attention_logits(batch.image, self.of_size(self.teacher_layers, ctx.size))
+        pairs = []
+        for number, teacher in zip(students, teachers, strict=True):
+            q, k = features["qk", number]
+            heads = min(HEADS, q.shape[1], teacher.shape[1])
+            student = q[:, :heads].float() @ k[:, :heads].float().transpose(-1, -2) / math.sqrt(q.shape[-1])
+            pairs.append(attention_cross_entropy(teacher[:, :heads].float(), student))
+        attention = Term(torch.stack(pairs).mean(), self.attention_weight)
+        return {"velocity": term, "alignment": self.alignment(net, features[block], batch, ctx), "attention": attention}

@@ -1,0 +1,35 @@
+"""LayerSync: a block learns from a deeper one of the same pass, arXiv 2510.12581. No head, no teacher, no encoder.
+
+    L = L_velocity - 0.2 * mean over tokens of cos(h_l, sg h_k),   l < k
+
+    python -m bench.run method=layersync
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.sizes import Size
+from methods.parts import token_cosine
+
+
+@dataclass
+class LayerSync(Method):
+    """student_block l, teacher_block k: 8 <- 16 (XL), 8 <- 18 (L, from the authors' notes); elsewhere ours, 4 <- 8 of 12."""
+
+    name: str
+    weight: float
+    student_block: Any
+    teacher_block: Any
+
+    def blocks(self, size: Size) -> dict[str, int]:
+        return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}
+
+    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
+        blocks = self.blocks(ctx.size)
+        term, features = generative(net, batch, self.student_noise(batch, ctx), taps=tuple(blocks.values()))
+        cosine = token_cosine(features[blocks["student"]], features[blocks["teacher"]].detach())
+        ctx.diagnostics["alignment_cosine"] = cosine.detach()
+        return {"velocity": term, "representation": Term(-cosine, self.weight)}
