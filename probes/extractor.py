@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from probes.cached_folder import cached_folder
-from probes.intervals import wilson
+from bench.core.cached_folder import cached_folder
+from bench.core.intervals import wilson
 
 FAMILY = "convnet"
 LARGEST_SIDE = 64

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from bench.core.results import Row
 from probes.cknna import Neighbours, cknna, neighbours
 from probes.features import FeatureStore, mean_features, subset
-from probes.intervals import standard_error, wilson
+from bench.core.intervals import standard_error, wilson
 from probes.knn import knn_accuracy
 from probes.linear import ProbeRecipe, fast_probe, repa_probe
 from probes.pixels import pixel_vectors

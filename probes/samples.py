@@ -22,11 +22,11 @@ from torch import Tensor
 
 from bench.core.results import Row
 from probes import fidelity
-from probes.cached_folder import cached_folder
+from bench.core.cached_folder import cached_folder
 from probes.extractor import LocalExtractor, label_agreement, local_extractor
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import Gaussian, distance_of, fit
-from probes.intervals import standard_error
+from bench.core.intervals import standard_error
 from probes.pixels import nearest_distances, pixel_vectors
 from probes.precision_recall import NEIGHBOURS, precision_recall
 from probes.protocols import RECORDS, protocol

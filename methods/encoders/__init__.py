@@ -1,0 +1,1 @@
+"""Frozen external encoders: one small class each, owning its preprocessing and returning `Features`."""

@@ -87,7 +87,7 @@ def test_the_extractor_learns_and_is_made_once(blobs, quick, tmp_path, monkeypat
 
 
 def _make_slowly(folder, counter):
-    from probes.cached_folder import cached_folder
+    from bench.core.cached_folder import cached_folder
 
     def make(place):
         with open(counter, "a") as file:
@@ -111,7 +111,7 @@ def test_the_cache_is_filled_once_by_many_processes(tmp_path):
 
 
 def test_a_failed_entry_leaves_nothing(tmp_path):
-    from probes.cached_folder import cached_folder
+    from bench.core.cached_folder import cached_folder
 
     def fail(place):
         (place / "half").write_text("")

@@ -1,0 +1,76 @@
+"""What a frozen encoder is: uint8 pictures in, patch tokens on a grid out, and a few facts that make comparisons honest."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RESIZES = ("none", "features")
+
+
+class Features(NamedTuple):
+    """patches [B, N, width] float32 in row order of `grid` (h, w); cls [B, width] or None."""
+
+    patches: Tensor
+    cls: Tensor | None
+    grid: tuple[int, int]
+
+
+class Encoder(nn.Module):
+    """Frozen, in eval mode, without gradient.
+
+    width: numbers of a patch token; grid: its patch grid; family: of the architecture ("vit", "convnet"); trained_on: data it was
+    trained on; labels: whose labels it was trained with, "" when self-supervised; fingerprint: 16 hexadecimal digits of the weights;
+    training_flops: of its own training where the harness did it; not_counted: what the cost leaves out, in words.
+    """
+
+    name: str
+    width: int
+    grid: tuple[int, int]
+    family: str
+    trained_on: str
+    labels: str
+    fingerprint: str
+    training_flops: float = 0.0
+    not_counted: str = ""
+
+    def freeze(self) -> Encoder:
+        """No gradients, eval mode, and the fingerprint of the weights."""
+        self.eval().requires_grad_(False)
+        self.fingerprint = weights_fingerprint(self)
+        return self
+
+    def train(self, mode: bool = True) -> Encoder:
+        """An encoder stays in eval mode."""
+        return super().train(False)
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """16 hexadecimal digits of the SHA-256 of names and values of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def on_grid(patches: Tensor, grid: tuple[int, int], wanted: tuple[int, ...], resize: str, name: str) -> Tensor:
+    """Patch tokens [B, h w, W] on the token grid; resize "features" interpolates them (bilinear, antialias), "none" demands equality.
+
+    Raises ValueError when the grids differ and nothing may be resized.
+    """
+    if tuple(grid) == tuple(wanted):
+        return patches
+    if resize == "none" or len(wanted) != 2:
+        raise ValueError(
+            f"encoder {name} gives a {grid[0]}x{grid[1]} grid and the data has {'x'.join(map(str, wanted))} tokens: "
+            "set encoder.resize=features to interpolate its features, or choose another encoder"
+        )
+    maps = patches.transpose(1, 2).unflatten(2, grid)
+    size = [int(n) for n in wanted]
+    resized = F.interpolate(maps.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+    return resized.flatten(2).transpose(1, 2)

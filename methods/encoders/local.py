@@ -1,0 +1,185 @@
+"""local_s/m/l: small encoders that the harness trains itself, without labels, in seconds: a ladder that needs nothing from outside.
+
+A convolutional network with the token grid as its output is trained on the training split to tell pictures apart: two views
+(shifted, with noise and patches blanked out) of one picture must find each other among the batch's (SimCLR's NT-Xent,
+arXiv 2002.05709). Seeded, cached, and stored with its held-out probe accuracy, its interval, and the raw pixels' beside it.
+
+    python -m bench.run method=repa encoder=local_m
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.core.cached_folder import cached_folder
+from bench.core.intervals import wilson
+from bench.core.tokens import TokenGrid
+from methods.encoders.base import Encoder, Features
+
+VERSION = 1
+SEED = 7041
+LARGEST_SIDE = 64
+
+
+class LocalEncoder(Encoder):
+    """Convolutions at full size, a patch embedding to the token grid, and a mixing convolution there."""
+
+    family = "convnet"
+    labels = ""
+
+    def __init__(self, name: str, width: int, layers: int, grid: tuple[int, int], patch: tuple[int, int]):
+        super().__init__()
+        self.name, self.width, self.grid, self.patch = name, width, grid, patch
+        hidden = max(8, width // 2)
+        body: list[nn.Module] = [nn.Conv2d(3, hidden, 3, padding=1), nn.GroupNorm(4, hidden), nn.GELU()]
+        body += [nn.Conv2d(hidden, width, patch, stride=patch), nn.GroupNorm(4, width), nn.GELU()]
+        for _ in range(layers - 2):
+            body += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(4, width), nn.GELU()]
+        self.body = nn.Sequential(*body, nn.Conv2d(width, width, 1))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Float pictures [B, 3, H, W] in -1..1 -> [B, width, h, w]."""
+        return self.body(x)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Features:
+        maps = self.maps(self.prepare(images))
+        return Features(maps.flatten(2).transpose(1, 2), maps.mean(dim=(2, 3)), self.grid)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """uint8 -> float32 in -1..1, at patch x grid pixels (antialiased bilinear where the size differs)."""
+        x = images.float() / 127.5 - 1
+        size = [g * p for g, p in zip(self.grid, self.patch, strict=True)]
+        return x if list(x.shape[2:]) == size else F.interpolate(x, size=size, mode="bilinear", antialias=True)
+
+
+def view(x: Tensor, draw: torch.Generator) -> Tensor:
+    """A random view: shifted by up to an eighth of the side, a square blanked out, contrast changed, noise added."""
+    n, _, height, width = x.shape
+    most = max(1, height // 8)
+    padded = F.pad(x, (most,) * 4, mode="replicate")
+    top, left = torch.randint(0, 2 * most + 1, (2, n), generator=draw)
+    picture = torch.arange(n)[:, None, None]
+    rows, columns = top[:, None] + torch.arange(height), left[:, None] + torch.arange(width)
+    x = padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    side = max(1, height // 3)
+    corner = torch.randint(0, height - side + 1, (2, n), generator=draw)
+    inside = [(torch.arange(size) >= c[:, None]) & (torch.arange(size) < c[:, None] + side) for c, size in zip(corner, (height, width), strict=True)]
+    hole = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+    contrast = 0.7 + 0.6 * torch.rand(n, 1, 1, 1, generator=draw)
+    noise = torch.randn(x.shape, generator=draw)
+    return torch.where(hole, torch.zeros(()), x * contrast) + 0.1 * noise
+
+
+def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """NT-Xent of two views' projections [B, d]: each must find its partner among the other 2B - 1."""
+    z = F.normalize(torch.cat([a, b]), dim=1)
+    similarity = z @ z.T / temperature
+    similarity.fill_diagonal_(float("-inf"))
+    n = len(a)
+    partner = torch.cat([torch.arange(n, 2 * n), torch.arange(n)])
+    return F.cross_entropy(similarity, partner)
+
+
+def pretrain(encoder: LocalEncoder, dataset: Any, steps: int, batch: int, learning_rate: float) -> float:
+    """Train in place (CPU, own random streams); returns the FLOPs spent."""
+    draw = torch.Generator().manual_seed(SEED)
+    head = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.GELU(), nn.Linear(encoder.width, 64))
+    parameters = [*encoder.parameters(), *head.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
+    flops = 0.0
+    for step in range(steps):
+        index = torch.randint(0, dataset.n_train, (batch,), generator=draw)
+        x = encoder.prepare(torch.as_tensor(dataset.images("train", index)))
+        counter = FlopCounterMode(display=False) if step == 0 else None
+        if counter:
+            counter.__enter__()
+        views = [head(encoder.maps(view(x, draw)).mean(dim=(2, 3))) for _ in range(2)]
+        loss = nt_xent(*views, temperature=0.2)
+        optimiser.zero_grad()
+        loss.backward()
+        if counter:
+            counter.__exit__(None, None, None)
+            flops = float(counter.get_total_flops()) * steps
+        optimiser.step()
+        schedule.step()
+    return flops
+
+
+def probe(encoder: LocalEncoder, dataset: Any) -> dict[str, Any]:
+    """Held-out accuracy of logistic regression on mean patch features, its 95 % interval, and the raw pixels' accuracy."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pictures = {split: torch.as_tensor(dataset.images(split, slice(0, 10_000))) for split in ("train", "heldout")}
+    labels = {split: np.asarray(dataset.labels(split, slice(0, 10_000))) for split in pictures}
+
+    def accuracy(features: dict[str, np.ndarray]) -> float:
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        return float(model.fit(features["train"], labels["train"]).score(features["heldout"], labels["heldout"]))
+
+    read = {s: torch.cat([encoder(part).patches.mean(dim=1) for part in x.split(256)]).numpy() for s, x in pictures.items()}
+    pixels = {s: F.adaptive_avg_pool2d(x.float(), 16).flatten(1).numpy() if x.shape[-1] > 16 else x.float().flatten(1).numpy() for s, x in pictures.items()}
+    value, n = accuracy(read), len(labels["heldout"])
+    return {"accuracy": value, "interval_95": list(wilson(round(value * n), n)), "n": n, "raw_pixels": accuracy(pixels)}
+
+
+def local(
+    name: str, width: int, layers: int, steps: int, batch: int, learning_rate: float, *, token_grid: TokenGrid, dataset: Any, cache: Path
+) -> LocalEncoder:
+    """The encoder of this data set from the cache, trained first if it is not there (once, however many processes ask)."""
+    if len(token_grid.grid) != 2:
+        raise ValueError(f"{name} reads pictures, and the tokens form a {len(token_grid.grid)}-dimensional grid: choose another encoder")
+    height, width_pixels = dataset.images("train", slice(0, 1)).shape[2:]
+    # at most 64 pixels a side are read, as whole patches of the token grid
+    patch = tuple(max(1, min(side, LARGEST_SIDE) // n) for side, n in zip((height, width_pixels), token_grid.grid, strict=True))
+    recipe = {
+        "version": VERSION, "seed": SEED, "name": name, "width": width, "layers": layers, "steps": steps, "batch": batch,
+        "learning_rate": learning_rate, "grid": list(token_grid.grid), "patch": list(patch), "data": dataset.fingerprint,
+    }  # fmt: skip
+
+    def build() -> LocalEncoder:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            return LocalEncoder(name, width, layers, token_grid.grid, patch)  # type: ignore[arg-type]
+
+    def make(folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        encoder = build()
+        flops = pretrain(encoder, dataset, steps, batch, learning_rate)
+        encoder.freeze()
+        save_file(encoder.state_dict(), folder / "weights.safetensors")
+        card = {"recipe": recipe, "heldout_probe": probe(encoder, dataset), "training_flops": flops}
+        (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+
+    key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+    folder = cached_folder(Path(cache) / "encoders" / f"{name}-{dataset.name}-{key}", make)
+    return _load(folder, build(), dataset)
+
+
+def _load(folder: Path, encoder: LocalEncoder, dataset: Any) -> LocalEncoder:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        encoder.load_state_dict(load_file(folder / "weights.safetensors"))
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        encoder.training_flops = card["training_flops"]
+        encoder.heldout_probe = card["heldout_probe"]
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the cached encoder {folder} is damaged ({error}): delete that folder, it is trained again") from error
+    encoder.trained_on = f"{dataset.name}-train"
+    encoder.freeze()
+    return encoder
