@@ -114,6 +114,7 @@ def measure_fid_family(
     reference: FidReference,
     sampling: Mapping[str, Any],
     aligned: Mapping[str, str] | None = None,
+    heldout: FidReference | None = None,
     not_finite: int = 0,
     device: torch.device | str = "cpu",
     batch: int = 64,
@@ -122,6 +123,7 @@ def measure_fid_family(
     """Rows fid, sfid, is, precision, recall and kid of samples from one feature pass.
 
     sampling: the sampler's complete protocol; aligned: of the encoder the arm was aligned with, or None;
+    heldout: held-out real pictures (`image_reference`), whose values stand beside the samples' (all but IS);
     not_finite: samples that had no picture because they were not finite (they are named in every row).
     """
     found = inception_features(network, images, device, batch, progress)
@@ -131,6 +133,7 @@ def measure_fid_family(
     kept = found if mask.all() else InceptionFeatures(found.pool[mask], found.spatial[mask], found.logits[mask])
     total, n = len(images) + not_finite, len(kept.pool)
     values, notes, details = _values(kept, reference, device, progress)
+    real = {} if heldout is None else real_values(heldout, reference, device, progress)
     common = {"sampling": dict(sampling), "n": total}
     mark = related(INCEPTION, aligned)
     rows = []
@@ -149,6 +152,7 @@ def measure_fid_family(
             n=n,
             higher_is_better=metric in ("is", "precision", "recall"),
             protocol=protocol(name, **stated),
+            real=real.get(metric),
             related=mark,
             note="; ".join(part for part in parts if part),
             metric_version=RECORDS[name]["version"],
@@ -156,6 +160,20 @@ def measure_fid_family(
         )
         rows.append(row)
     return rows
+
+
+def real_values(
+    heldout: FidReference, reference: FidReference, device: torch.device | str = "cpu", progress: bool = False
+) -> dict[str, float]:
+    """fid, sfid, precision, recall and kid of real pictures, as far as both sides allow."""
+    values = {"fid": distance_of(heldout.pool, reference.pool).value}
+    if heldout.spatial is not None and reference.spatial is not None:
+        values["sfid"] = distance_of(heldout.spatial, reference.spatial).value
+    if heldout.manifold is not None and reference.manifold is not None:
+        ours, theirs = (torch.from_numpy(side.manifold).to(device) for side in (heldout, reference))
+        values["precision"], values["recall"] = precision_recall(ours, theirs, progress=progress)
+        values["kid"] = kid(heldout.manifold, reference.manifold, progress=progress).value
+    return values
 
 
 def _values(
@@ -181,7 +199,7 @@ def _values(
         return values, notes, details
     samples, manifold = (torch.from_numpy(features).to(device) for features in (kept.pool, reference.manifold))
     values["precision"], values["recall"] = precision_recall(samples, manifold, progress=progress)
-    distance = kid(kept.pool, reference.manifold)
+    distance = kid(kept.pool, reference.manifold, progress=progress)
     values["kid"] = distance.value
     details["kid"] = {"subset_size": distance.subset_size, "spread_of_subsets": distance.spread}
     return values, notes, details

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -41,7 +42,12 @@ def unbiased_mmd2(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def kid(
-    samples: np.ndarray, reference: np.ndarray, subsets: int = SUBSETS, size: int = SUBSET_SIZE, seed: int = SEED
+    samples: np.ndarray,
+    reference: np.ndarray,
+    subsets: int = SUBSETS,
+    size: int = SUBSET_SIZE,
+    seed: int = SEED,
+    progress: bool = False,
 ) -> Kid:
     """KID of features [n, d] against reference features [k, d]. Raises ValueError below two images on a side."""
     size = min(size, len(samples), len(reference))
@@ -49,7 +55,7 @@ def kid(
         raise ValueError(f"KID of {len(samples)} samples and {len(reference)} reference images needs two of each")
     draw = np.random.RandomState(seed)
     values = []
-    for _ in range(subsets):
+    for _ in tqdm(range(subsets), desc="KID", unit="subset", disable=not progress, leave=False):
         x = samples[draw.choice(len(samples), size, replace=False)].astype(np.float64)
         y = reference[draw.choice(len(reference), size, replace=False)].astype(np.float64)
         values.append(unbiased_mmd2(x, y))

@@ -184,7 +184,7 @@ def measure_encoder(
         "n_train": len(labels["train"]),
         "n_heldout": len(labels["heldout"]),
     }
-    mark = f"{encoder.name} learned the probed labels" if encoder.labels == dataset.name else ""
+    mark = f"{encoder.name} learned the probed labels" if related_probe(dataset.name, encoder) else ""
     variant = variant or variant_for(data["n_train"])
     rows = []
     for metric, (name, accuracy, of_recipe) in _probes(variant, recipe, device).items():

@@ -168,8 +168,10 @@ def test_a_folder_is_a_reference_and_its_statistics_are_kept(network, samples, t
     Image.fromarray(255 - real[0]).save(folder / "000.png")
     image_reference(network, FolderImages(tmp_path / "pictures"), tmp_path / "cache")
     assert network.passes == 120
-    rows = {row.metric: row for row in measure_fid_family(network, samples, again, {})}
+    rows = {row.metric: row for row in measure_fid_family(network, samples, again, {}, heldout=first)}
     assert all(row.value is not None for row in rows.values())
+    assert rows["fid"].real == pytest.approx(0, abs=1e-6) and rows["is"].real is None
+    assert rows["precision"].real == rows["recall"].real == 1 and rows["kid"].real < 0 < rows["kid"].value
 
 
 def test_samples_that_are_not_finite_are_counted_in_every_row(network, samples, tmp_path):

@@ -209,6 +209,8 @@ def test_related_metrics_are_marked(blobs, reference):
     assert "convnet trained on blobs-train" in related(extractor, same_kind)
     assert related(extractor, other) == related(extractor, None) == ""
     assert related_probe("blobs", same_labels) and not related_probe("blobs", other) and not related_probe("", other)
+    imagenet = {"family": "vit", "trained_on": "ImageNet-1k", "labels": "ImageNet-1k"}
+    assert related_probe("imagenet256", imagenet) and not related_probe("imagenet22k", imagenet)
     tokens, labels = blobs.tokens("heldout", range(100)), blobs.labels("heldout", range(100))
     rows = {row.metric: row for row in measure_samples(tokens, labels, reference, {}, same_kind)}
     assert rows["fd_local"].related and rows["label_agreement"].related

@@ -1,0 +1,51 @@
+"""What holds for every module of probes: light imports, protocols that are used, documentation."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import probes
+from probes.protocols import RECORDS
+
+MODULES = sorted(path for path in Path(probes.__file__).parent.glob("*.py") if path.name != "__init__.py")
+HEAVY = ("torchvision", "timm", "torch_fidelity", "sklearn", "scipy", "pandas", "seaborn", "matplotlib")
+
+
+def test_importing_probes_loads_no_heavy_package():
+    names = ", ".join(f"probes.{path.stem}" for path in MODULES)
+    code = f"import sys, {names}; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_protocol_is_used_by_a_measurement():
+    sources = "".join(path.read_text() for path in MODULES if path.stem != "protocols")
+    # The names of the linear probes are put together from their variant.
+    unused = [name for name in RECORDS if f'"{name}"' not in sources and not name.startswith("linear_probe_")]
+    assert not unused
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_every_module_says_what_it_is_for_and_every_public_function_too(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_probes_import_only_the_core(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            assert not name.startswith(("methods", "reports", "slurm")), name
+            assert not name.startswith("bench") or name.startswith("bench.core"), name

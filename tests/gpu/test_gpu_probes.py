@@ -1,0 +1,62 @@
+"""The probes on a GPU give what they give on the CPU."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.core.backbone import SiT
+from bench.core.sizes import Size
+from bench.core.tokens import TokenGrid
+from probes.cknna import cknna, neighbours
+from probes.features import FeatureGrid, feature_store
+from probes.knn import knn_accuracy
+from probes.linear import ProbeRecipe, repa_probe
+from probes.precision_recall import precision_recall
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+
+
+def features(n=600, classes=5, width=32):
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % classes
+    return torch.randn(n, width, generator=draw) + 3 * torch.eye(width)[labels], labels
+
+
+def test_neighbours_and_balls():
+    x, y = features()
+    g, z = x.cuda(), y.cuda()
+    assert knn_accuracy(g[:300], z[:300], g[300:], z[300:]) == pytest.approx(
+        knn_accuracy(x[:300], y[:300], x[300:], y[300:]), abs=0.01
+    )
+    assert precision_recall(g[:300], g[300:]) == pytest.approx(precision_recall(x[:300], x[300:]), abs=0.01)
+    on_cpu = cknna(neighbours(x), neighbours(x + 0.1))
+    assert cknna(neighbours(g), neighbours(g + 0.1)) == pytest.approx(on_cpu, abs=0.01)
+
+
+def test_linear_probe():
+    x, y = (part.numpy() for part in features())
+    recipe = ProbeRecipe(learning_rate=0.02)
+    found = [repa_probe(x[:300], y[:300], x[300:], y[300:], recipe, device) for device in ("cpu", "cuda")]
+    assert found[0] == pytest.approx(found[1], abs=0.02) and found[1] > 0.9
+
+
+def test_feature_store(tmp_path):
+    class Data:
+        name, fingerprint, n_train, n_heldout = "random", "0" * 16, 100, 70
+        grid = TokenGrid(shape=(8, 8), patch=2, channels=1)
+
+        def tokens(self, split, indices):
+            return torch.randn(170, 16, 4, generator=torch.Generator().manual_seed(0))[indices]
+
+        def labels(self, split, indices):
+            return torch.zeros(len(indices), dtype=torch.int64)
+
+    net = SiT(Data.grid, Size("test", 3, 16, 2), classes=2).initialise(torch.Generator().manual_seed(0))
+    grid = FeatureGrid((1, 3), (0.1, 0.9))
+    on = {d: feature_store(net, Data(), grid, d * 8, tmp_path, device=d) for d in ("cpu", "cuda")}
+    for split in ("train", "heldout"):
+        cpu, gpu = (on[d].features(split, 3, 0.9).astype(np.float32) for d in ("cpu", "cuda"))
+        np.testing.assert_allclose(cpu, gpu, atol=5e-3)
