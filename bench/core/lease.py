@@ -1,0 +1,148 @@
+"""One trainer a run, among several sweeps on several hosts: a lease file beside the runs.
+
+The file is made with O_EXCL, which is atomic on network file systems too. Its holder rewrites it every few seconds. Whether it is
+still held is judged without comparing clocks: on the holder's host by its process, elsewhere by whether the content changes while
+we watch, measured with our own monotonic clock. A clock set back, or a host whose clock is wrong, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from bench.core.run_folder import STALE_SECONDS, read_json
+
+BEAT_SECONDS = 5.0
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this host began, in kernel ticks (tells a process from a later one of the same number); None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _start_without_proc(pid)
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _start_without_proc(pid: int) -> str | None:
+    if Path("/proc/self").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return "unknown"
+    except OSError:
+        return None
+    return "unknown"
+
+
+class Lease:
+    """A held lease; `release` it, or let `holder_gone` find out that its process died."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._beats = 0
+        self._written = 0.0
+        self._stop = threading.Event()
+
+    def refresh(self) -> None:
+        """Say that the holder lives; written at most every few seconds."""
+        if self._beats and time.monotonic() - self._written < BEAT_SECONDS:
+            return
+        self._beats, self._written = self._beats + 1, time.monotonic()
+        _replace(self.path, self._content())
+
+    def keep(self) -> Lease:
+        """Refresh in the background until released."""
+        threading.Thread(target=self._keep, daemon=True).start()
+        return self
+
+    def _keep(self) -> None:
+        while not self._stop.wait(BEAT_SECONDS):
+            self.refresh()
+
+    def release(self) -> None:
+        """Give it back."""
+        self._stop.set()
+        self.path.unlink(missing_ok=True)
+
+    def _content(self) -> str:
+        pid = os.getpid()
+        return json.dumps({"host": socket.gethostname(), "pid": pid, "started": process_start(pid), "beats": self._beats})
+
+
+def _replace(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+class Leases:
+    """The leases of one folder as one process sees them; it remembers since when each has not changed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._seen: dict[str, tuple[str, float]] = {}
+
+    def acquire(self, name: str) -> Lease | None:
+        """The lease of that name, or None while another process has it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{name}.json"
+        lease = Lease(path)
+        for _ in range(2):
+            try:
+                # created with its content: another process never sees an empty lease that it might take for a dead one
+                temporary = path.with_name(f".{name}.{os.getpid()}.new")
+                temporary.write_text(lease._content(), encoding="utf-8")
+                try:
+                    os.link(temporary, path)
+                finally:
+                    temporary.unlink()
+                return lease
+            except FileExistsError:
+                if not self._take_away(path):
+                    return None
+        return None
+
+    def _take_away(self, path: Path) -> bool:
+        """Remove a lease whose holder is gone; False while it lives, or may live."""
+        try:
+            content = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return True
+        if not self.holder_gone(path.name, content):
+            return False
+        aside = path.with_name(f".{path.name}.{os.getpid()}.dead")
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return True
+        # between reading and renaming someone else may have renewed it: then it is put back
+        if aside.read_text(encoding="utf-8") != content:
+            os.rename(aside, path)
+            return False
+        aside.unlink()
+        return True
+
+    def holder_gone(self, name: str, content: str) -> bool:
+        """Whether the process that wrote this content is known to be dead, or silent for too long."""
+        try:
+            holder = json.loads(content)
+        except ValueError:
+            holder = {}
+        if holder.get("host") == socket.gethostname():
+            return process_start(holder["pid"]) != holder["started"]
+        before, since = self._seen.get(name, ("", 0.0))
+        if before != content:
+            self._seen[name] = (content, time.monotonic())
+            return False
+        return time.monotonic() - since > STALE_SECONDS
+
+    def holder(self, name: str) -> str:
+        """Who has it, in words."""
+        who = read_json(self.folder / f"{name}.json")
+        return f"process {who.get('pid', '?')} on {who.get('host', '?')}"

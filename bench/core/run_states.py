@@ -1,0 +1,60 @@
+"""What a run is doing, from its folder alone: the heartbeat in status.json, its host, its process, its checkpoints."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.lease import process_start
+from bench.core.run_folder import is_fresh, read_status
+
+ALIVE = ("training", "measuring")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """name: new | training | measuring | stopped | failed | died | complete; speed in images a second, left in seconds."""
+
+    name: str
+    images: int = 0
+    total: int = 0
+    loss: float | None = None
+    speed: float | None = None
+    left: float | None = None
+    message: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process is at it."""
+        return self.name in ALIVE
+
+
+def run_state(folder: Path) -> RunState:
+    """The state of a run folder; "new" where there is none, "died" where a process stopped without saying so."""
+    status = read_status(folder)
+    if not status:
+        return RunState("new")
+    name, message = str(status.get("state", "new")), str(status.get("message", ""))
+    if name == "running":
+        here = status.get("host") == socket.gethostname()
+        living = process_start(int(status.get("pid", 0))) is not None if here else is_fresh(status)
+        name = str(status.get("phase", "training")) if living else "died"
+        if not living:
+            message = f"its process ({status.get('pid', '?')} on {status.get('host', '?')}) is gone; the next start goes on from its last checkpoint"
+    return RunState(
+        name,
+        images=int(status.get("images", 0)),
+        total=int(status.get("images_total", 0)),
+        loss=status.get("loss"),
+        speed=status.get("images_per_second"),
+        left=status.get("seconds_left"),
+        message=message,
+    )
+
+
+def progress(folder: Path) -> int:
+    """A number that grows whenever something was saved: images of the newest checkpoint, and the number of result files."""
+    newest = max((int(m[1]) for p in folder.glob("checkpoints/ckpt-*.pt") if (m := re.match(r"ckpt-(\d+)-", p.name))), default=0)
+    return newest + len(list(folder.glob("results/*.json")))

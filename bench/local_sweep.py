@@ -1,0 +1,118 @@
+"""A study on this machine: a background process with a pool of workers, and how the command line talks to it.
+
+They share the sweep's folder `runs/sweeps/<study>-<data>/`: `requests/` asks the background process to cancel or to try failed
+runs again, `notes.json` is what it has to say of runs that are not running. Its lease tells whether it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from bench.core.lease import Leases
+from bench.core.results import write_json
+from bench.core.run_folder import read_json
+from bench.local_pool import Job, Pool, visible_gpus
+
+if TYPE_CHECKING:
+    from bench.study import RunSpec
+    from bench.sweep import Sweep
+
+
+class Local:
+    """Start, watch and stop the background process of a study."""
+
+    def __init__(self, sweep: Sweep):
+        self.sweep = sweep
+        self.leases = Leases(sweep.runs / "sweeps" / "leases")
+        self.lease_name = f"sweep-{sweep.name}"
+        self.lease_path = self.leases.folder / f"{self.lease_name}.json"
+        self.requests = sweep.folder / "requests"
+
+    def going(self) -> bool:
+        """Whether a background process works on this study, on this host or another."""
+        try:
+            content = self.lease_path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return False
+        return not self.leases.holder_gone(self.lease_name, content)
+
+    def notes(self) -> dict[str, str]:
+        """What the background process says of runs that it waits for or has given up."""
+        return read_json(self.sweep.folder / "notes.json")
+
+    def start(self, specs: list[RunSpec], retry: bool) -> None:
+        """Start the background process, or ask the one that is there."""
+        from bench.sweep import start_in_background
+
+        if self.going():
+            print(f"this study is being run by {self.leases.holder(self.lease_name)}: showing that")
+            if retry:
+                self._ask("retry")
+            return
+        sweep = self.sweep
+        argv = [f"study={sweep.study}", f"data={sweep.data}", f"retries={sweep.retries}", *sweep.words]
+        argv += [f"workers={sweep.workers}"] if sweep.workers else []
+        start_in_background(sweep, argv, self.lease_path)
+
+    def cancel(self) -> int:
+        """Have every worker save and end, and wait for it."""
+        if not self.going():
+            print("nobody works on this study: nothing to cancel")
+            return 0
+        self._ask("cancel")
+        print(f"asked {self.leases.holder(self.lease_name)} to stop; every run saves first ...", flush=True)
+        while self.going():
+            time.sleep(0.3)
+        print(f"stopped; to go on: {self.sweep.command()}")
+        return 0
+
+    def _ask(self, what: str) -> None:
+        self.requests.mkdir(parents=True, exist_ok=True)
+        (self.requests / what).touch()
+
+    def _asked(self, what: str) -> bool:
+        path = self.requests / what
+        asked = path.exists()
+        path.unlink(missing_ok=True)
+        return asked
+
+    def work(self) -> int:
+        """The background process: run what is missing until nothing is left or somebody cancels."""
+        from bench import plan
+
+        sweep = self.sweep
+        lease = self.leases.acquire(self.lease_name)
+        if lease is None:
+            raise ValueError(f"this study is already being run by {self.leases.holder(self.lease_name)}")
+        lease.keep()
+        for request in ("cancel", "retry"):
+            self._asked(request)
+        try:
+            missing = [p.spec for p in plan.make(sweep.specs) if p.spec.id and not p.done]
+            gpus = visible_gpus()
+            workers = sweep.workers or len(gpus) or len(os.sched_getaffinity(0))
+            jobs = [Job(str(spec.id), spec.overrides) for spec in missing]
+            say = lambda text: print(time.strftime("%F %T"), text, flush=True)  # noqa: E731
+            pool = Pool(sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.retries, say)
+            signal.signal(signal.SIGTERM, lambda *_: pool.stop())
+            pool.work(between=lambda: self._between(pool))
+            self._write_notes(pool)
+            return 1 if pool.failed else 0
+        finally:
+            lease.release()
+
+    def _between(self, pool: Pool) -> None:
+        if self._asked("cancel"):
+            pool.stop()
+        if self._asked("retry"):
+            pool.retry()
+        self._write_notes(pool)
+
+    def _write_notes(self, pool: Pool) -> None:
+        """Only when something changed: the file is on a disk that others share."""
+        notes = {job.id: job.message for job in [*pool.waiting, *pool.failed] if job.message}
+        if notes != self.notes():
+            write_json(self.sweep.folder / "notes.json", notes)

@@ -1,0 +1,179 @@
+"""What a study will do before it does it: runs, parameters, FLOPs and hours each and in all, what is done, what cannot be run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.configuration import arm_name, build
+from bench.core.run_folder import read_json
+from bench.core.run_states import RunState, run_state
+from bench.study import RunSpec
+
+
+@dataclass
+class Planned:
+    """A run, its state and what it costs: parameters of what is trained, FLOPs and hours in all (None: not known yet)."""
+
+    spec: RunSpec
+    arm: str
+    size: str
+    state: RunState
+    done: bool
+    parameters: int | None = None
+    flops: float | None = None
+    hours: float | None = None
+
+
+def runs_folder(specs: list[RunSpec]) -> Path:
+    """Where the runs of a study lie. Raises ValueError when none of them can be run."""
+    for spec in specs:
+        if spec.cfg:
+            return Path(spec.cfg["runs"])
+    raise ValueError(f"no run of this study can be run here: {specs[0].reason}")
+
+
+def make(specs: list[RunSpec]) -> list[Planned]:
+    """The plan, in the study's order."""
+    from bench import measure
+    from bench.experiment import Experiment
+
+    costs: dict[str, tuple[int, float] | None] = {}
+    plan = []
+    for spec in specs:
+        if spec.cfg is None or spec.id is None:
+            plan.append(Planned(spec, spec.arm, "", RunState("not possible", message=spec.reason), done=False))
+            continue
+        experiment = Experiment(spec.cfg)
+        state = run_state(experiment.path)
+        done = state.name == "complete" and experiment.trained() and not measure.pending(experiment)
+        if not done and state.name == "complete":
+            state = RunState("trained", state.images, state.total, state.loss)
+        planned = Planned(spec, arm_name(spec.cfg), spec.cfg["size"]["name"], state, done)
+        key = json.dumps([spec.cfg[group] for group in ("method", "size", "encoder", "data")], default=str)
+        if key not in costs:
+            costs[key] = _cost(spec.cfg, experiment.path)
+        if (cost := costs[key]) is not None:
+            planned.parameters, planned.flops = cost[0], cost[1] * spec.cfg["images"]
+        plan.append(planned)
+    _copy_costs(plan)
+    _hours(plan)
+    return plan
+
+
+def _cost(cfg: dict[str, Any], path: Path) -> tuple[int, float] | None:
+    """Trained parameters and FLOPs an image: from the run's own cost.json, else counted on shapes where no encoder is needed."""
+    from bench.core import cost
+    from bench.core.sizes import Size
+
+    stored = read_json(path / "cost.json")
+    if stored:
+        return _trained(stored["parameters"]), stored["flops_per_image"]["total"]
+    if cfg["encoder"]:
+        return None  # counting it would build, so perhaps train or download, the encoder
+    try:
+        data = build(cfg["data"])
+        counted = cost.count(build(cfg["method"]), data.grid, Size(**cfg["size"]), data.classes).to_json()
+    except (ValueError, OSError):
+        return None
+    return _trained(counted["parameters"]), counted["flops_per_image"]["total"]
+
+
+def _trained(parameters: dict[str, int]) -> int:
+    return parameters["backbone"] + parameters["heads"]
+
+
+def _copy_costs(plan: list[Planned]) -> None:
+    """Other seeds of an arm cost the same as one that has been started."""
+    known = {(p.arm, p.size): p for p in plan if p.flops is not None}
+    for planned in plan:
+        like = known.get((planned.arm, planned.size))
+        if planned.flops is None and like is not None and planned.spec.cfg is not None:
+            planned.parameters, planned.flops = like.parameters, like.flops
+
+
+def _hours(plan: list[Planned]) -> None:
+    """Training hours: measured for finished runs; for the others from finished runs of the arm, or by FLOPs from any arm."""
+    same: dict[tuple[str, str], list[float]] = defaultdict(list)
+    per_flop: list[float] = []
+    for planned in plan:
+        cfg = planned.spec.cfg
+        if cfg is None:
+            continue
+        seconds = read_json(Path(cfg["runs"]) / str(planned.spec.id) / "cost.json").get("seconds_per_step")
+        if seconds:
+            planned.hours = seconds * cfg["images"] / cfg["batch"] / 3600
+            same[planned.arm, planned.size].append(planned.hours)
+            if planned.flops:
+                per_flop.append(planned.hours / planned.flops)
+    for planned in plan:
+        if planned.hours is None and planned.spec.cfg is not None:
+            like = same.get((planned.arm, planned.size))
+            if like:
+                planned.hours = statistics.mean(like)
+            elif per_flop and planned.flops:
+                planned.hours = statistics.median(per_flop) * planned.flops
+
+
+def table(plan: list[Planned]) -> str:
+    """The plan as text: a line a run, then the sums."""
+    header = ("run", "arm", "parameters", "FLOPs", "hours", "state")
+    lines = [header]
+    for p in plan:
+        if p.spec.id is None:
+            lines.append((f"({p.spec.arm}, {p.spec.overrides[-1]})", p.arm, "", "", "", f"not possible here: {p.spec.reason}"))
+            continue
+        state = "done" if p.done else describe(p.state)
+        lines.append((p.spec.id, p.arm, _number(p.parameters), _number(p.flops), _hours_text(p.hours), state))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header) - 1)]
+    text = ["  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip() for line in lines]
+    return "\n".join([*text, "", summary(plan)])
+
+
+def describe(state: RunState) -> str:
+    """A state in a few words."""
+    if state.name == "new":
+        return "to do"
+    share = f" at {state.images / state.total:.0%}" if state.total and state.name not in ("complete", "trained") else ""
+    what = "trained, to be measured" if state.name == "trained" else state.name
+    return what + share + (f" ({state.message})" if state.message and not state.alive else "")
+
+
+def summary(plan: list[Planned]) -> str:
+    """The sums in one or two sentences."""
+    possible = [p for p in plan if p.spec.id]
+    todo = [p for p in possible if not p.done]
+    parts = [f"{len(possible)} runs, {len(possible) - len(todo)} done, {len(todo)} to do"]
+    if len(plan) > len(possible):
+        parts.append(f"{len(plan) - len(possible)} not possible here")
+    flops, hours = [p.flops for p in todo if p.flops], [p.hours for p in todo if p.hours is not None]
+    if flops:
+        parts.append(f"{_number(sum(flops))} FLOPs to do" + _known(len(flops), len(todo)))
+    if hours:
+        parts.append(f"{_hours_text(sum(hours))} h of training on one worker" + _known(len(hours), len(todo)))
+    elif todo:
+        parts.append("hours are not known before a run has finished")
+    return "; ".join(parts)
+
+
+def _known(known: int, total: int) -> str:
+    return f" (known of {known} of these runs)" if known < total else ""
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "?"
+    if value >= 1e12:
+        return f"{value:.2e}"
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.3g}{unit}"
+    return f"{value:g}"
+
+
+def _hours_text(hours: float | None) -> str:
+    return "?" if hours is None else f"{hours:.3g}"

@@ -1,0 +1,231 @@
+"""Run a study, here or on SLURM, watch it, and come back to it: `python -m bench.sweep study=demo`.
+
+The plan is printed first; only what is missing is run. The work goes on in the background when the terminal is left (Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.command_line import guarded
+
+if TYPE_CHECKING:
+    from bench.plan import Planned
+    from bench.study import RunSpec
+
+ACTIONS = {
+    "run": "print the plan, run what is missing, show how it goes (the default)",
+    "status": "show the plan and what every run is doing, and stop",
+    "attach": "show how it goes until nobody works on it any more",
+    "cancel": "let every run save and end",
+    "retry": "run again what has failed, died or was stopped",
+    "clean": "of finished runs, delete all checkpoints but the last (snapshots and results stay)",
+}
+OWN = ("study", "action", "dry_run", "workers", "retries", "compute", "data")
+EXAMPLES = """\
+Examples:
+  python -m bench.sweep study=demo                                   three arms, three seeds, in as many workers as there are CPUs
+  python -m bench.sweep study=encoder_bottleneck compute=slurm       on a cluster (docs/cluster.md); compute.partition=gpu and so on
+  python -m bench.sweep study=family data=digits dry_run=true        only the plan: runs, parameters, FLOPs, hours, what is done"""
+
+
+def help_text() -> str:
+    """The help page; imports nothing slow."""
+    from bench import study
+
+    descriptions = []
+    for name in study.names():
+        loaded = study.load(name)
+        descriptions.append(f"  {name:20} {loaded.description} ({len(loaded.arms)} arms)")
+    lines = [
+        "usage: python -m bench.sweep study=NAME [data=digits|cifar10|imagenet256] [compute=local|slurm] [action=ACTION] [KEY=VALUE ...]",
+        "",
+        "Run a study: arms x sizes x seeds, each in its own run folder. The same command again runs only what is missing.",
+        "",
+        "Studies (bench/conf/study):",
+        *descriptions,
+        "",
+        "Actions:",
+        *(f"  {name:10} {what}" for name, what in ACTIONS.items()),
+        "",
+        "Keys:",
+        "  dry_run=true   stop after the plan",
+        "  workers=2      worker processes with compute=local (default: one a GPU, or one a CPU)",
+        "  retries=2      how often a worker that died is started again without having saved anything in between",
+        "  KEY=VALUE      any other key is given to every run (python -m bench.run --help); seed= and size= narrow the study",
+        "",
+        EXAMPLES,
+    ]
+    return "\n".join(lines)
+
+
+@dataclass
+class Sweep:
+    """A study as asked for. words: given to every run; folder: the sweep's own files."""
+
+    study: str
+    data: str
+    compute: str
+    action: str
+    dry_run: bool
+    workers: int | None
+    retries: int
+    words: list[str]
+    specs: list[RunSpec]
+    runs: Path
+
+    @property
+    def name(self) -> str:
+        """Study, data, and a hash of what else was asked for."""
+        extra = [word for word in self.words if not word.startswith(("runs=", "cache=", "compute."))]
+        suffix = f"-{hashlib.sha256(' '.join(sorted(extra)).encode()).hexdigest()[:4]}" if extra else ""
+        return f"{self.study}-{self.data}{suffix}"
+
+    @property
+    def folder(self) -> Path:
+        return self.runs / "sweeps" / self.name
+
+    @property
+    def ids(self) -> list[str]:
+        return [spec.id for spec in self.specs if spec.id]
+
+    def command(self, action: str = "") -> str:
+        """What to type for another action on the same study."""
+        words = [f"study={self.study}", f"data={self.data}", f"compute={self.compute}", *self.words, *([f"action={action}"] if action else [])]
+        return f"python -m bench.sweep {' '.join(words)}"
+
+
+def parse(argv: list[str]) -> Sweep:
+    """The words of the command line. Raises ValueError, one sentence."""
+    from bench import plan, study
+    from bench.configuration import nearest
+
+    own: dict[str, str] = {}
+    words = []
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"'{word}' is not KEY=VALUE{nearest(word, OWN)} (see --help)")
+        if key in OWN:
+            own[key] = value
+        else:
+            words.append(word)
+    if "study" not in own:
+        raise ValueError(f"which study? give study=NAME (choices: {', '.join(study.names())})")
+    compute, action = own.get("compute", "local"), own.get("action", "run")
+    for key, value, choices in (("compute", compute, ("local", "slurm")), ("action", action, (*ACTIONS, "work"))):
+        if value not in choices:
+            raise ValueError(f"{key}={value} is unknown{nearest(value, choices)} (choices: {', '.join(choices)})")
+    if own.get("dry_run", "false") not in ("true", "false"):
+        raise ValueError(f"dry_run={own['dry_run']} is neither true nor false")
+    data = own.get("data", "digits")
+    specs = study.runs(own["study"], data, [f"compute={compute}", *words])
+    workers = _number("workers", own["workers"], 1) if "workers" in own else None
+    retries = _number("retries", own.get("retries", "2"), 0)
+    return Sweep(
+        own["study"], data, compute, action, own.get("dry_run") == "true", workers, retries, words, specs, plan.runs_folder(specs)
+    )
+
+
+def _number(key: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"{key}={text} is not a whole number of at least {least}")
+    return int(text)
+
+
+def main(argv: list[str]) -> int:
+    """The command. Raises ValueError for bad input; returns 0 when every run is complete, 1 when one failed, 130 after Ctrl-C."""
+    if not argv or {"--help", "-h"} & set(argv):
+        print(help_text())
+        return 0
+    sweep = parse(argv)
+    if sweep.compute == "slurm":
+        from slurm.launch import Slurm as Launcher
+    else:
+        from bench.local_sweep import Local as Launcher
+    launcher = Launcher(sweep)
+    if sweep.action == "work":
+        return launcher.work()
+    if sweep.action == "cancel":
+        return launcher.cancel()
+    from bench import plan
+
+    planned = plan.make(sweep.specs)
+    if sweep.action == "clean":
+        return clean(sweep, planned)
+    if sweep.action == "attach":
+        return watch(sweep, launcher, planned)
+    print(plan.table(planned), flush=True)
+    if sweep.action == "status":
+        for run, note in launcher.notes().items():
+            print(f"{run}: {note}")
+        return 0
+    missing = [p for p in planned if p.spec.id and not p.done]
+    if sweep.action == "retry":
+        missing = [p for p in missing if p.state.name in ("failed", "died", "stopped") or p.spec.id in launcher.notes()]
+    if sweep.dry_run or not missing:
+        return 0
+    print()
+    launcher.start([p.spec for p in missing], retry=sweep.action == "retry")
+    return watch(sweep, launcher, planned)
+
+
+def watch(sweep: Sweep, launcher, planned: list[Planned]) -> int:
+    """Show progress to the end; Ctrl-C leaves the study running."""
+    from bench import plan
+    from bench.progress_view import View
+
+    done = {p.spec.id for p in planned if p.done and p.spec.id}
+    try:
+        View(sweep.runs, sweep.ids, done, launcher.notes, launcher.going).watch()
+    except KeyboardInterrupt:
+        print(f"\nthe study goes on in the background; to see it again: {sweep.command('attach')}\nto stop it: {sweep.command('cancel')}")
+        return 130
+    planned = plan.make(sweep.specs)
+    print("\n" + plan.summary(planned))
+    unfinished = [p for p in planned if p.spec.id and not p.done]
+    notes = launcher.notes()
+    for p in unfinished:
+        print(f"  {p.spec.id}: {notes.get(p.spec.id or '', plan.describe(p.state))}")
+    return 1 if unfinished else 0
+
+
+def clean(sweep: Sweep, planned: list[Planned]) -> int:
+    """Delete all checkpoints but the last of finished runs; name what is kept because a run is not finished."""
+    freed = 0
+    for p in planned:
+        if not p.spec.id:
+            continue
+        if not p.done:
+            if p.state.name != "new":
+                print(f"{p.spec.id}: not finished, nothing deleted")
+            continue
+        for path in sorted((sweep.runs / p.spec.id / "checkpoints").glob("ckpt-*.pt"))[:-1]:
+            freed += path.stat().st_size
+            path.unlink()
+    print(f"freed {freed / 1e6:.1f} MB")
+    return 0
+
+
+def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
+    """Start `action=work` detached from this terminal and wait until it has begun. Raises OSError with its last words if it has not."""
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    log = sweep.folder / "scheduler.log"
+    command = [sys.executable, "-m", "bench.sweep", *argv, "action=work"]
+    with open(log, "ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    while not ready.exists() and process.poll() is None:
+        time.sleep(0.1)
+    if process.poll():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise OSError(f"the study could not be started: {lines[-1] if lines else 'no message'} (see {log})")
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
