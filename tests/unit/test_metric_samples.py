@@ -119,7 +119,12 @@ def test_a_failed_entry_leaves_nothing(tmp_path):
 
     with pytest.raises(RuntimeError, match="cut off"):
         cached_folder(tmp_path / "entry", fail)
-    assert not (tmp_path / "entry").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["entry.lock"]
+    (tmp_path / ".entry.tmp").mkdir()  # as a killed process leaves it
+    (tmp_path / ".entry.tmp" / "half").write_text("")
+    assert list(cached_folder(tmp_path / "entry", lambda place: (place / "whole").touch()).iterdir()) == [
+        tmp_path / "entry" / "whole"
+    ]
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="name another cache folder"):
         cached_folder(tmp_path / "file" / "entry", fail)
