@@ -9,6 +9,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.runs import Planned
 
 PAGES = {
     "scaling": "distance against model size, compute and time",
@@ -39,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of run folders (default: runs)"
     )
-    made.add_argument("--study", default="", metavar="NAME", help="only the runs of this study")
+    made.add_argument("--study", default="", metavar="NAME", help="only the runs of this study (bench/conf/study)")
+    made.add_argument("--data", default="digits", metavar="NAME", help="the study's data set (default: digits)")
     made.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/reports)")
     made.add_argument(
         "--export", type=Path, metavar="DIR", help="also write every figure as SVG and PNG and every table as CSV"
@@ -53,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         written = write_report(
-            options.page, options.runs, options.study, options.out, options.export, not options.no_pdf
+            options.page, options.runs, options.study, options.data, options.out, options.export, not options.no_pdf
         )
         for path in written:
             if path.parent != options.export:
@@ -66,8 +71,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def planned(study: str, data: str) -> list[Planned]:
+    """The runs of a study, [] for no study. Raises ValueError for an unknown one."""
+    if not study:
+        return []
+    from bench.study import runs
+    from reports.runs import Planned
+
+    return [Planned(run.id or "", run.arm, run.overrides, run.reason) for run in runs(study, data)]
+
+
 def write_report(
-    page: str, runs: Path, study: str = "", out: Path | None = None, export: Path | None = None, pdf: bool = True
+    page: str,
+    runs: Path,
+    study: str = "",
+    data: str = "digits",
+    out: Path | None = None,
+    export: Path | None = None,
+    pdf: bool = True,
 ) -> list[Path]:
     """Build and write a page; returns what was written. Raises ValueError when there is no such folder or study."""
     from reports.html import render_html
@@ -75,7 +96,7 @@ def write_report(
     from reports.pdf import render_pdf
     from reports.runs import read_study
 
-    content = build_page(read_study(runs, study), page)
+    content = build_page(read_study(runs, study, planned(study, data)), page)
     out = out or runs / "reports"
     out.mkdir(parents=True, exist_ok=True)
     stem = f"{page}-{study}" if study else page

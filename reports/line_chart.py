@@ -4,7 +4,8 @@ A panel is plain data, so that the page, the PDF and the CSV come from the same 
 
     {"kind": "line", "title": ..., "note": ..., "x": {"label", "log", "marks"}, "y": {"label", "log"},
      "series": [{"arm": "selfflow", "points": [{"x", "y", "low", "high", "n", "tip"}], "markers": True}],
-     "rules": [{"label": "held-out real pictures", "y": 0.64, "low": None, "high": None, "arm": ""}]}
+     "rules": [{"label": "held-out real pictures", "y": 0.64, "low": None, "high": None, "arm": ""}],
+     "guides": [[(x, y), ...]]}
 """
 
 from __future__ import annotations
@@ -53,14 +54,17 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     heights = [
         value for point in points for value in (point["y"], point.get("low"), point.get("high")) if value is not None
     ]
-    heights += [rule["y"] for rule in rules]
+    heights += [
+        value for rule in rules for value in (rule["y"], rule.get("low"), rule.get("high")) if value is not None
+    ]
     frame = Frame(
         Scale.around([point["x"] for point in points], LEFT, WIDTH - RIGHT, x_axis.get("log", False)),
         Scale.around(heights, HEIGHT - BOTTOM, TOP, y_axis.get("log", False)),
     )
     body = frame.draw(x_axis["label"], y_axis["label"], panel["title"], panel.get("note", ""))
     body += _marks(frame, x_axis.get("marks", []))
-    body += [_rule(frame, rule, styles) for rule in rules if frame.y.holds(rule["y"])]
+    body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles)
+    body += [_guide(frame, guide) for guide in panel.get("guides", [])]
     for series in panel["series"]:
         body.append(_series(frame, series, styles[series["arm"]]))
     return svg(WIDTH, HEIGHT, panel["title"], body)
@@ -85,7 +89,23 @@ def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:
     return f'<g data-arm="{style.key}">{"".join(parts)}</g>'
 
 
-def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
+def _guide(frame: Frame, points: list[tuple[float, float]]) -> str:
+    """A thin line through points of several arms."""
+    path = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in points)
+    return f'<path d="{path}" class="axis" stroke="{MUTED}" stroke-width="1" fill="none" opacity="0.7"/>'
+
+
+def _rules(frame: Frame, rules: list[Mapping[str, Any]], styles: Mapping[str, ArmStyle]) -> list[str]:
+    """Rules from the lowest to the highest, their labels moved up where they would touch the one below."""
+    parts, free = [], float("inf")
+    for rule in sorted(rules, key=lambda rule: rule["y"]):
+        baseline = min(frame.y(rule["y"]) - 4, free)
+        free = baseline - 11
+        parts.append(_rule(frame, rule, styles, baseline))
+    return parts
+
+
+def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle], baseline: float) -> str:
     """A horizontal line across the panel: an arm that the axis does not order, or the real pictures."""
     style = styles.get(rule.get("arm", ""))
     colour, names = (style.colour, f"stroke-{style.key}") if style else (MUTED, "axis")
@@ -99,8 +119,7 @@ def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle])
     dash = (style.dash if style else "1 3") or "none"
     path = f"M{left:.1f} {y:.1f}H{right:.1f}"
     parts.append(f'<path d="{path}" class="{names}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}"/>')
-    above = y - 4 if y - 14 > frame.y.end else y + 12
-    parts.append(text(right - 3, above, rule["label"], "end", 10, "muted"))
+    parts.append(text(right - 3, baseline, rule["label"], "end", 10, "muted"))
     group = f' data-arm="{style.key}"' if style else ""
     return f"<g{group}><title>{escape(rule['label'])}: {number(rule['y'], 4)}</title>{''.join(parts)}</g>"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from reports.runs import Run, Study
@@ -27,16 +28,33 @@ def command(run: Run, **changes: Any) -> str:
             words.append(f"encoder={description['encoder']}")
         words.append(f"seed={description.get('seed', 0)}")
     given = dict(word.split("=", 1) for word in words) | {key: str(value) for key, value in changes.items()}
-    return "python -m bench.run " + " ".join(shlex.quote(f"{key}={value}") for key, value in given.items())
+    return run_command(f"{key}={value}" for key, value in given.items())
+
+
+def run_command(words: Iterable[str]) -> str:
+    """The command that trains a run."""
+    return "python -m bench.run " + " ".join(shlex.quote(word) for word in words)
 
 
 def missing(study: Study) -> list[dict[str, str]]:
     """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm, metrics that only some runs have."""
-    lines = [*_unfinished(study), *_seeds(study), *_metrics(study)]
+    absent = _planned(study) if study.name else _seeds(study)
+    lines = [*_unfinished(study), *absent, *_metrics(study)]
     if len(lines) > MOST_LINES:
         more = {"what": f"and {len(lines) - MOST_LINES} more", "command": ""}
         return [*lines[:MOST_LINES], more]
     return lines
+
+
+def _planned(study: Study) -> list[dict[str, str]]:
+    """Runs of the study that have no folder, and arms that cannot be run here."""
+    lines = []
+    for run in study.planned:
+        if run.reason:
+            lines.append({"what": f"{run.arm} cannot be run here: {run.reason}", "command": ""})
+        elif run.id not in study.runs:
+            lines.append({"what": f"{run.id} ({run.arm}) has not been started", "command": run_command(run.words)})
+    return [line for index, line in enumerate(lines) if line not in lines[:index]]
 
 
 def _unfinished(study: Study) -> list[dict[str, str]]:

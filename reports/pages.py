@@ -91,7 +91,8 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
         # the pages share figures; on the page of all of them each is shown once
         figures = [drawn for drawn in figures if drawn["id"] not in seen]
         seen |= {drawn["id"] for drawn in figures}
-        sections.append({"title": part.title, "question": part.question, "figures": figures, "tables": []})
+        title, question = (part.title, part.question) if kind == "all" else ("More figures", "")
+        sections.append({"title": title, "question": question, "figures": figures, "tables": []})
     lead = next((section["figures"].pop(0) for section in sections if section["figures"]), None)
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []

@@ -44,23 +44,35 @@ class Run:
         return str(self.status.get("state", "unknown"))
 
 
+@dataclass(frozen=True)
+class Planned:
+    """A run that a study asks for. id: its folder's name, "" where it cannot be run for `reason`; words: its overrides."""
+
+    id: str
+    arm: str
+    words: tuple[str, ...]
+    reason: str = ""
+
+
 @dataclass
 class Study:
-    """What a page is a function of."""
+    """What a page is a function of. planned: the runs that a named study asks for, () when the page is of a folder."""
 
     name: str
     rows: pd.DataFrame
     runs: dict[str, Run]
+    planned: tuple[Planned, ...] = ()
     problems: list[str] = field(default_factory=list)
 
 
-def read_study(runs_dir: Path, name: str = "", run_ids: Collection[str] | None = None) -> Study:
-    """Read all runs below a folder, or the named ones.
+def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()) -> Study:
+    """Read all runs below a folder, or those that a study has planned.
 
     Raises ValueError when the folder does not exist; an empty one gives a study without runs.
     """
     if not runs_dir.is_dir():
         raise ValueError(f"no folder {runs_dir}: give the folder that holds the runs with --runs, or train one first")
+    run_ids = {run.id for run in planned} if name else None
     rows = results.load(runs_dir, run_ids)
     problems = list(rows.attrs.get("problems", []))
     runs = {}
@@ -69,11 +81,8 @@ def read_study(runs_dir: Path, name: str = "", run_ids: Collection[str] | None =
             run = _read_run(folder, problems)
             if run is not None:
                 runs[run.id] = run
-    if run_ids is not None:
-        absent = sorted(set(run_ids) - set(runs))
-        problems += [f"{run}: in the study, but there is no such run folder" for run in absent]
     rows = rows[rows["run"].isin(list(runs))]
-    return Study(name, rows, runs, list(dict.fromkeys(problems)))
+    return Study(name, rows, runs, tuple(planned), list(dict.fromkeys(problems)))
 
 
 def _read_run(folder: Path, problems: list[str]) -> Run | None:

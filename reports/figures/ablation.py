@@ -33,8 +33,8 @@ def effects(rows: pd.DataFrame) -> list[Figure]:
                     "rows": lines,
                 })  # fmt: skip
     caption = (
-        f"Difference of mean log distance from {reference}, in percent, with a 95 % Student interval from the deviation "
-        "pooled over arms of a size. The grey band is that deviation, the noise floor; one seed gives no interval."
+        f"Difference of mean log distance from {reference}, in percent, with a 95 % Student interval from the "
+        "deviation pooled over arms of a size. Grey band: that deviation, the noise floor. One seed gives no interval."
     )
     return figure("effects", f"What each arm changes, against {reference}", caption, panels)
 

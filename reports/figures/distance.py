@@ -23,7 +23,7 @@ AXES = {
 }
 STRENGTHS = {
     "encoder_linear_probe": "linear probe of the encoder itself (accuracy)",
-    "encoder_structure": "spatial structure of the encoder's features (local − distant similarity)",
+    "encoder_structure": "spatial structure of the encoder's features",
 }
 
 
@@ -166,14 +166,22 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
 def _encoder_panel(
     group: Group, found: list[Group], size: str, part: pd.DataFrame, label: str, strength: Mapping[str, float]
 ) -> dict[str, Any] | None:
-    records = {record["arm"]: record for record in summarise(part.fillna({"encoder": "none"}), ["arm", "encoder"])}
+    records = {
+        record["arm"]: record for record in summarise(part.fillna({"encoder": "none"}), ["arm", "method", "encoder"])
+    }
     series, rules = [], []
+    by_method: dict[str, list[tuple[float, float]]] = {}
     for arm in sorted_arms(records):
         record = records[arm]
         if record["encoder"] in strength:
             entry = point(record, strength[record["encoder"]])
-            series += [{"arm": arm, "points": [entry]}] if entry else []
+            if entry:
+                series.append({"arm": arm, "points": [entry]})
+                by_method.setdefault(record["method"], []).append((entry["x"], entry["y"]))
         elif record["encoder"] in ("none", ""):
             entry = point(record, 0.0)
             rules += [{"arm": arm, "label": arm, **{key: entry[key] for key in ("y", "low", "high")}}] if entry else []
-    return panel(group, found, size, {"label": label, "log": False}, series, rules) if series else None
+    if not series:
+        return None
+    guides = [sorted(places) for places in by_method.values() if len(places) > 1]
+    return panel(group, found, size, {"label": label, "log": False}, series, rules) | {"guides": guides}
