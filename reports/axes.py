@@ -138,7 +138,7 @@ class Scale:
         """Whether the value can be drawn."""
         return value is not None and math.isfinite(value) and (value > 0 or not self.log)
 
-    def ticks(self, most: int = 6) -> list[tuple[float, str]]:
+    def ticks(self, most: int = 7) -> list[tuple[float, str]]:
         """Positions in data and their labels."""
         if self.log and self.high / self.low >= 3:
             return [(tick, tick_label(tick)) for tick in log_ticks(self.low, self.high, most)]
@@ -156,12 +156,12 @@ class Frame:
     def draw(self, x_label: str, y_label: str, title: str = "", note: str = "") -> list[str]:
         """Grid lines, tick labels, axis labels with units, title and a note under it."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        parts = [heading(title, left - 40, right), text(left - 40, 29, note, "start", 10, "muted")]
-        for tick, label in self.y.ticks(7):
+        parts = [heading(title, 22, right), text(22, 29, note, "start", 10, "muted")]
+        for tick, label in self.y.ticks():
             y = self.y(tick)
             parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
             parts.append(text(left - 6, y + 3.6, label, "end", 10, "muted"))
-        for tick, label in self.x.ticks(7):
+        for tick, label in self.x.ticks():
             x = self.x(tick)
             parts.append(f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>')
             parts.append(text(x, bottom + 16, label, "middle", 10, "muted"))

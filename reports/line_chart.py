@@ -57,10 +57,9 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     heights += [
         value for rule in rules for value in (rule["y"], rule.get("low"), rule.get("high")) if value is not None
     ]
-    frame = Frame(
-        Scale.around([point["x"] for point in points], LEFT, WIDTH - RIGHT, x_axis.get("log", False)),
-        Scale.around(heights, HEIGHT - BOTTOM, TOP, y_axis.get("log", False)),
-    )
+    y = Scale.around(heights, HEIGHT - BOTTOM, TOP, y_axis["log"])
+    left = max(LEFT, 32 + 10 * CHARACTER * max((len(label) for _, label in y.ticks()), default=0))
+    frame = Frame(Scale.around([point["x"] for point in points], left, WIDTH - RIGHT, x_axis["log"]), y)
     body = frame.draw(x_axis["label"], y_axis["label"], panel["title"], panel.get("note", ""))
     body += _marks(frame, x_axis.get("marks", []))
     body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles)

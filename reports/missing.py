@@ -61,9 +61,12 @@ def _unfinished(study: Study) -> list[dict[str, str]]:
     lines = []
     for run in study.runs.values():
         if run.state != "complete":
-            done, total = run.status.get("images", 0), run.description.get("images", 0)
+            done, total = (
+                f"{n:,}" if isinstance(n, int) else "?"
+                for n in (run.status.get("images"), run.description.get("images"))
+            )
             reason = f": {run.status['message']}" if run.status.get("message") else ""
-            what = f"{run.id} is {run.state} at {done:,} of {total:,} images{reason}; only its snapshots are used"
+            what = f"{run.id} is {run.state} at {done} of {total} images{reason}; only its snapshots are used"
             lines.append({"what": what, "command": command(run)})
     return lines
 

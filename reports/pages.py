@@ -82,6 +82,10 @@ KINDS = {
 }
 
 
+# The page of everything opens with lines over sizes, or, where there is one size, with what each arm changes.
+LEADS_OF_ALL = ("size", "effects", "images")
+
+
 def build_page(study: Study, kind: str) -> dict[str, Any]:
     """The page as plain data. kind: a key of `KINDS`, or "all" for every one of them on a single page."""
     chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
@@ -93,7 +97,7 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
         seen |= {drawn["id"] for drawn in figures}
         title, question = (part.title, part.question) if kind == "all" else ("More figures", "")
         sections.append({"title": title, "question": question, "figures": figures, "tables": []})
-    lead = next((section["figures"].pop(0) for section in sections if section["figures"]), None)
+    lead = _take_lead(sections, LEADS_OF_ALL if kind == "all" else ())
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
     numbers += tables.encoder_table(study.rows)
@@ -107,7 +111,7 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
         else "What do the runs say, what do they cost, and what is missing?",
         "study": study.name,
         "summary": _summary(study),
-        "notices": _notices(study, lead),
+        "notices": _notices(study, kind, lead),
         "arms": [asdict(style) for style in arm_styles(run.arm for run in study.runs.values()).values()],
         "verdicts": [],
         "verdicts_note": "",
@@ -119,16 +123,25 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     }
 
 
+def _take_lead(sections: list[dict[str, Any]], preferred: tuple[str, ...]) -> Figure | None:
+    """Remove the figure of the first screen from its section: the first preferred one that there is, else the first."""
+    found = [(section, drawn) for section in sections for drawn in section["figures"]]
+    for section, drawn in [*(pair for name in preferred for pair in found if pair[1]["id"] == name), *found]:
+        section["figures"].remove(drawn)
+        return drawn
+    return None
+
+
 def _summary(study: Study) -> str:
     runs = list(study.runs.values())
     complete = sum(run.state == "complete" for run in runs)
     names = {"arm": "arms", "size": "sizes", "seed": "seeds", "data": "data sets"}
     count = {name: len({str(run.description.get(name)) for run in runs}) for name in names}
     words = [f"{number} {names[name] if number != 1 else names[name][:-1]}" for name, number in count.items()]
-    return f"{len(runs):,} runs ({complete:,} finished): {', '.join(words)}."
+    return f"{len(runs):,} run{'s' * (len(runs) != 1)} ({complete:,} finished): {', '.join(words)}."
 
 
-def _notices(study: Study, lead: Figure | None) -> list[str]:
+def _notices(study: Study, kind: str, lead: Figure | None) -> list[str]:
     """What a reader must know before any number."""
     runs = list(study.runs.values())
     if not runs:
@@ -140,6 +153,10 @@ def _notices(study: Study, lead: Figure | None) -> list[str]:
         notices.append("No run has results yet: measure one with python -m bench.evaluate RUN_FOLDER")
     if len({run.description.get("seed") for run in runs}) == 1:
         notices.append("There is one seed only: no spread and no noise floor can be had, and so no verdict.")
+    if kind == "scaling" and len({run.description.get("size") for run in runs}) == 1:
+        notices.append(f"There is one size only ({runs[0].description.get('size')}): scaling needs at least two.")
+    if kind == "encoders" and len({run.description.get("encoder") for run in runs} - {None, "", "none"}) < 2:
+        notices.append("Fewer than two encoders were used: their strength cannot be compared.")
     if len({run.arm for run in runs}) == 1:
         notices.append(f"There is one arm only ({runs[0].arm}): there is nothing to compare it with.")
     failed = int(study.rows["value"].isna().sum())

@@ -46,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that a study asks for. id: its folder's name, "" where it cannot be run for `reason`; words: its overrides."""
+    """A run that a study asks for. id: its folder's name, "" where it cannot be run for a reason; words: overrides."""
 
     id: str
     arm: str
@@ -81,8 +81,23 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
             run = _read_run(folder, problems)
             if run is not None:
                 runs[run.id] = run
-    rows = rows[rows["run"].isin(list(runs))]
+    rows = _typed(rows[rows["run"].isin(list(runs))])
     return Study(name, rows, runs, tuple(planned), list(dict.fromkeys(problems)))
+
+
+def _typed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns of one type each, also where a run lacks an entry or there is no row at all."""
+    import pandas as pd
+
+    texts = {name: rows[name].fillna("?").astype(str) for name in ("arm", "size", "data", "metric", "protocol_id")}
+    numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("parameters", "images", "images_total")}
+    flags = {name: rows[name].eq(True) for name in ("final", "higher_is_better")}
+    # JSON's Infinity is no number to average or to draw
+    finite = {
+        name: rows[name].where(rows[name].abs() < float("inf"))
+        for name in ("value", "stderr", "real", "flops", "hours")
+    }
+    return rows.assign(**texts, **numbers, **flags, **finite)
 
 
 def _read_run(folder: Path, problems: list[str]) -> Run | None:
@@ -147,6 +162,11 @@ def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
     if damaged:
         problems.append(f"{run.id}/metrics.jsonl: {damaged} damaged lines are left out")
     return kept
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value where it is a JSON object, else {}: files of runs are not to be trusted."""
+    return value if isinstance(value, dict) else {}
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from reports.axes import number
 from reports.figures.cost import PARTS
 from reports.figures.distance import encoder_strengths, title_of
-from reports.runs import Run, Study, flat
+from reports.runs import Run, Study, flat, mapping
 from reports.summary import (
     QUALITY,
     Group,
@@ -179,8 +179,8 @@ def arms_table(study: Study) -> dict[str, Any]:
     for key in sorted(first, key=lambda key: (key[0], first[key][0].description.get("width") or 0, arms[key[1]])):
         data, arm, size = key
         run, members = first[key][0], first[key]
-        blocks = run.description.get("blocks") or {}
-        parameters, flops = run.cost.get("parameters") or {}, run.cost.get("flops_per_image") or {}
+        blocks = mapping(run.description.get("blocks"))
+        parameters, flops = (mapping(run.cost.get(name)) for name in ("parameters", "flops_per_image"))
         total = flops.get("total")
         extra = [f"{part} {100 * flops[part] / total:.0f} %" for part in PARTS[1:] if total and flops.get(part)]
         lines.append([

@@ -86,14 +86,14 @@ def note_of(group: Group, found: Iterable[Group]) -> str:
 
 
 def against_size(rows: pd.DataFrame) -> list[Figure]:
-    """Final value over the sizes, a line an arm."""
+    """Final value over the sizes, a line an arm; nothing where there is one size only."""
     final = rows[rows["final"]]
     found = distances(final)
     panels = []
     for group in found:
         part = of_group(final, group)
         series = lines(summarise(part, ["arm", "size"]), "parameters")
-        if series:
+        if series and part["size"].nunique() > 1:
             sizes = {str(size): of_size["parameters"].mean() for size, of_size in by_size(part)}
             marks = [(float(place), size) for size, place in sizes.items() if place == place]
             x = {"label": AXES["parameters"], "log": True, "marks": marks}
@@ -124,7 +124,7 @@ def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
     for group in found:
         part = of_group(final, group)
         series = lines(summarise(part, ["arm", "size"]), axis)
-        if series:
+        if series and part["size"].nunique() > 1:
             panels.append(panel(group, found, "", {"label": AXES[axis], "log": True}, series, real_rule(part)))
     title = {"flops": "everything spent on a run", "hours": "time, all sizes"}[axis]
     caption = f"Finished runs of all sizes; teacher, heads and encoder are counted. {SPREAD}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.figures import Figure, figure
-from reports.runs import Study, training_curve
+from reports.runs import Study, mapping, training_curve
 from reports.theme import sorted_arms
 
 MOST_RUNS = 120  # whose metrics.jsonl are read for these figures
@@ -23,8 +23,8 @@ def curves(study: Study) -> list[Figure]:
     for run in chosen:
         size = str(run.description.get("size", "?"))
         for line in training_curve(run, study.problems):
-            quantities = dict(line.get("diagnostics") or {})
-            quantities["velocity"] = (line.get("loss") or {}).get("velocity")
+            quantities = dict(mapping(line.get("diagnostics")))
+            quantities["velocity"] = mapping(line.get("loss")).get("velocity")
             for name, value in quantities.items():
                 if isinstance(value, int | float) and isinstance(line.get("images"), int) and value == value:
                     collected.setdefault((name, size, run.arm), {}).setdefault(line["images"], []).append(float(value))
