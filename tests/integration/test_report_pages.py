@@ -1,0 +1,251 @@
+"""From run folders to pages: complete, self-contained, the same every time, and never a crash on bad input."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from synthetic_runs import write_run, write_runs
+
+from bench.report import PAGES, main, write_report
+from reports.html import render_html
+from reports.pages import KINDS, build_page
+from reports.pdf import render_pdf
+from reports.runs import read_study
+
+NASTY = "repa/<b>&\"x'</script>"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    arms = {"vanilla": 1.0, "selfflow": 0.85, "repa/local_s": 0.95, "repa/local_m": 0.97}
+    write_runs(root, arms=arms, sizes=("nano", "micro"), seeds=3, snapshots=3, pictures=True)
+    return root
+
+
+class Outline(HTMLParser):
+    """Headings, tables and everything that a page could fetch."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.headings, self.tables, self.fetched, self.tags = [], [], [], set()
+        self._heading = False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.add(tag)
+        self._heading = tag in ("h1", "h2", "h3")
+        if tag == "table":
+            self.tables.append(attributes["id"])
+        for name in ("src", "href"):
+            if attributes.get(name) and not attributes[name].startswith(("data:", "#")):
+                self.fetched.append(attributes[name])
+
+    def handle_endtag(self, tag):
+        self._heading = False
+
+    def handle_data(self, data):
+        if self._heading and data.strip():
+            self.headings.append(data.strip())
+
+
+def test_every_page_can_be_built_and_is_json(runs):
+    study = read_study(runs)
+    assert set(PAGES) == {*KINDS, "all"}
+    for kind in PAGES:
+        page = build_page(study, kind)
+        json.dumps(page, allow_nan=False)
+        assert page["lead"], kind
+        assert not page["problems"] and not page["notices"], kind
+
+
+def test_the_scaling_page_shows_lines_of_all_arms_over_size_first(runs):
+    lead = build_page(read_study(runs), "scaling")["lead"]
+    assert lead["id"] == "size"
+    for panel in lead["panels"]:
+        assert {series["arm"] for series in panel["series"]} == {"vanilla", "selfflow", "repa/local_s", "repa/local_m"}
+        assert all(len(series["points"]) == 2 for series in panel["series"])
+
+
+def test_encoders_are_placed_by_their_own_strength(runs):
+    lead = build_page(read_study(runs), "encoders")["lead"]
+    panel = lead["panels"][0]
+    assert {series["arm"]: series["points"][0]["x"] for series in panel["series"]} == {
+        "repa/local_s": pytest.approx(0.88), "repa/local_m": pytest.approx(0.93),
+    }  # fmt: skip
+    assert {rule["label"] for rule in panel["rules"]} == {"vanilla", "selfflow"}
+
+
+def test_the_page_of_everything_has_every_part(runs):
+    text = render_html(build_page(read_study(runs), "all"))
+    outline = Outline(text)
+    assert outline.fetched == []
+    assert not re.search(r"https?://(?!www\.w3\.org/)", text)
+    for heading in ("Scaling", "Encoders", "Probes", "Convergence", "Cost", "Arms", "Runs", "Environments"):
+        assert heading in outline.headings
+    assert {"table-results-0", "table-probes", "table-arms", "table-runs", "table-environments"} <= set(outline.tables)
+    assert text.count("data:image/png;base64,") >= 8
+    assert "related to the arm&#x27;s encoder" in text
+
+
+def test_the_same_runs_give_the_same_bytes(runs):
+    first, second = (build_page(read_study(runs), "scaling") for _ in range(2))
+    assert render_html(first) == render_html(second)
+    assert render_pdf(first) == render_pdf(second)
+
+
+def test_the_pdf_says_what_the_page_says(runs, tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    [page, pdf] = write_report("cost", runs, out=tmp_path)
+    text = "".join(sheet.extract_text() for sheet in pypdf.PdfReader(pdf).pages)
+    for words in ("Cost", "selfflow", "Arms", "Environments"):
+        assert words in text and words in page.read_text()
+
+
+def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
+    assert (
+        main(["scaling", "--runs", str(runs), "--out", str(tmp_path), "--export", str(tmp_path / "x"), "--no-pdf"]) == 0
+    )
+    assert "scaling.html" in capsys.readouterr().out
+    exported = {path.name for path in (tmp_path / "x").iterdir()}
+    assert {"figure-size-0.svg", "figure-size-0.png", "figure-size-0.csv", "table-results-0.csv"} <= exported
+    assert (tmp_path / "x" / "figure-size-0.png").read_bytes().startswith(b"\x89PNG")
+    arm, size, mean = (tmp_path / "x" / "table-results-0.csv").read_text().splitlines()[1].split(",")[:3]
+    rows = read_study(runs).rows
+    final = rows[rows["final"] & (rows["metric"] == "fd_local") & (rows["arm"] == arm) & (rows["size"] == size)]
+    assert float(mean) == pytest.approx(final["value"].mean())
+
+
+def test_help_is_fast_because_it_imports_nothing_heavy():
+    code = (
+        "import sys, bench.report\n"
+        "try: bench.report.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'pandas', 'numpy', 'jinja2', 'typst', 'scipy') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.rstrip().endswith("[]") and "examples:" in out
+
+
+# Bad input ------------------------------------------------------------------------------------------------------------
+
+
+def all_pages(root):
+    """Every page of a folder as HTML; returns the data of the page of everything."""
+    study = read_study(root)
+    for kind in PAGES:
+        render_html(build_page(study, kind))
+    return build_page(study, "all")
+
+
+def test_no_folder_is_one_clear_message(tmp_path, capsys):
+    assert main(["all", "--runs", str(tmp_path / "nothing")]) == 2
+    error = capsys.readouterr().err
+    assert "nothing" in error and "--runs" in error and "Traceback" not in error
+
+
+def test_no_study_of_that_name(tmp_path, capsys):
+    assert main(["all", "--runs", str(tmp_path), "--study", "demmo"]) == 2
+    assert "did you mean demo" in capsys.readouterr().err
+
+
+def test_no_runs(tmp_path):
+    page = all_pages(tmp_path)
+    assert "no runs" in page["notices"][0]
+    assert render_pdf(page).startswith(b"%PDF")
+
+
+def test_one_run(tmp_path):
+    write_run(tmp_path, "vanilla")
+    notices = " ".join(all_pages(tmp_path)["notices"])
+    assert "one seed only" in notices and "one arm only (vanilla)" in notices
+
+
+def test_only_unfinished_runs(tmp_path):
+    write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, state="running")
+    page = all_pages(tmp_path)
+    assert "No run is finished" in page["notices"][0]
+    assert any("running at 65,536 of 131,072" in line["what"] for line in page["missing"])
+    assert page["missing"][0]["command"].startswith("python -m bench.run method=")
+
+
+def test_no_measurement(tmp_path):
+    write_run(tmp_path, "vanilla", metrics=(), probes=False)
+    assert "bench.evaluate" in " ".join(all_pages(tmp_path)["notices"])
+
+
+def test_an_arm_is_missing_at_one_size(tmp_path):
+    write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, sizes=("nano",))
+    write_runs(tmp_path, arms={"vanilla": 1.0}, sizes=("micro",))
+    lines = all_pages(tmp_path)["missing"]
+    assert any(
+        "selfflow has no run of size micro" in line["what"] and "size=micro" in line["command"] for line in lines
+    )
+
+
+def test_damaged_files_are_named_and_left_out(tmp_path):
+    first, second, third, fourth = write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, seeds=2)
+    files = sorted((first / "results").glob("*"))
+    for file, content in zip(files, (b"", b"{", b"\xff\xfe\x00", b'{"schema_version": 2}'), strict=False):
+        file.write_bytes(content)
+    (second / "run.json").write_text("{")
+    (third / "cost.json").write_text("no")
+    (fourth / "config.yaml").write_text("a: [1")
+    (fourth / "metrics.jsonl").write_text('{"images": 1}\n{"half\n')
+    problems = "\n".join(all_pages(tmp_path)["problems"])
+    named = [*(f"{first.name}/results/{file.name}" for file in files[:4]), second.name, f"{third.name}/cost.json",
+             f"{fourth.name}/config.yaml", f"{fourth.name}/metrics.jsonl"]  # fmt: skip
+    for name in named:
+        assert name in problems
+    assert "schema version 2" in problems
+
+
+def test_values_that_are_no_numbers(tmp_path):
+    runs = write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, seeds=2)
+    for run, value in zip(runs, ("NaN", "Infinity", "null", '"many"'), strict=True):
+        file = sorted((run / "results").glob("samples-fd_local*"))[-1]
+        file.write_text(re.sub(r'"value": [\d.]+', f'"value": {value}', file.read_text()))
+    page = all_pages(tmp_path)
+    json.dumps(page, allow_nan=False)
+    assert "4 result rows have no value" in " ".join(page["notices"])
+
+
+def test_names_are_escaped(tmp_path):
+    for arm in (NASTY, "vanilla"):
+        run = write_run(tmp_path, arm, pictures=True)
+        described = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(described | {"data": "<img src=x onerror=alert(1)>"}))
+    text = render_html(all_pages(tmp_path))
+    assert NASTY not in text and "<img src=x" not in text
+    assert "repa/&lt;b&gt;&amp;" in text
+    assert "b" not in Outline(text).tags
+    assert render_pdf(build_page(read_study(tmp_path), "cost")).startswith(b"%PDF")
+
+
+def test_a_study_lists_what_it_lacks(tmp_path):
+    from reports.runs import Planned
+
+    run = write_run(tmp_path, "vanilla")
+    write_run(tmp_path, "selfflow")
+    planned = [Planned(run.name, "vanilla", ("method=vanilla",)), Planned("digits-x-s0-0", "x", ("method=x", "seed=0")),
+               Planned("", "y", (), "no encoder y here")]  # fmt: skip
+    page = build_page(read_study(tmp_path, "demo", planned), "all")
+    assert [style["arm"] for style in page["arms"]] == ["vanilla"]
+    assert {"what": "digits-x-s0-0 (x) has not been started", "command": "python -m bench.run method=x seed=0"} in page[
+        "missing"
+    ]
+    assert any("no encoder y here" in line["what"] for line in page["missing"])
+
+
+@pytest.mark.slow
+def test_ten_thousand_runs_are_a_page_under_20_megabytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda file: None)
+    arms = {f"selfflow(x={index})": 1 - 0.01 * index for index in range(39)} | {"vanilla": 1.0}
+    write_runs(
+        tmp_path, arms=arms, sizes=("nano", "micro"), seeds=125, snapshots=1, probes=False, metrics=("fd_local",)
+    )
+    assert len(render_html(build_page(read_study(tmp_path), "all"))) < 20e6

@@ -1,0 +1,116 @@
+"""Drawn panels: what is in the data is in the picture, at its place, and nothing else."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from reports.axes import Scale
+from reports.draw import draw_panel
+from reports.heat_map import VIRIDIS, colour_at
+from reports.theme import COLOURS, arm_styles, sorted_arms
+
+SVG = "{http://www.w3.org/2000/svg}"
+STYLES = arm_styles(["vanilla", "selfflow", "repa/<x>&"])
+
+
+def point(x, y, low=None, high=None):
+    return {"x": x, "y": y, "low": low, "high": high, "n": 3, "tip": f"<{y}>"}
+
+
+def line_panel(**changes):
+    panel = {
+        "kind": "line", "title": "a <title> & more", "note": "", "rules": [],
+        "x": {"label": "x", "log": False}, "y": {"label": "y", "log": False},
+        "series": [{"arm": "selfflow", "points": [point(0, 1, 0.5, 1.5), point(1, 2), point(2, 4)]},
+                   {"arm": "repa/<x>&", "points": [point(0, 3)]}],
+    }  # fmt: skip
+    return panel | changes
+
+
+def groups_of(drawn):
+    return {group.attrib["data-arm"]: group for group in ElementTree.fromstring(drawn).iter(f"{SVG}g")}
+
+
+def test_every_arm_is_a_group_of_its_own():
+    groups = groups_of(draw_panel(line_panel(), STYLES))
+    assert set(groups) == {STYLES["selfflow"].key, STYLES["repa/<x>&"].key}
+    tips = [title.text for title in groups[STYLES["selfflow"].key].iter(f"{SVG}title")]
+    assert tips == ["<1>", "<2>", "<4>"]
+
+
+def test_line_runs_through_the_points():
+    group = groups_of(draw_panel(line_panel(), STYLES))[STYLES["selfflow"].key]
+    places = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", group[0].attrib["d"])]
+    (x0, y0), (x1, y1), (x2, y2) = places
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
+    assert (y0 - y1) * 2 == pytest.approx(y1 - y2, abs=0.3)  # 1, 2, 4 upwards
+
+
+def test_a_log_axis_leaves_out_what_it_cannot_show():
+    series = [{"arm": "selfflow", "points": [point(1, 0.0), point(10, 1.0), point(100, 10.0)]}]
+    panel = line_panel(series=series, y={"label": "y", "log": True})
+    assert len(list(groups_of(draw_panel(panel, STYLES))[STYLES["selfflow"].key].iter(f"{SVG}title"))) == 2
+
+
+def test_labels_of_rules_do_not_touch():
+    rules = [{"arm": "vanilla", "label": "vanilla", "y": 2.0, "low": 1.9, "high": 2.1}, {"label": "real", "y": 2.01}]
+    drawn = ElementTree.fromstring(draw_panel(line_panel(rules=rules), STYLES))
+    heights = [float(found.attrib["y"]) for found in drawn.iter(f"{SVG}text") if found.text in ("vanilla", "real")]
+    assert abs(heights[0] - heights[1]) >= 10
+
+
+def heat_panel(cells, **changes):
+    axes = {"x": {"label": "t", "values": [0.1, 0.5]}, "y": {"label": "block", "values": [1, 2]}}
+    return (
+        {"kind": "heat", "arm": "vanilla", "title": "map", "cells": cells, "low": 0, "high": 1, "label": "l"}
+        | axes
+        | changes
+    )
+
+
+def test_a_map_colours_its_cells_and_marks_holes():
+    drawn = ElementTree.fromstring(draw_panel(heat_panel([[0.0, 1.0], [None, 0.5]]), STYLES))
+    cells = [rect for rect in drawn.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None]
+    assert [cell.attrib["fill"] for cell in cells][:3] == [VIRIDIS[0], VIRIDIS[-1], "none"]
+    assert "not measured" in cells[2].find(f"{SVG}title").text
+    assert float(cells[0].attrib["y"]) > float(cells[3].attrib["y"])  # block 1 is below block 2
+
+
+def test_colours_of_a_map_get_lighter_all_the_way():
+    def light(part):
+        red, green, blue = colour_at(part, VIRIDIS)
+        return 0.299 * red + 0.587 * green + 0.114 * blue
+
+    lights = [light(step / 40) for step in range(41)]
+    assert lights == sorted(lights)
+
+
+def test_bars_and_forests_are_drawn():
+    bar = {"kind": "bar", "title": "cost", "x": {"label": "FLOPs"}, "parts": ["backbone", "heads"],
+           "bars": [{"arm": "vanilla", "label": "vanilla", "values": [2.0, 0.0]},
+                    {"arm": "selfflow", "label": "selfflow", "values": [2.0, 1.0]}]}  # fmt: skip
+    drawn = groups_of(draw_panel(bar, STYLES))
+    widths = {
+        key: sum(float(rect.attrib["width"]) for rect in group.iter(f"{SVG}rect")) for key, group in drawn.items()
+    }
+    assert widths[STYLES["selfflow"].key] == pytest.approx(1.5 * widths[STYLES["vanilla"].key], rel=0.01)
+    row = {"arm": "selfflow", "label": "selfflow", "value": -3.0, "low": None, "high": None, "note": ""}
+    forest = {"kind": "forest", "title": "effects", "x": {"label": "%"}, "floor": None, "rows": [row]}
+    assert STYLES["selfflow"].key in groups_of(draw_panel(forest, STYLES))
+
+
+def test_styles_are_stable_and_told_apart_without_colour():
+    arms = [f"arm{index}" for index in range(len(COLOURS) * 4)]
+    styles = arm_styles(arms)
+    assert styles == arm_styles(reversed(arms))
+    assert len({(style.colour, style.marker, style.dash) for style in styles.values()}) == len(arms)
+    assert len({style.key for style in styles.values()}) == len(arms)
+    assert sorted_arms(["repa/b", "selfflow(x=1)", "selfflow", "vanilla"])[:2] == ["vanilla", "selfflow"]
+
+
+def test_scale_keeps_whiskers_inside():
+    panel = line_panel(series=[{"arm": "selfflow", "points": [point(0, 1, -5, 7)]}])
+    drawn = draw_panel(panel, STYLES)
+    low, high = Scale.around([-5, 1, 7], 264, 40)(-5), Scale.around([-5, 1, 7], 264, 40)(7)
+    assert f"{low:.1f}V{high:.1f}" in drawn
