@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.core.results import Row
 from bench.core.cached_folder import cached_folder
+from bench.core.results import Row
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import Gaussian, distance_of, fit
 from probes.image_sources import ImageSource

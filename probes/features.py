@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.core.cached_folder import cached_folder
 from bench.core.flow import interpolate
 from bench.core.streams import generator
-from bench.core.cached_folder import cached_folder
 
 SPLITS = ("train", "heldout")
 NOISE_BLOCK = 64  # images that share a noise generator, whatever the batch

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.core.results import Row
 from bench.core.cached_folder import cached_folder
+from bench.core.results import Row
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import Gaussian, distance_of, fit
 from probes.image_sources import ImageSource, NpzImages, file_hash

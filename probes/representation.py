@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from bench.core.intervals import standard_error, wilson
 from bench.core.results import Row
 from probes.cknna import Neighbours, cknna, neighbours
 from probes.features import FeatureStore, mean_features, subset
-from bench.core.intervals import standard_error, wilson
 from probes.knn import knn_accuracy
 from probes.linear import ProbeRecipe, fast_probe, repa_probe
 from probes.pixels import pixel_vectors

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.cached_folder import cached_folder
+from bench.core.intervals import standard_error
 from bench.core.results import Row
 from probes import fidelity
-from bench.core.cached_folder import cached_folder
 from probes.extractor import LocalExtractor, label_agreement, local_extractor
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import Gaussian, distance_of, fit
-from bench.core.intervals import standard_error
 from probes.pixels import nearest_distances, pixel_vectors
 from probes.precision_recall import NEIGHBOURS, precision_recall
 from probes.protocols import RECORDS, protocol
