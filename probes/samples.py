@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from bench.core.cached_folder import cached_folder
 from bench.core.intervals import standard_error
@@ -56,8 +57,9 @@ class Reference:
 
         def make(folder: Path) -> None:
             for split, rows in indices.items():
-                images = torch.as_tensor(dataset.images(split, rows))
-                np.save(folder / f"{split}.npy", fidelity.extract(registered, images, progress=progress)[0])
+                parts = tqdm(_batches(rows), desc=f"local extractor {split}", disable=not progress, leave=False)
+                found = [fidelity.extract(registered, dataset.images(split, part))[0] for part in parts]
+                np.save(folder / f"{split}.npy", np.concatenate(found))
 
         key = f"{dataset.name}-{dataset.fingerprint[:16]}-{extractor.fingerprint}-v{RECORDS['fd_local']['version']}"
         folder = cached_folder(Path(cache) / "features" / key, make)
@@ -107,8 +109,12 @@ def spread(n: int, most: int = MOST_REFERENCES) -> np.ndarray:
 
 
 def _pixel_vectors(dataset: Any, split: str, rows: np.ndarray) -> Tensor:
-    parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
-    return torch.cat([vectors_of(dataset, torch.as_tensor(dataset.tokens(split, part))) for part in parts])
+    return torch.cat([vectors_of(dataset, torch.as_tensor(dataset.tokens(split, part))) for part in _batches(rows)])
+
+
+def _batches(rows: np.ndarray) -> list[np.ndarray]:
+    # 50,000 pictures of 256 x 256 at once would be 10 GB
+    return [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
 
 
 def vectors_of(dataset: Any, tokens: Tensor) -> Tensor:
@@ -147,7 +153,8 @@ def measure_samples(
     values: dict[str, float | None] = dict.fromkeys(HIGHER_IS_BETTER)
     notes: dict[str, str] = {}
     if len(kept) > NEIGHBOURS:
-        features, logits = fidelity.extract(reference.registered, torch.as_tensor(dataset.to_uint8(kept)))
+        parts = [fidelity.extract(reference.registered, dataset.to_uint8(part)) for part in kept.split(BATCH)]
+        features, logits = (np.concatenate(of_all) for of_all in zip(*parts, strict=True))
         values["label_agreement"] = label_agreement(logits, intended.numpy()[mask]) * len(kept) / total
         found, notes = reference.distances(features, vectors_of(dataset, kept))
         values |= found
