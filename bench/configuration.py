@@ -191,7 +191,7 @@ def build(node: Any, **extra: Any) -> Any:
     if hasattr(factory, "__dataclass_fields__"):
         try:
             typed = OmegaConf.merge(OmegaConf.structured(factory), values)
-            values = dict(OmegaConf.to_container(typed, throw_on_missing=True))  # type: ignore[arg-type]
+            values: dict[str, Any] = OmegaConf.to_container(typed, throw_on_missing=True)  # type: ignore[no-redef]
         except OmegaConfBaseException as error:
             raise ValueError(f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}") from error
     return factory(**values, **extra)
@@ -288,7 +288,7 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
 
 # What a run is: keys that change the numbers. Never compute, paths, logging, evaluation or the number of images.
 IDENTITY = ("method", "size", "encoder", "data", "batch", "label_drop", "precision", "deterministic", "time", "optimizer", "ema")
-NOT_IDENTITY = ("data.recipe", "data.root", "data.in_memory", "encoder.path", "encoder.source", *(f"{g}.target" for g in GROUPS))
+NOT_IDENTITY = ("data.recipe", "data.root", "data.in_memory", "data.download", "data.decoder", "encoder.path", "encoder.source", *(f"{g}.target" for g in GROUPS))
 
 
 def identity(cfg: dict[str, Any]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
         text = f"measured {seconds_per_step:.3g} s a step: about {duration(seconds)} in all"
         smaller = smaller_size(cfg, seconds) if seconds > 3600 else None
         if main_process:
-            bar.write(text + (f"; size={smaller} would end within ten minutes" if smaller else ""), file=sys.stdout)
+            tqdm.write(text + (f"; size={smaller} would end within ten minutes" if smaller else ""), file=sys.stdout)
 
     experiment.train(lambda: stop.reason, on_progress, on_speed)
     bar.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ class TimestepEmbedder(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.frequencies: Tensor
         self.register_buffer("frequencies", time_frequencies(), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
@@ -135,7 +137,7 @@ class FinalLayer(nn.Module):
         return self.linear(_modulate(self.norm_final(x), shift, scale, noise))
 
 
-Features = dict[int | tuple[str, int], Tensor | tuple[Tensor, Tensor]]
+Features = dict[Any, Any]  # {block: [B, N, W], ("qk", block): (q, k)}
 
 
 class SiT(nn.Module):

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.core.tokens import TokenGrid
-
-Split = Literal["train", "heldout"]
 
 
 class PictureData:
@@ -28,11 +26,11 @@ class PictureData:
     in_memory = True  # False: batches are read by worker processes
     latent = False  # True: tokens are an autoencoder's latents and not made from the picture
 
-    def __init__(self, name: str, grid: TokenGrid, classes: int, pictures: dict[Split, Tensor], labels: dict[Split, Tensor]):
+    def __init__(self, name: str, grid: TokenGrid, classes: int, pictures: dict[str, Tensor], labels: dict[str, Tensor]):
         self.name, self.grid, self.classes = name, grid, classes
         self._pictures, self._labels = pictures, labels
 
-    def size(self, split: Split) -> int:
+    def size(self, split: str) -> int:
         """Number of pictures of a split."""
         return len(self._labels[split])
 
@@ -44,15 +42,15 @@ class PictureData:
     def n_heldout(self) -> int:
         return self.size("heldout")
 
-    def images(self, split: Split, indices: Tensor | slice = slice(None)) -> Tensor:
+    def images(self, split: str, indices: Any = slice(None)) -> Tensor:
         """uint8 [n, 3, H, W]."""
         return self._pictures[split][indices]
 
-    def labels(self, split: Split, indices: Tensor | slice = slice(None)) -> Tensor:
+    def labels(self, split: str, indices: Any = slice(None)) -> Tensor:
         """int64 [n]."""
         return self._labels[split][indices]
 
-    def tokens(self, split: Split, indices: Tensor | slice = slice(None)) -> Tensor:
+    def tokens(self, split: str, indices: Any = slice(None)) -> Tensor:
         """float32 [n, N, C], values in [-1, 1]."""
         return self.to_tokens(self.images(split, indices))
 
@@ -70,10 +68,9 @@ class PictureData:
         """16 hexadecimal digits of the content: pictures, labels, split and grid."""
         digest = hashlib.sha256(repr(self.grid).encode())
         for split in ("train", "heldout"):
-            digest.update(np.ascontiguousarray(self._pictures[split].numpy()))
-            digest.update(np.ascontiguousarray(self._labels[split].numpy()))
+            digest.update(self._pictures[split].numpy().tobytes())
+            digest.update(self._labels[split].numpy().tobytes())
         return digest.hexdigest()[:16]
-
 
 def stratified_split(labels: np.ndarray, heldout: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Indices (train, held-out), every class in proportion, fixed by the seed; sorted."""
@@ -82,23 +79,20 @@ def stratified_split(labels: np.ndarray, heldout: int, seed: int = 0) -> tuple[n
     train, test = train_test_split(np.arange(len(labels)), test_size=heldout, stratify=labels, random_state=seed)
     return np.sort(train), np.sort(test)
 
-
 class Digits(PictureData):
     """scikit-learn's scanned digits, 8x8 grey 0..16: 1,197 for training, 600 held out. Tokens are x / 8 - 1."""
 
     def __init__(self, name: str, patch: int):
         from sklearn.datasets import load_digits
 
-        raw = load_digits()
+        raw: Any = load_digits()
         train, heldout = stratified_split(raw.target, 600)
         # 0..16 as uint8: round(v * 255 / 16); the sixteen greys stay apart and `to_tokens` gives them back exactly
         grey = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
         labels = torch.from_numpy(raw.target.astype(np.int64))
-        parts: tuple[tuple[Split, np.ndarray], ...] = (("train", train), ("heldout", heldout))
-        pictures = {split: grey[torch.from_numpy(index)] for split, index in parts}
-        super().__init__(
-            name, TokenGrid((8, 8), patch, 1), 10, pictures, {split: labels[torch.from_numpy(index)] for split, index in parts}
-        )
+        split = {"train": torch.from_numpy(train), "heldout": torch.from_numpy(heldout)}
+        pictures = {name: grey[index] for name, index in split.items()}
+        super().__init__(name, TokenGrid((8, 8), patch, 1), 10, pictures, {name: labels[index] for name, index in split.items()})
 
     def to_tokens(self, images: Tensor) -> Tensor:
         values = (images[:, :1].float() * (16 / 255)).round()

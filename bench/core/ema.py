@@ -25,4 +25,6 @@ def ema_decay(decay: float, warmup: bool, steps: int) -> float:
 @torch.no_grad()
 def ema_update(ema: SiT, backbone: SiT, decay: float) -> None:
     """One step of the average, all parameters at once."""
-    torch._foreach_lerp_(list(ema.parameters()), list(backbone.parameters()), 1 - decay)
+    torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+        list(ema.parameters()), list(backbone.parameters()), 1 - decay
+    )

@@ -44,7 +44,7 @@ class _Pieces(torch.utils.data.Dataset):
 def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
     """The training examples of an index; pictures are read once and turned into tokens and labels together."""
     if data.latent:
-        return index, data.tokens("train", index), data.labels("train", index), data.images("train", index) if with_image else None
+        return index, data.moments("train", index), data.labels("train", index), data.images("train", index) if with_image else None
     image = data.images("train", index)
     return index, data.to_tokens(image), data.labels("train", index), image if with_image else None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,7 +105,8 @@ def dopri5(field: Field, x: Tensor, label: Tensor) -> Tensor:
         raise ValueError("the sampler dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250") from error
     ends = torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device)
     p = field.protocol
-    return odeint(lambda t, state: field(state, t, label), x, ends, atol=p.atol, rtol=p.rtol, method="dopri5")[-1]
+    states: Any = odeint(lambda t, state: field(state, t, label), x, ends, atol=p.atol, rtol=p.rtol, method="dopri5")
+    return states[-1]
 
 
 def block_labels(protocol: Protocol, classes: int, seed: int, block: int) -> Tensor:

@@ -114,6 +114,8 @@ class Trainer:
         device = self.processes.device
         index, x0, label, image = (part.to(device, non_blocking=True) if part is not None else None for part in loaded)
         assert x0 is not None and label is not None
+        if self.data.latent:
+            x0 = self.data.draw(x0, self.draw("posterior", rows).normal(*x0.shape[2:]))
         time_draw = self.draw("time", rows)
         dropped = self.draw("label_drop", rows).uniform() < self.cfg["label_drop"]
         return Batch(

@@ -1,0 +1,173 @@
+"""Folders of pictures as a data set: one folder a class, any format that PIL reads, resized and cropped to a stated size.
+
+`root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*` beside `root/test/<class>/*` (or
+`val`) keeps its own split. Small sets are decoded once into memory as uint8, large ones by worker processes as they are needed.
+
+    python -m bench.run data=folder data.root=pictures data.size=32
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.core.data import PictureData, stratified_split
+from bench.core.tokens import TokenGrid
+
+IN_MEMORY_BYTES = 2 * 1024**3
+HELDOUT_FOLDERS = ("test", "val", "validation", "heldout")
+
+
+def decode(path: Path, size: int) -> Tensor:
+    """A picture as uint8 [3, size, size]: the short side to `size` (bicubic, antialias), then the centre.
+
+    Raises ValueError naming a file that cannot be read whole.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): mend or remove it, or allow data.skip_damaged=true") from error
+    height, width = pixels.shape[1:]
+    if (height, width) == (size, size):
+        return pixels
+    scale = size / min(height, width)
+    to = [max(size, round(height * scale)), max(size, round(width * scale))]
+    resized = F.interpolate(pixels[None].float(), size=to, mode="bicubic", antialias=True, align_corners=False)[0]
+    top, left = (to[0] - size) // 2, (to[1] - size) // 2
+    return resized[:, top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
+
+
+def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
+    """Class names, picture files in order, and their labels. Raises ValueError for a folder that is empty or cannot be read."""
+    from PIL import Image
+
+    extensions = Image.registered_extensions()
+    try:
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        files = [[p for p in sorted((folder / c).rglob("*")) if p.suffix.lower() in extensions] for c in classes]
+    except OSError as error:
+        raise ValueError(f"data.root={folder} cannot be read ({error.strerror}): give a folder with one folder a class") from error
+    if not any(files):
+        raise ValueError(f"data.root={folder} holds no pictures in class folders: expected {folder}/<class>/<picture>.png (or jpg, ...)")
+    empty = [name for name, of_class in zip(classes, files, strict=True) if not of_class]
+    if empty:
+        raise ValueError(f"data.root={folder}: the class folder(s) {', '.join(empty)} hold no pictures: fill or remove them")
+    labels = np.concatenate([np.full(len(of_class), i, np.int64) for i, of_class in enumerate(files)])
+    return classes, [path for of_class in files for path in of_class], labels
+
+
+class FolderData(PictureData):
+    """Class folders of pictures. in_memory: None decides by size (up to 2 GiB decoded)."""
+
+    def __init__(
+        self, name: str, root: str | None, size: int, patch: int, heldout: float, skip_damaged: bool, in_memory: bool | None
+    ):
+        if not root:
+            raise ValueError(f"data={name} needs a folder: data.root=DIR with one folder of pictures a class")
+        self.root, self.side = Path(root).expanduser(), size
+        grid = TokenGrid((size, size), patch, 3)
+        self.class_names, self.files, labels = self._find(heldout, name)
+        count = sum(len(files) for files in self.files.values())
+        self.in_memory = count * 3 * size * size <= IN_MEMORY_BYTES if in_memory is None else in_memory
+        if skip_damaged:
+            labels = self._drop_damaged(labels)
+        tensors = {split: torch.from_numpy(of_split) for split, of_split in labels.items()}
+        pictures = {split: self._decode_all(split) for split in self.files} if self.in_memory else {}
+        super().__init__(name, grid, len(self.class_names), pictures, tensors)
+        if not self.in_memory:
+            self.fingerprint = self._fingerprint_of_files()
+
+    def _find(self, share: float, name: str) -> tuple[list[str], dict[str, list[Path]], dict[str, np.ndarray]]:
+        own = next((self.root / folder for folder in HELDOUT_FOLDERS if (self.root / folder).is_dir()), None)
+        if own and (self.root / "train").is_dir():
+            classes, train_files, train_labels = pictures_of(self.root / "train")
+            held_classes, held_files, held_labels = pictures_of(own)
+            if held_classes != classes:
+                odd = ", ".join(sorted(set(classes) ^ set(held_classes)))
+                raise ValueError(f"data.root={self.root}: train and {own.name} have unlike class folders ({odd}): make them the same")
+            return classes, {"train": train_files, "heldout": held_files}, {"train": train_labels, "heldout": held_labels}
+        classes, files, labels = pictures_of(self.root)
+        alone = [classes[i] for i, n in enumerate(np.bincount(labels)) if n < 2]
+        if alone:
+            raise ValueError(f"data.root={self.root}: class {', '.join(alone)} has one picture, and both splits need one: add more or remove it")
+        count = max(len(classes), round(share * len(labels)))
+        if not 0 < share < 1 or len(labels) - count < len(classes):
+            raise ValueError(f"data.heldout={share} leaves too few of {len(labels)} pictures for {len(classes)} classes: choose another share")
+        parts = dict(zip(("train", "heldout"), stratified_split(labels, count), strict=True))
+        return classes, {s: [files[i] for i in rows] for s, rows in parts.items()}, {s: labels[rows] for s, rows in parts.items()}
+
+    def _decoded(self, paths: Iterable[Path], description: str) -> list[Tensor | ValueError]:
+        def attempt(path: Path) -> Tensor | ValueError:
+            try:
+                return decode(path, self.side)
+            except ValueError as error:
+                return error
+
+        paths = list(paths)
+        with ThreadPoolExecutor(8) as pool:
+            return list(tqdm(pool.map(attempt, paths), total=len(paths), desc=description, unit="img", disable=None, leave=False))
+
+    def _decode_all(self, split: str) -> Tensor:
+        decoded = self._decoded(self.files[split], f"reading {split}")
+        for picture in decoded:
+            if isinstance(picture, ValueError):
+                raise picture
+        return torch.stack(decoded)  # type: ignore[arg-type]
+
+    def _drop_damaged(self, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        kept = dict(labels)
+        for split, paths in self.files.items():
+            good = np.array([not isinstance(p, ValueError) for p in self._decoded(paths, f"checking {split}")])
+            for path in (p for p, fine in zip(paths, good, strict=True) if not fine):
+                print(f"warning: {path} is damaged and left out (data.skip_damaged=true)")
+            self.files[split] = [p for p, fine in zip(paths, good, strict=True) if fine]
+            kept[split] = labels[split][good]
+        return kept
+
+    def _fingerprint_of_files(self) -> str:
+        digest = hashlib.sha256(repr((self.grid, self.side)).encode())
+        for split, paths in self.files.items():
+            for path in paths:
+                digest.update(f"{split}/{path.relative_to(self.root)}/{path.stat().st_size}".encode())
+        return digest.hexdigest()[:16]
+
+    def images(self, split: str, indices: Tensor | np.ndarray | slice = slice(None)) -> Tensor:
+        if self.in_memory:
+            return super().images(split, indices)
+        rows = range(len(self.files[split]))[indices] if isinstance(indices, slice) else [int(i) for i in indices]
+        return torch.stack([decode(self.files[split][i], self.side) for i in rows])
+
+
+def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureData:
+    """CIFAR-10 from the user's own copy: torchvision's files, or class folders train/ and test/ (a JPEG copy is named as one)."""
+    folder = Path(root).expanduser() if root else None
+    if folder and (folder / "train").is_dir():
+        data = FolderData(name, root, 32, patch, heldout=0.1, skip_damaged=False, in_memory=True)
+        lossy = {path.suffix.lower() for path in data.files["train"]} & {".jpg", ".jpeg"}
+        data.name = f"{name}_jpeg" if lossy else name
+        return data
+    if folder is None:
+        raise ValueError(
+            "data=cifar10 needs data.root=DIR: a folder with cifar-10-batches-py, or train/<class>/ and test/<class>/ pictures; "
+            "data.download=true fetches it there"
+        )
+    from bench.core.vision_imports import import_vision
+
+    try:
+        sets = {split: import_vision("torchvision.datasets").CIFAR10(folder, train=split == "train", download=download) for split in ("train", "heldout")}
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"no CIFAR-10 in data.root={folder} ({error}): put cifar-10-batches-py there, or set data.download=true") from error
+    pictures = {split: torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous() for split, found in sets.items()}
+    labels = {split: torch.tensor(found.targets) for split, found in sets.items()}
+    return PictureData(name, TokenGrid((32, 32), patch, 3), 10, pictures, labels)
