@@ -17,7 +17,7 @@ from bench.core.run_folder import read_json
 from bench.local_pool import Job, Pool, visible_gpus
 
 if TYPE_CHECKING:
-    from bench.study import RunSpec
+    from bench.plan import Planned
     from bench.sweep import Sweep
 
 
@@ -43,7 +43,7 @@ class Local:
         """What the background process says of runs that it waits for or has given up."""
         return read_json(self.sweep.folder / "notes.json")
 
-    def start(self, specs: list[RunSpec], retry: bool) -> None:
+    def start(self, planned: list[Planned], retry: bool) -> None:
         """Start the background process, or ask the one that is there."""
         from bench.sweep import start_in_background
 

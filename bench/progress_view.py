@@ -35,7 +35,8 @@ class View:
 
     def text(self, run: str, state: RunState, note: str) -> str:
         """One line: state, images, loss, speed, time left."""
-        parts = [f"{run:44} {state.name:9}"]
+        name = "trained" if state.name == "complete" and note else state.name
+        parts = [f"{run:44} {name:9}"]
         if state.total and state.name != "done":
             parts.append(f"{state.images / state.total:4.0%} of {state.total} images")
         if state.alive and state.loss is not None:
@@ -44,7 +45,7 @@ class View:
             parts.append(f"{state.speed:.0f} images/s")
         if state.name == "training" and state.left is not None:
             parts.append(f"{state.left / 60:.0f} min left" if state.left > 120 else f"{state.left:.0f} s left")
-        if note and not state.alive and state.name not in ("complete", "done"):
+        if note and not state.alive and state.name != "done":
             parts.append(note)
         elif state.message and not state.alive:
             parts.append(state.message)

@@ -172,7 +172,7 @@ def main(argv: list[str]) -> int:
     if sweep.dry_run or not missing:
         return 0
     print()
-    launcher.start([p.spec for p in missing], retry=sweep.action == "retry")
+    launcher.start(missing, retry=sweep.action == "retry")
     return watch(sweep, launcher, planned)
 
 

@@ -1,0 +1,196 @@
+"""A study on SLURM through submitit: an array that trains, a job a run that evaluates, one that reports.
+
+Each waits for those before it (`afterok`, and `--kill-on-invalid-dep=yes` so that what can never start leaves the queue). The
+script that SLURM was given lies readable in every run's folder as slurm/<job>.sh, the output of the run beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.lease import Leases
+from bench.core.results import write_json
+from bench.core.run_folder import read_json
+from bench.core.run_states import run_state
+from slurm import code_snapshot, queue
+from slurm.job import Job
+
+if TYPE_CHECKING:
+    from bench.plan import Planned
+    from bench.sweep import Sweep
+
+WAITING = {"Dependency": "waits for the job before it", "Priority": "others come first", "Resources": "waits for free nodes"}
+
+
+class Slurm:
+    """Submit, watch and cancel the jobs of a study."""
+
+    def __init__(self, sweep: Sweep):
+        queue.require()
+        self.sweep = sweep
+        self.leases = sweep.runs.resolve() / "sweeps" / "leases"
+        self.jobs_folder = sweep.folder.resolve() / "jobs"
+        self._asked, self._queued = float("-inf"), {}
+
+    # Submitting -----------------------------------------------------------------------------------------------------------
+
+    def start(self, planned: list[Planned], retry: bool) -> None:
+        """Submit what is missing and not already in the queue."""
+        name = f"submit-{self.sweep.name}"
+        lease = Leases(self.leases).acquire(name)
+        if lease is None:
+            raise ValueError(f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment")
+        try:
+            self._submit([p for p in planned if not self._in_queue(p)])
+        finally:
+            lease.release()
+
+    def _in_queue(self, planned: Planned) -> bool:
+        jobs = [job for job in self.jobs_of(str(planned.spec.id)).values() if job in self.queued(fresh=True)]
+        if jobs:
+            print(f"{planned.spec.id}: already in the queue as job {', '.join(jobs)}")
+        return bool(jobs)
+
+    def _submit(self, planned: list[Planned]) -> None:
+        if not planned:
+            return
+        self.jobs_folder.mkdir(parents=True, exist_ok=True)
+        cfg = planned[0].spec.cfg
+        assert cfg is not None
+        self.compute = cfg["compute"]
+        self.code = code_snapshot.take(self.sweep.runs.resolve() / "sweeps")
+        training = [p for p in planned if p.state.name != "trained"]
+        trained = self._submit_many("train", training)
+        evaluations = []
+        for p in planned:
+            run = str(p.spec.id)
+            after = [trained[run]] if run in trained else []
+            evaluations.append(self._submit_many("evaluate", [p], after)[run])
+        report = Job(("-m", "bench.report", "all", "--runs", str(self.sweep.runs)), "report", os.getcwd())
+        job = self._executor("report", evaluations, small=True).submit(report).job_id
+        write_json(self.sweep.folder / "report.json", {"job": job})
+        print(f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), and job {job} for the report, from code {self.code.name}")
+
+    def _submit_many(self, phase: str, planned: list[Planned], after: list[str] = []) -> dict[str, str]:  # noqa: B006 - not changed
+        """Submit a job a run, as one array where there are several; returns run -> job."""
+        if not planned:
+            return {}
+        executor = self._executor(phase, after)
+        jobs = {}
+        with executor.batch():
+            submitted = [executor.submit(self._job(phase, p)) for p in planned]
+        for p, job in zip(planned, submitted, strict=True):
+            run = str(p.spec.id)
+            jobs[run] = job.job_id
+            self._keep(run, phase, job)
+        return jobs
+
+    def _job(self, phase: str, planned: Planned) -> Job:
+        words = [word for word in planned.spec.overrides if phase != "train" or not word.startswith("measure=")]
+        words += ["measure=none"] if phase == "train" else []
+        run = self.sweep.runs.resolve() / str(planned.spec.id)
+        threads = self.compute["threads"] or self.compute["cpus"]
+        return Job(("-m", "bench.run", *words), phase, os.getcwd(), str(run), str(self.leases), threads)
+
+    def _keep(self, run: str, phase: str, job: Any) -> None:
+        """The job's number and its script, in the run's folder."""
+        folder = self.sweep.runs / run / "slurm"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(job.paths.submission_file, folder / f"{phase}-{job.job_id}.sh")
+        jobs = read_json(folder / "jobs.json") | {phase: job.job_id}
+        write_json(folder / "jobs.json", jobs)
+
+    def _executor(self, phase: str, after: list[str] = [], small: bool = False) -> Any:  # noqa: B006 - not changed
+        """submitit's executor with the settings of bench/conf/compute/slurm.yaml. Raises ValueError for settings that it refuses."""
+        import submitit
+
+        c = self.compute
+        # submitit's own count of time-outs is not used: slurm.job requeues as long as something is saved
+        executor = submitit.SlurmExecutor(folder=self.jobs_folder)
+        parameters: dict[str, Any] = {
+            "job_name": f"{self.sweep.name}-{phase}",
+            "time": c["time"],
+            "nodes": 1 if small else c["nodes"],
+            "ntasks_per_node": 1 if small else c["processes"],
+            "cpus_per_task": c["cpus"],
+            "signal_delay_s": c["signal"],
+            "array_parallelism": c["parallel"],
+            "setup": [*c["setup"], f"export PYTHONPATH={_quote(self.code)} PYTHONSAFEPATH=1"],
+            "srun_args": ["--kill-on-bad-exit=1"],
+            "stderr_to_stdout": True,
+            "additional_parameters": {"requeue": True, **({"kill-on-invalid-dep": "yes"} if after else {}), **c["extra"]},
+        }
+        parameters |= {key: c[key] for key in ("partition", "account", "qos", "constraint") if c[key]}
+        if c["gpus"] and not small:
+            parameters["gpus_per_node"] = c["gpus"]
+        if c["memory"]:
+            parameters["mem"] = f"{c['memory']}G"
+        if after:
+            parameters["dependency"] = "afterok:" + ":".join(after)
+        executor.update_parameters(**parameters)
+        return executor
+
+    # Watching -------------------------------------------------------------------------------------------------------------
+
+    def jobs_of(self, run: str) -> dict[str, str]:
+        """The newest job of each phase of a run."""
+        return read_json(self.sweep.runs / run / "slurm" / "jobs.json")
+
+    def queued(self, fresh: bool = False) -> dict[str, str]:
+        """squeue's answer, asked for at most every ten seconds; the last one while the scheduler does not answer."""
+        if fresh or time.monotonic() - self._asked > 10:
+            try:
+                self._queued = queue.queued()
+            except queue.NoAnswer as problem:
+                if not self._queued:
+                    raise OSError(f"{problem}; nothing was changed") from problem
+                print(f"{problem}; showing what the runs themselves say", file=sys.stderr)
+            self._asked = time.monotonic()
+        return self._queued
+
+    def going(self) -> bool:
+        """Whether a job of this study is in the queue."""
+        return any(job in self.queued() for job in self._jobs())
+
+    def _jobs(self) -> list[str]:
+        jobs = [job for run in self.sweep.ids for job in self.jobs_of(run).values()]
+        report = read_json(self.sweep.folder / "report.json").get("job")
+        return [*jobs, report] if report else jobs
+
+    def notes(self) -> dict[str, str]:
+        """What the queue says of runs that are not running, and of jobs that ended without finishing their run."""
+        queued = self.queued()
+        notes = {}
+        for run in self.sweep.ids:
+            jobs = self.jobs_of(run)
+            waiting = [(phase, job) for phase, job in jobs.items() if job in queued]
+            if waiting:
+                phase, job = waiting[0]
+                notes[run] = f"{phase} is job {job}, {_explain(queued[job])}"
+            elif jobs and run_state(self.sweep.runs / run).name in ("new", "died"):
+                phase, job = next(iter(jobs.items()))
+                notes[run] = f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} and {self.jobs_folder}/{job}_0_log.out"
+        return notes
+
+    def cancel(self) -> int:
+        """scancel all jobs of the study; running ones save first."""
+        jobs = [job for job in self._jobs() if job in self.queued(fresh=True)]
+        queue.cancel(jobs)
+        print(f"{len(jobs)} job(s) cancelled; running ones save and end; to go on: {self.sweep.command()}")
+        return 0
+
+
+def _explain(state: str) -> str:
+    reason = state.partition("(")[2].rstrip(")")
+    return f"{state}: {WAITING[reason]}" if reason in WAITING else state
+
+
+def _quote(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
