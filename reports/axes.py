@@ -46,15 +46,18 @@ def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
     return head + "".join(body) + "</svg>"
 
 
+PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+
+
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a reader: significant digits, thousands as k, M, G, and tiny or huge ones as powers of ten."""
+    """A number for a reader: significant digits, thousands as k, M, G, T, P, E, tiny ones as powers of ten."""
     if value is None or not math.isfinite(value):
         return "n/a"
     if value == 0:
         return "0"
     size = abs(value)
-    if 1e4 <= size < 1e12:
-        letter, unit = next((letter, unit) for letter, unit in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if size >= unit)
+    if 1e4 <= size < 1e21:
+        letter, unit = next((letter, unit) for letter, unit in PREFIXES if size >= unit)
         return f"{value / unit:.{digits}g}{letter}" if size / unit < 999.5 else f"{value / unit:.0f}{letter}"
     if 1e-3 <= size < 1e4:
         decimals = max(0, digits - 1 - math.floor(math.log10(size)))
@@ -93,9 +96,12 @@ def linear_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], f
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)], step
 
 
+SHORT = 8.0  # a logarithmic axis over a smaller factor is labelled like a linear one
+
+
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten, or 1-2-5 where the range is short, or plain round numbers where it is under a factor of three."""
-    if high / low < 3:
+    """Powers of ten, or 1-2-5 where the range is short, or plain round numbers where it is shorter still."""
+    if high / low < SHORT:
         return [tick for tick in linear_ticks(low, high, most)[0] if tick > 0]
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1, 2, 5), (1, 3), (1,)):
@@ -140,7 +146,7 @@ class Scale:
 
     def ticks(self, most: int = 7) -> list[tuple[float, str]]:
         """Positions in data and their labels."""
-        if self.log and self.high / self.low >= 3:
+        if self.log and self.high / self.low >= SHORT:
             return [(tick, tick_label(tick)) for tick in log_ticks(self.low, self.high, most)]
         ticks, step = linear_ticks(self.low, self.high, most)
         return [(tick, tick_label(tick, step)) for tick in ticks if tick > 0 or not self.log]
@@ -153,15 +159,17 @@ class Frame:
     x: Scale
     y: Scale
 
-    def draw(self, x_label: str, y_label: str, title: str = "", note: str = "") -> list[str]:
-        """Grid lines, tick labels, axis labels with units, title and a note under it."""
+    def draw(
+        self, x_label: str, y_label: str, title: str, note: str, x_ticks: Sequence[tuple[float, str]] = ()
+    ) -> list[str]:
+        """Grid lines, tick labels, axis labels with units, title, a note under it; x_ticks replace the chosen ones."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = [heading(title, 22, right), text(22, 29, note, "start", 10, "muted")]
         for tick, label in self.y.ticks():
             y = self.y(tick)
             parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
             parts.append(text(left - 6, y + 3.6, label, "end", 10, "muted"))
-        for tick, label in self.x.ticks():
+        for tick, label in x_ticks or self.x.ticks():
             x = self.x(tick)
             parts.append(f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>')
             parts.append(text(x, bottom + 16, label, "middle", 10, "muted"))

@@ -11,7 +11,7 @@ from reports.line_chart import draw_marker
 from reports.theme import INK, ArmStyle
 
 TEMPLATES = Path(__file__).parent / "templates"
-FOLDED_ROWS = 60  # a longer table starts folded
+FOLDED_ROWS = 40  # a longer table starts folded
 # Okabe and Ito's colours are made for paper; on a dark ground the darker ones are lifted to a contrast of at least 5.
 ON_DARK = {"#0072B2": "#4ba6e3", "#D55E00": "#f0803c", "#009E73": "#2fc296", "#CC79A7": "#dd94bd", INK: "#e8eaed"}
 

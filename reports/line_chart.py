@@ -1,8 +1,9 @@
 """Lines with spread over a numeric axis: the figure that most questions are answered with.
 
-A panel is plain data, so that the page, the PDF and the CSV come from the same numbers:
+A panel is plain data, so that the page, the PDF and the CSV come from the same numbers. x "values" are ticks instead of
+round numbers (blocks), "marks" named places (sizes):
 
-    {"kind": "line", "title": ..., "note": ..., "x": {"label", "log", "marks"}, "y": {"label", "log"},
+    {"kind": "line", "title": ..., "note": ..., "x": {"label", "log", "marks", "values"}, "y": {"label", "log"},
      "series": [{"arm": "selfflow", "points": [{"x", "y", "low", "high", "n", "tip"}], "markers": True}],
      "rules": [{"label": "held-out real pictures", "y": 0.64, "low": None, "high": None, "arm": ""}],
      "guides": [[(x, y), ...]]}
@@ -10,6 +11,7 @@ A panel is plain data, so that the page, the PDF and the CSV come from the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -60,13 +62,18 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     y = Scale.around(heights, HEIGHT - BOTTOM, TOP, y_axis["log"])
     left = max(LEFT, 32 + 10 * CHARACTER * max((len(label) for _, label in y.ticks()), default=0))
     frame = Frame(Scale.around([point["x"] for point in points], left, WIDTH - RIGHT, x_axis["log"]), y)
-    body = frame.draw(x_axis["label"], y_axis["label"], panel["title"], panel.get("note", ""))
+    x_ticks = [(value, f"{value:g}") for value in _thin(x_axis.get("values", []), 12)]
+    body = frame.draw(x_axis["label"], y_axis["label"], panel["title"], panel.get("note", ""), x_ticks)
     body += _marks(frame, x_axis.get("marks", []))
     body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles)
     body += [_guide(frame, guide) for guide in panel.get("guides", [])]
     for series in panel["series"]:
         body.append(_series(frame, series, styles[series["arm"]]))
     return svg(WIDTH, HEIGHT, panel["title"], body)
+
+
+def _thin(values: list[float], most: int) -> list[float]:
+    return values[:: math.ceil(len(values) / most)] if values else []
 
 
 def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from reports.runs import Run, Study
@@ -16,7 +17,8 @@ MOST_LINES = 40
 
 def command(run: Run, **changes: Any) -> str:
     """The command that made a run, with some keys changed; built from its identity where it was not recorded."""
-    words = [word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word]
+    typed = [word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word]
+    words = [word for word in typed if not word.startswith("runs=")]
     if not words:
         description = run.description
         words = [
@@ -28,6 +30,8 @@ def command(run: Run, **changes: Any) -> str:
             words.append(f"encoder={description['encoder']}")
         words.append(f"seed={description.get('seed', 0)}")
     given = dict(word.split("=", 1) for word in words) | {key: str(value) for key, value in changes.items()}
+    if run.folder.parent != Path("runs"):
+        given["runs"] = str(run.folder.parent)
     return run_command(f"{key}={value}" for key, value in given.items())
 
 
@@ -100,15 +104,19 @@ def _metrics(study: Study) -> list[dict[str, str]]:
     final = study.rows[study.rows["final"]]
     lines = []
     for data, part in final.groupby("data"):
-        names = sorted({group.metric for group in distances(part)} | set(part.loc[part["block"].notna(), "metric"]))
+        per_block = set(part.loc[part["block"].notna(), "metric"])
+        names = sorted({group.metric for group in distances(part)} | per_block)
         complete = [
             run for run in study.runs.values() if run.state == "complete" and run.description.get("data") == data
         ]
         for name in names:
-            have = set(part.loc[(part["metric"] == name) & part["value"].notna(), "run"])
-            lacking = [run for run in complete if run.id not in have]
+            measured = part[(part["metric"] == name) & part["value"].notna()]
+            have, arms = set(measured["run"]), set(measured["arm"])
+            # a probe may make sense for some arms only (alignment with an encoder)
+            whole_model = name not in per_block
+            lacking = [run for run in complete if run.id not in have and (whole_model or run.arm in arms)]
             if lacking and have:
                 first = lacking[0]
-                what = f"{name} is missing in {len(lacking)} finished runs, the first is {first.id}"
+                what = f"{name} is missing in {len(lacking)} of {len(complete)} finished runs, the first is {first.id}"
                 lines.append({"what": what, "command": f"python -m bench.evaluate {shlex.quote(str(first.folder))}"})
     return lines

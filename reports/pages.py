@@ -101,8 +101,16 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
     numbers += tables.encoder_table(study.rows)
-    sections.append({"title": "Numbers", "question": "", "figures": [], "tables": numbers})
-    appendix = [build(study) for build in tables.APPENDIX]
+    numbers = [tables.without_empty_columns(table) for table in numbers]
+    sections.append(
+        {
+            "title": "Numbers",
+            "question": "",
+            "figures": [],
+            "tables": numbers,
+        }
+    )
+    appendix = [tables.without_empty_columns(build(study)) for build in tables.APPENDIX]
     return {
         "kind": kind,
         "title": KINDS[kind].title if kind != "all" else "All findings",

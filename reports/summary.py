@@ -34,6 +34,9 @@ UNITS = {
 }
 
 
+KINDS = {"data": str, "metric": str, "protocol_id": str, "images_total": int, "higher_is_better": bool}
+
+
 @dataclass(frozen=True)
 class Group:
     """One set of comparable numbers."""
@@ -65,14 +68,15 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
     chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
     counted = chosen.groupby([*GROUP, "higher_is_better"], sort=True)["run"].nunique().reset_index()
     found = [
-        (metric_position(row.metric), str(row.data), -int(row.run), -int(row.images_total), str(row.protocol_id), row)
-        for row in counted.itertuples()
+        (-int(row["run"]), Group(**{name: kind(row[name]) for name, kind in KINDS.items()}))
+        for row in counted.to_dict("records")
     ]
-    ordered = sorted(found, key=lambda item: item[:5])
-    return [
-        Group(str(row.data), str(row.metric), str(row.protocol_id), int(row.images_total), bool(row.higher_is_better))
-        for *_, row in ordered
-    ]
+
+    def position(item: tuple[int, Group]) -> tuple:
+        runs, group = item
+        return (metric_position(group.metric), group.data, runs, -group.images_total, group.protocol_id)
+
+    return [group for _, group in sorted(found, key=position)]
 
 
 def distances(rows: pd.DataFrame) -> list[Group]:

@@ -186,6 +186,7 @@ def arms_table(study: Study) -> dict[str, Any]:
         lines.append([
             arm_cell(arm), cell(data), cell(size),
             cell(" → ".join(f"{who} {block}" for who, block in blocks.items()) or "none"),
+            cell(run.description.get("head") or "none"),
             cell(run.description.get("encoder") or "none"), cell(parameters.get("backbone")),
             cell(parameters.get("heads")),
             cell(total, 3), cell(", ".join(extra) or "none"),
@@ -199,7 +200,7 @@ def arms_table(study: Study) -> dict[str, Any]:
         "title": "Arms",
         "note": "Blocks count from 1. FLOPs: one training image, forward and backward, all parts; time is measured.",
         "columns": columns(
-            "arm", "data", "size", "blocks", "encoder", "#parameters", "#head parameters", "#FLOPs / image",
+            "arm", "data", "size", "blocks", "head", "encoder", "#parameters", "#head parameters", "#FLOPs / image",
             "of which", "#encoder's own training (FLOPs)", "#s / step", "#peak memory (MiB)", "#runs", "not counted",
         ),
         "rows": lines,
@@ -217,17 +218,16 @@ def _scaled(value: Any, unit: float) -> float | None:
 
 def runs_table(study: Study) -> dict[str, Any]:
     """Every run: state, cost, environment and the configuration keys in which the runs differ."""
-    spent = study.rows.groupby("run")[["images", "flops", "hours"]].max()
+    spent = study.rows.groupby("run")[["flops", "hours"]].max().to_dict("index")
     environments = _environments(study)
     differing = _differing(study)
     lines = []
     for run in study.runs.values():
         settings = flat(run.configuration)
-        numbers = [spent.at[run.id, name] if run.id in spent.index else None for name in ("flops", "hours")]
         lines.append([
             {"text": run.id, "sort": run.id}, arm_cell(run.arm), cell(run.description.get("size")),
             cell(run.description.get("seed")), cell(run.state), cell(run.status.get("images")),
-            *(cell(None if value is None else float(value), 3) for value in numbers),
+            *(cell(spent.get(run.id, {}).get(name), 3) for name in ("flops", "hours")),
             cell(run.cost.get("seconds_per_step"), 3), cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4),
             cell(environments[json.dumps(run.environment, sort_keys=True)][0]),
             *(cell(str(settings.get(key, "–"))) for key in differing),
@@ -295,6 +295,17 @@ def configuration_table(study: Study) -> dict[str, Any]:
         "columns": columns("key", "value"),
         "rows": [[cell(key), cell(str(value))] for key, value in sorted(common.items())],
     }
+
+
+def without_empty_columns(table: dict[str, Any]) -> dict[str, Any]:
+    """The table without columns in which no row says anything."""
+    kept = [
+        index
+        for index in range(len(table["columns"]))
+        if any(row[index]["text"] not in ("", "–") for row in table["rows"])
+    ]
+    heads = [table["columns"][index] for index in kept]
+    return table | {"columns": heads, "rows": [[row[index] for index in kept] for row in table["rows"]]}
 
 
 # What closes every page, in this order.

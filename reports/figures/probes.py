@@ -29,7 +29,9 @@ def over_depth(rows: pd.DataFrame) -> list[Figure]:
             per_run = part.groupby(["arm", "run", "block"], as_index=False).agg(value=("value", "mean"), **others)
             series = lines(summarise(per_run, ["arm", "block"]), "block")
             if series:
-                drawn = panel(group, found, size, {"label": "block", "log": False}, series, [])
+                blocks = sorted(int(block) for block in part["block"].unique())
+                x = {"label": "block", "log": False, "values": blocks}
+                drawn = panel(group, found, size, x, series, [])
                 panels.append(drawn)
     caption = f"Finished runs, features of the EMA weights, averaged over the measured noise levels. {SPREAD}"
     return figure("depth", "What the blocks know", caption, panels)

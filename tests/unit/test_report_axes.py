@@ -11,14 +11,15 @@ from reports.axes import Scale, linear_ticks, log_ticks, number, svg, text, tick
 @pytest.mark.parametrize(
     ("value", "read"),
     [(0.0, "0"), (3.14159, "3.14"), (0.0213, "0.0213"), (12345.0, "12.3k"), (131072, "131k"), (999_999.0, "1000k"),
-     (4.58e8, "458M"), (1.05e12, "1.05e12"), (2.1e-4, "2.10e-4"), (-0.5, "-0.500"), (math.nan, "n/a"), (None, "n/a")],
+     (4.58e8, "458M"), (3.2e22, "3.20e22"), (1.05e12, "1.05T"),
+     (2.1e-4, "2.10e-4"), (-0.5, "-0.500"), (math.nan, "n/a"), (None, "n/a")],
 )  # fmt: skip
 def test_numbers_are_short_and_right(value, read):
     assert number(value) == read
 
 
 def test_number_keeps_the_value():
-    for value in (1.5e-5, 0.00123, 0.5, 7.25, 812.0, 5.5e13):
+    for value in (1.5e-5, 0.00123, 0.5, 7.25, 812.0, 5.5e22):
         assert float(number(value, 4)) == pytest.approx(value, rel=1e-3)
 
 
