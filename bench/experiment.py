@@ -193,7 +193,7 @@ def _write_yaml(path: Path, content: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def smaller_size(cfg: dict[str, Any], seconds: float, parameters: int, limit: float = 600.0) -> str | None:
+def smaller_size(cfg: dict[str, Any], seconds: float, limit: float = 600.0) -> str | None:
     """The largest size that would end within `limit` seconds, judged by parameters (FLOPs go with them), or None."""
     here = SIZES.get(cfg["size"]["name"])
     for size in reversed(SIZES.values()):

@@ -1,0 +1,115 @@
+"""Small arms, batches and runs that tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.configuration import build, compose
+from bench.core.backbone import SiT
+from bench.core.data import Digits
+from bench.core.ema import ema_copy
+from bench.core.method import Arm, Batch, Context
+from bench.core.sizes import SIZES, Size
+from bench.core.streams import Draw, generator
+from bench.core.tokens import TokenGrid
+from methods.encoders.base import Encoder, Features
+
+ROOT = Path(__file__).parents[1]
+GRID = TokenGrid((8, 8), 2, 1)
+NANO = SIZES["nano"]
+CLASSES = 10
+
+
+class StandInEncoder(Encoder):
+    """Patch means of the clean picture through a fixed random map: a frozen encoder that costs nothing, attention included."""
+
+    family, trained_on, labels, name, width, grid = "stand-in", "nothing", "", "stand_in", 12, (4, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = torch.nn.Linear(12, self.width)
+        with torch.no_grad():
+            self.map.weight.copy_(torch.randn(self.map.weight.shape, generator=generator(0, "stand-in", 0)))
+        self.freeze()
+        self.calls = 0
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> Features:
+        self.calls += 1
+        patches = TokenGrid((8, 8), 2, 3).patchify(images.float() / 255)
+        return Features(self.map(patches), None, self.grid)
+
+    @torch.no_grad()
+    def attention_logits(self, images: torch.Tensor, layers: list[int]) -> list[torch.Tensor]:
+        patches = self.map(TokenGrid((8, 8), 2, 3).patchify(images.float() / 255))
+        return [(patches @ patches.transpose(1, 2))[:, None].expand(-1, 12, -1, -1) * (1 + layer) for layer in layers]
+
+
+def method(name: str, **changes: Any) -> Any:
+    """A method as its YAML says, with changes."""
+    cfg = compose([f"method={name}"])["method"]
+    assert changes.keys() <= cfg.keys()
+    return build(cfg | changes)
+
+
+def random_backbone(size: Size = NANO, grid: TokenGrid = GRID, classes: int = CLASSES, seed: int = 0) -> SiT:
+    """A backbone whose every parameter is random, so that no path is switched off by a zero."""
+    backbone = SiT(grid, size, classes)
+    draw = generator(seed, "test weights", 0)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.08)
+    return backbone
+
+
+def batch_of(n: int = 8, seed: int = 0) -> Batch:
+    """A batch of real digits with noise, times and labels."""
+    data, draw = Digits("digits", 2), generator(seed, "test batch", 0)
+    rows = torch.arange(n)
+    x0 = data.tokens("train", rows)
+    return Batch(
+        x0, torch.randn(x0.shape, generator=draw), torch.rand(n, generator=draw), data.labels("train", rows),
+        data.images("train", rows), rows,
+    )  # fmt: skip
+
+
+def context(arm_method: Any, backbone: SiT, n: int = 8, images: int = 0, encoder: Any = None) -> Context:
+    """A context with the step's draws and what the method needs."""
+    ctx = Context(backbone.grid, backbone.size, images=images, draw=Draw.of(0, "method", images, n, slice(0, n), "cpu"))
+    if "image" in arm_method.needs:
+        ctx.encoder = encoder or StandInEncoder()
+    if "ema" in arm_method.needs:
+        ctx.ema = ema_copy(backbone)
+    return ctx
+
+
+def arm_of(arm_method: Any, backbone: SiT | None = None, n: int = 8, images: int = 0) -> tuple[Arm, Context]:
+    """An arm and its context, heads seeded."""
+    backbone = backbone or random_backbone()
+    ctx = context(arm_method, backbone, n, images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Arm(backbone, arm_method.heads(ctx), arm_method), ctx
+
+
+def run_cli(module: str, *words: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m module words...` from the project's root."""
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    command = [sys.executable, "-m", module, *words]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
+
+
+def tiny_run(runs: Path, *words: str) -> list[str]:
+    """Words of a run that takes a second or two."""
+    return [
+        f"runs={runs}", "images=2Ki", "log_images=256", "snapshots=2", "measure=none", "compute.threads=1", "compute.device=cpu",
+        "checkpoint_images=512", *words,
+    ]  # fmt: skip
+
+
