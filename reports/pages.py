@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from reports import tables
+from reports import run_tables, tables
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
 from reports.missing import missing
 from reports.runs import Study
@@ -110,7 +110,7 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
             "tables": numbers,
         }
     )
-    appendix = [tables.without_empty_columns(build(study)) for build in tables.APPENDIX]
+    appendix = [tables.without_empty_columns(build(study)) for build in run_tables.APPENDIX]
     return {
         "kind": kind,
         "title": KINDS[kind].title if kind != "all" else "All findings",
