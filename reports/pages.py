@@ -4,6 +4,9 @@
 
 A page answers one question: verdicts first, the one figure that answers it beside them, then the other figures, tables,
 what is missing and how to fill it, and what the runs were. The same folders give the same page, any time and anywhere.
+
+A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive" | "outside the claim's range", "sentence":
+the claim, "short": its numbers in a line, "reason": why this word, in a sentence, "facts": [[name, value], ...]}.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
             run = _read_run(folder, problems)
             if run is not None:
                 runs[run.id] = run
+    rows.attrs.clear()  # pandas copies them in every operation
     rows = _typed(rows[rows["run"].isin(list(runs))])
     return Study(name, rows, runs, tuple(planned), list(dict.fromkeys(problems)))
 

@@ -97,28 +97,22 @@ def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
-    """Mean, deviation over runs, n for each combination of `by`; rows without a value are counted apart as `failed`.
+    """Mean, deviation over runs (`sd`, n - 1) and n for each combination of `by`; rows without a value are `failed`.
 
-    parameters, flops, hours and real are means over the same rows; related is any reason found among them.
+    parameters, flops, hours, real and stderr are means over the same rows; related is the first reason among them.
     """
     columns = list(by)
+    means = {name: (name, "mean") for name in ("parameters", "flops", "hours", "real", "stderr")}
+    marked = rows.assign(related=rows["related"].where(rows["related"].fillna("") != ""))
+    table = marked.groupby(columns, sort=True, dropna=False).agg(
+        mean=("value", "mean"), sd=("value", "std"), n=("value", "count"), rows=("value", "size"),
+        related=("related", "first"), **means,
+    )  # fmt: skip
     out = []
-    for key, part in rows.groupby(columns, sort=True, dropna=False):
-        values = part["value"].dropna()
-        key = key if isinstance(key, tuple) else (key,)
-        record: dict[str, Any] = dict(zip(columns, key, strict=True))
-        n = len(values)
-        record |= {
-            "mean": float(values.mean()) if n else None,
-            "sd": float(values.std(ddof=1)) if n > 1 else None,
-            "n": n,
-        }
-        record |= {"failed": int(len(part) - n), "runs": sorted(part["run"].unique())}
-        for column in ("parameters", "flops", "hours", "real", "stderr"):
-            known = part[column].dropna()
-            record[column] = float(known.mean()) if len(known) else None
-        record["related"] = next((reason for reason in part["related"] if isinstance(reason, str) and reason), "")
-        out.append(record)
+    for record in table.reset_index().to_dict("records"):
+        found: dict[str, Any] = {str(name): None if value != value else value for name, value in record.items()}
+        found |= {"failed": found.pop("rows") - found["n"], "related": found["related"] or ""}
+        out.append(found)
     return out
 
 
