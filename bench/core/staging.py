@@ -1,0 +1,184 @@
+"""Files that a run needs and does not make (published weights, code, statistics): where they are looked for, how they come there.
+
+What is missing is found out before a model is built or the network asked. The network has five seconds to answer; after that one
+message says what is missing, where it was looked for, and the commands that fetch it elsewhere.
+
+    require([Resource("weights", Path("hub/checkpoints/a.pth"), "https://host/a.pth", 84)], "encoder a", "encoder=a")
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import threading
+import urllib.request
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+ANSWER_SECONDS = 5.0
+STALL_SECONDS = 30.0  # a download that delivers nothing for so long has failed
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A file, or a folder that a zip archive's only folder becomes.
+
+    path: where it is put; also: other places where it may lie; sha256: first digits, where its publisher states them.
+    """
+
+    what: str
+    path: Path
+    url: str
+    megabytes: float
+    sha256: str = ""
+    archive: bool = False
+    also: tuple[Path, ...] = ()
+
+    def found(self) -> Path | None:
+        """Where it lies, or None."""
+        return next((place for place in (self.path, *self.also) if place.exists()), None)
+
+
+def torch_hub() -> Path:
+    """torch.hub's folder: $TORCH_HOME/hub, else below the user's cache (as torch.hub.get_dir, without importing torch)."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub"
+
+
+def require(resources: Iterable[Resource], name: str, words: str, download: bool = True) -> None:
+    """Return once everything is there, fetching what is missing where a network answers.
+
+    name: who needs it, for the message; words: what `bench.prepare` is told to stage it. Raises ValueError otherwise.
+    """
+    missing = [resource for resource in resources if resource.found() is None]
+    for resource in missing:
+        problem = unreachable(resource.url) if download else "the network is not asked"
+        if problem:
+            raise ValueError(missing_message(missing, name, words, problem))
+        fetch(resource)
+
+
+def missing_message(missing: list[Resource], name: str, words: str, problem: str) -> str:
+    """What is missing, where it was looked for, and how it is fetched on another machine."""
+    lines = [f"{name} lacks {len(missing)} file(s) and they cannot be fetched from here ({problem})"]
+    for resource in missing:
+        places = " or ".join(str(place) for place in (resource.path, *resource.also))
+        lines.append(f"  missing: {resource.what} ({resource.megabytes:.0f} MB), looked for at {places}")
+    lines.append(f"Fetch it on a machine with a network: python -m bench.prepare {words}")
+    lines.append("or with these commands, and put it in the same place here:")
+    lines += [f"  {command(resource)}" for resource in missing]
+    return "\n".join(lines)
+
+
+def command(resource: Resource) -> str:
+    """A shell line that fetches it to its place."""
+    place, url = shlex.quote(str(resource.path)), shlex.quote(resource.url)
+    if not resource.archive:
+        return f"curl -fL --create-dirs -o {place} {url}"
+    folder, zipped = shlex.quote(str(resource.path.parent)), shlex.quote(f"{resource.path}.zip")
+    inside = shlex.quote(str(resource.path.parent / archive_folder(resource.url)))
+    return f"curl -fL --create-dirs -o {zipped} {url} && unzip -q {zipped} -d {folder} && mv {inside} {place}"
+
+
+def archive_folder(url: str) -> str:
+    """The folder inside GitHub's archive of a commit or branch: <repository>-<ref>."""
+    repository, _, reference = url.removesuffix(".zip").partition("/archive/")
+    return f"{repository.rsplit('/', 1)[1]}-{reference.rsplit('/', 1)[-1]}"
+
+
+def unreachable(url: str, seconds: float = ANSWER_SECONDS) -> str:
+    """Why the address does not answer in time, "" if it does."""
+    host = url.split("/")[2]
+    answer = [f"no answer from {host} within {seconds:g} s"]
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+                answer[0] = ""
+        except OSError as error:
+            answer[0] = f"{host}: {getattr(error, 'reason', error)}"
+
+    # a thread, since looking up the host's name knows no time-out
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answer[0]
+
+
+def fetch(resource: Resource, progress: bool = True) -> Path:
+    """Download it, whole or not at all, once however many processes ask; its SHA-256 is written beside it.
+
+    Raises ValueError when the download fails or is not the published file.
+    """
+    resource.path.parent.mkdir(parents=True, exist_ok=True)
+    with open(resource.path.with_name(f".{resource.path.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (there := resource.found()) is not None:
+            return there
+        part = resource.path.with_name(f".{resource.path.name}.part")
+        try:
+            digest = _download(resource, part, progress)
+            if not digest.startswith(resource.sha256):
+                raise ValueError(f"{resource.url} has SHA-256 {digest[:16]}..., not {resource.sha256}...: it was cut off or replaced")
+            hashed = _unpack(part, resource) if resource.archive else part
+            resource.path.with_name(f"{resource.path.name}.sha256").write_text(f"{digest}  {resource.path.name}\n", encoding="utf-8")
+            os.replace(hashed, resource.path)
+        except OSError as error:
+            raise ValueError(f"{resource.what} could not be fetched from {resource.url} ({error}): {command(resource)}") from error
+        finally:
+            part.unlink(missing_ok=True)
+    return resource.path
+
+
+def _download(resource: Resource, part: Path, progress: bool) -> str:
+    from tqdm import tqdm
+
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(resource.url, timeout=STALL_SECONDS) as source, open(part, "wb") as target:
+        total = int(source.headers.get("Content-Length") or 0)
+        with tqdm(total=total or None, desc=resource.what, unit="B", unit_scale=True, disable=None if progress else True) as bar:
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+                target.write(chunk)
+                bar.update(len(chunk))
+        target.flush()
+        os.fsync(target.fileno())
+    if total and part.stat().st_size != total:
+        raise OSError(f"{part.stat().st_size} of {total} bytes came")
+    return digest.hexdigest()
+
+
+def _unpack(part: Path, resource: Resource) -> Path:
+    folder = resource.path.with_name(f".{resource.path.name}.unpacked")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(part) as archive:
+            archive.extractall(folder)
+    except zipfile.BadZipFile as error:
+        raise OSError(f"not a zip archive: {error}") from error
+    inside = list(folder.iterdir())
+    if len(inside) != 1:
+        raise OSError(f"the archive holds {len(inside)} folders, not one")
+    whole = resource.path.with_name(f".{resource.path.name}.whole")
+    shutil.rmtree(whole, ignore_errors=True)
+    os.replace(inside[0], whole)
+    folder.rmdir()
+    return whole
+
+
+def recorded_hash(path: Path) -> str:
+    """The SHA-256 that `fetch` wrote beside a file, "" where there is none."""
+    record = path.with_name(f"{path.name}.sha256")
+    return record.read_text(encoding="utf-8").split()[0] if record.is_file() else ""
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
