@@ -39,6 +39,7 @@ KINDS = {
         "Which method gains most from a larger model, at equal images and at equal compute?",
         (
             lambda study: distance.against_size(study.rows),
+            lambda study: ablation.over_sizes(study.rows),
             lambda study: distance.over_sizes(study.rows, "flops"),
             lambda study: distance.over_sizes(study.rows, "hours"),
             lambda study: distance.against(study.rows, "images"),

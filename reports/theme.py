@@ -47,8 +47,8 @@ def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
         if arm == "vanilla":
             styles[arm] = ArmStyle(f"a{index}", arm, INK, "circle", "5 3")
             continue
-        turn = taken // len(COLOURS)
-        marker = MARKERS[(taken + turn + 1) % len(MARKERS)]
-        styles[arm] = ArmStyle(f"a{index}", arm, COLOURS[taken % len(COLOURS)], marker, DASHES[turn % len(DASHES)])
+        # six colours and seven markers in step: 42 arms before a pair comes again
+        colour, marker = COLOURS[taken % len(COLOURS)], MARKERS[(taken + 1) % len(MARKERS)]
+        styles[arm] = ArmStyle(f"a{index}", arm, colour, marker, DASHES[taken // len(COLOURS) % len(DASHES)])
         taken += 1
     return styles

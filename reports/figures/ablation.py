@@ -1,4 +1,4 @@
-"""Effect of each arm against one reference arm, with the interval that a verdict would use."""
+"""Effect of each arm against one reference arm, at one size and over the sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from reports.figures import Figure, figure
-from reports.figures.distance import note_of, title_of
+from reports.figures.distance import AXES, note_of, title_of
 from reports.summary import by_size, distances, log_means, of_group, pooled_deviation
 from reports.theme import sorted_arms
 
@@ -39,6 +39,41 @@ def effects(rows: pd.DataFrame) -> list[Figure]:
     return figure("effects", f"What each arm changes, against {reference}", caption, panels)
 
 
+def over_sizes(rows: pd.DataFrame) -> list[Figure]:
+    """The same changes over the sizes, a line an arm: whether an advantage grows or shrinks with the model."""
+    final = rows[rows["final"]]
+    found = distances(final)
+    reference = reference_arm(set(final["arm"]))
+    panels = []
+    for group in found:
+        by_arm: dict[str, list[dict[str, Any]]] = {}
+        for size, part in by_size(of_group(final, group)):
+            for line in _lines(part, reference)[0]:
+                place = {
+                    "x": float(part["parameters"].mean()),
+                    "y": line["value"],
+                    "low": line["low"],
+                    "high": line["high"],
+                }
+                tip = f"{line['arm']} {size}: {line['note']}"
+                by_arm.setdefault(line["arm"], []).append(place | {"n": line["n"], "tip": tip})
+        if any(len(points) > 1 for points in by_arm.values()):
+            panels.append({
+                "kind": "line",
+                "title": title_of(group),
+                "note": note_of(group, found),
+                "x": {"label": AXES["parameters"], "log": True},
+                "y": {"label": f"change from {reference} (%)", "log": False},
+                "series": [{"arm": arm, "points": by_arm[arm]} for arm in sorted_arms(by_arm)],
+                "rules": [{"arm": reference, "label": reference, "y": 0.0}],
+            })  # fmt: skip
+    caption = (
+        f"Difference of mean log distance from {reference}, in percent, finished runs. Whiskers are 95 % Student "
+        "intervals from the deviation pooled over the arms of a size."
+    )
+    return figure("size-effects", f"Change from {reference} against model size", caption, panels)
+
+
 def reference_arm(arms: set[str]) -> str:
     """Self-Flow when its switches are among the arms (the question is then what each part does), else vanilla."""
     if "selfflow" in arms and any(arm.startswith("selfflow(") for arm in arms):
@@ -66,5 +101,5 @@ def _lines(part: pd.DataFrame, reference: str) -> tuple[list[dict[str, Any]], fl
         low, high = (None, None) if half is None else (100 * math.expm1(change - half), 100 * math.expm1(change + half))
         value = 100 * math.expm1(change)
         note = f"{value:+.2f} %" + ("" if low is None else f", {low:+.2f} to {high:+.2f}") + f", n={n} and {base_n}"
-        lines.append({"arm": arm, "label": arm, "value": value, "low": low, "high": high, "note": note})
+        lines.append({"arm": arm, "label": arm, "value": value, "low": low, "high": high, "note": note, "n": n})
     return lines, deviation

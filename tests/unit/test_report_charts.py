@@ -104,7 +104,7 @@ def test_styles_are_stable_and_told_apart_without_colour():
     arms = [f"arm{index}" for index in range(len(COLOURS) * 4)]
     styles = arm_styles(arms)
     assert styles == arm_styles(reversed(arms))
-    assert len({(style.colour, style.marker, style.dash) for style in styles.values()}) == len(arms)
+    assert len({(style.colour, style.marker) for style in styles.values()}) == len(arms)
     assert len({style.key for style in styles.values()}) == len(arms)
     assert sorted_arms(["repa/b", "selfflow(x=1)", "selfflow", "vanilla"])[:2] == ["vanilla", "selfflow"]
 
