@@ -35,7 +35,7 @@ class Resource:
     what: str
     path: Path
     url: str
-    megabytes: float
+    megabytes: float | None = None
     sha256: str = ""
     archive: bool = False
     also: tuple[Path, ...] = ()
@@ -69,7 +69,8 @@ def missing_message(missing: list[Resource], name: str, words: str, problem: str
     lines = [f"{name} lacks {len(missing)} file(s) and they cannot be fetched from here ({problem})"]
     for resource in missing:
         places = " or ".join(str(place) for place in (resource.path, *resource.also))
-        lines.append(f"  missing: {resource.what} ({resource.megabytes:.0f} MB), looked for at {places}")
+        size = f" ({resource.megabytes:.0f} MB)" if resource.megabytes else ""
+        lines.append(f"  missing: {resource.what}{size}, looked for at {places}")
     lines.append(f"Fetch it on a machine with a network: python -m bench.prepare {words}")
     lines.append("or with these commands, and put it in the same place here:")
     lines += [f"  {command(resource)}" for resource in missing]
