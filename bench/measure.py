@@ -81,8 +81,9 @@ def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
 
 
 def pending(experiment: Experiment) -> list[Task]:
-    """Planned measurements whose results are not there yet."""
-    return [task for task in planned(experiment)[0] if not results.result_path(experiment.path, task.kind, task.images).exists()]
+    """Planned measurements whose results are not there yet, or are damaged."""
+    path = experiment.path
+    return [task for task in planned(experiment)[0] if "rows" not in read_json(results.result_path(path, task.kind, task.images))]
 
 
 def measure(experiment: Experiment, stop: StopFlag) -> None:

@@ -132,10 +132,10 @@ class Leases:
         """Whether the process that wrote this content is known to be dead, or silent for too long."""
         try:
             holder = json.loads(content)
-        except ValueError:
-            holder = {}
-        if holder.get("host") == socket.gethostname():
-            return process_start(holder["pid"]) != holder["started"]
+            if holder["host"] == socket.gethostname():
+                return process_start(holder["pid"]) != holder["started"]
+        except (ValueError, TypeError, KeyError):
+            pass  # damaged: judged by whether it changes
         before, since = self._seen.get(name, ("", 0.0))
         if before != content:
             self._seen[name] = (content, time.monotonic())

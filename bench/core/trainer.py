@@ -213,7 +213,7 @@ class Trainer:
             "heads": self.arm.heads.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # the class itself is refused when weights alone are loaded
             "device": str(self.processes.device.type),
         }
         checkpoints.save_checkpoint(self.folder.path / "checkpoints", self.images, state)
