@@ -5,8 +5,9 @@
 A page answers one question: verdicts first, the one figure that answers it beside them, then the other figures, tables,
 what is missing and how to fill it, and what the runs were. The same folders give the same page, any time and anywhere.
 
-A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive" | "outside the claim's range", "sentence":
-the claim, "short": its numbers in a line, "reason": why this word, in a sentence, "facts": [[name, value], ...]}.
+A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive", "outside": whether the runs are outside
+the claim's range, "sentence": the claim, "short": its numbers in a line, "reason": why this word, in a sentence,
+"facts": [[name, value], ...]}; what could not be tested is in "untested" as {"sentence", "reason"}.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 from reports import run_tables, tables
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
 from reports.missing import missing
-from reports.runs import Study
+from reports.runs import Study, flat_items
 from reports.theme import arm_styles
+from reports.verdict_entries import verdict_entries
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,7 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
         "summary": _summary(study),
         "notices": _notices(study, kind, lead),
         "arms": [asdict(style) for style in arm_styles(run.arm for run in study.runs.values()).values()],
-        "verdicts": [],
-        "verdicts_note": "",
+        **verdict_entries(study, kind),
         "lead": lead,
         "sections": [section for section in sections if section["figures"] or section["tables"]],
         "missing": missing(study),
@@ -169,6 +170,12 @@ def _notices(study: Study, kind: str, lead: Figure | None) -> list[str]:
         notices.append(f"There is one size only ({runs[0].description.get('size')}): scaling needs at least two.")
     if kind == "encoders" and len({run.description.get("encoder") for run in runs} - {None, "", "none"}) < 2:
         notices.append("Fewer than two encoders were used: their strength cannot be compared.")
+    recipes = [set(flat_items(run.recipe)) for run in runs]
+    differing = {item.partition("=")[0] for item in set.union(*recipes) - set.intersection(*recipes)}
+    if differing:
+        notices.append(
+            f"Runs differ in {', '.join(sorted(differing))} too, not only in arm, size and seed: see the table of runs."
+        )
     if len({run.arm for run in runs}) == 1:
         notices.append(f"There is one arm only ({runs[0].arm}): there is nothing to compare it with.")
     failed = int(study.rows["value"].isna().sum())

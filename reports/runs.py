@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,14 @@ class Run:
     cost: dict[str, Any]
     environment: dict[str, Any]
     configuration: dict[str, Any]
+    arm: str = "?"
 
     @property
-    def arm(self) -> str:
-        return str(self.description.get("arm", "?"))
+    def recipe(self) -> dict[str, Any]:
+        """What makes its numbers beside method, encoder, size, data and seed: {"optimizer.lr": 0.001}, or nothing."""
+        named = ("method", "encoder", "size", "data", "seed")
+        identity = mapping(self.description.get("identity"))
+        return {key: value for key, value in identity.items() if key not in named and not key.startswith("method.")}
 
     @property
     def state(self) -> str:
@@ -82,15 +86,39 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
             if run is not None:
                 runs[run.id] = run
     rows.attrs.clear()  # pandas copies them in every operation
+    runs = _told_apart(runs)
     rows = _typed(rows[rows["run"].isin(list(runs))])
+    rows = rows.assign(arm=rows["run"].map({run.id: run.arm for run in runs.values()}).astype(str))
     return Study(name, rows, runs, tuple(planned), list(dict.fromkeys(problems)))
+
+
+def _told_apart(runs: dict[str, Run]) -> dict[str, Run]:
+    """Runs of one arm and size that differ in their recipe are arms of their own: "vanilla [optimizer.lr=0.001]".
+
+    Otherwise a run with another learning rate would pass for one more seed.
+    """
+    alike: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs.values():
+        alike.setdefault(tuple(str(run.description.get(key)) for key in ("data", "arm", "size")), []).append(run)
+    arms = {}
+    for members in alike.values():
+        shared = set.intersection(*(set(flat_items(run.recipe)) for run in members))
+        for run in members:
+            own = sorted(set(flat_items(run.recipe)) - shared)
+            arms[run.id] = str(run.description.get("arm", "?")) + (f" [{', '.join(own)}]" if own else "")
+    return {name: replace(run, arm=arms[name]) for name, run in runs.items()}
+
+
+def flat_items(tree: dict[str, Any]) -> list[str]:
+    """A configuration as ["optimizer.lr=0.004", ...]."""
+    return [f"{key}={value}" for key, value in flat(tree).items()]
 
 
 def _typed(rows: pd.DataFrame) -> pd.DataFrame:
     """Columns of one type each, also where a run lacks an entry or there is no row at all."""
     import pandas as pd
 
-    texts = {name: rows[name].fillna("?").astype(str) for name in ("arm", "size", "data", "metric", "protocol_id")}
+    texts = {name: rows[name].fillna("?").astype(str) for name in ("size", "data", "metric", "protocol_id")}
     numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("parameters", "images", "images_total")}
     flags = {name: rows[name].eq(True) for name in ("final", "higher_is_better")}
     # JSON's Infinity is no number to average or to draw
