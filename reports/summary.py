@@ -12,6 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from reports.contrasts import pooled_variance
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -118,26 +122,16 @@ def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
 
 def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:
     """Deviation of the log over seeds, pooled over arms (0.02 reads 2 %), and its degrees of freedom."""
-    import numpy as np
-
-    squares, freedom = 0.0, 0
-    for _, part in rows.groupby("arm"):
-        values = part["value"].dropna().to_numpy(float)
-        values = np.log(values[values > 0])
-        if len(values) > 1:
-            squares += float(((values - values.mean()) ** 2).sum())
-            freedom += len(values) - 1
-    return (math.sqrt(squares / freedom), freedom) if freedom else (None, 0)
+    variance, freedom = pooled_variance(list(_logs(rows).values()))
+    return (math.sqrt(variance), freedom) if freedom else (None, 0)
 
 
 def log_means(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
     """{arm: (mean of the logarithm of its positive values, how many)}."""
-    import numpy as np
+    return {arm: (float(values.mean()), len(values)) for arm, values in _logs(rows).items()}
 
-    out = {}
-    for arm, part in rows.groupby("arm"):
-        values = part["value"].dropna().to_numpy(float)
-        values = np.log(values[values > 0])
-        if len(values):
-            out[str(arm)] = (float(values.mean()), len(values))
-    return out
+
+def _logs(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """{arm: logarithms of its positive values}, arms without one left out."""
+    positive = rows[rows["value"] > 0]
+    return {str(arm): np.log(part["value"].to_numpy(float)) for arm, part in positive.groupby("arm")}

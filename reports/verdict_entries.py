@@ -16,7 +16,7 @@ def verdict_entries(study: Study, kind: str) -> dict[str, Any]:
     The adjustment for the number of claims is over those of the page.
     """
     claims = [claim for claim in load_claims() if kind == "all" or kind in claim.pages]
-    if not study.runs or not claims:
+    if not len(study.rows) or not claims:
         return {"verdicts": [], "untested": [], "verdicts_note": ""}
     verdicts = evaluate(claims, study.rows, _encoder_parameters(study))
     tested = sorted((verdict for verdict in verdicts if verdict.tested), key=lambda verdict: verdict.word == OUTSIDE)

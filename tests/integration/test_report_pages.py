@@ -226,6 +226,29 @@ def test_names_are_escaped(tmp_path):
     assert render_pdf(build_page(read_study(tmp_path), "cost")).startswith(b"%PDF")
 
 
+def test_another_recipe_is_not_one_more_seed(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "vanilla", seed=seed)
+    described = json.loads((tmp_path / "digits-vanilla-nano-s0-249e960a" / "run.json").read_text())
+    changed = described | {"identity": {"seed": 0, "method": "vanilla", "optimizer.lr": 0.001}}
+    (tmp_path / "digits-vanilla-nano-s0-249e960a" / "run.json").write_text(json.dumps(changed))
+    page = all_pages(tmp_path)
+    assert [style["arm"] for style in page["arms"]] == ["vanilla", "vanilla [optimizer.lr=0.001]"]
+    assert "optimizer.lr" in " ".join(page["notices"])
+    counted = {row[0]["text"]: row[4]["text"] for row in page["sections"][-1]["tables"][0]["rows"]}
+    assert counted == {"vanilla": "2", "vanilla [optimizer.lr=0.001]": "1"}
+
+
+def test_verdicts_stand_first_and_say_where_they_hold(runs):
+    page = build_page(read_study(runs), "scaling")
+    found = {verdict["sentence"]: verdict for verdict in page["verdicts"]}
+    better = found["Self-Flow generates better than REPA after equally many training images."]
+    assert better["word"] == "supported" and better["outside"]  # published for ImageNet
+    assert "claims could be tested" in page["verdicts_note"]
+    text = render_html(page)
+    assert text.index("Outside the claims' range") < text.index("here supported") < text.index("<figure")
+
+
 def test_a_study_lists_what_it_lacks(tmp_path):
     from reports.runs import Planned
 
