@@ -3,8 +3,8 @@
     for table in comparable(rows, "distance"):
         table.final["selfflow", "nano"]      # log distance of each seed at the end of training
 
-A table holds rows of one data set, metric, protocol, budget (images) and batch, of finished runs; rows of unlike ones never
-meet. What cannot be used (no value, two runs with one seed) is left out and named in `notes`.
+A table holds rows of one data set, metric, protocol, budget (images) and batch, of finished runs; rows of unlike ones
+never meet. What cannot be used (no value, two runs with one seed) is left out and named in `notes`.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _curve(rows: pd.DataFrame) -> Curve:
 
 
 def _correct(rows: pd.DataFrame) -> np.ndarray | None:
-    """Right answers of each held-out picture, averaged over places, from `details.correct` (bits in hexadecimal), or None."""
+    """Right answers of each held-out picture, mean over places, from `details.correct` (bits in hexadecimal), or None."""
     out = []
     for details, n in zip(rows["details"], rows["n"], strict=True):
         bits = details.get("correct") if isinstance(details, dict) else None

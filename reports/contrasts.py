@@ -1,9 +1,9 @@
 """Linear contrasts of means over seeds: the numeric core of every verdict.
 
 A *cell* holds the values of one arm at one size, one number a training run. A *stratum* is what cells share when
-their deviations may be pooled (data, size, protocol, budget); each stratum has its own variance. A contrast is a sum of weights
-times means; levels (encoders, sizes) are fixed and seeds are the noise. With one stratum its interval is Student's; with
-several the degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
+their deviations may be pooled (data, size, protocol, budget); each stratum has its own variance. A contrast is a sum of
+weights times means; levels (encoders, sizes) are fixed and seeds are the noise. With one stratum its interval is
+Student's; with several the degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
 
     >>> estimate = contrast({"a": 1.0, "b": -1.0}, cells, strata)     # mean of a minus mean of b
     >>> estimate.interval(), estimate.df, estimate.p
@@ -88,10 +88,9 @@ def contrast(
     doubt = sum(part**2 / pooled[stratum][1] for stratum, part in parts.items() if pooled[stratum][1])
     total = seeds_variance + known_variance
     pooled_df = sum(df for _, df in pooled.values())
-    if any(df == 0 for _, df in pooled.values()):
+    df = total**2 / doubt if doubt > 0 else float(pooled_df)
+    if any(freedom == 0 for _, freedom in pooled.values()):
         df = 0.0
-    else:
-        df = total**2 / doubt if doubt > 0 else float(pooled_df)
     share = sum(magnitude.values())
     per_run = sum(magnitude[stratum] / share * variance for stratum, (variance, _) in pooled.items())
     floor = math.sqrt(runs_in_a_unit * per_run + known_variance / 2)
@@ -104,7 +103,7 @@ def difference_weights(left: Sequence[Any], right: Sequence[Any]) -> dict[Any, f
     return {key: 1 / len(left) for key in left} | {key: -1 / len(right) for key in right}
 
 
-def end_to_end_weights(scores: Sequence[float]) -> np.ndarray:
+def end_to_end_weights(scores: Sequence[float] | np.ndarray) -> np.ndarray:
     """Weights whose contrast is the change of the fitted straight line from the lowest to the highest score.
 
     Their sum is 0; for two levels they are (-1, 1). Raises ValueError when all scores are equal.

@@ -9,13 +9,13 @@ differences of accuracies. Every function raises `Untestable`, with what is miss
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from reports.claims import Claim, match
-from reports.comparable import Cell, Table
+from reports.comparable import Cell, Curve, Table
 from reports.contrasts import CONFIDENCE, Estimate, contrast, difference_weights, end_to_end_weights, ranks
 from reports.curves import first_reached, value_at
 
@@ -130,7 +130,7 @@ def speed_up(claim: Claim, table: Table, properties: Properties) -> Outcome:
     return _outcome(estimate, "log images", left, right, [size])
 
 
-def _each_run(table: Table, size: str, number: Callable[[object], float]) -> dict[Cell, np.ndarray]:
+def _each_run(table: Table, size: str, number: Callable[[Curve], float]) -> dict[Cell, np.ndarray]:
     """A number of each run's curve; arms of which a run has none are left out."""
     found = {
         cell: np.array([number(curve) for curve in curves]) for cell, curves in table.curves.items() if cell[1] == size
@@ -164,7 +164,7 @@ def next_size(claim: Claim, table: Table, properties: Properties) -> Outcome:
     )
 
 
-def _names(lists) -> list[str]:
+def _names(lists: Iterable[Sequence[str]]) -> list[str]:
     return list(dict.fromkeys(arm for arms in lists for arm in arms))
 
 
@@ -183,7 +183,7 @@ def gap_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
 
 
 def level_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Change from the first to the last level, on a straight line over the levels' ranks, at the largest size with enough."""
+    """Change from the first to the last level on a straight line over their ranks, at the largest size with enough."""
     known = properties.get(claim.order, {})
     order = claim.order.replace("_", " ")
     for size in reversed(table.sizes):
@@ -203,16 +203,15 @@ def level_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
 def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:
     """Left against the nearest of its rivals: an intersection-union test, so that no best-of is chosen.
 
-    The end of the interval towards zero is that of the nearest rival at 95 % (left must pass every one of them); the other
-    end, where one rival of k could speak against the claim by chance, at 1 - 5 %/k.
+    The end of the interval towards zero is that of the nearest rival at 95 % (left must pass every one of them); the
+    other end, where one rival of k could speak against the claim by chance, at 1 - 5 %/k.
     """
     size, (left, right) = list(_sides(claim, table).items())[-1]
     if len(right) < 2:
         raise Untestable(f"needs runs of {left[0]} and of at least two of {', '.join(claim.right)}")
-    each = [
-        contrast(difference_weights(_cells(left, size), [(rival, size)]), table.final, _by_size(table.final))
-        for rival in right
-    ]
+    strata = _by_size(table.final)
+    pairs = [difference_weights(_cells(left, size), [(rival, size)]) for rival in right]
+    each = [contrast(weights, table.final, strata) for weights in pairs]
     k, alpha = len(each), 1 - CONFIDENCE
     nearest = min(each, key=lambda estimate: claim.sign * estimate.effect)
     low = min(min(claim.sign * end for end in e.interval(alpha)) for e in each)

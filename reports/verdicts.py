@@ -4,9 +4,9 @@
     for verdict in verdicts:
         print(verdict.word, verdict.sentence, verdict.reason)
 
-supported or contradicted: the 95 % interval excludes zero and the effect is at least the noise floor, with three seeds an
-arm and six degrees of freedom; everything else is inconclusive. Outside the data, sizes, encoders and images of the paper
-no verdict on it is given: the word says so, and `here` holds what the rules make of these runs.
+supported or contradicted: the 95 % interval excludes zero and the effect is at least the noise floor, with three seeds
+an arm and six degrees of freedom; everything else is inconclusive. Outside the data, sizes, encoders and images of the
+paper no verdict on it is given: the word says so, and `here` holds what the rules make of these runs.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ LEVEL = 0.05
 class Verdict:
     """What a page says about one claim on one data set.
 
-    word: supported, contradicted, inconclusive, "outside the claim's range" or "not tested"; here: what the rules make of
-    these runs in or out of range (one of the first three, "" when not tested); holm_word: `here` after Holm's adjustment.
+    word: supported, contradicted, inconclusive, "outside the claim's range" or "not tested"; here: what the rules make
+    of these runs in or out of range (one of the first three, "" when not tested); holm_word: `here` after Holm's
+    adjustment.
     effect, low, high, floor are in `unit` ("log distance": -0.05 reads 5 % lower; "log images"; "accuracy": 0..1),
     None when not tested; effect_text and floor_text say them in words. df: of the interval; pooled_df: of the floor;
     seeds: of the arm that has fewest.
@@ -84,8 +85,9 @@ def evaluate(
 ) -> list[Verdict]:
     """One verdict a claim and data set, in the order of the claims.
 
-    rows: of one study (`bench.core.results.load`); encoder_parameters: {encoder: parameters}, from cost.json, for the claims
-    that order encoders by size. Never raises for what the runs lack: the verdict is then "not tested", with the reason.
+    rows: of one study (`bench.core.results.load`); encoder_parameters: {encoder: parameters}, from cost.json, for the
+    claims that order encoders by size. Never raises for what the runs lack: the verdict is then "not tested", with the
+    reason.
     """
     properties = encoder_properties(rows, encoder_parameters)
     cache: dict[tuple, list[Table]] = {}
@@ -171,7 +173,8 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     after = sum(verdict.holm_word != INCONCLUSIVE for verdict in tested)
     return (
         f"{len(tested)} of {len(verdicts)} claims could be tested; {kept} came out other than inconclusive, "
-        f"{after} of them also after Holm's adjustment for the number tested. A verdict is on the sentence at this scale."
+        f"{after} of them also after Holm's adjustment for the number tested. "
+        "A verdict is on the sentence at this scale."
     )
 
 
@@ -230,7 +233,7 @@ def _reason(claim: Claim, table: Table, outcome: Outcome, why: str) -> str:
 
 @dataclass(frozen=True)
 class Floor:
-    """Noise floor of one table and size: deviation of one run over seeds (log distance or accuracy), pooled over arms."""
+    """Noise floor of one table and size: deviation of a run over seeds (log distance or accuracy), pooled over arms."""
 
     data: str
     metric: str

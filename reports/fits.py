@@ -1,0 +1,295 @@
+"""Scaling laws: y = E + A N^-a over sizes, and y = E + A N^-a + B D^-b over sizes and data, with intervals.
+
+    law = fit(n, y)                                    # or fit(n, y, d); many starts, Huber loss on log residuals
+    law.predict(4e9), law.interval("a")                # 95 %, parametric bootstrap from the pooled deviation
+
+The form and the robust loss are those of Hoffmann et al. 2022 (arXiv 2203.15556, equation 10 and appendix D.2): E is
+the loss that no size removes, a and b are exponents. Residuals are log(y) - log(prediction); their deviation comes from
+seeds where a point has several runs, else from the residuals.
+
+    python -m bench.report fit --csv FILE --x N --y loss
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reports.contrasts import pooled_variance
+
+HUBER = 1e-3  # of a log residual, where the loss turns from square to absolute (Hoffmann et al.)
+EFFICIENT = 1.345  # the same in deviations of a run, where seeds tell it: 95 % efficient on normal noise (Huber 1964)
+BOOTSTRAP = 400
+ITERATIONS = 200
+LEAST_SIZES = 4  # three numbers a form and one degree of freedom to judge it
+SEED = 0
+
+
+class Refusal(ValueError):
+    """Why no law can be fitted to these points, in words."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A fitted law. names: E, A, a (and B, b); values in that order; samples: [bootstrap, parameters].
+
+    deviation: of one run's log y; df: its degrees of freedom; from_seeds: whether it comes from repeated points.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    samples: np.ndarray
+    deviation: float
+    df: int
+    from_seeds: bool
+    residuals: np.ndarray = field(repr=False)
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.values[self.names.index(name)])
+
+    def predict(self, n: float, d: float | None = None) -> float:
+        """y at N (and D)."""
+        return float(_law(self.values, np.array([n], float), _axis(d))[0])
+
+    def predict_interval(self, n: float, d: float | None = None, level: float = 0.95) -> tuple[float, float]:
+        """Interval of the curve at N (and D), without the noise of a new run."""
+        values = [_law(row, np.array([n], float), _axis(d))[0] for row in self.samples]
+        return _percentiles(values, level)
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Bootstrap interval of a parameter."""
+        return _percentiles(self.samples[:, self.names.index(name)], level)
+
+
+def _axis(d: float | None) -> np.ndarray | None:
+    return None if d is None else np.array([d], float)
+
+
+def _percentiles(values: Sequence[float] | np.ndarray, level: float) -> tuple[float, float]:
+    low, high = np.percentile(np.asarray(values, float), [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def _law(parameters: np.ndarray, n: np.ndarray, d: np.ndarray | None) -> np.ndarray:
+    e, scale_n, a = parameters[:3]
+    y = e + scale_n * n**-a
+    return y if d is None else y + parameters[3] * d ** -parameters[4]
+
+
+def fit(
+    n: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    d: Sequence[float] | np.ndarray | None = None,
+    bootstrap: int = BOOTSTRAP,
+    seed: int = SEED,
+    least: int = LEAST_SIZES,
+) -> Law:
+    """Fit y = E + A N^-a (+ B D^-b) with E >= 0; points that share N (and D) are seeds of one size.
+
+    least: sizes (and values of D) below which a fit is refused. Raises Refusal for too few of them, or for values that
+    have no logarithm.
+    """
+    n, y = np.asarray(n, float), np.asarray(y, float)
+    d = None if d is None else np.asarray(d, float)
+    _check(n, y, d, least)
+    problem, log_y = _Problem(n, d), np.log(y)
+    seeds = _seed_deviation(n, d, log_y)
+    huber = max(HUBER, EFFICIENT * seeds[0])
+    starts = problem.starts(log_y)
+    ends, costs = problem.solve(np.repeat(log_y[None], len(starts), 0), starts, huber)
+    best = ends[int(np.argmin(costs))]
+    prediction = problem.curve(best[None])[0][0]
+    residuals = log_y - prediction
+    deviation, df = seeds
+    if not df:
+        df = max(len(y) - len(best), 1)
+        deviation = float(np.sqrt((residuals**2).sum() / df))
+    rng = np.random.default_rng(seed)
+    # an uncertain deviation widens the interval as Student's t does
+    spread = deviation * np.sqrt(df / rng.chisquare(df, (bootstrap, 1)))
+    drawn = prediction + spread * rng.standard_normal((bootstrap, len(y)))
+    refits, _ = problem.solve(drawn, np.repeat(best[None], bootstrap, 0), huber)
+    names = ("E", "A", "a") if d is None else ("E", "A", "a", "B", "b")
+    values, samples = problem.parameters(best[None])[0], problem.parameters(refits)
+    return Law(names, values, samples, deviation, df, bool(seeds[1]), residuals)
+
+
+class _Problem:
+    """The fit of one design in unknowns that the data scale: log E, log A, a (log B, b), N and D over their mean."""
+
+    def __init__(self, n: np.ndarray, d: np.ndarray | None):
+        self.mean_n = math.exp(float(np.log(n).mean()))
+        self.mean_d = 1.0 if d is None else math.exp(float(np.log(d).mean()))
+        self.axes = [np.log(n / self.mean_n)] + ([] if d is None else [np.log(d / self.mean_d)])
+        self.low = np.array([-60.0] + [-60.0, 1e-3] * len(self.axes))
+        self.high = np.array([60.0] + [60.0, 10.0] * len(self.axes))
+
+    def curve(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log y [s, points] of parameters [s, p], and its derivative [s, points, p]."""
+        parts = [np.repeat(np.exp(x[:, :1]), len(self.axes[0]), 1)]
+        slopes = []
+        for at, axis in zip((1, 3), self.axes, strict=False):
+            power = np.exp(x[:, at, None] - x[:, at + 1, None] * axis)
+            parts.append(power)
+            slopes += [power, -axis * power]
+        y = np.sum(parts, axis=0)
+        return np.log(y), np.stack([parts[0], *slopes], 2) / y[:, :, None]
+
+    def starts(self, log_y: np.ndarray) -> np.ndarray:
+        """A grid of exponents and of the part of the smallest y that no size removes."""
+        low, middle = float(np.exp(log_y.min())), float(np.exp(np.median(log_y)))
+        out = []
+        for share in (0.1, 0.5, 0.9, 0.99):
+            rest = math.log(max(middle - share * low, 1e-3 * low) / len(self.axes))
+            for a in (0.1, 0.3, 0.6, 1.0, 1.5, 2.0):
+                out.append([math.log(share * low)] + [rest, a] * len(self.axes))
+        return np.array(out)
+
+    def solve(self, log_y: np.ndarray, x: np.ndarray, huber: float) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters and costs of the samples log_y [s, points] from the starts x [s, p].
+
+        Levenberg and Marquardt's iteration on Huber's loss of log residuals, all samples at once: a fit costs
+        milliseconds, where a call of an optimiser for each bootstrap sample costs seconds.
+        """
+        damping = np.full(len(x), 1e-2)
+        prediction, slope = self.curve(x)
+        cost = _huber(prediction - log_y, huber).sum(1)
+        for _ in range(ITERATIONS):
+            residual = prediction - log_y
+            weight = np.minimum(1.0, huber / np.maximum(np.abs(residual), 1e-300))
+            gradient = np.einsum("snp,sn->sp", slope, weight * residual)
+            curvature = np.einsum("snp,sn,snq->spq", slope, weight, slope)
+            scale = np.maximum(np.diagonal(curvature, axis1=1, axis2=2), 1e-12)
+            damped = curvature + (damping[:, None] * scale)[:, :, None] * np.eye(x.shape[1])
+            step = np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+            tried = np.clip(x - np.clip(step, -2.0, 2.0), self.low, self.high)
+            new_prediction, new_slope = self.curve(tried)
+            new_cost = _huber(new_prediction - log_y, huber).sum(1)
+            better = new_cost < cost
+            gain = np.where(better, cost - new_cost, 0.0)
+            damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-12, 1e8)
+            x = np.where(better[:, None], tried, x)
+            prediction = np.where(better[:, None], new_prediction, prediction)
+            slope = np.where(better[:, None, None], new_slope, slope)
+            cost = np.where(better, new_cost, cost)
+            if (((gain <= 1e-10 * cost) & better) | (damping >= 1e6)).all():
+                break
+        return x, cost
+
+    def parameters(self, x: np.ndarray) -> np.ndarray:
+        """E, A, a (B, b) in the units of the data, [s, p]."""
+        out = [np.exp(x[:, 0])]
+        for at, mean in zip((1, 3), (self.mean_n, self.mean_d), strict=False):
+            if at < x.shape[1]:
+                out += [np.exp(x[:, at] + x[:, at + 1] * math.log(mean)), x[:, at + 1]]
+        return np.stack(out, 1)
+
+
+def _huber(residual: np.ndarray, huber: float) -> np.ndarray:
+    size = np.abs(residual)
+    return np.where(size <= huber, 0.5 * size**2, huber * (size - 0.5 * huber))
+
+
+def _check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> None:
+    for name, values in (("N", n), ("y", y), ("D", d)):
+        if values is not None and not (np.isfinite(values) & (values > 0)).all():
+            bad = values[~(np.isfinite(values) & (values > 0))][0]
+            raise Refusal(f"{name} holds {bad:g}; a power law needs finite positive numbers")
+        if values is not None and len(values) != len(y):
+            raise Refusal(f"{name} has {len(values)} values and y {len(y)}; they must be of one length")
+        if values is not None and name != "y" and len(np.unique(values)) < least:
+            raise Refusal(
+                f"there are {len(np.unique(values))} values of {name}; "
+                f"an irreducible part, a scale and an exponent need at least {least}"
+            )
+
+
+def _seed_deviation(n: np.ndarray, d: np.ndarray | None, log_y: np.ndarray) -> tuple[float, int]:
+    """Deviation of log y over seeds of one point, pooled over points, and its degrees of freedom (0: no seeds)."""
+    _, point = np.unique(n if d is None else n + 1j * d, return_inverse=True)
+    variance, df = pooled_variance([log_y[point == index] for index in range(point.max() + 1)])
+    return math.sqrt(variance), df
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The largest size foretold from the smaller ones, the interval of a measurement there, and what was measured."""
+
+    n: float
+    predicted: float
+    low: float
+    high: float
+    measured: float
+
+
+def predict_largest(
+    n: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, bootstrap: int = BOOTSTRAP
+) -> Prediction:
+    """Fit without the largest N and foretell it. Raises Refusal when too few sizes remain.
+
+    Three sizes suffice where seeds tell the deviation: the curve then passes through their means, and the interval says
+    how little that is.
+    """
+    sizes, values = np.asarray(n, float), np.asarray(y, float)
+    _check(sizes, values, None, 2)
+    largest = sizes == sizes.max()
+    seeds = _seed_deviation(sizes[~largest], None, np.log(values[~largest]))[1] > 0
+    law = fit(sizes[~largest], values[~largest], bootstrap=bootstrap, least=LEAST_SIZES - seeds)
+    rng = np.random.default_rng(SEED + 1)
+    curve = np.array([_law(row, sizes[largest][:1], None)[0] for row in law.samples])
+    noise = law.deviation / math.sqrt(largest.sum()) * rng.standard_t(law.df, len(curve))
+    low, high = _percentiles(curve * np.exp(noise), 0.95)
+    n_largest = float(sizes.max())
+    return Prediction(n_largest, law.predict(n_largest), low, high, float(np.exp(np.log(values[largest]).mean())))
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A number with its interval; share: of the bootstrap samples in which it exists. value None: it does not."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    share: float
+
+
+def effective_parameters(method: Law, baseline: Law, n: float) -> Crossing:
+    """How many times more parameters the baseline needs for the method's y at N; none where it never gets there."""
+    return _compare(method, baseline, lambda p, q: _multiplier(p, q, n))
+
+
+def crossing_point(method: Law, baseline: Law, least: float, most: float) -> Crossing:
+    """The N in [least, most] where two laws are equal (the smallest, if several)."""
+    return _compare(method, baseline, lambda p, q: _meeting(p, q, least, most))
+
+
+def _multiplier(p: np.ndarray, q: np.ndarray, n: float) -> float:
+    y = float(_law(p, np.array([n]), None)[0])
+    return ((y - q[0]) / q[1]) ** (-1 / q[2]) / n if y > q[0] else math.nan
+
+
+def _meeting(p: np.ndarray, q: np.ndarray, least: float, most: float) -> float:
+    grid = np.geomspace(least, most, 257)
+    apart = _law(p, grid, None) - _law(q, grid, None)
+    change = np.flatnonzero(np.sign(apart[1:]) != np.sign(apart[:-1]))
+    if not len(change):
+        return math.nan
+    i = int(change[0])
+    share = apart[i] / (apart[i] - apart[i + 1])
+    return float(grid[i] * (grid[i + 1] / grid[i]) ** share)
+
+
+def _compare(method: Law, baseline: Law, number: Callable[[np.ndarray, np.ndarray], float]) -> Crossing:
+    if len(method.names) != 3 or len(baseline.names) != 3:
+        raise ValueError("two methods are compared by laws over sizes alone; fit them without D")
+    value = number(method.values, baseline.values)
+    drawn = np.array([number(p, q) for p, q in zip(method.samples, baseline.samples, strict=True)])
+    found = drawn[np.isfinite(drawn)]
+    share = len(found) / len(drawn)
+    if not len(found):
+        return Crossing(None if math.isnan(value) else value, None, None, share)
+    low, high = _percentiles(found, 0.95)
+    return Crossing(None if math.isnan(value) else value, low, high, share)

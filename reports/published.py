@@ -1,0 +1,111 @@
+"""Published numbers, for reading beside measured ones and never mixed in: published.csv and its schema.
+
+    for row in published("imagenet256"):
+        print(row.model, row.method, row.fid, row.source)
+
+Columns (empty: not published, or does not apply):
+  task             imagenet256 (class-conditional, 256 px, FID against the training set) or t2i (text to image)
+  model, method    as the paper names the backbone; method as this project does (selfflow_*: Self-Flow without one part)
+  encoder          the external encoder that is aligned with
+  alignment_block  1-based block whose output is aligned
+  objective        of the alignment
+  steps            optimiser steps of 256 images
+  params_m         parameters of the backbone, millions
+  cfg              classifier-free guidance: none, or a scale and where it acts
+  fid, sfid        lower is better; is, precision, recall: higher is better; precision and recall are shares 0..1
+  linear_probe     accuracy in percent
+  source           paper and table or figure, or the public re-run
+  confidence       paper (a table), figure (read off), readme (authors' repository), rerun (somebody else's)
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("published.csv")
+TASKS = ("imagenet256", "t2i")
+CONFIDENCE = ("paper", "figure", "readme", "rerun")
+IMAGES_A_STEP = 256
+# column -> least and most that can be meant; a value outside is a slip of the pen
+RANGES: dict[str, tuple[float, float]] = {
+    "alignment_block": (1, 100),
+    "steps": (1, 1e8),
+    "params_m": (1, 1e5),
+    "fid": (0, 500),
+    "sfid": (0, 500),
+    "is": (1, 1000),
+    "precision": (0, 1),
+    "recall": (0, 1),
+    "linear_probe": (0, 100),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One row; the fields are described at the head of this file (`is_`: Inception score)."""
+
+    task: str
+    model: str
+    method: str
+    encoder: str
+    alignment_block: int | None
+    objective: str
+    steps: int
+    params_m: float
+    cfg: str
+    fid: float | None
+    sfid: float | None
+    is_: float | None
+    precision: float | None
+    recall: float | None
+    linear_probe: float | None
+    source: str
+    confidence: str
+
+    @property
+    def images(self) -> int:
+        """Training images seen."""
+        return self.steps * IMAGES_A_STEP
+
+
+COLUMNS = tuple(field.name.rstrip("_") for field in fields(Published))
+
+
+def published(task: str | None = None, path: Path = FILE) -> list[Published]:
+    """The rows (of one task), checked. Raises ValueError naming line, column and value of the first that is wrong."""
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path.name}: columns are {reader.fieldnames}, expected {', '.join(COLUMNS)}")
+        rows = [_row(line, f"{path.name} line {reader.line_num}") for line in reader]
+    return [row for row in rows if task is None or row.task == task]
+
+
+def _row(line: dict[str, str], where: str) -> Published:
+    for column, choices in (("task", TASKS), ("confidence", CONFIDENCE)):
+        if line[column] not in choices:
+            raise ValueError(f"{where}: {column} is {line[column]!r}, not one of {', '.join(choices)}")
+    for column in ("model", "method", "source", "steps", "params_m", "cfg"):
+        if not line[column]:
+            raise ValueError(f"{where}: {column} is empty; every row has one")
+    numbers: dict[str, float | int | None] = {column: _number(line[column], column, where) for column in RANGES}
+    texts = {column: text for column, text in line.items() if column not in RANGES}
+    values: dict[str, Any] = texts | numbers
+    values["is_"] = values.pop("is")
+    return Published(**values)
+
+
+def _number(text: str, column: str, where: str) -> float | int | None:
+    if not text:
+        return None
+    least, most = RANGES[column]
+    try:
+        value = int(text) if column in ("steps", "alignment_block") else float(text)
+    except ValueError:
+        raise ValueError(f"{where}: {column} is {text!r}, not a number") from None
+    if not least <= value <= most:
+        raise ValueError(f"{where}: {column} is {value}, outside {least:g} to {most:g}")
+    return value
