@@ -136,7 +136,7 @@ class Leases:
                 return process_start(holder["pid"]) != holder["started"]
         except (ValueError, TypeError, KeyError):
             pass  # damaged: judged by whether it changes
-        before, since = self._seen.get(name, ("", 0.0))
+        before, since = self._seen.get(name, (None, 0.0))
         if before != content:
             self._seen[name] = (content, time.monotonic())
             return False

@@ -257,7 +257,7 @@ class Trainer:
                 self.log()
             if reached and main:
                 checkpoints.save_snapshot(self.folder.path, self.images, self.ema)
-                due = [at for at in due if at > self.images]
+            due = [at for at in due if at > self.images]
             late = time.monotonic() - saved_at > 60 * cfg["checkpoint_minutes"]
             reason = self.stop_reason()
             stop = self.processes.any(reason is not None)
