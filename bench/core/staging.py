@@ -126,12 +126,18 @@ def fetch(resource: Resource, progress: bool = True) -> Path:
         try:
             digest = _download(resource, part, progress)
             if not digest.startswith(resource.sha256):
-                raise ValueError(f"{resource.url} has SHA-256 {digest[:16]}..., not {resource.sha256}...: it was cut off or replaced")
+                raise ValueError(
+                    f"{resource.url} has SHA-256 {digest[:16]}..., not {resource.sha256}...: it was cut off or replaced"
+                )
             hashed = _unpack(part, resource) if resource.archive else part
-            resource.path.with_name(f"{resource.path.name}.sha256").write_text(f"{digest}  {resource.path.name}\n", encoding="utf-8")
+            resource.path.with_name(f"{resource.path.name}.sha256").write_text(
+                f"{digest}  {resource.path.name}\n", encoding="utf-8"
+            )
             os.replace(hashed, resource.path)
         except OSError as error:
-            raise ValueError(f"{resource.what} could not be fetched from {resource.url} ({error}): {command(resource)}") from error
+            raise ValueError(
+                f"{resource.what} could not be fetched from {resource.url} ({error}): {command(resource)}"
+            ) from error
         finally:
             part.unlink(missing_ok=True)
     return resource.path
@@ -143,7 +149,9 @@ def _download(resource: Resource, part: Path, progress: bool) -> str:
     digest = hashlib.sha256()
     with urllib.request.urlopen(resource.url, timeout=STALL_SECONDS) as source, open(part, "wb") as target:
         total = int(source.headers.get("Content-Length") or 0)
-        with tqdm(total=total or None, desc=resource.what, unit="B", unit_scale=True, disable=None if progress else True) as bar:
+        with tqdm(
+            total=total or None, desc=resource.what, unit="B", unit_scale=True, disable=None if progress else True
+        ) as bar:
             while chunk := source.read(CHUNK):
                 digest.update(chunk)
                 target.write(chunk)

@@ -87,7 +87,9 @@ def patch_grid(name: str, token_grid: tuple[int, ...], own: int | None, resize: 
     if resize not in RESIZES:
         raise ValueError(f"encoder.resize={resize} is unknown (choices: {', '.join(RESIZES)})")
     if len(token_grid) != 2:
-        raise ValueError(f"encoder {name} reads pictures, and the tokens form a {len(token_grid)}-dimensional grid: choose another one")
+        raise ValueError(
+            f"encoder {name} reads pictures, and the tokens form a {len(token_grid)}-dimensional grid: choose another one"
+        )
     height, width = token_grid
     grid = (own, own) if own else (height, width)
     if grid != tuple(token_grid) and resize == "none":

@@ -36,7 +36,9 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
     model, source = node["model"], node["source"]
     plain = model.removesuffix("_reg")
     if plain not in MEGABYTES:
-        raise ValueError(f"encoder.model={model} is no DINOv2 of the hub (choices: {', '.join(MEGABYTES)}, each also with _reg)")
+        raise ValueError(
+            f"encoder.model={model} is no DINOv2 of the hub (choices: {', '.join(MEGABYTES)}, each also with _reg)"
+        )
     file = f"{plain}_reg4_pretrain.pth" if model.endswith("_reg") else f"{plain}_pretrain.pth"
     if source == "local":
         if not node["path"]:
@@ -96,7 +98,9 @@ class DINOv2(Encoder):
             raise ValueError(f"attention maps of {self.name} cannot be resized: leave encoder.patch_grid out")
         kept: dict[int, Tensor] = {}
         hooks = [
-            self.network.blocks[layer].attn.qkv.register_forward_hook(lambda _m, _i, out, layer=layer: kept.__setitem__(layer, out))
+            self.network.blocks[layer].attn.qkv.register_forward_hook(
+                lambda _m, _i, out, layer=layer: kept.__setitem__(layer, out)
+            )
             for layer in layers
         ]
         try:
@@ -119,14 +123,18 @@ def load_network(folder: Path, model: str, weights: Path) -> Any:
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"{weights} is not a file of weights ({str(error).splitlines()[0]}): delete it and fetch it again") from error
+        raise ValueError(
+            f"{weights} is not a file of weights ({str(error).splitlines()[0]}): delete it and fetch it again"
+        ) from error
     with _without_xformers():
         try:
             network: Any = torch.hub.load(str(folder), model, source="local", pretrained=False)
             network.load_state_dict(state)
         except (OSError, ImportError, RuntimeError, TypeError, AttributeError) as error:
             first = " ".join(str(error).split())[:300]
-            raise ValueError(f"the code in {folder} and {weights} do not make a {model} ({first}): fetch both again") from error
+            raise ValueError(
+                f"the code in {folder} and {weights} do not make a {model} ({first}): fetch both again"
+            ) from error
     return network
 
 
@@ -148,7 +156,9 @@ def _without_xformers() -> Iterator[None]:
 def _square(name: str, token_grid: tuple[int, ...], own: int | None, resize: str) -> tuple[int, int]:
     grid = patch_grid(name, token_grid, own, resize)
     if grid[0] != grid[1]:
-        raise ValueError(f"encoder {name} reads square pictures, not {grid[0]}x{grid[1]} patches: set encoder.patch_grid and encoder.resize=features")
+        raise ValueError(
+            f"encoder {name} reads square pictures, not {grid[0]}x{grid[1]} patches: set encoder.patch_grid and encoder.resize=features"
+        )
     return grid
 
 
@@ -162,7 +172,9 @@ def _code_folder(code: Resource) -> Path:
     place = _found(code)
     folder = place.parent if place.is_file() else place
     if not (folder / "hubconf.py").is_file():
-        raise ValueError(f"{folder} has no hubconf.py: it is not the code of DINOv2; remove it and run python -m bench.prepare")
+        raise ValueError(
+            f"{folder} has no hubconf.py: it is not the code of DINOv2; remove it and run python -m bench.prepare"
+        )
     return folder
 
 

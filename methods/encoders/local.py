@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from bench.core.intervals import wilson
 from bench.core.tokens import TokenGrid
 from methods.encoders.base import Encoder, Features
 
-VERSION = 1
+VERSION = 2
 SEED = 7041
 LARGEST_SIDE = 64
 
@@ -72,8 +74,10 @@ def view(x: Tensor, draw: torch.Generator) -> Tensor:
     rows, columns = top[:, None] + torch.arange(height), left[:, None] + torch.arange(width)
     x = padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     side = max(1, height // 3)
-    corner = torch.randint(0, height - side + 1, (2, n), generator=draw)
-    inside = [(torch.arange(size) >= c[:, None]) & (torch.arange(size) < c[:, None] + side) for c, size in zip(corner, (height, width), strict=True)]
+    inside = []
+    for size in (height, width):
+        corner = torch.randint(0, max(1, size - side + 1), (n, 1), generator=draw)
+        inside.append((torch.arange(size) >= corner) & (torch.arange(size) < corner + side))
     hole = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
     contrast = 0.7 + 0.6 * torch.rand(n, 1, 1, 1, generator=draw)
     noise = torch.randn(x.shape, generator=draw)
@@ -90,10 +94,30 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(similarity, partner)
 
 
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Initial weights from the recipe's seed, whatever was drawn before; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One CPU thread: sums of floats depend on how many there are, and the encoder must not."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def pretrain(encoder: LocalEncoder, dataset: Any, steps: int, batch: int, learning_rate: float) -> float:
     """Train in place (CPU, own random streams); returns the FLOPs spent."""
     draw = torch.Generator().manual_seed(SEED)
-    head = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.GELU(), nn.Linear(encoder.width, 64))
+    with seeded():
+        head = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.GELU(), nn.Linear(encoder.width, 64))
     parameters = [*encoder.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
@@ -129,36 +153,54 @@ def probe(encoder: LocalEncoder, dataset: Any) -> dict[str, Any]:
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         return float(model.fit(features["train"], labels["train"]).score(features["heldout"], labels["heldout"]))
 
-    read = {s: torch.cat([encoder(part).patches.mean(dim=1) for part in x.split(256)]).numpy() for s, x in pictures.items()}
-    pixels = {s: F.adaptive_avg_pool2d(x.float(), 16).flatten(1).numpy() if x.shape[-1] > 16 else x.float().flatten(1).numpy() for s, x in pictures.items()}
+    read = {
+        s: torch.cat([encoder(part).patches.mean(dim=1) for part in x.split(256)]).numpy() for s, x in pictures.items()
+    }
+    pixels = {
+        s: F.adaptive_avg_pool2d(x.float(), 16).flatten(1).numpy() if x.shape[-1] > 16 else x.float().flatten(1).numpy()
+        for s, x in pictures.items()
+    }
     value, n = accuracy(read), len(labels["heldout"])
     return {"accuracy": value, "interval_95": list(wilson(round(value * n), n)), "n": n, "raw_pixels": accuracy(pixels)}
 
 
 def local(
-    name: str, width: int, layers: int, steps: int, batch: int, learning_rate: float, *, token_grid: TokenGrid, dataset: Any, cache: Path
+    name: str,
+    width: int,
+    layers: int,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    *,
+    token_grid: TokenGrid,
+    dataset: Any,
+    cache: Path,
 ) -> LocalEncoder:
     """The encoder of this data set from the cache, trained first if it is not there (once, however many processes ask)."""
     if len(token_grid.grid) != 2:
-        raise ValueError(f"{name} reads pictures, and the tokens form a {len(token_grid.grid)}-dimensional grid: choose another encoder")
+        raise ValueError(
+            f"{name} reads pictures, and the tokens form a {len(token_grid.grid)}-dimensional grid: choose another encoder"
+        )
     height, width_pixels = dataset.images("train", slice(0, 1)).shape[2:]
     # at most 64 pixels a side are read, as whole patches of the token grid
-    patch = tuple(max(1, min(side, LARGEST_SIDE) // n) for side, n in zip((height, width_pixels), token_grid.grid, strict=True))
+    patch = tuple(
+        max(1, min(side, LARGEST_SIDE) // n) for side, n in zip((height, width_pixels), token_grid.grid, strict=True)
+    )
     recipe = {
         "version": VERSION, "seed": SEED, "name": name, "width": width, "layers": layers, "steps": steps, "batch": batch,
         "learning_rate": learning_rate, "grid": list(token_grid.grid), "patch": list(patch), "data": dataset.fingerprint,
     }  # fmt: skip
 
     def build() -> LocalEncoder:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
+        with seeded():
             return LocalEncoder(name, width, layers, token_grid.grid, patch)  # type: ignore[arg-type]
 
     def make(folder: Path) -> None:
         from safetensors.torch import save_file
 
-        encoder = build()
-        flops = pretrain(encoder, dataset, steps, batch, learning_rate)
+        with one_thread():
+            encoder = build()
+            flops = pretrain(encoder, dataset, steps, batch, learning_rate)
         encoder.freeze()
         save_file(encoder.state_dict(), folder / "weights.safetensors")
         card = {"recipe": recipe, "heldout_probe": probe(encoder, dataset), "training_flops": flops}
@@ -179,7 +221,9 @@ def _load(folder: Path, encoder: LocalEncoder, dataset: Any) -> LocalEncoder:
         encoder.training_flops = card["training_flops"]
         encoder.heldout_probe = card["heldout_probe"]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the cached encoder {folder} is damaged ({error}): delete that folder, it is trained again") from error
+        raise ValueError(
+            f"the cached encoder {folder} is damaged ({error}): delete that folder, it is trained again"
+        ) from error
     encoder.trained_on = f"{dataset.name}-train"
     encoder.freeze()
     return encoder

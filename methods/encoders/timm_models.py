@@ -33,10 +33,14 @@ def pretrained_config(name: str) -> Any:
     timm = import_vision("timm")
     plain = name.split(".")[0]
     if not timm.is_model(plain):
-        raise ValueError(f"timm has no model {name!r}{_near(name, timm.list_pretrained())} (encoder.name=<a name of timm.list_pretrained()>)")
+        raise ValueError(
+            f"timm has no model {name!r}{_near(name, timm.list_pretrained())} (encoder.name=<a name of timm.list_pretrained()>)"
+        )
     config = timm.get_pretrained_cfg(plain, allow_unregistered=False) if "." not in name else _tagged(timm, name)
     if config is None or not config.has_weights:
-        raise ValueError(f"timm has no pretrained weights of {name!r}{_near(name, timm.list_pretrained(f'{plain}*') or timm.list_pretrained())}")
+        raise ValueError(
+            f"timm has no pretrained weights of {name!r}{_near(name, timm.list_pretrained(f'{plain}*') or timm.list_pretrained())}"
+        )
     return config
 
 
@@ -56,7 +60,9 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
     name = node["model"] or node["name"]
     config = pretrained_config(name)
     if not config.hf_hub_id:
-        return [Resource(f"the weights of {name}", torch_hub() / "checkpoints" / config.url.rsplit("/", 1)[1], config.url)]
+        return [
+            Resource(f"the weights of {name}", torch_hub() / "checkpoints" / config.url.rsplit("/", 1)[1], config.url)
+        ]
     from huggingface_hub import try_to_load_from_cache
 
     files = [config.hf_hub_filename] if config.hf_hub_filename else list(HUB_FILES)
@@ -82,14 +88,18 @@ class TimmEncoder(Encoder):
     ):  # fmt: skip
         super().__init__()
         if name == "timm" and not model:
-            raise ValueError("encoder=timm needs a model: encoder.name=vit_base_patch16_dinov3.lvd1689m, or any of timm.list_pretrained()")
+            raise ValueError(
+                "encoder=timm needs a model: encoder.name=vit_base_patch16_dinov3.lvd1689m, or any of timm.list_pretrained()"
+            )
         self.name, self.resize, self.token_grid, self.stride = name, resize, token_grid.grid, stride
         self.patches = _patch_grid(name, token_grid.grid, patch_grid, resize)
         model = model or name
         config = pretrained_config(model)
         (file,) = resources({"name": name, "model": model, "weights": weights})
         if weights and file.found() is None:
-            raise ValueError(f"encoder.weights={weights} is not there: give the file of {model}'s weights, or leave it out")
+            raise ValueError(
+                f"encoder.weights={weights} is not there: give the file of {model}'s weights, or leave it out"
+            )
         self.pixels = input_pixels(model, stride, self.patches)
         require([file], f"encoder {name}", f"encoder={name}" if name != model else f"encoder=timm encoder.name={name}")
         self.network, self.width = create(model, stride, self.pixels, file.found())
@@ -97,7 +107,9 @@ class TimmEncoder(Encoder):
             self.network.norm = nn.Identity()
         self._finish(config.mean, config.std, family, trained_on, labels, config)
 
-    def _finish(self, mean: Any, std: Any, family: str | None, trained_on: str | None, labels: str | None, config: Any) -> None:
+    def _finish(
+        self, mean: Any, std: Any, family: str | None, trained_on: str | None, labels: str | None, config: Any
+    ) -> None:
         self.mean, self.std = tuple(mean), tuple(std)
         self.family = family or ("convnet" if self.stride else "vit")
         self.trained_on = trained_on or config.tag or "unknown"
@@ -120,7 +132,9 @@ class TimmEncoder(Encoder):
             maps = maps if maps.shape[1] == self.width else maps.movedim(-1, 1)  # some give channels last
             patches = maps.flatten(2).transpose(1, 2)
         if patches.shape[1] != self.patches[0] * self.patches[1]:
-            raise ValueError(f"encoder {self.name} gives {patches.shape[1]} tokens, not {self.patches[0]}x{self.patches[1]}: another encoder.stride")
+            raise ValueError(
+                f"encoder {self.name} gives {patches.shape[1]} tokens, not {self.patches[0]}x{self.patches[1]}: another encoder.stride"
+            )
         return Features(on_grid(patches, self.patches, self.token_grid, self.resize, self.name), cls, self.grid)
 
 

@@ -97,7 +97,10 @@ def hub(tmp_path, monkeypatch):
     code.mkdir(parents=True)
     (code / "hubconf.py").write_text(textwrap.dedent(HUBCONF))
     (tmp_path / "hub" / "checkpoints").mkdir()
-    for name, file in (("dinov2_vits14", "dinov2_vits14_pretrain.pth"), ("dinov2_vits14_reg", "dinov2_vits14_reg4_pretrain.pth")):
+    for name, file in (
+        ("dinov2_vits14", "dinov2_vits14_pretrain.pth"),
+        ("dinov2_vits14_reg", "dinov2_vits14_reg4_pretrain.pth"),
+    ):
         torch.manual_seed(0)
         network = torch.hub.load(str(code), name, source="local", pretrained=False)
         state = {key: torch.randn_like(value) * 0.1 for key, value in network.state_dict().items()}
@@ -116,7 +119,9 @@ def images() -> torch.Tensor:
 def test_patch_tokens_are_those_of_timms_dinov2_with_the_same_weights(hub):
     encoder = build(config("dinov2_s"), token_grid=GRID)
     timm = import_vision("timm.models.vision_transformer")
-    theirs = timm.VisionTransformer(img_size=56, patch_size=14, embed_dim=32, depth=2, num_heads=2, init_values=1.0, num_classes=0).eval()
+    theirs = timm.VisionTransformer(
+        img_size=56, patch_size=14, embed_dim=32, depth=2, num_heads=2, init_values=1.0, num_classes=0
+    ).eval()
     state = torch.load(hub / "checkpoints" / "dinov2_vits14_pretrain.pth")
     state = timm.checkpoint_filter_fn(state, theirs, interpolation="bicubic", antialias=True)
     theirs.load_state_dict(state)
