@@ -1,0 +1,55 @@
+"""An encoder's patch tokens over a whole split, computed once: pictures without augmentation need no second look.
+
+Memory-mapped float16 [n, N, width] under the fingerprints of encoder and data set; batches pass through memory one at a time.
+
+    tokens = patch_tokens(encoder, dataset, "train", Path("cache"))
+    target = torch.from_numpy(tokens[index]).float()
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from bench.core.cached_folder import cached_folder
+from methods.encoders.base import Encoder
+
+VERSION = 1
+
+
+def patch_tokens(
+    encoder: Encoder, dataset: Any, split: str, cache: Path, batch: int = 64, progress: bool = False
+) -> np.ndarray:
+    """float16 [n, N, width] of all pictures of a split in their order, memory-mapped.
+
+    Computed on the device that the encoder is on, once however many processes ask. Raises ValueError when the disk has no room.
+    """
+    n, tokens = dataset.size(split), encoder.grid[0] * encoder.grid[1]
+    key = (
+        f"{encoder.name}-{encoder.fingerprint}-{tokens}-{dataset.name}-{dataset.fingerprint}-{split}-tokens-v{VERSION}"
+    )
+    device = next(encoder.parameters()).device
+
+    def make(folder: Path) -> None:
+        needed, free = 2 * n * tokens * encoder.width, shutil.disk_usage(folder).free
+        if needed > free:
+            raise ValueError(
+                f"the patch tokens of {encoder.name} over {dataset.name} {split} need {needed / 1e9:.1f} GB and {folder.parent} has "
+                f"{free / 1e9:.1f} GB: choose another cache=DIR, or compute them as they are needed"
+            )
+        shape = (n, tokens, encoder.width)
+        file = np.lib.format.open_memmap(folder / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
+        starts = tqdm(range(0, n, batch), desc=f"{encoder.name} {split}", disable=not progress, leave=False)
+        for start in starts:
+            images = torch.as_tensor(dataset.images(split, slice(start, start + batch)))
+            patches = encoder(images.to(device)).patches.cpu()
+            largest = torch.finfo(torch.float16).max
+            file[start : start + len(patches)] = patches.clamp(-largest, largest).numpy()
+        file.flush()
+
+    return np.load(cached_folder(Path(cache) / "features" / key, make) / "tokens.npy", mmap_mode="r")
