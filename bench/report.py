@@ -23,10 +23,12 @@ PAGES = {
     "cost": "parameters, FLOPs, time and memory of every arm",
     "all": "all of these on one page",
 }
+FIT = "fit"
 EXAMPLES = """examples:
   python -m bench.report all
   python -m bench.report scaling --runs runs --out /tmp/scaling
   python -m bench.report encoders --study encoder_bottleneck --export figures/
+  python -m bench.report fit --csv runs.csv --x parameters --y heldout_loss    (a scaling law of any table)
 """
 
 
@@ -55,8 +57,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when a page was written, 2 for what the user can mend."""
-    options = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if words[:1] == [FIT]:
+            return fit_law(words[1:])
+        options = parser().parse_args(words)
         written = write_report(
             options.page, options.runs, options.study, options.data, options.out, options.export, not options.no_pdf
         )
@@ -69,6 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench.report: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def fit_law(words: Sequence[str]) -> int:
+    """`bench.report fit`, which has options of its own."""
+    from reports import fit_command
+
+    made = argparse.ArgumentParser(
+        prog=f"python -m bench.report {FIT}", description=fit_command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    fit_command.add_arguments(made)
+    return fit_command.run(made.parse_args(words))
 
 
 def planned(study: str, data: str) -> list[Planned]:

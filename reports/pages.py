@@ -18,7 +18,9 @@ from typing import Any
 
 from reports import run_tables, tables
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
+from reports.laws import law_tables
 from reports.missing import missing
+from reports.published_table import published_tables
 from reports.runs import Study, flat_items
 from reports.theme import arm_styles
 from reports.verdict_entries import verdict_entries
@@ -33,6 +35,7 @@ class Kind:
     figures: tuple[Callable[[Study], list[Figure]], ...]
     distances: bool = True  # whether the tables of distances belong to it
     probes: bool = False  # whether the table of probes does
+    laws: bool = False  # whether the scaling laws do
 
 
 KINDS = {
@@ -46,6 +49,7 @@ KINDS = {
             lambda study: distance.over_sizes(study.rows, "hours"),
             lambda study: distance.against(study.rows, "images"),
         ),
+        laws=True,
     ),
     "encoders": Kind(
         "Encoders",
@@ -107,7 +111,9 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
     numbers += tables.encoder_table(study.rows)
-    numbers = [tables.without_empty_columns(table) for table in numbers]
+    numbers += law_tables(study.rows) if any(part.laws for part in chosen) else []
+    numbers += published_tables(study) if any(part.distances for part in chosen) else []
+    numbers = [tables.without_empty_columns(table) for table in numbers if table["rows"] or table["note"]]
     sections.append(
         {
             "title": "Numbers",

@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_runs import write_run, write_runs
 
+from bench.core import results
+from bench.core.results import Row
 from bench.report import PAGES, main, write_report
 from reports.html import render_html
 from reports.pages import KINDS, build_page
@@ -247,6 +249,42 @@ def test_verdicts_stand_first_and_say_where_they_hold(runs):
     assert "claims could be tested" in page["verdicts_note"]
     text = render_html(page)
     assert text.index("Outside the claims' range") < text.index("here supported") < text.index("<figure")
+
+
+def test_laws_are_fitted_where_there_are_sizes_enough(tmp_path):
+    write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.8}, sizes=("nano", "micro", "mini", "tiny"), snapshots=1)
+    found = build_page(read_study(tmp_path), "scaling")["sections"][-1]["tables"]
+    laws = next(table for table in found if table["id"] == "laws-0")
+    assert "heldout_loss" in laws["title"]  # the loss first
+    arm, exponent = laws["rows"][0][0]["text"], laws["rows"][0][5]["sort"]
+    assert arm == "vanilla" and exponent == pytest.approx(0.25, abs=0.02)  # what the runs were made with
+    write_runs(tmp_path / "two", arms={"vanilla": 1.0}, sizes=("nano", "micro"), snapshots=1)
+    page = build_page(read_study(tmp_path / "two"), "scaling")
+    refused = next(table for table in page["sections"][-1]["tables"] if table["id"] == "laws-0")
+    assert "Not fitted (vanilla): there are 2 values" in refused["note"] and not refused["rows"]
+    assert "Not fitted" in render_html(page) and render_pdf(page).startswith(b"%PDF")
+
+
+def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_path, runs):
+    run = write_run(tmp_path, "repa/dinov2_b", size="XL", data="imagenet256")
+    images = 400_000 * 256
+    sampling = {"name": "sde250", "guidance": 1.0}
+    for value, n in ((8.5, 50_000), (1.0, 10_000)):
+        row = Row("fid", value, n, False, {"sampling": sampling, "n": n})
+        results.write(run, f"samples{n}", images, [row], {"flops": 1.0, "hours": 1.0})
+    table = next(
+        one for one in build_page(read_study(tmp_path), "cost")["sections"][-1]["tables"] if "published" in one["id"]
+    )
+    heads = [column["label"] for column in table["columns"]]
+    rows = [dict(zip(heads, (cell["sort"] for cell in row), strict=True)) for row in table["rows"]]
+    assert all(row["source"] and row["certainty"] in ("paper", "figure", "readme", "rerun") for row in rows)
+    beside = {
+        (row["arm"], row["images"], row["guidance"]): row["FID measured here"]
+        for row in rows
+        if row["FID measured here"]
+    }
+    assert set(beside.values()) == {8.5} and {key[1:] for key in beside} == {(images, "none")}
+    assert not any("published" in one["id"] for one in build_page(read_study(runs), "cost")["sections"][-1]["tables"])
 
 
 def test_a_study_lists_what_it_lacks(tmp_path):
