@@ -1,0 +1,176 @@
+"""What can go wrong in a sweep: workers that die, two sweeps at once, deleted folders, damaged results. Nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import local_pool, plan, study, sweep
+from bench.core.run_folder import read_json
+from bench.core.run_states import run_state
+from bench.local_pool import Job, Pool
+from tests.small_runs import run_cli, tiny_run
+
+WORKER = """
+import json, os, pathlib, signal, sys, time
+folder, behaviour = pathlib.Path(sys.argv[1]), sys.argv[2]
+folder.mkdir(parents=True, exist_ok=True)
+with open(folder / "starts", "a") as file:
+    file.write("x")
+starts = len((folder / "starts").read_text())
+status = {"state": "running", "phase": "training", "host": os.uname().nodename, "pid": os.getpid(), "heartbeat": time.time()}
+(folder / "status.json").write_text(json.dumps(status))
+if behaviour == "dies twice" and starts <= 2 or behaviour == "always dies":
+    os.kill(os.getpid(), signal.SIGKILL)
+if behaviour == "saves and dies" and starts <= 5:
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / f"ckpt-{starts:012d}-aa.pt").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+if behaviour == "fails":
+    print("error: loss became nan")
+    sys.exit(1)
+if behaviour == "asks again" and starts == 1:
+    sys.exit(75)
+time.sleep(0.2)
+(folder / "status.json").write_text(json.dumps(status | {"state": "complete"}))
+"""
+
+
+class FakePool(Pool):
+    """Workers that do nothing but what a job's only word says."""
+
+    def command(self, job: Job) -> list[str]:
+        return [sys.executable, "-S", "-c", WORKER, str(self.runs / job.id), *job.overrides]
+
+
+def pool(tmp_path: Path, *behaviours: str, **settings) -> tuple[FakePool, list[str]]:
+    said: list[str] = []
+    jobs = [Job(f"run{number}", (behaviour,)) for number, behaviour in enumerate(behaviours)]
+    made = FakePool(tmp_path, tmp_path / "logs", settings.pop("workers", 2), jobs, say=said.append, **settings)
+    return made, said
+
+
+def starts(tmp_path: Path, run: str) -> int:
+    return len((tmp_path / run / "starts").read_text())
+
+
+def test_a_worker_that_dies_is_started_again(tmp_path):
+    made, said = pool(tmp_path, "dies twice", "works")
+    made.work(poll=0.05)
+    assert not made.failed and run_state(tmp_path / "run0").name == run_state(tmp_path / "run1").name == "complete"
+    assert starts(tmp_path, "run0") == 3 and starts(tmp_path, "run1") == 1
+    assert any("killed by SIGKILL" in line for line in said)
+
+
+def test_a_worker_that_always_dies_is_given_up_and_can_be_asked_for_again(tmp_path):
+    made, said = pool(tmp_path, "always dies", "works", retries=2)
+    made.work(poll=0.05)
+    assert [job.id for job in made.failed] == ["run0"] and starts(tmp_path, "run0") == 3
+    assert "3 times without saving anything" in said[-1] or "3 times without saving anything" in made.failed[0].message
+    made.retry()
+    assert [job.id for job in made.waiting] == ["run0"] and not made.failed
+
+
+def test_deaths_are_counted_anew_when_something_was_saved(tmp_path):
+    made, _ = pool(tmp_path, "saves and dies", retries=1)
+    made.work(poll=0.05)
+    assert not made.failed and starts(tmp_path, "run0") == 6
+
+
+def test_a_failure_is_told_and_not_tried_again(tmp_path):
+    made, said = pool(tmp_path, "fails", "asks again")
+    made.work(poll=0.05)
+    assert starts(tmp_path, "run0") == 1 and made.failed[0].message == "loss became nan"
+    assert starts(tmp_path, "run1") == 2 and run_state(tmp_path / "run1").name == "complete"
+
+
+def test_two_sweeps_at_once_train_every_run_once(tmp_path):
+    first, _ = pool(tmp_path, *["works"] * 4)
+    second, said = pool(tmp_path, *["works"] * 4)
+    first.start(first.waiting[0])
+    second.step()
+    assert any("waiting for that one" in line for line in said)
+    for _ in range(200):
+        more = first.step(), second.step()
+        second.waiting = [job for job in second.waiting if run_state(tmp_path / job.id).name != "complete"]
+        first.waiting = [job for job in first.waiting if run_state(tmp_path / job.id).name != "complete"]
+        if not any(more):
+            break
+        local_pool.time.sleep(0.02)
+    assert [starts(tmp_path, f"run{n}") for n in range(4)] == [1] * 4
+
+
+def test_a_run_started_by_hand_is_waited_for(tmp_path):
+    made, said = pool(tmp_path, "works")
+    (tmp_path / "run0").mkdir()
+    local_pool_status = {"state": "running", "phase": "training", "host": os.uname().nodename, "pid": os.getpid()}
+    from bench.core.results import write_json
+
+    write_json(tmp_path / "run0" / "status.json", local_pool_status)
+    assert made.step() and not made.running and "waiting for that one" in said[0]
+    (tmp_path / "run0" / "status.json").unlink()
+    made.work(poll=0.05)
+    assert run_state(tmp_path / "run0").name == "complete"
+
+
+def test_workers_get_their_own_gpu_and_one_thread(tmp_path, monkeypatch):
+    seen = []
+    real = local_pool.subprocess.Popen
+    monkeypatch.setattr(local_pool.subprocess, "Popen", lambda *a, **k: seen.append(k["env"]) or real(*a, **k))
+    made, _ = pool(tmp_path, "works", "works", gpus=["3", "5"])
+    made.work(poll=0.05)
+    assert sorted(env["CUDA_VISIBLE_DEVICES"] for env in seen) == ["3", "5"]
+    assert {env["OMP_NUM_THREADS"] for env in seen} == {"1"}
+
+
+@pytest.fixture
+def one_run(tmp_path, monkeypatch):
+    """A study of one tiny run."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "one.yaml").write_text(
+        "description: One run\nclaims: []\narms:\n  vanilla: [method=vanilla]\n"
+        "data:\n  digits: {lasts: seconds, overrides: [size=nano], seeds: 1}\n"
+    )
+    monkeypatch.setattr(study, "FOLDER", folder)
+    words = [word for word in tiny_run(tmp_path / "runs") if not word.startswith("compute")]
+    return sweep.parse(["study=one", *words])
+
+
+def real_pool(made: sweep.Sweep) -> Pool:
+    jobs = [Job(str(p.spec.id), p.spec.overrides) for p in plan.make(made.specs) if not p.done]
+    return Pool(made.runs, made.runs / "sweeps" / "logs", 1, jobs)
+
+
+def test_a_run_folder_deleted_under_a_worker_is_made_anew(one_run):
+    made = real_pool(one_run)
+    folder = one_run.runs / one_run.ids[0]
+    deleted = False
+    while made.step():
+        if not deleted and list(folder.glob("checkpoints/*.pt")):
+            made.running[0].process.send_signal(signal.SIGSTOP)
+            shutil.rmtree(folder)
+            made.running[0].process.send_signal(signal.SIGCONT)
+            deleted = True
+        local_pool.time.sleep(0.01)
+    assert deleted and not made.failed, (made.failed, (one_run.runs / "sweeps" / "logs" / f"{folder.name}.log").read_text())
+    assert all(p.done for p in plan.make(one_run.specs))
+
+
+def test_half_written_results_are_measured_again(one_run, tmp_path):
+    words = [*one_run.specs[0].overrides, "compute.threads=1", "compute.device=cpu"]
+    words = [word for word in words if not word.startswith("measure=")] + ["measure=quick", "evaluation.samples=64", "images=6400"]
+    assert run_cli("bench.run", *words).returncode == 0
+    (path,) = (one_run.runs / one_run.ids[0]).glob("results/heldout-*.json")
+    whole = read_json(path)["rows"]
+    path.write_text(path.read_text()[:200])
+    specs = study.runs("one", "digits", [word for word in words if not word.startswith(("method", "size", "seed", "data"))])
+    assert [p.done for p in plan.make(specs)] == [False]
+    assert run_cli("bench.run", *words).returncode == 0
+    assert read_json(path)["rows"] == whole
+    assert [p.done for p in plan.make(specs)] == [True]

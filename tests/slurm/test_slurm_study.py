@@ -1,0 +1,78 @@
+"""Studies on a real cluster: to the end, as an array, with two processes, and with a job that fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.slurm.submitted import LONG, SMALL, command, wait_until
+
+pytestmark = pytest.mark.slurm
+
+
+def losses(run: Path) -> list[tuple[int, float]]:
+    return [(line["images"], line["loss"]["velocity"]) for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "loss" in line]
+
+
+def rows(run: Path) -> list[dict]:
+    return [row for path in sorted(run.glob("results/*.json")) for row in json.loads(path.read_text())["rows"]]
+
+
+def test_two_runs_to_the_end_give_the_rows_of_local_runs(submit, tmp_path):
+    study = submit("pair", *SMALL, "compute.parallel=2")
+    vanilla, dual = (study.sweep.runs / run for run in study.sweep.ids)
+    job, index = study.train.split("_")
+    assert index == "0" and study.launcher.jobs_of(dual.name)["train"] == f"{job}_1"
+    assert "#SBATCH --array=0-1%2" in (dual / "slurm" / f"train-{job}_1.sh").read_text()
+    evaluate = next(vanilla.glob("slurm/evaluate-*.sh")).read_text()
+    assert f"--dependency=afterok:{job}_0" in evaluate and "--kill-on-invalid-dep=yes" in evaluate
+    # the same run without SLURM, meanwhile
+    words = [word for word in study.sweep.specs[0].overrides if not word.startswith(("runs=", "compute"))]
+    local = tmp_path / "local"
+    subprocess.run([sys.executable, "-m", "bench.run", *words, "compute.threads=1", f"runs={local}"], check=True, capture_output=True)
+    wait_until(lambda: study.launcher.queued(fresh=True) == {}, 90, "the study's end")
+    for run in (vanilla, dual):
+        assert json.loads((run / "status.json").read_text())["state"] == "complete"
+        assert rows(run), (run / "slurm").iterdir()
+    assert losses(vanilla) == losses(local / vanilla.name)
+    assert rows(vanilla) == rows(local / vanilla.name)
+    assert (study.sweep.runs / "reports" / "all.html").exists()
+    from bench import sweep
+
+    assert sweep.main(study.argv) == 0  # nothing is missing: nothing is submitted
+    assert study.launcher.queued(fresh=True) == {}
+
+
+def test_two_tasks_train_together(submit):
+    study = submit("one", *SMALL, "measure=none", "compute.processes=2")
+    wait_until(lambda: study.status().get("state") == "complete", 90, "the run's end")
+    log = (study.run / "slurm" / f"train-{study.train}.log").read_text()
+    assert "2 process(es)" in log
+    assert (study.run / "slurm" / f"train-{study.train}.1.log").exists()
+    study.wait_for_end()
+
+
+def test_a_failed_job_takes_those_that_wait_for_it_out_of_the_queue(submit):
+    study = submit("one", *SMALL, "optimizer.lr=1e30")
+    wait_until(lambda: study.state() == "FAILED", 60, "a failed training job")
+    wait_until(lambda: study.launcher.queued(fresh=True) == {}, 30, "an empty queue")
+    status = study.status()
+    assert status["state"] == "failed" and "lower optimizer.lr" in status["message"]
+    assert not list(study.run.glob("results/*"))
+
+
+def test_a_run_that_is_queued_is_not_queued_again(submit, capsys):
+    command("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        first = submit("one", *LONG)
+        again = submit("one", *LONG)
+        assert again.train == first.train
+        assert "already in the queue" in capsys.readouterr().out
+        assert "train is job" in first.launcher.notes()[first.run.name]
+        assert first.launcher.cancel() == 0
+        wait_until(lambda: first.launcher.queued(fresh=True) == {}, 20, "an empty queue")
+    finally:
+        command("scontrol", "update", "partitionname=main", "state=up")

@@ -1,0 +1,95 @@
+"""One trainer a run: leases among processes of one host, and of hosts whose clocks cannot be trusted; states of run folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+from bench.core import lease as lease_module
+from bench.core.lease import Leases
+from bench.core.results import write_json
+from bench.core.run_states import progress, run_state
+
+
+def test_one_holder_at_a_time(tmp_path):
+    first = Leases(tmp_path).acquire("run")
+    assert first is not None
+    assert Leases(tmp_path).acquire("run") is None
+    assert Leases(tmp_path).acquire("another") is not None
+    first.release()
+    assert Leases(tmp_path).acquire("run") is not None
+
+
+def test_a_dead_holder_of_this_host_is_noticed_at_once(tmp_path):
+    process = subprocess.Popen(["sleep", "0"])
+    process.wait()
+    (tmp_path / "run.json").write_text(json.dumps({"host": socket.gethostname(), "pid": process.pid, "started": "5", "beats": 1}))
+    assert Leases(tmp_path).acquire("run") is not None
+
+
+def test_a_later_process_with_the_number_of_the_holder_is_not_the_holder(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": "5", "beats": 1}))
+    assert Leases(tmp_path).acquire("run") is not None
+
+
+def test_another_host_holds_it_while_its_lease_changes_whatever_the_clocks_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "STALE_SECONDS", 0.2)
+    leases, path = Leases(tmp_path), tmp_path / "run.json"
+
+    def beat(number: int) -> None:
+        path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "5", "beats": number}))
+
+    for number in range(3):
+        beat(number)
+        assert leases.acquire("run") is None
+        monkeypatch.setattr(time, "time", lambda number=number: -1e6 * number)  # the clock is set back
+        time.sleep(0.25)
+    beat(9)
+    assert leases.acquire("run") is None
+    time.sleep(0.25)
+    assert leases.acquire("run") is not None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_a_half_written_lease_does_not_block_for_ever(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(lease_module, "STALE_SECONDS", 0.1)
+    (tmp_path / "run.json").write_text(content)
+    leases = Leases(tmp_path)
+    assert leases.acquire("run") is None
+    time.sleep(0.15)
+    assert leases.acquire("run") is not None
+
+
+def status(folder, **changes) -> None:
+    folder.mkdir(exist_ok=True)
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
+    write_json(folder / "status.json", {"state": "running", "phase": "training", "images": 5, "images_total": 10} | who | changes)
+
+
+def test_states_of_a_run(tmp_path):
+    assert run_state(tmp_path).name == "new"
+    status(tmp_path)
+    assert run_state(tmp_path).alive and run_state(tmp_path).images == 5
+    status(tmp_path, heartbeat=time.time() + 1e6)  # written before the clock was set back
+    assert run_state(tmp_path).alive
+    status(tmp_path, pid=2**22 + 1)
+    assert run_state(tmp_path).name == "died" and "goes on from its last checkpoint" in run_state(tmp_path).message
+    status(tmp_path, host="elsewhere")
+    assert run_state(tmp_path).alive
+    status(tmp_path, host="elsewhere", heartbeat=time.time() - 1e4)
+    assert run_state(tmp_path).name == "died"
+    (tmp_path / "status.json").write_text('{"state": "run')
+    assert run_state(tmp_path).name == "new"
+
+
+def test_progress_grows_with_checkpoints_and_results(tmp_path):
+    assert progress(tmp_path) == 0
+    for path in ("checkpoints/ckpt-000000000640-aa.pt", "checkpoints/ckpt-000000001280-aa.pt", "results/heldout-1.json"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    assert progress(tmp_path) == 1281

@@ -1,0 +1,69 @@
+"""Study files: what they expand to, that shared runs are one run, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import study, sweep
+from tests.small_runs import run_cli
+
+STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")
+
+
+def test_the_shipped_studies():
+    assert set(STUDIES) <= set(study.names())
+    assert len(study.runs("demo")) == 9
+    assert len(study.load("scaling").arms) * len(study.load("scaling").sizes) * study.load("scaling").seeds == 60
+    for name in STUDIES:
+        for data in ("digits", "cifar10", "imagenet256"):
+            assert study.load(name, data).seeds >= 3
+
+
+def test_shared_runs_have_one_identity():
+    shared = set(study.run_ids("demo")) & set(study.run_ids("encoder_bottleneck", extra=["seed=0"]))
+    assert {run.split("-s0-")[0] for run in shared} == {"digits-vanilla-nano", "digits-selfflow-nano", "digits-repa-local_m-nano"}
+
+
+def test_family_lists_every_method_and_says_what_is_not_possible():
+    from bench.configuration import options
+
+    runs = study.runs("family", extra=["seed=0"])
+    assert {word.partition("=")[2] for run in runs for word in run.overrides if word.startswith("method=")} == set(options("method"))
+    (haste,) = [run for run in runs if run.arm == "haste"]
+    assert haste.id is None and "ViT" in haste.reason
+    assert all(run.id for run in runs if run.arm != "haste")
+
+
+def test_seeds_come_first_so_that_every_arm_has_one_run_before_any_has_two():
+    seeds = [run.cfg["seed"] for run in study.runs("demo")]
+    assert seeds == sorted(seeds)
+
+
+def test_words_narrow_or_change_every_run():
+    runs = study.runs("scaling", extra=["size=micro", "seed=7", "images=64Ki"])
+    assert len(runs) == 3 and {(run.cfg["size"]["name"], run.cfg["seed"], run.cfg["images"]) for run in runs} == {("micro", 7, 65536)}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "which study"),
+        (["study=dem"], "did you mean demo"),
+        (["study=demo", "data=digts"], "no such scale"),
+        (["study=demo", "workers=none"], "workers=none is not a whole number"),
+        (["study=demo", "action=stop"], "action=stop is unknown"),
+        (["study=demo", "imges=3"], "did you mean"),
+        (["study=demo", "dry_run"], "is not KEY=VALUE"),
+    ],
+)
+def test_mistakes_are_one_sentence(words, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        sweep.parse(words)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
+    shown = run_cli("bench.sweep", "study=demo", "seed=0", f"runs={tmp_path / 'runs'}", "dry_run=true")
+    assert shown.returncode == 0, shown.stderr
+    assert "3 runs, 0 done, 3 to do" in shown.stdout and "FLOPs" in shown.stdout
+    assert not (tmp_path / "runs").exists()
