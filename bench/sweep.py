@@ -95,6 +95,13 @@ class Sweep:
     def ids(self) -> list[str]:
         return [spec.id for spec in self.specs if spec.id]
 
+    def report_words(self) -> list[str]:
+        """bench.report's arguments: this study's runs, unless the command line changed them; then all runs of the folder."""
+        from bench.study import run_ids
+
+        whole = set(run_ids(self.study, self.data)) == set(self.ids)
+        return ["--study", self.study, "--data", self.data] if whole else []
+
     def command(self, action: str = "") -> str:
         """What to type for another action on the same study."""
         words = [f"study={self.study}", f"data={self.data}", f"compute={self.compute}", *self.words, *([f"action={action}"] if action else [])]

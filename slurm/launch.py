@@ -71,7 +71,7 @@ class Slurm:
             run = str(p.spec.id)
             after = [trained[run]] if run in trained else []
             evaluations.append(self._submit_many("evaluate", [p], after)[run])
-        report = Job(("-m", "bench.report", "all", "--runs", str(self.sweep.runs)), "report", os.getcwd())
+        report = Job(("-m", "bench.report", "all", "--runs", str(self.sweep.runs), *self.sweep.report_words()), "report", os.getcwd())
         job = self._executor("report", evaluations, small=True).submit(report).job_id
         write_json(self.sweep.folder / "report.json", {"job": job})
         print(f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), and job {job} for the report, from code {self.code.name}")

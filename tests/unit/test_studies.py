@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from bench import study, sweep
 from tests.small_runs import run_cli
@@ -17,6 +18,12 @@ def test_the_shipped_studies():
     for name in STUDIES:
         for data in ("digits", "cifar10", "imagenet256"):
             assert study.load(name, data).seeds >= 3
+
+
+def test_claims_of_studies_exist():
+    known = {claim["name"] for claim in yaml.safe_load((study.CONF.parents[1] / "reports" / "claims.yaml").read_text())["claims"]}
+    for name in STUDIES:
+        assert set(study.load(name).claims) <= known, name
 
 
 def test_shared_runs_have_one_identity():
