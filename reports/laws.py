@@ -70,7 +70,9 @@ def _table(group: Group, rows: pd.DataFrame, name: str) -> dict[str, Any]:
 def _line(arm: str, law: Law, baseline: Law | None, n: Any, y: Any) -> list[dict[str, Any]]:
     line = [arm_cell(arm)]
     for name in ("E", "A", "a"):
-        line += [cell(float(law[name])), cell(_between(*law.interval(name)))]
+        # an E that no measurement could tell from none is written as 0
+        value, low, high = (0.0 if abs(x) < 1e-6 * y.min() else float(x) for x in (law[name], *law.interval(name)))
+        line += [cell(value), cell(_between(low, high))]
     try:
         foretold = predict_largest(n, y)
         told = f"{number(foretold.predicted, 4)} ({_between(foretold.low, foretold.high)})"

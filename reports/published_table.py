@@ -30,7 +30,7 @@ def _table(study: Study, task: str) -> dict[str, Any]:
         ])  # fmt: skip
     note = (
         "Other people's runs of the same backbone. A measured FID stands beside one only for the same arm, size, "
-        "images, sampler (sde250, 50,000 samples) and guidance. Certainty: paper (a table), figure (read off), readme, rerun."
+        "images, sampler (sde250, 50,000 samples) and guidance. Certainty: paper (a table), figure, readme, rerun."
     )
     heads = columns(
         "arm", "model", "#steps", "#images", "guidance", "#FID", "#sFID", "#IS", "#precision", "#recall",

@@ -136,12 +136,12 @@ def test_help_is_fast_because_it_imports_nothing_heavy():
 # Bad input ------------------------------------------------------------------------------------------------------------
 
 
-def all_pages(root):
-    """Every page of a folder as HTML; returns the data of the page of everything."""
-    study = read_study(root)
-    for kind in PAGES:
-        render_html(build_page(study, kind))
-    return build_page(study, "all")
+def everything_of(root):
+    """The page of everything, which uses every builder, rendered once; returns its data."""
+    page = build_page(read_study(root), "all")
+    json.dumps(page, allow_nan=False)
+    render_html(page)
+    return page
 
 
 def test_no_folder_is_one_clear_message(tmp_path, capsys):
@@ -156,20 +156,20 @@ def test_no_study_of_that_name(tmp_path, capsys):
 
 
 def test_no_runs(tmp_path):
-    page = all_pages(tmp_path)
+    page = everything_of(tmp_path)
     assert "no runs" in page["notices"][0]
     assert render_pdf(page).startswith(b"%PDF")
 
 
 def test_one_run(tmp_path):
     write_run(tmp_path, "vanilla")
-    notices = " ".join(all_pages(tmp_path)["notices"])
+    notices = " ".join(everything_of(tmp_path)["notices"])
     assert "one seed only" in notices and "one arm only (vanilla)" in notices
 
 
 def test_only_unfinished_runs(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, state="running")
-    page = all_pages(tmp_path)
+    page = everything_of(tmp_path)
     assert "No run is finished" in page["notices"][0]
     assert any("running at 65,536 of 131,072" in line["what"] for line in page["missing"])
     assert page["missing"][0]["command"].startswith("python -m bench.run method=")
@@ -177,13 +177,13 @@ def test_only_unfinished_runs(tmp_path):
 
 def test_no_measurement(tmp_path):
     write_run(tmp_path, "vanilla", metrics=(), probes=False)
-    assert "bench.evaluate" in " ".join(all_pages(tmp_path)["notices"])
+    assert "bench.evaluate" in " ".join(everything_of(tmp_path)["notices"])
 
 
 def test_an_arm_is_missing_at_one_size(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, sizes=("nano",))
     write_runs(tmp_path, arms={"vanilla": 1.0}, sizes=("micro",))
-    lines = all_pages(tmp_path)["missing"]
+    lines = everything_of(tmp_path)["missing"]
     assert any(
         "selfflow has no run of size micro" in line["what"] and "size=micro" in line["command"] for line in lines
     )
@@ -198,7 +198,7 @@ def test_damaged_files_are_named_and_left_out(tmp_path):
     (third / "cost.json").write_text("no")
     (fourth / "config.yaml").write_text("a: [1")
     (fourth / "metrics.jsonl").write_text('{"images": 1}\n{"half\n')
-    problems = "\n".join(all_pages(tmp_path)["problems"])
+    problems = "\n".join(everything_of(tmp_path)["problems"])
     named = [*(f"{first.name}/results/{file.name}" for file in files[:4]), second.name, f"{third.name}/cost.json",
              f"{fourth.name}/config.yaml", f"{fourth.name}/metrics.jsonl"]  # fmt: skip
     for name in named:
@@ -211,7 +211,7 @@ def test_values_that_are_no_numbers(tmp_path):
     for run, value in zip(runs, ("NaN", "Infinity", "null", '"many"'), strict=True):
         file = sorted((run / "results").glob("samples-fd_local*"))[-1]
         file.write_text(re.sub(r'"value": [\d.]+', f'"value": {value}', file.read_text()))
-    page = all_pages(tmp_path)
+    page = everything_of(tmp_path)
     json.dumps(page, allow_nan=False)
     assert "4 result rows have no value" in " ".join(page["notices"])
 
@@ -221,7 +221,7 @@ def test_names_are_escaped(tmp_path):
         run = write_run(tmp_path, arm, pictures=True)
         described = json.loads((run / "run.json").read_text())
         (run / "run.json").write_text(json.dumps(described | {"data": "<img src=x onerror=alert(1)>"}))
-    text = render_html(all_pages(tmp_path))
+    text = render_html(everything_of(tmp_path))
     assert NASTY not in text and "<img src=x" not in text
     assert "repa/&lt;b&gt;&amp;" in text
     assert "b" not in Outline(text).tags
@@ -234,7 +234,7 @@ def test_another_recipe_is_not_one_more_seed(tmp_path):
     described = json.loads((tmp_path / "digits-vanilla-nano-s0-249e960a" / "run.json").read_text())
     changed = described | {"identity": {"seed": 0, "method": "vanilla", "optimizer.lr": 0.001}}
     (tmp_path / "digits-vanilla-nano-s0-249e960a" / "run.json").write_text(json.dumps(changed))
-    page = all_pages(tmp_path)
+    page = everything_of(tmp_path)
     assert [style["arm"] for style in page["arms"]] == ["vanilla", "vanilla [optimizer.lr=0.001]"]
     assert "optimizer.lr" in " ".join(page["notices"])
     counted = {row[0]["text"]: row[4]["text"] for row in page["sections"][-1]["tables"][0]["rows"]}
