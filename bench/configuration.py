@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.core.protocols import sampling_protocol
 from bench.core.sizes import SIZES
 
 CONF = Path(__file__).parent / "conf"
@@ -270,6 +271,7 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
         if value not in choices:
             raise ValueError(f"{key}={value} is unknown{nearest(str(value), choices)} (choices: {', '.join(choices)})")
     build(cfg["method"])
+    sampling_protocol(cfg["evaluation"]["protocol"])
     if cfg["batch"] < 1 or cfg["images"] < cfg["batch"]:
         raise ValueError(f"images={cfg['images']} with batch={cfg['batch']}: a run needs at least one step, images >= batch >= 1")
     if cfg["images"] % cfg["batch"]:

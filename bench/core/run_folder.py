@@ -56,14 +56,18 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
+    def check_exists(self) -> None:
+        """Raise OSError when somebody deleted the folder."""
+        if not self.path.exists():
+            raise OSError(f"the run folder {self.path} was deleted while the run was going on: the same command starts it anew")
+
     def status(self, now: bool = False, **changes: Any) -> None:
         """Merge changes into status.json, with a heartbeat; written at most every two seconds unless `now`."""
         self._status |= changes
         if not now and time.monotonic() - self._written < 2:
             return
         self._written = time.monotonic()
-        if not self.path.exists():
-            raise OSError(f"the run folder {self.path} was deleted while the run was going on: start the command again for a new run")
+        self.check_exists()
         who = {"heartbeat": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
         write_json(self.path / "status.json", {"schema_version": SCHEMA_VERSION} | self._status | who)
 

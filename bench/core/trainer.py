@@ -192,6 +192,7 @@ class Trainer:
         line = {"images": self.images, "step": self.images // self.batch} | means | {"lr": self.optimizer.param_groups[0]["lr"]}
         line |= {"time": times | {"images_per_second": speed, "total_seconds": self.seconds}}
         if self.metrics is not None:
+            self.folder.check_exists()
             self.metrics.append(line)
             left = (self.cfg["images"] - self.images) / speed
             loss = means["loss"]["velocity"]

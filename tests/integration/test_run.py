@@ -1,0 +1,293 @@
+"""bench.run as a user meets it: resume after kills, fair streams, several processes, and one sentence for every mistake."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_runs import ROOT, run_cli, tiny_run
+
+from bench.core import checkpoints
+from bench.core.run_folder import read_json, read_metrics
+
+
+def only_run(runs: Path) -> Path:
+    found = [path.parent for path in runs.glob("*/run.json")]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def numbers(run: Path) -> list[dict]:
+    """metrics.jsonl without what depends on the clock."""
+    return [{key: value for key, value in line.items() if key != "time"} for line in read_metrics(run / "metrics.jsonl")]
+
+
+def last_weights(run: Path) -> bytes:
+    return list(checkpoints.snapshots(run).values())[-1].read_bytes()
+
+
+def start(words: list[str]) -> subprocess.Popen:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.run", *words], cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def kill_until_complete(words: list[str], runs: Path, kills: int, seed: int) -> int:
+    """SIGKILL at random moments of training, starting again each time; returns how many kills there were."""
+    draw, done = random.Random(seed), 0
+    for _ in range(3 * kills):
+        if done == kills:
+            break
+        process = start(words)
+        began = list(runs.glob("*/metrics.jsonl"))
+        before = began[0].stat().st_size if began else 0
+        while process.poll() is None:  # wait for training to move, then for a random while
+            moved = list(runs.glob("*/metrics.jsonl"))
+            if moved and moved[0].stat().st_size > before:
+                break
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.25))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            done += 1
+        process.communicate()
+        if process.returncode == 0:
+            break
+    return done
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """One run nobody interrupts: its words, folder and numbers."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    words = tiny_run(runs, "method=selfflow", "images=6Ki", "measure=full", "evaluation.samples=96", "evaluation.snapshots=last")
+    result = run_cli("bench.run", *words)
+    assert result.returncode == 0, result.stderr
+    return words, only_run(runs)
+
+
+def test_the_same_command_again_says_complete_in_seconds(undisturbed):
+    words, run = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    result = run_cli("bench.run", *words)
+    assert result.returncode == 0 and "is complete" in result.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+
+
+def check_kills(undisturbed, tmp_path, kills, seed):
+    words, whole = undisturbed
+    words = [word for word in words if not word.startswith("runs=")] + [f"runs={tmp_path}", f"cache={whole.parent}/cache"]
+    assert kill_until_complete(words, tmp_path, kills, seed) >= min(kills, 3)
+    result = run_cli("bench.run", *words)
+    assert result.returncode == 0, result.stderr
+    run = only_run(tmp_path)
+    assert numbers(run) == numbers(whole)
+    assert last_weights(run) == last_weights(whole)
+    for path in (whole / "results").glob("*.json"):
+        mine, theirs = read_json(run / "results" / path.name), read_json(path)
+        assert mine["rows"] == theirs["rows"], path.name
+
+
+def test_killed_three_times_it_ends_with_the_same_numbers(undisturbed, tmp_path):
+    check_kills(undisturbed, tmp_path, 3, seed=1)
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_ends_with_the_same_numbers(undisturbed, tmp_path):
+    check_kills(undisturbed, tmp_path, 10, seed=2)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR2, 75)])
+def test_a_signal_saves_and_ends_with_its_code(tmp_path, sent, code):
+    words = tiny_run(tmp_path, "images=64Ki", "checkpoint_images=64Ki")
+    process = start(words)
+    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")):
+        time.sleep(0.02)
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    run = only_run(tmp_path)
+    assert read_json(run / "status.json")["state"] == "stopped" and sent.name in read_json(run / "status.json")["message"]
+    assert len(checkpoints.checkpoints(run / "checkpoints")) == 1 and "saved" in errors
+
+
+def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(undisturbed, tmp_path):
+    words, _ = undisturbed
+    words = [w for w in words if not w.startswith(("runs=", "measure="))] + [f"runs={tmp_path}", "measure=none"]
+    assert run_cli("bench.run", *words).returncode == 0
+    run = only_run(tmp_path)
+    whole, weights = numbers(run), last_weights(run)
+    for damage in (lambda data: data[: len(data) // 2], lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]):
+        newest = checkpoints.checkpoints(run / "checkpoints")[-1]
+        newest.write_bytes(damage(newest.read_bytes()))
+        list(checkpoints.snapshots(run).values())[-1].unlink()
+        result = run_cli("bench.run", *words)
+        assert result.returncode == 0 and "is damaged" in result.stderr, result.stderr
+        assert numbers(run) == whole and last_weights(run) == weights
+
+
+def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monkeypatch):
+    from bench.configuration import compose
+    from bench.core import distributed
+    from bench.core.trainer import Trainer
+    from bench.experiment import Experiment
+
+    seen: dict[str, list] = {}
+    for arm in ("vanilla", "selfflow", "dispersive"):
+        experiment = Experiment(compose(tiny_run(tmp_path, f"method={arm}", "images=256")))
+        experiment.assemble(distributed.start("cpu"))
+        experiment.open_folder()
+        make_batch = Trainer.make_batch
+        batches = seen.setdefault(arm, [])
+        monkeypatch.setattr(Trainer, "make_batch", lambda self, *a, make=make_batch, keep=batches: keep.append(make(self, *a)) or keep[-1])
+        experiment.train(lambda: None, lambda line: None, lambda speed: None)
+        monkeypatch.setattr(Trainer, "make_batch", make_batch)
+        experiment.folder.release()
+    for other in ("selfflow", "dispersive"):
+        for a, b in zip(seen["vanilla"], seen[other], strict=True):
+            for part in ("x0", "x1", "t", "label", "index"):
+                assert torch.equal(getattr(a, part), getattr(b, part)), part
+    labels = torch.cat([batch.label for batch in seen["vanilla"]])
+    assert 0.02 < (labels == 10).double().mean() < 0.25, "labels are dropped once, with probability 0.1"
+
+
+def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
+    words = ["method=selfflow", "images=1280", "log_images=64", "batch=64", "evaluation.samples=160", "measure=full", "evaluation.snapshots=last"]
+    one = tiny_run(tmp_path / "one", *words)
+    pieces = tiny_run(tmp_path / "pieces", *words, "micro_batch=16", "measure=none")
+    assert run_cli("bench.run", *one).returncode == 0 and run_cli("bench.run", *pieces).returncode == 0
+    two = tiny_run(tmp_path / "two", *words)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "bench.run", *two]
+    result = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr[-3000:]
+    expected = [line["loss"] for line in numbers(only_run(tmp_path / "one"))]
+    assert len(expected) == 20
+    for other in ("pieces", "two"):
+        for a, b in zip(expected, [line["loss"] for line in numbers(only_run(tmp_path / other))], strict=True):
+            for term in a:
+                assert a[term] == pytest.approx(b[term], rel=1e-5), (other, term)
+
+
+def test_one_process_or_two_sample_the_same_pictures(tmp_path):
+    """The run's own sampling path, split between processes, on one set of weights."""
+    from small_runs import random_backbone
+
+    from bench.core.protocols import sampling_protocol
+    from bench.core.sampling import generate, velocity_of
+
+    velocity, protocol = velocity_of(random_backbone()), sampling_protocol("ode50", steps=4)
+    whole, labels = generate(velocity, protocol, (16, 4), 10, 150, seed=3)
+    parts = [generate(velocity, protocol, (16, 4), 10, 150, seed=3, blocks=range(rank, 3, 2)) for rank in range(2)]
+    together = torch.cat([parts[0][0][:64], parts[1][0], parts[0][0][64:]])
+    assert np.array_equal(together.numpy(), whole.numpy()) and len(labels) == 150
+
+
+BAD = [
+    (["metod=repa"], "there is no key 'metod'; did you mean method?"),
+    (["method=selflow"], "method=selflow is unknown; did you mean selfflow?"),
+    (["weight=0.3", "method=repa"], "did you mean method.weight"),
+    (["batch=many"], "batch=many"),
+    (["images=64Kb"], "images=64Kb is not a count"),
+    (["images=1000", "batch=64"], "images=1000 is no multiple of batch=64"),
+    (["batch=64", "micro_batch=24"], "micro_batch=24 does not divide"),
+    (["method=selfflow", "method.teacher_block=9"], "block 9 is above the depth 4"),
+    (["method=vanilla", "encoder=local_s"], "uses no encoder"),
+    (["data=folder", "data.root=/nonexistent"], "cannot be read"),
+    (["data=folder"], "needs a folder"),
+    (["runs=/proc/nowhere"], "cannot be written"),
+    (["compute.device=tpu"], "compute.device=tpu is unknown"),
+    (["evaluation.protocol=ode"], "evaluation.protocol=ode is unknown"),
+    (["nonsense"], "is not KEY=VALUE"),
+    (["--cfg", "all"], "--cfg takes one word"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, capsys):
+    from bench.command_line import BAD_INPUT, guarded
+    from bench.run import main
+
+    runs = [] if words[0].startswith("runs=") else [f"runs={tmp_path}/runs"]
+    assert guarded(main, [*words, *runs]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and "Traceback" not in error and len(error.splitlines()) == 1
+    assert not list(tmp_path.glob("runs/*/run.json"))
+
+
+def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path):
+    words = tiny_run(tmp_path, "name=mine", "images=128")
+    assert run_cli("bench.run", *words).returncode == 0
+    run = only_run(tmp_path)
+    result = run_cli("bench.run", *words, "images=256")
+    assert result.returncode == 2 and "a cosine schedule cannot be continued" in result.stderr
+    result = run_cli("bench.run", *words, "snapshots=3")
+    assert result.returncode == 2 and "snapshots: 2 then, 3 now" in result.stderr and "name=..." in result.stderr
+    description = json.loads((run / "run.json").read_text())
+    description["fingerprints"]["data"] = "0" * 16
+    (run / "run.json").write_text(json.dumps(description))
+    list(checkpoints.snapshots(run).values())[-1].unlink()
+    result = run_cli("bench.run", *words)
+    assert result.returncode == 2 and "the data changed since" in result.stderr
+
+
+def test_more_images_continue_a_constant_schedule(tmp_path):
+    words = tiny_run(tmp_path, "optimizer.schedule=constant", "log_images=128", "checkpoint_images=128")
+    words = [word for word in words if not word.startswith("images=")]
+    assert run_cli("bench.run", *words, "images=256").returncode == 0
+    assert run_cli("bench.run", *words, "images=512").returncode == 0
+    straight = [word for word in words if not word.startswith("runs=")] + [f"runs={tmp_path}/straight", "images=512"]
+    assert run_cli("bench.run", *straight).returncode == 0
+    assert numbers(only_run(tmp_path)) == numbers(only_run(tmp_path / "straight"))
+
+
+def test_a_second_process_on_the_same_run_is_refused(tmp_path):
+    words = tiny_run(tmp_path, "images=64Ki")
+    first = start(words)
+    try:
+        while first.poll() is None and not list(tmp_path.glob("*/metrics.jsonl")):
+            time.sleep(0.02)
+        result = run_cli("bench.run", *words)
+        assert result.returncode == 2 and "is being written by another process" in result.stderr
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_a_deleted_run_folder_ends_the_run_with_a_message(tmp_path):
+    import shutil
+
+    words = tiny_run(tmp_path, "images=256Ki")
+    process = start(words)
+    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")):
+        time.sleep(0.02)
+    shutil.rmtree(only_run(tmp_path))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "was deleted while" in errors, errors
+    assert not list(tmp_path.glob("*/run.json"))
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_term(tmp_path):
+    result = run_cli("bench.run", *tiny_run(tmp_path, "optimizer.lr=1e30", "optimizer.warmup_steps=0", "optimizer.clip=1e30"))
+    assert result.returncode == 1, result.stderr
+    assert "became" in result.stderr and "in step" in result.stderr and "optimizer.lr=1e+30" in result.stderr
+    run = only_run(tmp_path)
+    assert read_json(run / "status.json")["state"] == "failed"
+    state = checkpoints.load_checkpoint(run / "checkpoints")
+    assert state is None or all(t.isfinite().all() for t in checkpoints.tensors_of(state["backbone"]))
+
+
+def test_help_is_fast_to_import_and_shows_groups_and_examples():
+    code = "import sys, bench.run; bench.run.help_text(); print([m for m in ('torch', 'pandas', 'sklearn', 'hydra') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stdout.strip() == "[]", "help imports nothing slow"
+    text = run_cli("bench.run", "--help").stdout
+    assert all(group in text for group in ("method=", "size=", "encoder=", "data=", "compute="))
+    assert text.count("python -m bench.run ") >= 4
