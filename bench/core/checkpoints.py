@@ -79,17 +79,20 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path, map_location: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The newest undamaged checkpoint's state, or None when there is none. Warns about each damaged one it passes over."""
-    found = checkpoints(folder)
-    for path in reversed(found):
+    """The newest undamaged checkpoint's state, or None when there is none.
+
+    Each damaged one is named in a warning and set aside, so that it does not count among the last two.
+    """
+    for path in reversed(checkpoints(folder)):
         match = _NAME.fullmatch(path.name)
         assert match
         if file_hash(path).startswith(match[2]):
             return torch.load(path, map_location=map_location, weights_only=True)
-        warnings.warn(f"{path.name} is damaged (its checksum differs): falling back to the checkpoint before it", stacklevel=2)
-    if found:
-        raise ValueError(
-            f"no undamaged checkpoint in {folder} ({', '.join(p.name for p in found)}): delete the folder to start the run anew"
+        path.rename(path.with_name(f"damaged-{path.name}"))
+        warnings.warn(
+            f"{path.name} is damaged (its checksum differs) and set aside: "
+            + ("going back to the checkpoint before it" if checkpoints(folder) else "no other is left, so training starts anew"),
+            stacklevel=2,
         )
     return None
 

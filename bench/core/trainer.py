@@ -235,7 +235,11 @@ class Trainer:
     def run(self) -> None:
         """Train from the last checkpoint to the last image."""
         cfg, main = self.cfg, self.processes.main
+        if not main:  # the main process goes first: it sets damaged checkpoints aside
+            self.processes.barrier()
         keep = self.restore()
+        if main:
+            self.processes.barrier()
         self.metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
         due = [at for at in snapshot_counts(cfg["images"], self.batch, cfg["snapshots"]) if at > self.images]
         every = cfg["checkpoint_images"] or max(self.batch, cfg["images"] // 10)
