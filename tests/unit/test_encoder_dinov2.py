@@ -15,7 +15,7 @@ from bench.core.vision_imports import import_vision
 
 GRID = TokenGrid((8, 8), 2, 3)  # 4x4 tokens
 
-# A small vision transformer with DINOv2's names and output, 5x5 positions; it counts how often its positions were interpolated.
+# A small vision transformer with DINOv2's names and output and 5x5 positions, which refuses to interpolate them.
 HUBCONF = """
     import torch
     from torch import nn

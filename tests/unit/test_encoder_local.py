@@ -82,7 +82,7 @@ def test_colour_pictures_of_other_sizes(tmp_path, shape, patch):
     labels = torch.arange(40) % 2
     grid = TokenGrid(shape, patch, 3)
     data = PictureData(
-        "noise", grid, 2, {s: pictures for s in ("train", "heldout")}, {s: labels for s in ("train", "heldout")}
+        "noise", grid, 2, dict.fromkeys(("train", "heldout"), pictures), dict.fromkeys(("train", "heldout"), labels)
     )
     words = ("encoder.steps=2", "encoder.batch=4")
     encoder = build(node(*words), token_grid=grid, dataset=data, cache=tmp_path)
@@ -96,7 +96,7 @@ def test_a_damaged_cache_and_tokens_that_are_no_pictures_end_in_one_sentence(dig
     build(node("encoder.steps=2"), token_grid=digits.grid, **parts)
     (weights,) = tmp_path.rglob("weights.safetensors")
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ValueError, match="damaged.*delete that folder"):
+    with pytest.raises(ValueError, match=r"damaged.*delete that folder"):
         build(node("encoder.steps=2"), token_grid=digits.grid, **parts)
 
 
