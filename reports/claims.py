@@ -109,8 +109,12 @@ def load_claims(path: Path = FILE) -> list[Claim]:
 def _claim(entry: dict[str, Any]) -> Claim:
     name = entry.get("name", "without a name")
     try:
-        domain = Domain(**{key: tuple(value) for key, value in entry["domain"].items()})
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-        return Claim(**(given | {"domain": domain}))
+        given: dict[str, Any] = {key: _tuple(value) for key, value in entry.items()}
+        given["domain"] = Domain(**{key: _tuple(value) for key, value in entry["domain"].items()})
+        return Claim(**given)
     except (KeyError, TypeError) as error:
         raise ValueError(f"claim {name}: {error}; see the head of claims.yaml") from None
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -81,7 +81,7 @@ def comparable(rows: pd.DataFrame, measure: str, blocks: tuple[float, float] = (
     chosen = chosen[chosen["state"] == "complete"]
     tables = []
     for key, part in chosen.groupby(STRATUM, sort=True, dropna=False):
-        data, metric, protocol_id, images, batch = key
+        data, metric, protocol_id, images, batch = cast(tuple, key)
         if images != images or not part["final"].any():
             continue
         table = Table(
@@ -141,7 +141,7 @@ def _curve(rows: pd.DataFrame) -> Curve:
 
 
 def _correct(rows: pd.DataFrame) -> np.ndarray | None:
-    """Right answers of each held-out picture, mean over places, from `details.correct` (bits in hexadecimal), or None."""
+    """Right answers of each held-out picture, mean over places, from `details.correct` (bits as hexadecimal)."""
     out = []
     for details, n in zip(rows["details"], rows["n"], strict=True):
         bits = details.get("correct") if isinstance(details, dict) else None

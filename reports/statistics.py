@@ -113,28 +113,31 @@ def equal_flops(claim: Claim, table: Table, properties: Properties) -> Outcome:
     spent = [curve.flops[-1] if len(curve.flops) else math.nan for cell in compared for curve in table.curves[cell]]
     if not np.isfinite(spent).all():
         raise Untestable(f"the FLOPs of {left[0]} or {right[0]} were not recorded")
-    cells = _each_run(table, size, lambda curve: value_at(curve.flops, curve.values, min(spent)))
+    cells = _each_run(table, size, lambda _, curve: value_at(curve.flops, curve.values, min(spent)))
     _require(cells, compared, "has no snapshot at so few FLOPs; more snapshots are needed")
     estimate = contrast(difference_weights(_cells(left, size), _cells(right, size)), cells, _by_size(cells))
     return _outcome(estimate, "log distance", left, right, [size])
 
 
 def speed_up(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Log images until the quality that every compared run reached (the worst final one): left minus right."""
+    """Log images until the quality that every compared run reached (the worst final one): left minus right.
+
+    An arm that is not compared lends its deviation of images to the worst final quality of its own runs.
+    """
     size, (left, right) = list(_sides(claim, table).items())[-1]
     compared = _cells([*left, *right], size)
-    target = max(float(table.final[cell].max()) for cell in compared)
-    cells = _each_run(table, size, lambda curve: first_reached(curve.images, curve.values, target))
+    common = max(float(table.final[cell].max()) for cell in compared)
+    targets = {cell: common if cell in compared else float(values.max()) for cell, values in table.final.items()}
+    cells = _each_run(table, size, lambda cell, curve: first_reached(curve.images, curve.values, targets[cell]))
     _require(cells, compared, "was that good at its first snapshot; earlier snapshots are needed")
     estimate = contrast(difference_weights(_cells(left, size), _cells(right, size)), cells, _by_size(cells))
     return _outcome(estimate, "log images", left, right, [size])
 
 
-def _each_run(table: Table, size: str, number: Callable[[Curve], float]) -> dict[Cell, np.ndarray]:
+def _each_run(table: Table, size: str, number: Callable[[Cell, Curve], float]) -> dict[Cell, np.ndarray]:
     """A number of each run's curve; arms of which a run has none are left out."""
-    found = {
-        cell: np.array([number(curve) for curve in curves]) for cell, curves in table.curves.items() if cell[1] == size
-    }
+    here = {cell: curves for cell, curves in table.curves.items() if cell[1] == size}
+    found = {cell: np.array([number(cell, curve) for curve in curves]) for cell, curves in here.items()}
     return {cell: values for cell, values in found.items() if np.isfinite(values).all()}
 
 

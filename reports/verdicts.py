@@ -129,7 +129,8 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
     return replace(
         common,
         word=OUTSIDE if outside else here, here=here, reason=_reason(claim, table, outcome, why), in_domain=not outside,
-        outside=outside, effect=outcome.effect, low=outcome.low, high=outcome.high, floor=outcome.floor, unit=outcome.unit,
+        outside=outside, effect=outcome.effect, low=outcome.low, high=outcome.high, floor=outcome.floor,
+        unit=outcome.unit,
         effect_text=effect_text(outcome), floor_text=size_text(outcome.floor, outcome.unit), df=outcome.df,
         pooled_df=outcome.pooled_df, seeds=outcome.runs, p=outcome.p, data=table.data, metric=table.metric,
         protocol_id=table.protocol_id, images=table.images, sizes=outcome.sizes, left=outcome.left, right=outcome.right,

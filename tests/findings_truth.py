@@ -1,0 +1,85 @@
+"""Comparable runs and result rows with known truth, for the tests of verdicts; nothing is trained or written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.core.results import COLUMNS
+from reports.claims import Claim
+from reports.comparable import Curve, Table
+
+SPREAD = 0.02  # deviation of a run, log distance or accuracy
+SLOPE = 0.5  # of log distance over log images
+IMAGES = np.array([1, 2, 4, 8, 16, 32, 64]) * 1e5
+SIZES = ("small", "middle", "large")
+ENCODERS = {"s": 0.7, "m": 0.8, "l": 0.9}
+PROPERTIES = dict.fromkeys(("encoder_linear_probe", "encoder_parameters", "encoder_structure"), ENCODERS)
+PICTURES = 10_000
+
+
+def arms_of(claim: Claim) -> list[str]:
+    """Three arms that a claim can be tested with."""
+    if claim.statistic == "level_trend":
+        return [f"repa/{encoder}" for encoder in ENCODERS]
+    right = [name.replace("*", "m") for name in claim.right]
+    return [*claim.left, *right, "spare"][:3] if claim.statistic == "worst" else [claim.left[0], right[0], "spare"]
+
+
+def shifts(claim: Claim, floors: float) -> dict[tuple[str, str], float]:
+    """What makes the statistic of a claim `floors` noise floors large, in the claim's direction, by cell."""
+    unit = SPREAD if claim.measure == "distance" else np.sqrt(SPREAD**2 + binomial())
+    effect = claim.sign * floors * unit
+    if claim.statistic == "level_trend":
+        return {(f"repa/{name}", size): effect * i / 2 for i, name in enumerate(ENCODERS) for size in SIZES}
+    if claim.statistic == "gap_trend":  # the unit of a gap is a difference of two runs
+        return {(claim.left[0], size): np.sqrt(2) * effect * i / 2 for i, size in enumerate(SIZES)}
+    return {(claim.left[0], size): effect for size in SIZES}
+
+
+def binomial() -> float:
+    """Variance of an accuracy of one half over the pictures."""
+    return 0.25 / PICTURES
+
+
+def table(claim: Claim, seeds: int, rng: np.random.Generator, shift: dict[tuple[str, str], float]) -> Table:
+    """A study of three arms and three sizes with normal seeds; shift: of the mean of a cell."""
+    distance = claim.measure == "distance"
+    made = Table("digits", "fd_pixels" if distance else "linear_probe", "p", int(IMAGES[-1]), 64, SIZES)
+    for arm in arms_of(claim):
+        if "/" in arm:
+            made.encoders[arm] = arm.partition("/")[2]
+        for size in SIZES:
+            mean = (0.0 if distance else 0.5) + shift.get((arm, size), 0.0)
+            values = mean + SPREAD * rng.standard_normal(seeds)
+            if distance:
+                curves = -SLOPE * np.log(IMAGES / IMAGES[-1]) + values[:, None]
+                made.curves[arm, size] = [Curve(IMAGES, 10 * IMAGES, curve) for curve in curves]
+            else:
+                # the pictures' share of the error: all seeds of an arm see the same ones
+                values = values + np.sqrt(binomial()) * rng.standard_normal()
+                made.binomial[arm, size] = binomial()
+            made.final[arm, size] = values
+    return made
+
+
+def rows(means: dict[str, float], seeds: int = 3, **common: object) -> pd.DataFrame:
+    """Result rows of one size: arm -> mean distance at the end, falling towards it; common: columns of every row."""
+    rng = np.random.default_rng(0)
+    records = []
+    for arm, mean in means.items():
+        encoder = arm.partition("/")[2] or None
+        for number in range(seeds):
+            luck = np.exp(SPREAD * rng.standard_normal())
+            for images in IMAGES:
+                value = mean * luck * (images / IMAGES[-1]) ** -SLOPE
+                record = {
+                    "run": f"{arm}-s{number}", "arm": arm, "method": arm.partition("/")[0], "encoder": encoder,
+                    "size": "nano", "depth": 4, "width": 32, "data": "digits", "seed": number, "batch": 64,
+                    "parameters": 1e5, "images": int(images), "images_total": int(IMAGES[-1]),
+                    "final": images == IMAGES[-1], "flops": 10.0 * images, "hours": 1e-9 * images, "state": "complete",
+                    "kind": "samples", "metric": "fd_pixels", "value": value, "n": 600, "higher_is_better": False,
+                    "related": "", "protocol_id": "p", "metric_version": 1, "note": "",
+                }  # fmt: skip
+                records.append(record | common)
+    return pd.DataFrame(records, columns=list(COLUMNS))

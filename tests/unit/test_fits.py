@@ -1,0 +1,143 @@
+"""Scaling laws: recovery of known ones, agreement with scipy, coverage of the intervals, refusals, and the command."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq, curve_fit
+
+from reports import fit_command
+from reports.fits import Refusal, crossing_point, effective_parameters, fit, predict_largest
+
+N = np.geomspace(1e5, 3e7, 6)
+D = np.geomspace(1e7, 1e9, 4)
+
+
+def law(n, e=0.2, scale=30.0, a=0.4):
+    return e + scale * np.asarray(n, float) ** -a
+
+
+def noisy(seed: int, seeds: int = 3, spread: float = 0.01, **parameters) -> tuple[np.ndarray, np.ndarray]:
+    n = np.repeat(N, seeds)
+    return n, law(n, **parameters) * np.exp(spread * np.random.default_rng(seed).standard_normal(len(n)))
+
+
+@pytest.mark.parametrize(
+    ("e", "scale", "a"), [(0.2, 30.0, 0.4), (1.7, 400.0, 0.34), (0.01, 5.0, 0.15), (2.0, 1e5, 1.0)]
+)
+def test_a_law_without_noise_is_recovered(e, scale, a):
+    found = fit(N, law(N, e, scale, a), bootstrap=2)
+    assert found.values == pytest.approx([e, scale, a], rel=1e-3)
+
+
+def test_the_joint_law_without_noise_is_recovered():
+    n, d = (axis.ravel() for axis in np.meshgrid(N, D))
+    found = fit(n, law(n) + 500 * d**-0.35, d, bootstrap=2)
+    assert found.values == pytest.approx([0.2, 30.0, 0.4, 500.0, 0.35], rel=1e-3)
+
+
+def test_small_noise_agrees_with_scipy():
+    n, y = noisy(3, spread=0.002)
+    found = fit(n, y, bootstrap=100)
+    (e, log_scale, a), covariance = curve_fit(
+        lambda x, e, s, a: np.log(e + np.exp(s - a * np.log(x))), n, np.log(y), p0=(0.1, 3.0, 0.5)
+    )
+    error = np.sqrt(covariance[2, 2])
+    assert found["a"] == pytest.approx(a, abs=0.5 * error)
+    assert found["E"] == pytest.approx(e, rel=0.01)
+    assert np.log(found["A"]) == pytest.approx(log_scale, rel=0.02)
+    low, high = found.interval("a")
+    assert (high - low) / 3.92 == pytest.approx(error, rel=0.6)  # 12 df of seeds against 15 of residuals, 100 samples
+
+
+def test_one_wild_run_moves_the_fit_little():
+    n, y = noisy(1)
+    wild = y.copy()
+    wild[4] *= 1.5
+    assert fit(n, wild, bootstrap=2)["a"] == pytest.approx(fit(n, y, bootstrap=2)["a"], abs=0.05)
+
+
+def test_exponent_intervals_cover_the_truth():
+    covered, widths = 0, []
+    for seed in range(100):
+        low, high = fit(*noisy(seed), bootstrap=120).interval("a")
+        covered += low <= 0.4 <= high
+        widths.append(high - low)
+    print(
+        f"95 % intervals of the exponent cover the truth in {covered} of 100 fits, median width {np.median(widths):.3f}"
+    )
+    assert covered >= 88
+    assert 0.02 < np.median(widths) < 0.12  # informative: the exponent is 0.4
+
+
+def test_intervals_of_all_parameters_of_the_joint_law_cover():
+    n, d = (np.repeat(axis.ravel(), 2) for axis in np.meshgrid(N, D))
+    truth = {"E": 0.2, "A": 30.0, "a": 0.4, "B": 500.0, "b": 0.35}
+    covered = dict.fromkeys(truth, 0)
+    for seed in range(30):
+        y = (law(n) + 500 * d**-0.35) * np.exp(0.01 * np.random.default_rng(seed).standard_normal(len(n)))
+        found = fit(n, y, d, bootstrap=100)
+        for name, value in truth.items():
+            low, high = found.interval(name)
+            covered[name] += low <= value <= high
+    assert min(covered.values()) >= 24  # 30 at 95 %: fewer than 24 happens once in 10,000
+
+
+def test_the_largest_size_is_foretold():
+    inside = 0
+    for seed in range(40):
+        found = predict_largest(*noisy(seed), bootstrap=100)
+        inside += found.low <= found.measured <= found.high
+    assert found.n == N[-1]
+    assert inside >= 33
+
+
+def test_methods_are_compared_by_multiplier_and_crossing():
+    method, baseline = fit(*noisy(1, spread=1e-4, a=0.45), bootstrap=50), fit(*noisy(2, spread=1e-4), bootstrap=50)
+    times = effective_parameters(method, baseline, 1e6)
+    expected = ((30 * 1e6**-0.45) / 30) ** (-1 / 0.4) / 1e6
+    assert times.value == pytest.approx(expected, rel=0.05)
+    assert times.low < times.value < times.high
+    assert crossing_point(method, baseline, 1e5, 3e7).value is None
+    steep = fit(*noisy(3, spread=1e-4, scale=100.0, a=0.5), bootstrap=50)
+    met = crossing_point(steep, baseline, 1e4, 3e7)
+    truth = brentq(lambda n: float(law(n, scale=100.0, a=0.5) - law(n)), 1e4, 3e7)
+    assert met.value == pytest.approx(truth, rel=0.05)
+    assert met.low <= met.value <= met.high
+
+
+@pytest.mark.parametrize(
+    ("n", "y", "why"),
+    [
+        ([1e5, 1e6, 1e7], [3.0, 2.0, 1.0], "3 values of N"),
+        ([1e5, 1e6, 1e7, 1e8], [3.0, 2.0, np.nan, 1.0], "y holds nan"),
+        ([1e5, 1e6, 1e7, -1.0], [3.0, 2.0, 1.5, 1.0], "N holds -1"),
+        ([], [], "0 values of N"),
+    ],
+)
+def test_refusals_say_why(n, y, why):
+    with pytest.raises(Refusal, match=why):
+        fit(n, y)
+
+
+def test_the_command_prints_and_draws(tmp_path, capsys):
+    n, y = noisy(0)
+    table = tmp_path / "table.csv"
+    table.write_text("N,loss\n" + "".join(f"{a},{b}\n" for a, b in zip(n, y, strict=True)))
+    parser = argparse.ArgumentParser()
+    fit_command.add_arguments(parser)
+    arguments = ["--csv", str(table), "--x", "N", "--y", "loss"]
+    assert fit_command.run(parser.parse_args(arguments)) == 0
+    out = capsys.readouterr().out
+    assert "loss = E + A N^-a" in out and "from the smaller ones" in out
+    picture = (tmp_path / "table-fit.svg").read_bytes()
+    assert picture.startswith(b"<?xml")
+    fit_command.run(parser.parse_args(arguments))
+    assert (tmp_path / "table-fit.svg").read_bytes() == picture
+    with pytest.raises(ValueError, match=r"no column 'M'.*N, loss"):
+        fit_command.run(parser.parse_args(["--csv", str(table), "--x", "M", "--y", "loss"]))
+    table.write_text("N,loss\n1,2\nmany,3\n")
+    with pytest.raises(ValueError, match="line 3: N is 'many'"):
+        fit_command.run(parser.parse_args(arguments))

@@ -1,0 +1,52 @@
+"""Published numbers: types, ranges, a source in every row, and errors that name the place."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.published import CONFIDENCE, FILE, RANGES, TASKS, published
+
+
+def test_every_row_has_a_source_and_numbers_in_range():
+    rows = published()
+    assert len(rows) >= 70
+    for row in rows:
+        assert row.source and row.confidence in CONFIDENCE and row.task in TASKS
+        assert isinstance(row.steps, int)
+        for column, (least, most) in RANGES.items():
+            value = getattr(row, "is_" if column == "is" else column)
+            assert value is None or least <= value <= most
+        assert row.fid is not None
+
+
+def test_known_rows():
+    rows = published("imagenet256")
+    (row,) = [row for row in rows if row.method == "selfflow" and row.confidence == "paper"]
+    assert (row.fid, row.sfid, row.is_, row.images) == (5.70, 4.97, 151.40, 1_024_000_000)
+    assert {row.task for row in published("t2i")} == {"t2i"}
+
+
+def test_methods_are_ones_of_this_project_or_its_switches():
+    from bench.configuration import CONF
+
+    known = {path.stem for path in (CONF / "method").glob("*.yaml")}
+    assert {row.method for row in published() if not row.method.startswith("selfflow_")} <= known
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (",33.0,", ",,x", "fid"),
+        (",0.53,0.63", ",53,0.63", "precision is 53.0, outside 0 to 1"),
+        ("SiT-B/2,vanilla", ",vanilla", "model is empty"),
+        (",paper\n", ",rumour\n", "line 2: confidence is 'rumour'"),
+        ("task,model", "task,modell", "columns are"),
+    ],
+)
+def test_slips_are_named(tmp_path, old, new, why):
+    text = FILE.read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "published.csv"
+    path.write_text(text.replace(old, new, 1) if why != "fid" else text.replace(",33.0,", ",low,", 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=why):
+        published(path=path)
