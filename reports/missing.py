@@ -69,8 +69,9 @@ def _unfinished(study: Study) -> list[dict[str, str]]:
                 f"{n:,}" if isinstance(n, int) else "?"
                 for n in (run.status.get("images"), run.description.get("images"))
             )
+            state = f"{run.state} ({run.status['phase']})" if run.status.get("phase") else run.state
             reason = f": {run.status['message']}" if run.status.get("message") else ""
-            what = f"{run.id} is {run.state} at {done} of {total} images{reason}; only its snapshots are used"
+            what = f"{run.id} is {state} at {done} of {total} images{reason}; only its snapshots are used"
             lines.append({"what": what, "command": command(run)})
     return lines
 

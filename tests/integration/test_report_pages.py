@@ -171,7 +171,7 @@ def test_only_unfinished_runs(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, state="running")
     page = everything_of(tmp_path)
     assert "No run is finished" in page["notices"][0]
-    assert any("running at 65,536 of 131,072" in line["what"] for line in page["missing"])
+    assert any("running (measuring) at 65,536 of 131,072" in line["what"] for line in page["missing"])
     assert page["missing"][0]["command"].startswith("python -m bench.run method=")
 
 
