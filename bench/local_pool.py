@@ -117,9 +117,7 @@ class Pool:
             job.attempts, job.saved = 0, saved
         if code == 0:
             self.tell(job, "complete")
-        elif code == REQUEUE:
-            self.waiting.append(job)
-        elif code == BAD_INPUT and TAKEN in last:
+        elif code == REQUEUE or (code == BAD_INPUT and TAKEN in last):
             self.waiting.append(job)
         elif code in EXIT_OF_SIGNAL.values():
             self.give_up(job, "stopped from outside with everything saved; the same command goes on")
@@ -129,7 +127,9 @@ class Pool:
             why = f"was killed by {signal.Signals(-code).name}" if code < 0 else "lost its run folder"
             job.attempts += 1
             if job.attempts > self.retries:
-                self.give_up(job, f"its worker {why} {job.attempts} times without saving anything in between, see {worker.log}")
+                self.give_up(
+                    job, f"its worker {why} {job.attempts} times without saving anything in between, see {worker.log}"
+                )
             else:
                 job.saved = saved
                 self.waiting.append(job)

@@ -122,15 +122,20 @@ def _hours(plan: list[Planned]) -> None:
 def table(plan: list[Planned]) -> str:
     """The plan as text: a line a run, then the sums."""
     header = ("run", "arm", "parameters", "FLOPs", "hours", "state")
-    lines = [header]
+    lines: list[tuple[str, ...]] = [header]
     for p in plan:
         if p.spec.id is None:
-            lines.append((f"({p.spec.arm}, {p.spec.overrides[-1]})", p.arm, "", "", "", f"not possible here: {p.spec.reason}"))
+            lines.append(
+                (f"({p.spec.arm}, {p.spec.overrides[-1]})", p.arm, "", "", "", f"not possible here: {p.spec.reason}")
+            )
             continue
         state = "done" if p.done else describe(p.state)
         lines.append((p.spec.id, p.arm, _number(p.parameters), _number(p.flops), _hours_text(p.hours), state))
     widths = [max(len(line[column]) for line in lines) for column in range(len(header) - 1)]
-    text = ["  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip() for line in lines]
+    text = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
+        for line in lines
+    ]
     return "\n".join([*text, "", summary(plan)])
 
 

@@ -17,7 +17,9 @@ PLAIN_SECONDS = 30.0  # between two lines of a running run that has not changed 
 class View:
     """Shows runs until `going` says that nobody works on them. notes: run -> what its launcher says ("in the queue", ...)."""
 
-    def __init__(self, runs: Path, ids: list[str], done: set[str], notes: Callable[[], dict[str, str]], going: Callable[[], bool]):
+    def __init__(
+        self, runs: Path, ids: list[str], done: set[str], notes: Callable[[], dict[str, str]], going: Callable[[], bool]
+    ):
         self.runs, self.ids, self.done = runs, ids, done
         self.notes, self.going = notes, going
         self.terminal = sys.stdout.isatty()

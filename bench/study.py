@@ -91,7 +91,7 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     Raises ValueError when a word of `extra` is wrong; an arm that cannot be run here gets a reason instead of an id.
     """
     study, extra = load(name, data), tuple(extra)
-    given = dict(word.partition("=")[::2] for word in extra)
+    given: dict[str, str] = {word.partition("=")[0]: word.partition("=")[2] for word in extra}
     compose([f"data={data}", *(word for word in extra if not word.startswith("method"))])
     sizes = (given["size"],) if "size" in given else study.sizes or (None,)
     seeds = (int(given["seed"]),) if "seed" in given else range(study.seeds)
@@ -100,7 +100,14 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     for seed in seeds:
         for size in sizes:
             for arm, own in study.arms.items():
-                words = [f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else []), f"seed={seed}", *extra]
+                words = [
+                    f"data={data}",
+                    *study.overrides,
+                    *own,
+                    *([f"size={size}"] if size else []),
+                    f"seed={seed}",
+                    *extra,
+                ]
                 specs.append(_spec(arm, words, study.not_possible.get(arm, "")))
     return specs
 

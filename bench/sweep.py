@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bench.command_line import guarded
 
@@ -104,7 +104,13 @@ class Sweep:
 
     def command(self, action: str = "") -> str:
         """What to type for another action on the same study."""
-        words = [f"study={self.study}", f"data={self.data}", f"compute={self.compute}", *self.words, *([f"action={action}"] if action else [])]
+        words = [
+            f"study={self.study}",
+            f"data={self.data}",
+            f"compute={self.compute}",
+            *self.words,
+            *([f"action={action}"] if action else []),
+        ]
         return f"python -m bench.sweep {' '.join(words)}"
 
 
@@ -136,7 +142,16 @@ def parse(argv: list[str]) -> Sweep:
     workers = _number("workers", own["workers"], 1) if "workers" in own else None
     retries = _number("retries", own.get("retries", "2"), 0)
     return Sweep(
-        own["study"], data, compute, action, own.get("dry_run") == "true", workers, retries, words, specs, plan.runs_folder(specs)
+        own["study"],
+        data,
+        compute,
+        action,
+        own.get("dry_run") == "true",
+        workers,
+        retries,
+        words,
+        specs,
+        plan.runs_folder(specs),
     )
 
 
@@ -152,13 +167,11 @@ def main(argv: list[str]) -> int:
         print(help_text())
         return 0
     sweep = parse(argv)
-    if sweep.compute == "slurm":
-        from slurm.launch import Slurm as Launcher
-    else:
-        from bench.local_sweep import Local as Launcher
-    launcher = Launcher(sweep)
     if sweep.action == "work":
-        return launcher.work()
+        from bench.local_sweep import Local
+
+        return Local(sweep).work()
+    launcher = launcher_of(sweep)
     if sweep.action == "cancel":
         return launcher.cancel()
     from bench import plan
@@ -170,8 +183,10 @@ def main(argv: list[str]) -> int:
         return watch(sweep, launcher, planned)
     print(plan.table(planned), flush=True)
     if sweep.action == "status":
+        unfinished = {p.spec.id for p in planned if not p.done}
         for run, note in launcher.notes().items():
-            print(f"{run}: {note}")
+            if run in unfinished:
+                print(f"{run}: {note}")
         return 0
     missing = [p for p in planned if p.spec.id and not p.done]
     if sweep.action == "retry":
@@ -183,7 +198,27 @@ def main(argv: list[str]) -> int:
     return watch(sweep, launcher, planned)
 
 
-def watch(sweep: Sweep, launcher, planned: list[Planned]) -> int:
+class Launcher(Protocol):
+    """What starts the runs of a study and knows of those that are not running: bench.local_sweep, slurm.launch."""
+
+    def start(self, planned: list[Planned], retry: bool) -> None: ...
+    def going(self) -> bool: ...
+    def notes(self) -> dict[str, str]: ...
+    def cancel(self) -> int: ...
+
+
+def launcher_of(sweep: Sweep) -> Launcher:
+    """The launcher that compute= names. Raises ValueError where there is no SLURM."""
+    if sweep.compute == "slurm":
+        from slurm.launch import Slurm
+
+        return Slurm(sweep)
+    from bench.local_sweep import Local
+
+    return Local(sweep)
+
+
+def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
     """Show progress to the end; Ctrl-C leaves the study running."""
     from bench import plan
     from bench.progress_view import View
@@ -192,7 +227,9 @@ def watch(sweep: Sweep, launcher, planned: list[Planned]) -> int:
     try:
         View(sweep.runs, sweep.ids, done, launcher.notes, launcher.going).watch()
     except KeyboardInterrupt:
-        print(f"\nthe study goes on in the background; to see it again: {sweep.command('attach')}\nto stop it: {sweep.command('cancel')}")
+        print(
+            f"\nthe study goes on in the background; to see it again: {sweep.command('attach')}\nto stop it: {sweep.command('cancel')}"
+        )
         return 130
     planned = plan.make(sweep.specs)
     print("\n" + plan.summary(planned))
@@ -226,7 +263,9 @@ def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
     log = sweep.folder / "scheduler.log"
     command = [sys.executable, "-m", "bench.sweep", *argv, "action=work"]
     with open(log, "ab") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
     while not ready.exists() and process.poll() is None:
         time.sleep(0.1)
     if process.poll():

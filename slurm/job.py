@@ -9,6 +9,7 @@ where it goes on is in the run folder alone. A job that is requeued again and ag
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -87,7 +88,9 @@ class Job:
         """Say why in the run's status and end."""
         self.say(message)
         run = Path(str(self.run))
-        status = {"schema_version": 1, "heartbeat": time.time()} | read_status(run) | {"state": "failed", "message": message}
+        status = (
+            {"schema_version": 1, "heartbeat": time.time()} | read_status(run) | {"state": "failed", "message": message}
+        )
         write_json(run / "status.json", status)
         sys.exit(FAILED)
 
@@ -127,23 +130,20 @@ class Job:
     def execute(self) -> int:
         """Run the child to its end; its output goes beside the run. Returns its exit code."""
         command = [sys.executable, *self.arguments]
-        suffix = f".{self.rank}" if self.rank else ""
-        log = (self.folder if self.run else Path(self.cwd)) / f"{self.phase}-{self.id}{suffix}.log" if self.run else None
-        self.say(f"$ {' '.join(command)}" + (f"   (output in {log})" if log else ""))
-        if log is None:
-            self.child = subprocess.Popen(command, env=self.environment(), preexec_fn=die_with_parent)
-            return self.wait()
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "ab") as output:
+        self.say(f"$ {' '.join(command)}")
+        with contextlib.ExitStack() as stack:
+            output = None
+            if self.run:
+                log = self.folder / (
+                    f"{self.phase}-{self.id}.{self.rank}.log" if self.rank else f"{self.phase}-{self.id}.log"
+                )
+                self.say(f"its output is in {log}")
+                log.parent.mkdir(parents=True, exist_ok=True)
+                output = stack.enter_context(open(log, "ab"))
             self.child = subprocess.Popen(
                 command, env=self.environment(), preexec_fn=die_with_parent, stdout=output, stderr=subprocess.STDOUT
             )
-        return self.wait()
-
-    def wait(self) -> int:
-        """The child's exit code; a signal that came before the child existed is passed on now."""
-        assert self.child is not None
-        if self.signals and self.child.poll() is None:
+        if self.signals:  # one that came before the child existed
             self.child.send_signal(self.signals[-1])
         return self.child.wait()
 

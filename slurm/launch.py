@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from bench.plan import Planned
     from bench.sweep import Sweep
 
-WAITING = {"Dependency": "waits for the job before it", "Priority": "others come first", "Resources": "waits for free nodes"}
+WAITING = {
+    "Dependency": "waits for the job before it",
+    "Priority": "others come first",
+    "Resources": "waits for free nodes",
+}
 
 
 class Slurm:
@@ -44,7 +48,9 @@ class Slurm:
         name = f"submit-{self.sweep.name}"
         lease = Leases(self.leases).acquire(name)
         if lease is None:
-            raise ValueError(f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment")
+            raise ValueError(
+                f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment"
+            )
         try:
             self._submit([p for p in planned if not self._in_queue(p)])
         finally:
@@ -71,10 +77,16 @@ class Slurm:
             run = str(p.spec.id)
             after = [trained[run]] if run in trained else []
             evaluations.append(self._submit_many("evaluate", [p], after)[run])
-        report = Job(("-m", "bench.report", "all", "--runs", str(self.sweep.runs), *self.sweep.report_words()), "report", os.getcwd())
+        report = Job(
+            ("-m", "bench.report", "all", "--runs", str(self.sweep.runs), *self.sweep.report_words()),
+            "report",
+            os.getcwd(),
+        )
         job = self._executor("report", evaluations, small=True).submit(report).job_id
         write_json(self.sweep.folder / "report.json", {"job": job})
-        print(f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), and job {job} for the report, from code {self.code.name}")
+        print(
+            f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), and job {job} for the report, from code {self.code.name}"
+        )
 
     def _submit_many(self, phase: str, planned: list[Planned], after: list[str] = []) -> dict[str, str]:  # noqa: B006 - not changed
         """Submit a job a run, as one array where there are several; returns run -> job."""
@@ -123,7 +135,11 @@ class Slurm:
             "setup": [*c["setup"], f"export PYTHONPATH={_quote(self.code)} PYTHONSAFEPATH=1"],
             "srun_args": ["--kill-on-bad-exit=1"],
             "stderr_to_stdout": True,
-            "additional_parameters": {"requeue": True, **({"kill-on-invalid-dep": "yes"} if after else {}), **c["extra"]},
+            "additional_parameters": {
+                "requeue": True,
+                **({"kill-on-invalid-dep": "yes"} if after else {}),
+                **c["extra"],
+            },
         }
         parameters |= {key: c[key] for key in ("partition", "account", "qos", "constraint") if c[key]}
         if c["gpus"] and not small:
@@ -174,7 +190,9 @@ class Slurm:
                 notes[run] = f"{phase} is job {job}, {_explain(queued[job])}"
             elif jobs and run_state(self.sweep.runs / run).name in ("new", "died"):
                 phase, job = next(iter(jobs.items()))
-                notes[run] = f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} and {self.jobs_folder}/{job}_0_log.out"
+                notes[run] = (
+                    f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} and {self.jobs_folder}/{job}_0_log.out"
+                )
         return notes
 
     def cancel(self) -> int:

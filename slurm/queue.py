@@ -14,7 +14,9 @@ class NoAnswer(Exception):
 def require() -> None:
     """Raises ValueError where there is no SLURM."""
     if not shutil.which("sbatch") or not shutil.which("squeue"):
-        raise ValueError("there is no SLURM here (no sbatch command): run this on your cluster's login node, or use compute=local")
+        raise ValueError(
+            "there is no SLURM here (no sbatch command): run this on your cluster's login node, or use compute=local"
+        )
 
 
 def queued() -> dict[str, str]:

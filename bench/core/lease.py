@@ -72,7 +72,9 @@ class Lease:
 
     def _content(self) -> str:
         pid = os.getpid()
-        return json.dumps({"host": socket.gethostname(), "pid": pid, "started": process_start(pid), "beats": self._beats})
+        return json.dumps(
+            {"host": socket.gethostname(), "pid": pid, "started": process_start(pid), "beats": self._beats}
+        )
 
 
 def _replace(path: Path, content: str) -> None:

@@ -56,5 +56,7 @@ def run_state(folder: Path) -> RunState:
 
 def progress(folder: Path) -> int:
     """A number that grows whenever something was saved: images of the newest checkpoint, and the number of result files."""
-    newest = max((int(m[1]) for p in folder.glob("checkpoints/ckpt-*.pt") if (m := re.match(r"ckpt-(\d+)-", p.name))), default=0)
+    newest = max(
+        (int(m[1]) for p in folder.glob("checkpoints/ckpt-*.pt") if (m := re.match(r"ckpt-(\d+)-", p.name))), default=0
+    )
     return newest + len(list(folder.glob("results/*.json")))

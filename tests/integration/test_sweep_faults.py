@@ -156,18 +156,27 @@ def test_a_run_folder_deleted_under_a_worker_is_made_anew(one_run):
             made.running[0].process.send_signal(signal.SIGCONT)
             deleted = True
         local_pool.time.sleep(0.01)
-    assert deleted and not made.failed, (made.failed, (one_run.runs / "sweeps" / "logs" / f"{folder.name}.log").read_text())
+    assert deleted and not made.failed, (
+        made.failed,
+        (one_run.runs / "sweeps" / "logs" / f"{folder.name}.log").read_text(),
+    )
     assert all(p.done for p in plan.make(one_run.specs))
 
 
 def test_half_written_results_are_measured_again(one_run, tmp_path):
     words = [*one_run.specs[0].overrides, "compute.threads=1", "compute.device=cpu"]
-    words = [word for word in words if not word.startswith("measure=")] + ["measure=quick", "evaluation.samples=64", "images=12800"]
+    words = [word for word in words if not word.startswith("measure=")] + [
+        "measure=quick",
+        "evaluation.samples=64",
+        "images=12800",
+    ]
     assert run_cli("bench.run", *words).returncode == 0
     (path,) = (one_run.runs / one_run.ids[0]).glob("results/heldout-*.json")
     whole = read_json(path)["rows"]
     path.write_text(path.read_text()[:200])
-    specs = study.runs("one", "digits", [word for word in words if not word.startswith(("method", "size", "seed", "data"))])
+    specs = study.runs(
+        "one", "digits", [word for word in words if not word.startswith(("method", "size", "seed", "data"))]
+    )
     assert [p.done for p in plan.make(specs)] == [False]
     assert run_cli("bench.run", *words).returncode == 0
     assert read_json(path)["rows"] == whole

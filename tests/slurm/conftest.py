@@ -18,11 +18,15 @@ import pytest
 from tests.slurm.submitted import JOBS, ONE, PAIR, Submitted
 
 CLUSTER = Path(__file__).parent / "cluster"
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say that the tests of a real cluster did not run."""
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "tests/slurm" in report.nodeid]
     if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests of a real SLURM cluster were skipped: there is no SLURM here")
+        terminalreporter.write_line(
+            f"{len(skipped)} tests of a real SLURM cluster were skipped: there is no SLURM here"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +35,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if "SLURM_CONF" in os.environ and shutil.which("sbatch"):
         yield
         return
-    missing = [program for program in ("slurmctld", "slurmd", "sbatch", "munged", "slurmdbd", "mariadbd") if not shutil.which(program)]
+    missing = [
+        program
+        for program in ("slurmctld", "slurmd", "sbatch", "munged", "slurmdbd", "mariadbd")
+        if not shutil.which(program)
+    ]
     if missing:
         message = f"no SLURM here ({', '.join(missing)} not installed)"
         if os.environ.get("BENCH_REQUIRE_SLURM") == "1":

@@ -18,7 +18,15 @@ data:
 """
 ONE = PAIR.replace("  dual_timestep: [method=dual_timestep]\n", "").replace("Two runs", "One run")
 # label_drop: another identity than the study file's, so that the report job, which cannot know these studies, takes all runs
-SMALL = ("label_drop=0.2", "images=12800", "log_images=1280", "checkpoint_images=6400", "evaluation.samples=64", "evaluation.snapshots=last", "measure=quick")
+SMALL = (
+    "label_drop=0.2",
+    "images=12800",
+    "log_images=1280",
+    "checkpoint_images=6400",
+    "evaluation.samples=64",
+    "evaluation.snapshots=last",
+    "measure=quick",
+)
 LONG = ("label_drop=0.2", "images=64Mi", "log_images=256", "checkpoint_images=64Mi", "measure=none", "snapshots=1")
 JOBS = ("compute=slurm", "compute.gpus=0", "compute.cpus=1", "compute.device=cpu", "compute.threads=1")
 
@@ -49,10 +57,7 @@ class Submitted:
         planned = [p for p in plan.make(self.sweep.specs) if not p.done]
         self.launcher.start(planned, retry=False)
         self.run = self.sweep.runs / self.sweep.ids[0]
-
-    @property
-    def train(self) -> str:
-        return self.launcher.jobs_of(self.run.name)["train"]
+        self.train = self.launcher.jobs_of(self.run.name)["train"]  # the job's number
 
     def status(self) -> dict[str, Any]:
         from bench.core.run_folder import read_status
@@ -61,7 +66,9 @@ class Submitted:
 
     def wait_for_images(self, more_than: int = 0) -> int:
         """Until the run has trained on more than so many images."""
-        return wait_until(lambda: self.running_images() > more_than and self.running_images(), 40, f"more than {more_than} images")
+        return wait_until(
+            lambda: self.running_images() > more_than and self.running_images(), 40, f"more than {more_than} images"
+        )
 
     def running_images(self) -> int:
         status = self.status()
@@ -82,4 +89,6 @@ class Submitted:
         return command("squeue", "--noheader", "--states=all", f"--jobs={self.train}", "--format=%T").strip()
 
     def wait_for_end(self) -> None:
-        wait_until(lambda: not self.launcher.going() if not self.launcher.queued(fresh=True) else False, 60, "an empty queue")
+        wait_until(
+            lambda: not self.launcher.going() if not self.launcher.queued(fresh=True) else False, 60, "an empty queue"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.slurm.submitted import LONG, command, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -11,7 +12,9 @@ pytestmark = pytest.mark.slurm
 def test_a_preempted_job_saves_and_comes_back(submit):
     study = submit("one", *LONG, "compute.partition=main", "compute.cpus=8")
     study.wait_for_images()
-    high = command("sbatch", "--parsable", "--partition=high", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 1").strip()
+    high = command(
+        "sbatch", "--parsable", "--partition=high", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 1"
+    ).strip()
     wait_until(lambda: study.saved() > 0, 30, "a checkpoint")
     saved = study.saved()
     wait_until(lambda: study.starts() == 2, 60, "the second start")
@@ -31,7 +34,9 @@ def test_a_time_out_saves_and_requeues_more_than_three_times(submit):
             wait_until(lambda before=saved: study.saved() > before, 30, "a checkpoint")
             saved = study.saved()
     jobs = study.launcher.queued(fresh=True)
-    assert study.launcher.jobs_of(study.run.name)["evaluate"] in jobs, "what waits for the job still waits after a requeue"
+    assert study.launcher.jobs_of(study.run.name)["evaluate"] in jobs, (
+        "what waits for the job still waits after a requeue"
+    )
 
 
 @pytest.mark.slow

@@ -8,13 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.slurm.submitted import LONG, SMALL, command, wait_until
 
 pytestmark = pytest.mark.slurm
 
 
 def losses(run: Path) -> list[tuple[int, float]]:
-    return [(line["images"], line["loss"]["velocity"]) for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "loss" in line]
+    return [
+        (line["images"], line["loss"]["velocity"])
+        for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        if "loss" in line
+    ]
 
 
 def rows(run: Path) -> list[dict]:
@@ -32,11 +37,15 @@ def test_two_runs_to_the_end_give_the_rows_of_local_runs(submit, tmp_path):
     # the same run without SLURM, meanwhile
     words = [word for word in study.sweep.specs[0].overrides if not word.startswith(("runs=", "compute"))]
     local = tmp_path / "local"
-    subprocess.run([sys.executable, "-m", "bench.run", *words, "compute.threads=1", f"runs={local}"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "bench.run", *words, "compute.threads=1", f"runs={local}"],
+        check=True,
+        capture_output=True,
+    )
     wait_until(lambda: study.launcher.queued(fresh=True) == {}, 90, "the study's end")
     for run in (vanilla, dual):
         assert json.loads((run / "status.json").read_text())["state"] == "complete"
-        assert rows(run), (run / "slurm").iterdir()
+        assert rows(run)
     assert losses(vanilla) == losses(local / vanilla.name)
     assert rows(vanilla) == rows(local / vanilla.name)
     assert (study.sweep.runs / "reports" / "all.html").exists()

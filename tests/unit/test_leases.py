@@ -28,12 +28,16 @@ def test_one_holder_at_a_time(tmp_path):
 def test_a_dead_holder_of_this_host_is_noticed_at_once(tmp_path):
     process = subprocess.Popen(["sleep", "0"])
     process.wait()
-    (tmp_path / "run.json").write_text(json.dumps({"host": socket.gethostname(), "pid": process.pid, "started": "5", "beats": 1}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"host": socket.gethostname(), "pid": process.pid, "started": "5", "beats": 1})
+    )
     assert Leases(tmp_path).acquire("run") is not None
 
 
 def test_a_later_process_with_the_number_of_the_holder_is_not_the_holder(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": "5", "beats": 1}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": "5", "beats": 1})
+    )
     assert Leases(tmp_path).acquire("run") is not None
 
 
@@ -68,7 +72,10 @@ def test_a_half_written_lease_does_not_block_for_ever(tmp_path, monkeypatch, con
 def status(folder, **changes) -> None:
     folder.mkdir(exist_ok=True)
     who = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
-    write_json(folder / "status.json", {"state": "running", "phase": "training", "images": 5, "images_total": 10} | who | changes)
+    write_json(
+        folder / "status.json",
+        {"state": "running", "phase": "training", "images": 5, "images_total": 10} | who | changes,
+    )
 
 
 def test_states_of_a_run(tmp_path):
@@ -89,7 +96,11 @@ def test_states_of_a_run(tmp_path):
 
 def test_progress_grows_with_checkpoints_and_results(tmp_path):
     assert progress(tmp_path) == 0
-    for path in ("checkpoints/ckpt-000000000640-aa.pt", "checkpoints/ckpt-000000001280-aa.pt", "results/heldout-1.json"):
+    for path in (
+        "checkpoints/ckpt-000000000640-aa.pt",
+        "checkpoints/ckpt-000000001280-aa.pt",
+        "results/heldout-1.json",
+    ):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
     assert progress(tmp_path) == 1281

@@ -21,21 +21,30 @@ def test_the_shipped_studies():
 
 
 def test_claims_of_studies_exist():
-    known = {claim["name"] for claim in yaml.safe_load((study.CONF.parents[1] / "reports" / "claims.yaml").read_text())["claims"]}
+    known = {
+        claim["name"]
+        for claim in yaml.safe_load((study.CONF.parents[1] / "reports" / "claims.yaml").read_text())["claims"]
+    }
     for name in STUDIES:
         assert set(study.load(name).claims) <= known, name
 
 
 def test_shared_runs_have_one_identity():
     shared = set(study.run_ids("demo")) & set(study.run_ids("encoder_bottleneck", extra=["seed=0"]))
-    assert {run.split("-s0-")[0] for run in shared} == {"digits-vanilla-nano", "digits-selfflow-nano", "digits-repa-local_m-nano"}
+    assert {run.split("-s0-")[0] for run in shared} == {
+        "digits-vanilla-nano",
+        "digits-selfflow-nano",
+        "digits-repa-local_m-nano",
+    }
 
 
 def test_family_lists_every_method_and_says_what_is_not_possible():
     from bench.configuration import options
 
     runs = study.runs("family", extra=["seed=0"])
-    assert {word.partition("=")[2] for run in runs for word in run.overrides if word.startswith("method=")} == set(options("method"))
+    assert {word.partition("=")[2] for run in runs for word in run.overrides if word.startswith("method=")} == set(
+        options("method")
+    )
     (haste,) = [run for run in runs if run.arm == "haste"]
     assert haste.id is None and "ViT" in haste.reason
     assert all(run.id for run in runs if run.arm != "haste")
@@ -48,7 +57,9 @@ def test_seeds_come_first_so_that_every_arm_has_one_run_before_any_has_two():
 
 def test_words_narrow_or_change_every_run():
     runs = study.runs("scaling", extra=["size=micro", "seed=7", "images=64Ki"])
-    assert len(runs) == 3 and {(run.cfg["size"]["name"], run.cfg["seed"], run.cfg["images"]) for run in runs} == {("micro", 7, 65536)}
+    assert len(runs) == 3 and {(run.cfg["size"]["name"], run.cfg["seed"], run.cfg["images"]) for run in runs} == {
+        ("micro", 7, 65536)
+    }
 
 
 @pytest.mark.parametrize(
