@@ -1,8 +1,8 @@
 """Runs of a study in worker processes of this machine: `bench.sweep compute=local` starts this in the background.
 
-A worker is one `python -m bench.run ...` with one thread and, where there are GPUs, one of them. What a worker did is judged by
-its exit code and by what it saved; a worker that dies is started again a bounded number of times, counted anew whenever it had
-saved something in between.
+A worker is one `python -m bench.run ...` with one thread and, where there are GPUs, one of them. What it did is judged
+by its exit code and by what it saved; a worker that dies is started again a bounded number of times, counted anew
+whenever it had saved something in between.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Worker:
 
 @dataclass
 class Pool:
-    """Fills `workers` slots with jobs until none is left. waiting: to be started; failed: given up, each with a message."""
+    """Fills `workers` slots with jobs until none is left. waiting: to be started; failed: given up, with a message."""
 
     runs: Path
     logs: Path
@@ -176,7 +176,7 @@ def last_error(log: Path) -> str:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that workers may use: CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists; PyTorch is not imported for it."""
+    """The GPUs that workers may use: CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists (PyTorch is not imported)."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [gpu for gpu in given.split(",") if gpu]

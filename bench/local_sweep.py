@@ -1,7 +1,7 @@
 """A study on this machine: a background process with a pool of workers, and how the command line talks to it.
 
-They share the sweep's folder `runs/sweeps/<study>-<data>/`: `requests/` asks the background process to cancel or to try failed
-runs again, `notes.json` is what it has to say of runs that are not running. Its lease tells whether it lives.
+They share the sweep's folder `runs/sweeps/<study>-<data>/`: `requests/` asks the background process to cancel or to try
+failed runs again, `notes.json` is what it has to say of runs that are not running. Its lease tells whether it lives.
 """
 
 from __future__ import annotations

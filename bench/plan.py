@@ -1,4 +1,4 @@
-"""What a study will do before it does it: runs, parameters, FLOPs and hours each and in all, what is done, what cannot be run."""
+"""What a study will do: runs, parameters, FLOPs and hours each and in all, what is done, what cannot be run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.study import RunSpec
 
 @dataclass
 class Planned:
-    """A run, its state and what it costs: parameters of what is trained, FLOPs and hours in all (None: not known yet)."""
+    """A run, its state and its cost: parameters of what is trained, FLOPs and hours in all (None: not known yet)."""
 
     spec: RunSpec
     arm: str
@@ -66,7 +66,7 @@ def make(specs: list[RunSpec]) -> list[Planned]:
 
 
 def _cost(cfg: dict[str, Any], path: Path) -> tuple[int, float] | None:
-    """Trained parameters and FLOPs an image: from the run's own cost.json, else counted on shapes where no encoder is needed."""
+    """Trained parameters and FLOPs an image: from the run's cost.json, else counted where no encoder is needed."""
     from bench.core import cost
     from bench.core.sizes import Size
 
@@ -97,7 +97,7 @@ def _copy_costs(plan: list[Planned]) -> None:
 
 
 def _hours(plan: list[Planned]) -> None:
-    """Training hours: measured for finished runs; for the others from finished runs of the arm, or by FLOPs from any arm."""
+    """Training hours: measured for finished runs; else from finished runs of the arm, or by FLOPs from any arm."""
     same: dict[tuple[str, str], list[float]] = defaultdict(list)
     per_flop: list[float] = []
     for planned in plan:
@@ -106,10 +106,11 @@ def _hours(plan: list[Planned]) -> None:
             continue
         seconds = read_json(Path(cfg["runs"]) / str(planned.spec.id) / "cost.json").get("seconds_per_step")
         if seconds:
-            planned.hours = seconds * cfg["images"] / cfg["batch"] / 3600
-            same[planned.arm, planned.size].append(planned.hours)
+            hours = float(seconds * cfg["images"] / cfg["batch"] / 3600)
+            planned.hours = hours
+            same[planned.arm, planned.size].append(hours)
             if planned.flops:
-                per_flop.append(planned.hours / planned.flops)
+                per_flop.append(hours / planned.flops)
     for planned in plan:
         if planned.hours is None and planned.spec.cfg is not None:
             like = same.get((planned.arm, planned.size))

@@ -15,7 +15,7 @@ PLAIN_SECONDS = 30.0  # between two lines of a running run that has not changed 
 
 
 class View:
-    """Shows runs until `going` says that nobody works on them. notes: run -> what its launcher says ("in the queue", ...)."""
+    """Shows runs until `going` says that nobody works on them. notes: run -> what its launcher says of it."""
 
     def __init__(
         self, runs: Path, ids: list[str], done: set[str], notes: Callable[[], dict[str, str]], going: Callable[[], bool]

@@ -3,7 +3,7 @@
     >>> for run in runs("demo", "digits"):
     ...     print(run.arm, run.id, run.overrides)
 
-A run is named by what it is (`configuration.run_id`), never by its study, so a run that two studies share is trained once.
+A run is named by what it is (`configuration.run_id`), never by its study: a run that two studies share is trained once.
 
     python -m bench.sweep study=demo dry_run=true
 """
@@ -21,7 +21,7 @@ FOLDER = CONF / "study"
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run of a study. arm: its key in the study file; id: the run folder's name, None where `reason` says why it cannot be run."""
+    """One run of a study. arm: its key in the file; id: the run folder's name, None where `reason` says why not."""
 
     arm: str
     overrides: tuple[str, ...]
@@ -32,7 +32,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Study:
-    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; seeds: 0, 1, ...; not_possible: arm -> reason."""
+    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; not_possible: arm -> reason."""
 
     name: str
     data: str
@@ -56,7 +56,7 @@ def names() -> list[str]:
 
 
 def load(name: str, data: str = "digits") -> Study:
-    """Read a study file. Raises ValueError for an unknown study or data set, and for keys that a study file does not have."""
+    """Read a study file. Raises ValueError for an unknown study, data set or key."""
     import yaml
 
     path = FOLDER / f"{name}.yaml"

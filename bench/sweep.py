@@ -1,6 +1,6 @@
 """Run a study, here or on SLURM, watch it, and come back to it: `python -m bench.sweep study=demo`.
 
-The plan is printed first; only what is missing is run. The work goes on in the background when the terminal is left (Ctrl-C).
+The plan is printed first; only what is missing is run. The work goes on in the background when the terminal is left.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ ACTIONS = {
 OWN = ("study", "action", "dry_run", "workers", "retries", "compute", "data")
 EXAMPLES = """\
 Examples:
-  python -m bench.sweep study=demo                                   three arms, three seeds, in as many workers as there are CPUs
-  python -m bench.sweep study=encoder_bottleneck compute=slurm       on a cluster (docs/cluster.md); compute.partition=gpu and so on
-  python -m bench.sweep study=family data=digits dry_run=true        only the plan: runs, parameters, FLOPs, hours, what is done"""
+  python -m bench.sweep study=demo                               three arms, three seeds, a worker a CPU
+  python -m bench.sweep study=encoder_bottleneck compute=slurm   on a cluster, see docs/cluster.md
+  python -m bench.sweep study=family data=digits dry_run=true    only the plan: runs, cost, what is done"""
 
 
 def help_text() -> str:
@@ -44,9 +44,9 @@ def help_text() -> str:
         loaded = study.load(name)
         descriptions.append(f"  {name:20} {loaded.description} ({len(loaded.arms)} arms)")
     lines = [
-        "usage: python -m bench.sweep study=NAME [data=digits|cifar10|imagenet256] [compute=local|slurm] [action=ACTION] [KEY=VALUE ...]",
+        "usage: python -m bench.sweep study=NAME [data=digits] [compute=local|slurm] [action=ACTION] [KEY=VALUE ...]",
         "",
-        "Run a study: arms x sizes x seeds, each in its own run folder. The same command again runs only what is missing.",
+        "Run a study: arms x sizes x seeds, each in its own run folder. Again, it runs only what is missing.",
         "",
         "Studies (bench/conf/study):",
         *descriptions,
@@ -58,7 +58,7 @@ def help_text() -> str:
         "  dry_run=true   stop after the plan",
         "  workers=2      worker processes with compute=local (default: one a GPU, or one a CPU)",
         "  retries=2      how often a worker that died is started again without having saved anything in between",
-        "  KEY=VALUE      any other key is given to every run (python -m bench.run --help); seed= and size= narrow the study",
+        "  KEY=VALUE      any other key goes to every run (see bench.run --help); seed= and size= narrow the study",
         "",
         EXAMPLES,
     ]
@@ -96,7 +96,7 @@ class Sweep:
         return [spec.id for spec in self.specs if spec.id]
 
     def report_words(self) -> list[str]:
-        """bench.report's arguments: this study's runs, unless the command line changed them; then all runs of the folder."""
+        """bench.report's arguments: this study's runs, or, where the command line changed them, all of the folder."""
         from bench.study import run_ids
 
         whole = set(run_ids(self.study, self.data)) == set(self.ids)
@@ -162,7 +162,7 @@ def _number(key: str, text: str, least: int) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """The command. Raises ValueError for bad input; returns 0 when every run is complete, 1 when one failed, 130 after Ctrl-C."""
+    """The command. Raises ValueError for bad input; returns 0 if every run is complete, else 1, 130 after Ctrl-C."""
     if not argv or {"--help", "-h"} & set(argv):
         print(help_text())
         return 0
@@ -228,7 +228,8 @@ def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
         View(sweep.runs, sweep.ids, done, launcher.notes, launcher.going).watch()
     except KeyboardInterrupt:
         print(
-            f"\nthe study goes on in the background; to see it again: {sweep.command('attach')}\nto stop it: {sweep.command('cancel')}"
+            f"\nthe study goes on in the background; to see it again: {sweep.command('attach')}\n"
+            f"to stop it: {sweep.command('cancel')}"
         )
         return 130
     planned = plan.make(sweep.specs)
@@ -258,7 +259,7 @@ def clean(sweep: Sweep, planned: list[Planned]) -> int:
 
 
 def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
-    """Start `action=work` detached from this terminal and wait until it has begun. Raises OSError with its last words if it has not."""
+    """Start `action=work` detached from this terminal. Raises OSError with its last words if it cannot begin."""
     sweep.folder.mkdir(parents=True, exist_ok=True)
     log = sweep.folder / "scheduler.log"
     command = [sys.executable, "-m", "bench.sweep", *argv, "action=work"]

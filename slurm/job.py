@@ -1,10 +1,10 @@
 """What runs inside a job: one `python -m bench.run ...` a task, its signals, and whether the job is to be queued again.
 
-    USR2      (a time limit is near, or the job is preempted): forwarded; the run saves and ends with 75; the job is requeued
+    USR2      (a time limit is near, or preemption): forwarded; the run saves and ends with 75; the job is requeued
     SIGTERM   (scancel): forwarded; the run saves and ends with 143; the job ends and does not come back by itself
 
-submitit's own handlers, which count time-outs and give up after three, are replaced. A requeued job starts with its old arguments:
-where it goes on is in the run folder alone. A job that is requeued again and again without saving anything new ends itself.
+submitit's own handlers, which count time-outs and give up after three, are replaced. A requeued job starts with its old
+arguments: where it goes on is in the run folder alone. One that is requeued again and again without saving ends itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STOPPED = 143
 
 @dataclass
 class Job:
-    """arguments: of python; run: the run's folder, None for the report; phase: train, evaluate or report; cwd: where to work."""
+    """arguments: of python; phase: train, evaluate or report; cwd: where to work; run: its folder, or None."""
 
     arguments: tuple[str, ...]
     phase: str
@@ -70,7 +70,7 @@ class Job:
         """A line of the job's log."""
         print(f"[job {self.id} {self.phase}] {text}", flush=True)
 
-    # Before ---------------------------------------------------------------------------------------------------------------
+    # Before -----------------------------------------------------------------------------------------------------------
 
     def stop_idle_loop(self) -> None:
         """End the job for good when its last starts all found the run where it was."""
@@ -80,8 +80,9 @@ class Job:
         idle = starts[-IDLE_STARTS - 1 :]
         if len(idle) > IDLE_STARTS and len(set(idle)) == 1:
             self.fail(
-                f"job {self.id} was started {len(starts)} times and the last {IDLE_STARTS} saved nothing new: it ends here. Give it more time "
-                "(compute.time=MINUTES), save more often (checkpoint_minutes=...), or look for what kills it in the log"
+                f"job {self.id} was started {len(starts)} times and the last {IDLE_STARTS} saved nothing new: "
+                "it ends here. Give it more time (compute.time=MINUTES), save more often (checkpoint_minutes=...), "
+                "or look into its log for what kills it"
             )
 
     def fail(self, message: str) -> None:
@@ -114,7 +115,7 @@ class Job:
             time.sleep(2)
         return None
 
-    # The work -------------------------------------------------------------------------------------------------------------
+    # The work ---------------------------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
         """The child's: threads, and for several tasks who is who."""
@@ -147,7 +148,7 @@ class Job:
             self.child.send_signal(self.signals[-1])
         return self.child.wait()
 
-    # After ----------------------------------------------------------------------------------------------------------------
+    # After ------------------------------------------------------------------------------------------------------------
 
     def end(self, code: int) -> str:
         """Finish, requeue or end, as the child's exit code and the signals say."""
@@ -181,5 +182,5 @@ def job_id() -> str:
 
 
 def die_with_parent() -> None:
-    """In the child: have the kernel send SIGTERM when the task's process is killed, so that the run saves and no orphan stays."""
+    """In the child: have the kernel send SIGTERM when the task's process is killed: the run saves, no orphan stays."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,7 +1,7 @@
 """A study on SLURM through submitit: an array that trains, a job a run that evaluates, one that reports.
 
-Each waits for those before it (`afterok`, and `--kill-on-invalid-dep=yes` so that what can never start leaves the queue). The
-script that SLURM was given lies readable in every run's folder as slurm/<job>.sh, the output of the run beside it.
+Each waits for those before it (`afterok`, and `--kill-on-invalid-dep=yes`: what can never start leaves the queue).
+The script that SLURM was given lies in every run's folder as slurm/<phase>-<job>.sh, the run's output beside it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Slurm:
         self.jobs_folder = sweep.folder.resolve() / "jobs"
         self._asked, self._queued = float("-inf"), {}
 
-    # Submitting -----------------------------------------------------------------------------------------------------------
+    # Submitting -------------------------------------------------------------------------------------------------------
 
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Submit what is missing and not already in the queue."""
@@ -85,7 +85,8 @@ class Slurm:
         job = self._executor("report", evaluations, small=True).submit(report).job_id
         write_json(self.sweep.folder / "report.json", {"job": job})
         print(
-            f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), and job {job} for the report, from code {self.code.name}"
+            f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), and job {job} for the report, "
+            f"from {self.code.name}"
         )
 
     def _submit_many(self, phase: str, planned: list[Planned], after: list[str] = []) -> dict[str, str]:  # noqa: B006 - not changed
@@ -118,7 +119,7 @@ class Slurm:
         write_json(folder / "jobs.json", jobs)
 
     def _executor(self, phase: str, after: list[str] = [], small: bool = False) -> Any:  # noqa: B006 - not changed
-        """submitit's executor with the settings of bench/conf/compute/slurm.yaml. Raises ValueError for settings that it refuses."""
+        """submitit's executor with the settings of conf/compute/slurm.yaml. Raises ValueError for what it refuses."""
         import submitit
 
         c = self.compute
@@ -151,7 +152,7 @@ class Slurm:
         executor.update_parameters(**parameters)
         return executor
 
-    # Watching -------------------------------------------------------------------------------------------------------------
+    # Watching ---------------------------------------------------------------------------------------------------------
 
     def jobs_of(self, run: str) -> dict[str, str]:
         """The newest job of each phase of a run."""
@@ -191,7 +192,8 @@ class Slurm:
             elif jobs and run_state(self.sweep.runs / run).name in ("new", "died"):
                 phase, job = next(iter(jobs.items()))
                 notes[run] = (
-                    f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} and {self.jobs_folder}/{job}_0_log.out"
+                    f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} "
+                    f"and {self.jobs_folder}/{job}_0_log.out"
                 )
         return notes
 

@@ -1,8 +1,8 @@
 """One trainer a run, among several sweeps on several hosts: a lease file beside the runs.
 
-The file is made with O_EXCL, which is atomic on network file systems too. Its holder rewrites it every few seconds. Whether it is
-still held is judged without comparing clocks: on the holder's host by its process, elsewhere by whether the content changes while
-we watch, measured with our own monotonic clock. A clock set back, or a host whose clock is wrong, changes nothing.
+The file is made by a hard link, which is atomic on network file systems too. Its holder rewrites it every few seconds.
+Whether it is still held is judged without comparing clocks: on the holder's host by its process, elsewhere by whether
+the content changes while we watch. A clock set back, or a host whose clock is wrong, changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BEAT_SECONDS = 5.0
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this host began, in kernel ticks (tells a process from a later one of the same number); None if it is gone."""
+    """When a process of this host began, in kernel ticks (tells it from a later one of its number); None if gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

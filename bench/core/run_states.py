@@ -15,7 +15,7 @@ ALIVE = ("training", "measuring")
 
 @dataclass(frozen=True)
 class RunState:
-    """name: new | training | measuring | stopped | failed | died | complete; speed in images a second, left in seconds."""
+    """name: new | training | measuring | stopped | failed | died | complete; speed: images a second; left: seconds."""
 
     name: str
     images: int = 0
@@ -42,7 +42,8 @@ def run_state(folder: Path) -> RunState:
         living = process_start(int(status.get("pid", 0))) is not None if here else is_fresh(status)
         name = str(status.get("phase", "training")) if living else "died"
         if not living:
-            message = f"its process ({status.get('pid', '?')} on {status.get('host', '?')}) is gone; the next start goes on from its last checkpoint"
+            process = f"its process ({status.get('pid', '?')} on {status.get('host', '?')})"
+            message = f"{process} is gone; the next start goes on from its last checkpoint"
     return RunState(
         name,
         images=int(status.get("images", 0)),
@@ -55,7 +56,7 @@ def run_state(folder: Path) -> RunState:
 
 
 def progress(folder: Path) -> int:
-    """A number that grows whenever something was saved: images of the newest checkpoint, and the number of result files."""
+    """A number that grows whenever something was saved: images of the newest checkpoint plus the number of results."""
     newest = max(
         (int(m[1]) for p in folder.glob("checkpoints/ckpt-*.pt") if (m := re.match(r"ckpt-(\d+)-", p.name))), default=0
     )

@@ -1,4 +1,4 @@
-"""A real SLURM cluster for these tests: the one that SLURM_CONF names, or one that is started here where SLURM is installed.
+"""A real SLURM cluster for these tests: the one that SLURM_CONF names, or one started here where SLURM is installed.
 
 Without SLURM the tests are skipped and the summary says so; BENCH_REQUIRE_SLURM=1 makes that a failure.
 """

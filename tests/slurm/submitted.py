@@ -17,7 +17,7 @@ data:
   digits: {lasts: seconds, overrides: [size=nano], seeds: 1}
 """
 ONE = PAIR.replace("  dual_timestep: [method=dual_timestep]\n", "").replace("Two runs", "One run")
-# label_drop: another identity than the study file's, so that the report job, which cannot know these studies, takes all runs
+# label_drop: not the study file's runs, so that the report, which cannot know these studies, takes all of the folder
 SMALL = (
     "label_drop=0.2",
     "images=12800",

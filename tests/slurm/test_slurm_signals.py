@@ -1,4 +1,4 @@
-"""What ends jobs early on a real cluster, and that nothing is lost: preemption, time limits, SIGTERM, SIGKILL, scancel."""
+"""What ends jobs early on a real cluster, and nothing is lost: preemption, time limits, SIGTERM, SIGKILL, scancel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trainer a run: leases among processes of one host, and of hosts whose clocks cannot be trusted; states of run folders."""
+"""One trainer a run: leases on one host, and among hosts whose clocks cannot be trusted; states of run folders."""
 
 from __future__ import annotations
 
