@@ -15,6 +15,7 @@ import functools
 import hashlib
 import importlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -113,7 +114,7 @@ def parse_count(key: str, text: str, batch: int) -> int:
     """Images from `65536`, `64Ki`, `1e6` or `400Ksteps` (times the batch). Raises ValueError for anything else."""
     match = _COUNT.fullmatch(text)
     try:
-        if not match:
+        if not match or not math.isfinite(float(match[1])):
             raise ValueError
         count = float(match[1]) * _FACTOR[match[2] or ""] * (batch if match[3] else 1)
     except ValueError:

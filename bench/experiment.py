@@ -159,10 +159,16 @@ class Experiment:
 
     # Training -------------------------------------------------------------------------------------------------------------
 
-    def train(self, stop_reason: Callable[[], str | None], on_progress: Callable[[dict[str, Any]], None], on_speed: Callable[[float], None]) -> None:
+    def train(
+        self,
+        stop_reason: Callable[[], str | None] = lambda: None,
+        on_step: Callable[[int], None] = lambda images: None,
+        on_progress: Callable[[dict[str, Any]], None] = lambda line: None,
+        on_speed: Callable[[float], None] = lambda seconds_per_step: None,
+    ) -> None:
         """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
         trainer = Trainer(self.cfg, self.folder, self.data, self.method, self.new_backbone(), self.encoder, self.processes)
-        trainer.stop_reason, trainer.on_progress, trainer.on_speed = stop_reason, on_progress, on_speed
+        trainer.stop_reason, trainer.on_step, trainer.on_progress, trainer.on_speed = stop_reason, on_step, on_progress, on_speed
         try:
             trainer.run()
         except Stopped as stopped:

@@ -114,8 +114,10 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
     quiet = not (main_process and cfg["compute"]["progress"] and sys.stderr.isatty())
     bar = tqdm(total=cfg["images"], unit="img", unit_scale=True, disable=quiet, dynamic_ncols=True)
 
+    def on_step(images: int) -> None:
+        bar.update(images - bar.n)
+
     def on_progress(line: dict[str, Any]) -> None:
-        bar.n = line["images"]
         loss = " ".join(f"{name} {value:.4f}" for name, value in line["loss"].items())
         bar.set_postfix_str(loss)
 
@@ -128,7 +130,7 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
         if main_process:
             tqdm.write(text + (f"; size={smaller} would end within ten minutes" if smaller else ""), file=sys.stdout)
 
-    experiment.train(lambda: stop.reason, on_progress, on_speed)
+    experiment.train(lambda: stop.reason, on_step, on_progress, on_speed)
     bar.close()
 
 

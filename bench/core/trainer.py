@@ -101,6 +101,7 @@ class Trainer:
         self.metrics: MetricsLog | None = None  # the main process's
         self.stop_reason: Callable[[], str | None] = lambda: None
         self.on_progress: Callable[[dict[str, Any]], None] = lambda line: None
+        self.on_step: Callable[[int], None] = lambda images: None
         self.on_speed: Callable[[float], None] = lambda seconds_per_step: None
 
     # One step -------------------------------------------------------------------------------------------------------------
@@ -257,12 +258,17 @@ class Trainer:
             if not told and (self.images - first == MEASURED_STEPS * self.batch or time.monotonic() - started > 20):
                 self.on_speed((time.monotonic() - started) * self.batch / (self.images - first))
                 told = True
-            reached = [at for at in due if at <= self.images]
-            if self.images // cfg["log_images"] != (self.images - self.batch) // cfg["log_images"] or reached:
+            if main:
+                self.folder.status(images=self.images)
+                self.on_step(self.images)
+            if self.images // cfg["log_images"] != (self.images - self.batch) // cfg["log_images"] or self.images == cfg["images"]:
                 self.log()
-            if reached and main:
-                checkpoints.save_snapshot(self.folder.path, self.images, self.ema)
-            due = [at for at in due if at > self.images]
+            if any(at <= self.images for at in due):
+                if self.window:
+                    self.read_window()  # nothing is kept that is not finite
+                if main:
+                    checkpoints.save_snapshot(self.folder.path, self.images, self.ema)
+                due = [at for at in due if at > self.images]
             late = time.monotonic() - saved_at > 60 * cfg["checkpoint_minutes"]
             reason = self.stop_reason()
             stop = self.processes.any(reason is not None)

@@ -148,7 +148,7 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
         make_batch = Trainer.make_batch
         batches = seen.setdefault(arm, [])
         monkeypatch.setattr(Trainer, "make_batch", lambda self, *a, make=make_batch, keep=batches: keep.append(make(self, *a)) or keep[-1])
-        experiment.train(lambda: None, lambda line: None, lambda speed: None)
+        experiment.train()
         monkeypatch.setattr(Trainer, "make_batch", make_batch)
         experiment.folder.release()
     for other in ("selfflow", "dispersive"):

@@ -1,0 +1,139 @@
+"""Folders of pictures: what is read, what is refused, and that memory and disk give the same numbers."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.core.data import Digits, stratified_split
+from bench.core.data_folder import FolderData, decode
+from bench.core.data_latents import SCALE, LatentData
+from bench.core.loading import batches
+
+
+def folder_of(root, classes=3, pictures=6, size=(9, 7), suffixes=(".png", ".jpg", ".bmp")):
+    draw = np.random.default_rng(0)
+    for c in range(classes):
+        (root / f"class{c}").mkdir(parents=True)
+        for i in range(pictures):
+            pixels = draw.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"class{c}" / f"{i}{suffixes[i % len(suffixes)]}")
+    return root
+
+
+def data_of(root, **changes):
+    settings = {"name": "folder", "size": 8, "patch": 2, "heldout": 0.2, "skip_damaged": False, "in_memory": None} | changes
+    return FolderData(root=str(root) if root else None, **settings)
+
+
+def test_a_folder_is_split_fixed_and_stratified(tmp_path):
+    data = data_of(folder_of(tmp_path))
+    assert (data.n_train, data.n_heldout, data.classes) == (14, 4, 3)
+    assert set(data.labels("heldout").tolist()) == {0, 1, 2}
+    again = data_of(tmp_path)
+    assert again.fingerprint == data.fingerprint and torch.equal(again.images("train"), data.images("train"))
+    assert not {*data.files["train"]} & {*data.files["heldout"]}
+    assert data.tokens("train").shape == (14, 16, 12) and data.tokens("train").abs().max() <= 1
+    assert torch.equal(data.to_uint8(data.tokens("train")), data.images("train"))
+
+
+def test_own_splits_are_kept(tmp_path):
+    folder_of(tmp_path / "train", pictures=4)
+    folder_of(tmp_path / "test", pictures=2)
+    data = data_of(tmp_path)
+    assert (data.n_train, data.n_heldout) == (12, 6)
+
+
+def test_pictures_from_disk_equal_those_in_memory(tmp_path):
+    folder_of(tmp_path)
+    memory, disk = data_of(tmp_path, in_memory=True), data_of(tmp_path, in_memory=False)
+    rows = torch.tensor([3, 0, 7])
+    assert torch.equal(memory.images("train", rows), disk.images("train", rows))
+    pieces = [slice(0, 2), slice(2, 4)]
+    a = batches(memory, 0, 0, 16, 4, pieces, with_image=True, workers=0)
+    b = batches(disk, 0, 0, 16, 4, pieces, with_image=True, workers=2)
+    for one, two in zip(a, b, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(one, two, strict=True))
+
+
+def test_decoding_crops_the_centre(tmp_path):
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[:, 2:6] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    assert decode(tmp_path / "wide.png", 4).unique().tolist() == [200]
+
+
+def test_empty_and_unreadable_folders(tmp_path):
+    with pytest.raises(ValueError, match="holds no pictures in class folders"):
+        data_of(tmp_path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        data_of(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="needs a folder"):
+        data_of(None)
+    folder_of(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="class folder\\(s\\) empty hold no pictures"):
+        data_of(tmp_path)
+
+
+def test_one_truncated_picture_is_named_and_skipped_only_if_allowed(tmp_path, capsys):
+    folder_of(tmp_path)
+    victim = tmp_path / "class1" / "1.jpg"
+    victim.write_bytes(victim.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"class1/1\.jpg cannot be read.*skip_damaged=true"):
+        data_of(tmp_path)
+    data = data_of(tmp_path, skip_damaged=True)
+    assert data.n_train + data.n_heldout == 17 and "class1/1.jpg is damaged and left out" in capsys.readouterr().out
+    disk = data_of(tmp_path, in_memory=False)
+    split = "train" if victim in disk.files["train"] else "heldout"
+    with pytest.raises(ValueError, match=r"class1/1\.jpg cannot be read"):
+        disk.images(split)
+
+
+def test_a_class_with_one_picture_is_refused(tmp_path):
+    folder_of(tmp_path)
+    (tmp_path / "lonely").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "lonely" / "a.png")
+    with pytest.raises(ValueError, match="class lonely has one picture"):
+        data_of(tmp_path)
+
+
+def test_unlike_class_folders_are_refused(tmp_path):
+    folder_of(tmp_path / "train")
+    folder_of(tmp_path / "test", classes=2)
+    with pytest.raises(ValueError, match="unlike class folders \\(class2\\)"):
+        data_of(tmp_path)
+
+
+def test_digits_are_what_scikit_learn_has():
+    from sklearn.datasets import load_digits
+
+    data, raw = Digits("digits", 2), load_digits()
+    train, heldout = stratified_split(raw.target, 600)
+    assert (data.n_train, data.n_heldout) == (1197, 600) and not set(train) & set(heldout)
+    expected = torch.from_numpy(raw.images[heldout] / 8 - 1).float()
+    assert torch.equal(data.grid.unpatchify(data.tokens("heldout"))[:, 0], expected)
+    counts = np.bincount(raw.target[heldout]) / np.bincount(raw.target)
+    assert (abs(counts - 600 / 1797) < 0.01).all()
+
+
+def test_latents_are_drawn_afresh_and_scaled(tmp_path):
+    draw = np.random.default_rng(1)
+    for split, n in (("train", 6), ("heldout", 3)):
+        (tmp_path / split).mkdir()
+        moments = draw.normal(size=(n, 8, 4, 4)).astype(np.float32)
+        moments[:, 4:] = abs(moments[:, 4:])
+        np.save(tmp_path / split / "moments.npy", moments)
+        np.save(tmp_path / split / "labels.npy", np.arange(n) % 3)
+    data = LatentData("imagenet256", str(tmp_path), 2, 1000, "nowhere")
+    both = data.moments("train", torch.tensor([2]))
+    noise = torch.randn(1, 4, 16)
+    z = data.draw(both, noise)
+    raw = np.load(tmp_path / "train" / "moments.npy")[2]
+    cells = data.grid.unpatchify(noise)[0].numpy()
+    np.testing.assert_allclose(data.grid.unpatchify(z)[0], SCALE * (raw[:4] + raw[4:] * cells), rtol=1e-5)
+    np.testing.assert_allclose(data.grid.unpatchify(data.tokens("train", torch.tensor([2])))[0], SCALE * raw[:4], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"images\.npy is missing"):
+        data.images("train", torch.tensor([0]))
+    with pytest.raises(ValueError, match="pip install diffusers|is not staged"):
+        data.to_uint8(data.tokens("train", torch.tensor([0])))

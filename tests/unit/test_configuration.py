@@ -1,0 +1,73 @@
+"""Configuration: ten pinned identities, what changes them and what must not, counts, and types."""
+
+import pytest
+
+from bench.configuration import arm_name, build, compose, parse_count, run_hash, run_id
+
+# A change here makes every existing run folder an orphan: never change a line, only add.
+PINNED = {
+    "": "5e639187",
+    "method=selfflow": "11967b79",
+    "method=repa": "cc1f798b",
+    "method=repa encoder=local_s": "4d7c65c9",
+    "method=dual_timestep seed=3": "08fbf9c0",
+    "method=selfflow method.similarity=l1": "ceac7a57",
+    "size=tiny method=selfflow": "4c24bd9f",
+    "optimizer.lr=8e-3 seed=100": "b0df2f50",
+    "method=sra batch=128": "4735779c",
+    "data=imagenet256 method=repa": "95aaba2a",
+}
+
+
+@pytest.mark.parametrize("words", PINNED, ids=lambda words: words or "default")
+def test_ten_identities_are_pinned(words):
+    assert run_hash(compose(words.split())) == PINNED[words]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "compute.threads=3 compute.device=cpu", "runs=elsewhere cache=there", "measure=full evaluation.samples=99", "images=1Ki",
+        "log_images=64 checkpoint_images=64 checkpoint_minutes=1 snapshots=3", "name=mine", "batch=64 optimizer.lr=0.004",
+    ],
+)  # fmt: skip
+def test_what_does_not_change_the_numbers_does_not_change_the_hash(words):
+    assert run_hash(compose(words.split())) == run_hash(compose([]))
+
+
+@pytest.mark.parametrize("words", ["seed=1", "batch=128", "ema.decay=0.9", "size.depth=5", "time.shift=2", "label_drop=0", "data.patch=4"])
+def test_what_changes_the_numbers_changes_the_hash(words):
+    assert run_hash(compose(words.split())) != run_hash(compose([]))
+
+
+def test_names():
+    cfg = compose(["method=selfflow", "method.similarity=l1", "seed=2"])
+    assert arm_name(cfg) == "selfflow(similarity=l1)" and run_id(cfg).startswith("digits-selfflow-nano-s2-")
+    assert arm_name(compose(["method=repa", "encoder=local_s"])) == "repa/local_s"
+
+
+def test_the_recipe_chooses_size_and_encoder():
+    assert compose([])["size"]["name"] == "nano" and compose([])["encoder"] is None
+    assert compose(["data=imagenet256"])["size"]["name"] == "XL"
+    assert compose(["method=repa"])["encoder"]["name"] == "local_m"
+    assert compose(["data=imagenet256", "method=repa"])["encoder"]["name"] == "dinov2_b"
+
+
+@pytest.mark.parametrize(
+    ("text", "images"), [("65536", 65536), ("64Ki", 65536), ("1e6", 10**6), ("400Ksteps", 400_000 * 256), ("1.5Mi", 3 * 2**19)]
+)
+def test_counts(text, images):
+    assert parse_count("images", text, 256) == images
+
+
+@pytest.mark.parametrize("text", ["64Kb", "-3", "0", "0.5", "ten", "1e400", ""])
+def test_bad_counts(text):
+    with pytest.raises(ValueError, match="images="):
+        parse_count("images", text, 256)
+
+
+def test_types_of_a_groups_own_keys_are_checked():
+    with pytest.raises(ValueError, match="could not be converted to Float"):
+        compose(["method=selfflow", "method.mask_ratio=much"])
+    with pytest.raises(ValueError, match="cannot be imported"):
+        build({"name": "x", "target": "methods.nowhere:Thing"})
