@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cluster() -> Iterator[None]:
     """SLURM_CONF in the environment leads to a cluster that answers."""
     if "SLURM_CONF" in os.environ and shutil.which("sbatch"):
         yield
@@ -45,14 +46,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if os.environ.get("BENCH_REQUIRE_SLURM") == "1":
             pytest.fail(message)
         pytest.skip(message)
-    lab = tmp_path_factory.mktemp("cluster") / "lab"
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder.chmod(0o755)  # munged refuses folders that others may not enter, as pytest's are
+    lab = folder / "lab"
     settings = {"SLURM_LAB": str(lab), "SLURM_PORT": str(free_ports())}
-    started = subprocess.run([CLUSTER / "start_slurm.sh"], env=os.environ | settings, capture_output=True, text=True)
-    assert started.returncode == 0, started.stdout + started.stderr
+    # to a file: daemons that keep a pipe open would make us wait for them
+    log = lab.parent / "start.log"
+    with open(log, "w") as output:
+        started = subprocess.run(
+            [CLUSTER / "start_slurm.sh"], env=os.environ | settings, stdout=output, stderr=output, timeout=120
+        )
+    assert started.returncode == 0, log.read_text()
     os.environ["SLURM_CONF"] = str(lab / "etc" / "slurm.conf")
     yield
     del os.environ["SLURM_CONF"]
-    subprocess.run([CLUSTER / "stop_slurm.sh"], env=os.environ | settings, capture_output=True)
+    subprocess.run([CLUSTER / "stop_slurm.sh"], env=os.environ | settings, stdout=subprocess.DEVNULL, timeout=60)
+    shutil.rmtree(folder)
 
 
 def free_ports() -> int:

@@ -67,7 +67,7 @@ class Submitted:
     def wait_for_images(self, more_than: int = 0) -> int:
         """Until the run has trained on more than so many images."""
         return wait_until(
-            lambda: self.running_images() > more_than and self.running_images(), 40, f"more than {more_than} images"
+            lambda: self.running_images() > more_than and self.running_images(), 90, f"more than {more_than} images"
         )
 
     def running_images(self) -> int:

@@ -42,7 +42,7 @@ def test_two_runs_to_the_end_give_the_rows_of_local_runs(submit, tmp_path):
         check=True,
         capture_output=True,
     )
-    wait_until(lambda: study.launcher.queued(fresh=True) == {}, 90, "the study's end")
+    wait_until(lambda: study.launcher.queued(fresh=True) == {}, 180, "the study's end")
     for run in (vanilla, dual):
         assert json.loads((run / "status.json").read_text())["state"] == "complete"
         assert rows(run)
@@ -57,7 +57,7 @@ def test_two_runs_to_the_end_give_the_rows_of_local_runs(submit, tmp_path):
 
 def test_two_tasks_train_together(submit):
     study = submit("one", *SMALL, "measure=none", "compute.processes=2")
-    wait_until(lambda: study.status().get("state") == "complete", 90, "the run's end")
+    wait_until(lambda: study.status().get("state") == "complete", 180, "the run's end")
     log = (study.run / "slurm" / f"train-{study.train}.log").read_text()
     assert "2 process(es)" in log
     assert (study.run / "slurm" / f"train-{study.train}.1.log").exists()
@@ -66,8 +66,8 @@ def test_two_tasks_train_together(submit):
 
 def test_a_failed_job_takes_those_that_wait_for_it_out_of_the_queue(submit):
     study = submit("one", *SMALL, "optimizer.lr=1e30")
-    wait_until(lambda: study.state() == "FAILED", 60, "a failed training job")
-    wait_until(lambda: study.launcher.queued(fresh=True) == {}, 30, "an empty queue")
+    wait_until(lambda: study.state() == "FAILED", 120, "a failed training job")
+    wait_until(lambda: study.launcher.queued(fresh=True) == {}, 60, "an empty queue")
     status = study.status()
     assert status["state"] == "failed" and "lower optimizer.lr" in status["message"]
     assert not list(study.run.glob("results/*"))
@@ -82,6 +82,6 @@ def test_a_run_that_is_queued_is_not_queued_again(submit, capsys):
         assert "already in the queue" in capsys.readouterr().out
         assert "train is job" in first.launcher.notes()[first.run.name]
         assert first.launcher.cancel() == 0
-        wait_until(lambda: first.launcher.queued(fresh=True) == {}, 20, "an empty queue")
+        wait_until(lambda: first.launcher.queued(fresh=True) == {}, 60, "an empty queue")
     finally:
         command("scontrol", "update", "partitionname=main", "state=up")
