@@ -43,6 +43,13 @@ def check_features(train: np.ndarray, heldout: np.ndarray) -> None:
 
 def fast_probe(train: np.ndarray, train_labels: np.ndarray, heldout: np.ndarray, heldout_labels: np.ndarray) -> float:
     """Held-out accuracy (0..1) of logistic regression (L2, C = 1) on standardised features [n, d]."""
+    return float(fast_answers(train, train_labels, heldout, heldout_labels).mean())
+
+
+def fast_answers(
+    train: np.ndarray, train_labels: np.ndarray, heldout: np.ndarray, heldout_labels: np.ndarray
+) -> np.ndarray:
+    """Which held-out rows `fast_probe` reads right, bool [m]."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -50,7 +57,7 @@ def fast_probe(train: np.ndarray, train_labels: np.ndarray, heldout: np.ndarray,
     check_features(train, heldout)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(np.asarray(train, np.float64), train_labels)
-    return float(model.score(np.asarray(heldout, np.float64), heldout_labels))
+    return model.predict(np.asarray(heldout, np.float64)) == np.asarray(heldout_labels)
 
 
 def repa_probe(
@@ -63,6 +70,20 @@ def repa_probe(
     progress: bool = False,
 ) -> float:
     """Held-out accuracy (0..1) by REPA's recipe; features [n, d] may be memory-mapped and half precision."""
+    answers = repa_answers(train, train_labels, heldout, heldout_labels, recipe, device, progress)
+    return float(answers.mean())
+
+
+def repa_answers(
+    train: np.ndarray,
+    train_labels: np.ndarray,
+    heldout: np.ndarray,
+    heldout_labels: np.ndarray,
+    recipe: ProbeRecipe | None = None,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> np.ndarray:
+    """Which held-out rows `repa_probe` reads right, bool [m]."""
     recipe = recipe or ProbeRecipe()
     check_features(train, heldout)
     n, width = train.shape
@@ -88,9 +109,9 @@ def repa_probe(
             optimiser.step()
             schedule.step()
     probe.eval()
-    right = 0
+    predicted = []
     with torch.no_grad():
         for start in range(0, len(heldout), batch):
             x = torch.from_numpy(np.asarray(heldout[start : start + batch], np.float32)).to(device)
-            right += int((probe(x).argmax(1).cpu().numpy() == heldout_labels[start : start + batch]).sum())
-    return right / len(heldout)
+            predicted.append(probe(x).argmax(1).cpu().numpy())
+    return np.concatenate(predicted) == np.asarray(heldout_labels)

@@ -1,10 +1,10 @@
 """Rows of what frozen features know: linear probe, kNN and CKNNA over blocks x timesteps, and the same of an encoder.
 
-    store = feature_store(net, dataset, FeatureGrid((1, 2, 3, 4), (0.1, 0.5)), snapshot_hash, Path("cache"))
-    rows = measure_features(store, dataset, aligned=None)
-    rows += measure_cknna(store, dataset, encoder, Path("cache"), aligned=None)
-    rows += measure_encoder(encoder, dataset, Path("cache"))      # encoder strength, beside spatial structure
-    rows += [pixel_probe(dataset)]                                # the line that raw pixels draw
+store = feature_store(net, dataset, FeatureGrid((1, 2, 3, 4), (0.1, 0.5)), snapshot_hash, Path("cache"))
+rows = measure_features(store, dataset, aligned=None)
+rows += measure_cknna(store, dataset, encoder, Path("cache"), aligned=None)
+rows += measure_encoder(encoder, dataset, Path("cache"))      # encoder strength, beside spatial structure
+rows += [pixel_probe(dataset)]                                # the line that raw pixels draw
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from bench.core import answers
 from bench.core.intervals import standard_error, wilson
 from bench.core.results import Row
 from probes.cknna import Neighbours, cknna, neighbours
 from probes.features import FeatureStore, mean_features, subset
-from probes.knn import knn_accuracy
-from probes.linear import ProbeRecipe, fast_probe, repa_probe
+from probes.knn import knn_predict
+from probes.linear import ProbeRecipe, fast_answers, repa_answers
 from probes.pixels import pixel_vectors
 from probes.protocols import BLOCK_FEATURES, PATCH_FEATURES, PIXEL_FEATURES, RECORDS, protocol
 from probes.related import related, related_probe
@@ -40,26 +41,31 @@ def variant_for(n_train: int) -> Variant:
     return "fast" if n_train <= MOST_FAST else "repa"
 
 
-def _probes(variant: Variant, recipe: ProbeRecipe, device: Any) -> dict[str, tuple[str, Callable[..., float], dict]]:
-    """{metric: (protocol name, accuracy of (train, y, heldout, z), what the protocol leaves to state)}."""
+def _probes(
+    variant: Variant, recipe: ProbeRecipe, device: Any
+) -> dict[str, tuple[str, Callable[..., np.ndarray], dict]]:
+    """{metric: (protocol name, right answers of (train, y, heldout, z), what the protocol leaves to state)}."""
 
-    def linear(*data: np.ndarray) -> float:
-        return fast_probe(*data) if variant == "fast" else repa_probe(*data, recipe=recipe, device=device)
+    def linear(*data: np.ndarray) -> np.ndarray:
+        return fast_answers(*data) if variant == "fast" else repa_answers(*data, recipe=recipe, device=device)
 
-    def knn(*data: np.ndarray) -> float:
+    def knn(*data: np.ndarray) -> np.ndarray:
         # float32 first: float16 similarities would tie
         train, y, heldout, z = (
             torch.from_numpy(np.asarray(a, np.float32 if a.ndim > 1 else np.int64)).to(device) for a in data
         )
-        return knn_accuracy(train, y, heldout, z)
+        predicted = knn_predict(train, y, heldout, int(max(y.max(), z.max())) + 1)
+        return (predicted == z).cpu().numpy()
 
     constants = asdict(recipe)
     of_recipe = {"probe_seed": constants.pop("seed"), **constants} if variant == "repa" else {}
     return {"linear_probe": (f"linear_probe_{variant}", linear, of_recipe), "knn": ("knn", knn, {})}
 
 
-def _accuracy_row(metric: str, name: str, value: float, data: Mapping[str, Any], **rest: Any) -> Row:
-    n = data["n_heldout"]
+def _accuracy_row(metric: str, name: str, right: np.ndarray, data: Mapping[str, Any], **rest: Any) -> Row:
+    n, value = data["n_heldout"], float(right.mean())
+    # two arms answer about the same pictures: kept, the answers pair their difference
+    paired = {"correct": answers.pack(right)} if "block" in rest and n <= answers.MOST else {}
     return Row(
         metric=metric,
         value=value,
@@ -68,7 +74,7 @@ def _accuracy_row(metric: str, name: str, value: float, data: Mapping[str, Any],
         protocol=protocol(name, **data),
         stderr=standard_error(value, n),
         metric_version=RECORDS[name]["version"],
-        details={"interval_95": list(wilson(round(value * n), n))},
+        details={"interval_95": list(wilson(round(value * n), n))} | paired,
         **rest,
     )
 
@@ -100,9 +106,9 @@ def measure_features(
     places = [(block, t) for block in store.grid.blocks for t in store.grid.times]
     for block, t in tqdm(places, desc="probes", unit="place", disable=not progress, leave=False):
         train, heldout = store.features("train", block, t), store.features("heldout", block, t)
-        for metric, (name, accuracy, of_recipe) in _probes(variant, recipe, device).items():
-            value = accuracy(train, train_labels, heldout, heldout_labels)
-            rows.append(_accuracy_row(metric, name, value, data | of_recipe, block=block, t=t, related=mark))
+        for metric, (name, probe, of_recipe) in _probes(variant, recipe, device).items():
+            right = probe(train, train_labels, heldout, heldout_labels)
+            rows.append(_accuracy_row(metric, name, right, data | of_recipe, block=block, t=t, related=mark))
     return rows
 
 
@@ -187,9 +193,9 @@ def measure_encoder(
     mark = f"{encoder.name} learned the probed labels" if related_probe(dataset.name, encoder) else ""
     variant = variant or variant_for(data["n_train"])
     rows = []
-    for metric, (name, accuracy, of_recipe) in _probes(variant, recipe, device).items():
-        value = accuracy(features["train"], labels["train"], features["heldout"], labels["heldout"])
-        rows.append(_accuracy_row(f"encoder_{metric}", name, value, data | of_recipe, related=mark))
+    for metric, (name, probe, of_recipe) in _probes(variant, recipe, device).items():
+        right = probe(features["train"], labels["train"], features["heldout"], labels["heldout"])
+        rows.append(_accuracy_row(f"encoder_{metric}", name, right, data | of_recipe, related=mark))
     return [*rows, _structure_row(encoder, dataset, identity, device)]
 
 
@@ -229,6 +235,6 @@ def pixel_probe(
         "n_heldout": len(labels["heldout"]),
     }
     variant = variant or variant_for(data["n_train"])
-    name, accuracy, of_recipe = _probes(variant, recipe or ProbeRecipe(), device)["linear_probe"]
-    value = accuracy(vectors["train"], labels["train"], vectors["heldout"], labels["heldout"])
-    return _accuracy_row("pixel_linear_probe", name, value, data | of_recipe)
+    name, probe, of_recipe = _probes(variant, recipe or ProbeRecipe(), device)["linear_probe"]
+    right = probe(vectors["train"], labels["train"], vectors["heldout"], labels["heldout"])
+    return _accuracy_row("pixel_linear_probe", name, right, data | of_recipe)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bench.core import answers
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -129,14 +131,13 @@ def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
         return
     # places of one model answer the same pictures: the mean of their errors bounds the error of their mean
     table.binomial[cell] = float(final["stderr"].fillna(0.0).mean() ** 2)
-    if all(answers is not None and answers.shape == correct[0].shape for answers in correct):
+    if all(one is not None and one.shape == correct[0].shape for one in correct):
         table.correct[cell] = np.mean(correct, axis=0)
 
 
 def _curve(rows: pd.DataFrame) -> Curve:
     rows = rows[(rows["value"] > 0) & np.isfinite(rows["value"])].sort_values("images").drop_duplicates("images")
-    columns = (rows[name].to_numpy(float) for name in ("images", "flops", "value"))
-    images, flops, values = columns
+    images, flops, values = (rows[name].to_numpy(float) for name in ("images", "flops", "value"))
     return Curve(images, flops, np.log(values))
 
 
@@ -144,12 +145,11 @@ def _correct(rows: pd.DataFrame) -> np.ndarray | None:
     """Right answers of each held-out picture, mean over places, from `details.correct` (bits as hexadecimal)."""
     out = []
     for details, n in zip(rows["details"], rows["n"], strict=True):
-        bits = details.get("correct") if isinstance(details, dict) else None
-        if not isinstance(bits, str):
+        try:
+            out.append(answers.unpack(details["correct"], int(n)))
+        except (KeyError, TypeError, ValueError):
             return None
-        answers = np.unpackbits(np.frombuffer(bytes.fromhex(bits), np.uint8))[: int(n)]
-        out.append(answers.astype(float))
-    return np.mean(out, axis=0) if out and len({len(answers) for answers in out}) == 1 else None
+    return np.mean(out, axis=0) if out and len({len(one) for one in out}) == 1 else None
 
 
 def encoder_properties(

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from findings_truth import rows
 
+from bench.core import answers
 from reports.claims import STATISTICS as NAMES
 from reports.claims import load_claims
 from reports.comparable import comparable
@@ -115,7 +116,7 @@ def probe_rows(gain: float, correct: dict[str, np.ndarray] | None = None) -> pd.
         value = 0.8 + gain * (final["arm"] == "selfflow") * (block <= 2) + 0.001 * final["seed"]
         part = final.assign(metric="linear_probe", block=block, t=0.5, stderr=0.016, value=value, n=600)
         if correct:
-            bits = {arm: np.packbits(answers).tobytes().hex() for arm, answers in correct.items()}
+            bits = {arm: answers.pack(right) for arm, right in correct.items()}
             part = part.assign(details=[{"correct": bits[arm]} for arm in part["arm"]])
         parts.append(part)
     return pd.concat(parts)
@@ -137,6 +138,13 @@ def test_paired_pictures_tell_more():
     assert found.low is not None and found.high is not None
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * math.sqrt(variance), rel=0.02)
     assert found.here == SUPPORTED
+
+
+def test_answers_survive_packing():
+    right = np.arange(13) % 3 == 0
+    assert answers.unpack(answers.pack(right), 13).tolist() == right.tolist()
+    with pytest.raises(ValueError, match="16 bits cannot be the answers to 40 pictures"):
+        answers.unpack(answers.pack(right), 40)
 
 
 @pytest.mark.parametrize(
