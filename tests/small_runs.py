@@ -33,7 +33,7 @@ class StandInEncoder(Encoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.map = torch.nn.Linear(12, self.width)
+        self.map = torch.nn.Linear(12, self.width, bias=False)
         with torch.no_grad():
             self.map.weight.copy_(torch.randn(self.map.weight.shape, generator=generator(0, "stand-in", 0)))
         self.freeze()

@@ -1,0 +1,47 @@
+"""Losses of the first steps of every method, as stored in losses.json: `python tests/golden/recapture.py` writes them anew.
+
+Run it only after a change that is meant to change the numbers, and say in the commit why they changed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
+
+import torch
+from small_runs import arm_of, batch_of, context, method
+
+from bench.configuration import options
+from bench.core.ema import ema_update
+
+HERE = Path(__file__).parent
+STEPS = 4
+OF_NANO = {"student_layers": [0, 1], "teacher_layers": [2, 3], "stop_images": 24}
+
+
+def losses(name: str) -> list[dict[str, float]]:
+    """The terms of four AdamW steps of a method on fixed batches, EMA included."""
+    m = method(name, **(OF_NANO if name == "haste" else {"stop_images": 24} if name == "repa_stop" else {}))
+    arm, first = arm_of(m)
+    ema = first.ema
+    optimiser = torch.optim.AdamW(arm.parameters(), lr=1e-3)
+    found = []
+    for step in range(STEPS):
+        ctx = context(m, arm.backbone, images=8 * step)
+        ctx.ema = ema
+        terms = arm(batch_of(seed=step), ctx)
+        found.append({key: term.value.item() for key, term in terms.items()})
+        torch.stack([term.value * term.weight for term in terms.values()]).sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        if ema is not None:
+            ema_update(ema, arm.backbone, 0.9)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    (HERE / "losses.json").write_text(json.dumps({name: losses(name) for name in options("method")}, indent=1) + "\n")
