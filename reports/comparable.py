@@ -112,6 +112,7 @@ def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
     if final["related"].map(bool).any():
         table.related.add(cell)
     values, curves, correct = [], [], []
+    curve_of = _curves(rows) if measure == "distance" else {}
     for run, of_run in final.sort_values("seed").groupby("run", sort=False):
         numbers = of_run["value"].to_numpy(float)
         usable = np.isfinite(numbers) & ((numbers > 0) | (measure != "distance"))
@@ -120,7 +121,7 @@ def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
             continue
         values.append(float(np.log(numbers[-1]) if measure == "distance" else numbers.mean()))
         if measure == "distance":
-            curves.append(_curve(rows[rows["run"] == run]))
+            curves.append(curve_of[str(run)])
         else:
             correct.append(_correct(of_run))
     if not values:
@@ -135,10 +136,18 @@ def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
         table.correct[cell] = np.mean(correct, axis=0)
 
 
-def _curve(rows: pd.DataFrame) -> Curve:
-    rows = rows[(rows["value"] > 0) & np.isfinite(rows["value"])].sort_values("images").drop_duplicates("images")
+def _curves(rows: pd.DataFrame) -> dict[str, Curve]:
+    """Curve of each run; in numpy, as thousands of small tables would take seconds."""
+    rows = rows[(rows["value"] > 0) & np.isfinite(rows["value"])].sort_values(["run", "images"])
+    runs = rows["run"].to_numpy()
     images, flops, values = (rows[name].to_numpy(float) for name in ("images", "flops", "value"))
-    return Curve(images, flops, np.log(values))
+    names, starts = np.unique(runs, return_index=True)
+    out = {}
+    for name, start, end in zip(names, starts, [*starts[1:], len(runs)], strict=True):
+        _, first = np.unique(images[start:end], return_index=True)
+        at = start + first
+        out[str(name)] = Curve(images[at], flops[at], np.log(values[at]))
+    return out
 
 
 def _correct(rows: pd.DataFrame) -> np.ndarray | None:
