@@ -139,6 +139,8 @@ def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
 def _curves(rows: pd.DataFrame) -> dict[str, Curve]:
     """Curve of each run; in numpy, as thousands of small tables would take seconds."""
     rows = rows[(rows["value"] > 0) & np.isfinite(rows["value"])].sort_values(["run", "images"])
+    if not len(rows):
+        return {}
     runs = rows["run"].to_numpy()
     images, flops, values = (rows[name].to_numpy(float) for name in ("images", "flops", "value"))
     names, starts = np.unique(runs, return_index=True)

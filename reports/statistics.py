@@ -107,13 +107,21 @@ def _picture_variance(table: Table, weights: Mapping[Cell, float]) -> float:
 
 
 def equal_flops(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """The difference at the FLOPs that every compared run has spent, between snapshots."""
+    """The difference at the FLOPs that every compared run has spent, between snapshots.
+
+    An arm that is not compared lends its deviation at those FLOPs, or where it ended if it spent less.
+    """
     size, (left, right) = list(_sides(claim, table).items())[-1]
     compared = _cells([*left, *right], size)
     spent = [curve.flops[-1] if len(curve.flops) else math.nan for cell in compared for curve in table.curves[cell]]
     if not np.isfinite(spent).all():
         raise Untestable(f"the FLOPs of {left[0]} or {right[0]} were not recorded")
-    cells = _each_run(table, size, lambda _, curve: value_at(curve.flops, curve.values, min(spent)))
+
+    def at_equal_flops(cell: Cell, curve: Curve) -> float:
+        own = spent if cell in compared else [*spent, *curve.flops[-1:]]
+        return value_at(curve.flops, curve.values, min(own))
+
+    cells = _each_run(table, size, at_equal_flops)
     _require(cells, compared, "has no snapshot at so few FLOPs; more snapshots are needed")
     estimate = contrast(difference_weights(_cells(left, size), _cells(right, size)), cells, _by_size(cells))
     return _outcome(estimate, "log distance", left, right, [size])
@@ -200,7 +208,7 @@ def level_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
         estimate = contrast(weights, table.final, _by_size(table.final))
         ordered = [arms[i] for i in np.argsort(levels, kind="stable")]
         return _outcome(estimate, "log distance", ordered, (), [size])
-    raise Untestable(f"needs {claim.needs_levels} arms {_either(claim.left)} of one size whose {order} is known")
+    raise Untestable(f"needs {claim.needs_levels} arms {_either(claim.left)} of one size with a known {order}")
 
 
 def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:

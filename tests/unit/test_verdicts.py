@@ -106,6 +106,7 @@ def test_equal_flops_charge_the_dearer_arm():
     table.loc[dear, "flops"] *= 2.0  # so it is compared at half its images: 2**0.5 worse
     found = verdict("selfflow_beats_repa_flops", table)
     assert found.effect == pytest.approx(0.5 * math.log(2), abs=0.05)
+    assert found.pooled_df == 8
     assert found.here == CONTRADICTED
 
 
@@ -216,3 +217,11 @@ def test_noise_floor_is_the_deviation_within_arms():
     assert found.deviation == pytest.approx(math.sqrt(logs.var(ddof=1).mean()))
     assert (found.df, found.arms, found.runs) == (8, 4, 12)
     assert len(comparable(table, "distance")) == 1
+
+
+def test_equal_flops_pool_arms_that_spent_less():
+    table = rows({"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0})
+    cheap = table["arm"] == "vanilla"
+    table.loc[cheap, "flops"] *= 0.5
+    found = verdict("selfflow_beats_repa_flops", table)
+    assert (found.here, found.pooled_df) == (SUPPORTED, 6)
