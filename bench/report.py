@@ -112,8 +112,12 @@ def write_report(
     from reports.pages import build_page
     from reports.pdf import render_pdf
     from reports.runs import read_study
+    from reports.terminal import terminal_table
 
-    content = build_page(read_study(runs, study, planned(study, data)), page)
+    of_study = read_study(runs, study, planned(study, data))
+    if page == "all" and (table := terminal_table(of_study)):
+        print(table + "\n")
+    content = build_page(of_study, page)
     out = out or runs / "reports"
     out.mkdir(parents=True, exist_ok=True)
     stem = f"{page}-{study}" if study else page
