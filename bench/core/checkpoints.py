@@ -30,7 +30,10 @@ def file_hash(path: Path) -> str:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """fsync a finished temporary file and rename it, so that `final` is whole or absent."""
+    """fsync a finished temporary file and rename it, so that `final` is whole or absent; readable as the user's other files are."""
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, final)

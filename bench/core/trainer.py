@@ -27,6 +27,7 @@ from bench.core.streams import Draw, generator
 from bench.core.timing import Stopwatch
 
 
+MIN_SAVING_INTERVAL = 5.0  # seconds between checkpoints that nobody asked for by number
 MEASURED_STEPS = 10  # after which a start says how long it will take (or after 20 seconds)
 
 
@@ -218,7 +219,10 @@ class Trainer:
             "torch": str(torch.__version__),  # the class itself is refused when weights alone are loaded
             "device": str(self.processes.device.type),
         }
+        start = time.monotonic()
         checkpoints.save_checkpoint(self.folder.path / "checkpoints", self.images, state)
+        self.saved_at, self.saved_images = time.monotonic(), self.images
+        self.save_seconds = self.saved_at - start
 
     def restore(self) -> int:
         """Load the newest good checkpoint, if any; returns how much of metrics.jsonl it knew."""
@@ -243,14 +247,13 @@ class Trainer:
             self.processes.barrier()
         self.metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
         due = [at for at in snapshot_counts(cfg["images"], self.batch, cfg["snapshots"]) if at > self.images]
-        every = cfg["checkpoint_images"] or max(self.batch, cfg["images"] // 10)
         source = loading.batches(
             self.data, cfg["seed"], self.images, cfg["images"], self.batch, self.pieces,
             "image" in self.method.needs, cfg["compute"]["data_workers"],
         )  # fmt: skip
         if main:
             self.folder.status(now=True, state="running", phase="training", images=self.images, images_total=cfg["images"], message="")
-        saved_at, saved_images = time.monotonic(), self.images
+        self.saved_at, self.saved_images, self.save_seconds = time.monotonic(), self.images, 0.0
         self.watch.read()
         started, first, told = time.monotonic(), self.images, False
         while self.images < cfg["images"]:
@@ -269,12 +272,24 @@ class Trainer:
                 if main:
                     checkpoints.save_snapshot(self.folder.path, self.images, self.ema)
                 due = [at for at in due if at > self.images]
-            late = time.monotonic() - saved_at > 60 * cfg["checkpoint_minutes"]
             reason = self.stop_reason()
             stop = self.processes.any(reason is not None)
-            if self.images - saved_images >= every or late or stop or self.images == cfg["images"]:
+            if stop or self.images == cfg["images"] or self.processes.any(main and self.due_for_saving()):
                 with self.watch.part("saving"):
                     self.save()
-                saved_at, saved_images = time.monotonic(), self.images
             if stop:
                 raise Stopped(reason or "another process's signal")
+
+    def due_for_saving(self) -> bool:
+        """Whether it is time for a resume checkpoint.
+
+        After so many images if they are stated, else after a tenth of all unless that would take more than a tenth of the
+        time; and after so many minutes in any case.
+        """
+        cfg, since = self.cfg, time.monotonic() - self.saved_at
+        images = self.images - self.saved_images
+        if cfg["checkpoint_images"]:
+            by_images = images >= cfg["checkpoint_images"]
+        else:
+            by_images = images >= cfg["images"] / 10 and since > max(MIN_SAVING_INTERVAL, 10 * self.save_seconds)
+        return by_images or since > 60 * cfg["checkpoint_minutes"]
