@@ -27,7 +27,7 @@ from bench.core.sizes import SIZES
 
 CONF = Path(__file__).parent / "conf"
 GROUPS = ("method", "size", "encoder", "data", "compute")
-COUNTS = ("images", "checkpoint_images", "log_images", "evaluation.samples")
+COUNTS = ("images", "checkpoint_images", "log_images", "diagnostics_images", "evaluation.samples")
 
 
 @dataclass
@@ -89,6 +89,7 @@ class Schema:
     checkpoint_images: int | None = None
     checkpoint_minutes: float = 15.0
     log_images: int = 0
+    diagnostics_images: int | None = None
     measure: str = "full"
     evaluation: Evaluation = field(default_factory=Evaluation)
     runs: str = "runs"

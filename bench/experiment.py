@@ -27,7 +27,7 @@ from bench.core.streams import generator
 from bench.core.trainer import NotFinite, Stopped, Trainer, snapshot_counts
 
 # Keys that may differ between two starts of one run; any other difference is refused.
-MAY_CHANGE = ("compute", "measure", "evaluation", "runs", "cache", "checkpoint_", "log_images", "images", "data.root", "data.recipe")
+MAY_CHANGE = ("compute", "measure", "evaluation", "runs", "cache", "checkpoint_", "log_images", "diagnostics_images", "images", "data.root", "data.recipe")
 
 
 class Experiment:

@@ -30,6 +30,5 @@ class LayerSync(Method):
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         blocks = self.blocks(ctx.size)
         term, features = generative(net, batch, self.student_noise(batch, ctx), taps=tuple(blocks.values()))
-        cosine = token_cosine(features[blocks["student"]], features[blocks["teacher"]].detach())
-        ctx.diagnostics["alignment_cosine"] = cosine.detach()
+        cosine = token_cosine(features[blocks["student"]], features[blocks["teacher"]].detach(), ctx)
         return {"velocity": term, "representation": Term(-cosine, self.weight)}

@@ -34,9 +34,12 @@ def self_head_description(size: Size) -> str:
     return f"2-layer MLP, {2 * size.width} wide, student only"
 
 
-def token_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over batch and tokens of the cosine along channels, [B, N, W] x [B, N, W] -> scalar, in float32."""
-    return F.cosine_similarity(a.float(), b.float(), dim=-1).mean()
+def token_cosine(student: Tensor, target: Tensor, ctx: Context) -> Tensor:
+    """Mean over batch and tokens of the cosine along channels, [B, N, W] x [B, N, W] -> scalar, in float32; logged."""
+    cosine = F.cosine_similarity(student.float(), target.float(), dim=-1)
+    ctx.token_cosine = cosine.detach()
+    ctx.diagnostics["alignment_cosine"] = ctx.token_cosine.mean()
+    return cosine.mean()
 
 
 def switched_off(heads: nn.ModuleDict) -> Term:

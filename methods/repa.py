@@ -43,8 +43,7 @@ class REPA(Method):
 
     def alignment(self, net: Arm, feature: Tensor, batch: Batch, ctx: Context) -> Term:
         """-cos of the projected block output [B, N, W] and the target, weighted."""
-        cosine = token_cosine(net.heads["projector"](feature), self.target(batch, ctx))
-        ctx.diagnostics["alignment_cosine"] = cosine.detach()
+        cosine = token_cosine(net.heads["projector"](feature), self.target(batch, ctx), ctx)
         return Term(-cosine, self.weight)
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:

@@ -67,7 +67,6 @@ class SelfFlow(Method):
         term, features = generative(net, batch, noise, taps=(blocks["student"],))
         student = net.heads["projector"](features[blocks["student"]])
         teacher = teacher_features(batch, noise.levels.amin(dim=1), blocks["teacher"], ctx)
-        cosine = token_cosine(student, teacher)
-        ctx.diagnostics["alignment_cosine"] = cosine.detach()
+        cosine = token_cosine(student, teacher, ctx)
         distance = 1 - cosine if self.similarity == "cosine" else F.l1_loss(student.float(), teacher.float())
         return {"velocity": term, "representation": Term(distance, self.weight)}

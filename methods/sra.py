@@ -63,7 +63,6 @@ class SRA(Method):
         student = net.heads["projector"](features[blocks["student"]]).float()
         lower = (batch.t - self.gap * ctx.draw.uniform()).clamp(min=0)
         teacher = teacher_features(batch, lower, blocks["teacher"], ctx).float()
-        cosine = token_cosine(student, teacher)
-        ctx.diagnostics["alignment_cosine"] = cosine.detach()
+        cosine = token_cosine(student, teacher, ctx)
         distance = 1 - cosine if self.similarity == "cosine" else F.smooth_l1_loss(student, teacher, beta=self.beta)
         return {"velocity": term, "representation": Term(distance, self.weight_at(ctx.images))}

@@ -48,7 +48,8 @@ class Context:
     """What a method may know of the step beside its batch.
 
     time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the method needs
-    "ema"; encoder: the frozen encoder when it needs "image"; diagnostics: numbers a method wants logged, tensors without gradient.
+    "ema"; encoder: the frozen encoder when it needs "image"; diagnostics: numbers a method wants logged, tensors without gradient;
+    token_cosine: of student and target [B, N], when the method aligns tokens, for the diagnostics by noise level.
     """
 
     grid: TokenGrid
@@ -59,6 +60,7 @@ class Context:
     ema: SiT | None = None
     encoder: Any = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
+    token_cosine: Tensor | None = None
 
     def encode(self, batch: Batch) -> Any:
         """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc]. Raises ValueError where the grids differ."""

@@ -25,6 +25,18 @@ class Stopwatch:
         self._start = time.perf_counter()
 
     @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """Like `part`, for work beside the step: waits for the device, and watched modules do not count meanwhile."""
+        if self.cuda:
+            torch.cuda.synchronize()
+        before = len(self._events)
+        with self.part(name):
+            yield
+            if self.cuda:
+                torch.cuda.synchronize()
+        del self._events[before:]
+
+    @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Add the wall time of a block of code to a part."""
         start = time.perf_counter()
@@ -44,12 +56,14 @@ class Stopwatch:
         return event
 
     def read(self) -> dict[str, float]:
-        """{"seconds", "data", "method", "backbone"} since the last read; waits for the device."""
+        """{"seconds", "data", "method", "backbone", "diagnostics"} since the last read; waits for the device."""
         if self.cuda:
             torch.cuda.synchronize()
         method = sum(a.elapsed_time(b) / 1000 if self.cuda else b - a for a, b in self._events)
         now = time.perf_counter()
         total, data = now - self._start, self.seconds.get("data", 0.0)
         other = sum(seconds for name, seconds in self.seconds.items() if name != "data")
+        diagnostics = self.seconds.get("diagnostics", 0.0)
         self._start, self.seconds, self._events = now, {}, []
-        return {"seconds": total, "data": data, "method": method, "backbone": max(0.0, total - data - method - other)}
+        backbone = max(0.0, total - data - method - other)
+        return {"seconds": total, "data": data, "method": method, "backbone": backbone, "diagnostics": diagnostics}

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bench.core import checkpoints, loading
 from bench.core.backbone import SiT
+from bench.core.diagnostics import diagnose, is_due
 from bench.core.distributed import Processes
 from bench.core.ema import ema_copy, ema_decay, ema_update
 from bench.core.method import Arm, Batch, Context, Method
@@ -99,6 +100,7 @@ class Trainer:
         self.seconds = 0.0  # of training, over all starts of this run
         self.columns: list[str] = []  # of the window: losses by term, "grad_norm", then the method's diagnostics
         self.window: list[Tensor] = []  # a row a step since the last line of metrics, on the device
+        self.diagnostics: dict[str, float] = {}  # the latest, until the next line of metrics takes them
         self.metrics: MetricsLog | None = None  # the main process's
         self.stop_reason: Callable[[], str | None] = lambda: None
         self.on_progress: Callable[[dict[str, Any]], None] = lambda line: None
@@ -139,6 +141,8 @@ class Trainer:
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
+            if rows is self.pieces[0] and is_due(self.images, self.batch, self.cfg["diagnostics_images"]):
+                self.diagnose(batch, rows)
             self.ctx.images, self.ctx.draw, self.ctx.diagnostics = self.images, self.draw("method", rows), {}
             last = rows is self.pieces[-1]
             waiting = contextlib.nullcontext() if last or self.processes.world == 1 else self.net.no_sync()  # type: ignore[operator]
@@ -162,6 +166,16 @@ class Trainer:
         self.window.append(torch.cat([sums, norm.detach().float().reshape(1)]))
         self.images += self.batch
 
+    def diagnose(self, batch: Batch, rows: slice) -> None:
+        """Look at the first micro-batch before the step; all processes do."""
+        compiled = self.cfg["compute"]["compile"]
+        # two backward passes through one graph: compiled ones may free what the second needs
+        eager = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
+        with self.watch.aside("diagnostics"), eager:
+            self.diagnostics = diagnose(
+                self.arm, batch, self.ctx, lambda rows: self.draw("method", rows), rows, self.processes.mean, self.autocast
+            )
+
     # Once in a while ------------------------------------------------------------------------------------------------------
 
     def read_window(self) -> Tensor:
@@ -181,7 +195,8 @@ class Trainer:
         """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
         values = self.read_window()
         steps, self.window = len(values), []
-        means: dict[str, Any] = {"loss": {}, "diagnostics": {}}
+        means: dict[str, Any] = {"loss": {}, "diagnostics": self.diagnostics}
+        self.diagnostics = {}
         for column, mean in zip(self.columns, values.mean(dim=0).tolist(), strict=True):
             group, _, name = column.partition(".")
             if name:
@@ -212,6 +227,7 @@ class Trainer:
             "metrics_bytes": self.metrics.bytes,
             "columns": self.columns,
             "window": window.float(),
+            "diagnostics": self.diagnostics,
             "backbone": self.arm.backbone.state_dict(),
             "heads": self.arm.heads.state_dict(),
             "ema": self.ema.state_dict(),
@@ -235,6 +251,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.images, self.seconds, self.columns = state["images"], state["seconds"], state["columns"]
         self.window = list(state["window"].to(self.processes.device))
+        self.diagnostics = state["diagnostics"]
         return state["metrics_bytes"]
 
     def run(self) -> None:

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from small_runs import NANO, arm_of, batch_of, context, method, random_backbone
+from small_runs import GRID, NANO, arm_of, batch_of, context, method, random_backbone
 
+from bench.core.method import Context
 from bench.core.noise import NoiseLevels
 from bench.core.streams import Draw
 
@@ -17,7 +18,7 @@ def draw(images=0):
 
 
 def cosine(a, b):
-    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1)).clamp(min=1e-8)  # a blank patch has no direction
 
 
 def own_draws(images=0):
@@ -143,7 +144,8 @@ def test_cosine_is_taken_along_channels():
 
     a = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     b = torch.tensor([[[3.0, 0.0], [4.0, 0.0]]])
-    assert token_cosine(a, b) == pytest.approx(0.5)  # tokens: 1 and 0; along tokens it would be 0.6 and 0
+    ctx = Context(GRID, NANO)
+    assert token_cosine(a, b, ctx) == pytest.approx(0.5)  # tokens: 1 and 0; along tokens it would be 0.6 and 0
 
 
 def test_sra_from_the_formula():
