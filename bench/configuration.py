@@ -90,6 +90,7 @@ class Schema:
     checkpoint_minutes: float = 15.0
     log_images: int = 0
     diagnostics_images: int | None = None
+    tracking: str = "none"
     measure: str = "full"
     evaluation: Evaluation = field(default_factory=Evaluation)
     runs: str = "runs"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bench.configuration import arm_name, build, flatten, identity, run_hash, run_id
-from bench.core import checkpoints, cost, distributed
+from bench.core import checkpoints, cost, distributed, tracking
 from bench.core.backbone import SiT
 from bench.core.environment import environment
 from bench.core.results import write_json
@@ -27,7 +27,7 @@ from bench.core.streams import generator
 from bench.core.trainer import NotFinite, Stopped, Trainer, snapshot_counts
 
 # Keys that may differ between two starts of one run; any other difference is refused.
-MAY_CHANGE = ("compute", "measure", "evaluation", "runs", "cache", "checkpoint_", "log_images", "diagnostics_images", "images", "data.root", "data.recipe")
+MAY_CHANGE = ("compute", "measure", "evaluation", "runs", "cache", "checkpoint_", "log_images", "diagnostics_images", "tracking", "images", "data.root", "data.recipe")
 
 
 class Experiment:
@@ -37,6 +37,7 @@ class Experiment:
         self.cfg, self.argv = cfg, argv or []
         self.path = Path(cfg["runs"]) / run_id(cfg)
         self.folder = RunFolder(self.path)
+        self._tracker: tracking.Tracker | None = None
 
     # What is there already ------------------------------------------------------------------------------------------------
 
@@ -69,6 +70,7 @@ class Experiment:
     def assemble(self, processes: distributed.Processes) -> None:
         """Build everything that can fail for the user's reasons, before the folder is made."""
         cfg = self.cfg
+        tracking.check(cfg["tracking"])
         self.processes = processes
         self.data = build(cfg["data"])
         self.size = Size(**cfg["size"])
@@ -168,7 +170,13 @@ class Experiment:
     ) -> None:
         """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
         trainer = Trainer(self.cfg, self.folder, self.data, self.method, self.new_backbone(), self.encoder, self.processes)
-        trainer.stop_reason, trainer.on_step, trainer.on_progress, trainer.on_speed = stop_reason, on_step, on_progress, on_speed
+        trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
+
+        def on_line(line: dict[str, Any]) -> None:
+            self.track(line["images"], tracking.numbers_of_line(line), first=line["images"])
+            on_progress(line)
+
+        trainer.on_progress = on_line
         try:
             trainer.run()
         except Stopped as stopped:
@@ -182,6 +190,18 @@ class Experiment:
             steps = max(1, self.cfg["images"] // self.cfg["batch"])
             measured = {"seconds_per_step": trainer.seconds / steps, "peak_memory_bytes": peak_memory(self.processes.device)}
             write_json(self.path / "cost.json", self.cost.to_json() | measured)
+
+    def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:
+        """Mirror numbers (the main process's); first: as in `tracking.open_tracker`, when this is what opens the tracker."""
+        if self._tracker is None:
+            self._tracker = tracking.open_tracker(self.cfg["tracking"], self.path, first, self.cfg)
+        self._tracker.log(images, numbers)
+
+    def close(self) -> None:
+        """Let go of the folder and of the tracker."""
+        if self._tracker is not None:
+            self._tracker.close()
+        self.folder.release()
 
 
 def peak_memory(device: torch.device) -> int:

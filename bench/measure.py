@@ -23,6 +23,7 @@ from bench.core.heldout import PROTOCOL, heldout_loss
 from bench.core.protocols import Protocol, sampling_protocol
 from bench.core.run_folder import read_json, read_metrics
 from bench.core.sampling import generate, sample_block, velocity_of
+from bench.core.tracking import numbers_of_rows
 from bench.core.trainer import Stopped, snapshot_counts
 from bench.experiment import Experiment
 from bench.pictures import picture_grid, save_png
@@ -136,6 +137,7 @@ class _Measurer:
         rows = measure[task.kind](backbone, task.images, digest)
         if self.processes.main:
             results.write(self.experiment.path, task.kind, task.images, rows, self.context(task.images, digest))
+            self.experiment.track(task.images, numbers_of_rows(rows))
         self.processes.barrier()
 
     def context(self, images: int, digest: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
-        experiment.folder.release()
+        experiment.close()
         distributed.finish()
 
 
