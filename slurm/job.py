@@ -146,7 +146,10 @@ class Job:
             )
         if self.signals:  # one that came before the child existed
             self.child.send_signal(self.signals[-1])
-        return self.child.wait()
+        while True:
+            # not one endless wait: a signal just before the system call would be handled only when the child has ended
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.child.wait(timeout=1)
 
     # After ------------------------------------------------------------------------------------------------------------
 

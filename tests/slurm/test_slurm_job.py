@@ -41,6 +41,7 @@ def call(tmp_path, code: str) -> int:
         return 0
     except SystemExit as end:
         assert isinstance(end.code, int)
+        assert not (tmp_path / "not-signalled").exists(), "the run did not get the signal"
         return end.code
 
 
@@ -51,6 +52,7 @@ import os, signal, sys, time
 signal.signal(signal.{name}, lambda *_: sys.exit({then}))
 os.kill(os.getppid(), signal.{name})
 time.sleep(20)
+open('not-signalled', 'w').close()
 """
 
 
