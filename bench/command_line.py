@@ -1,6 +1,7 @@
 """What the commands share: KEY=VALUE words, help with examples, mistakes as one sentence, exit codes, signals.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 130 and 143 saved after Ctrl-C and SIGTERM.
+Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 130 and 143 saved after Ctrl-C
+and SIGTERM.
 """
 
 from __future__ import annotations

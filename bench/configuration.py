@@ -1,7 +1,8 @@
 """From `key=value` words to one resolved, checked configuration, and from that to a run's identity.
 
-Hydra composes the YAML groups of bench/conf; this file adds what it leaves out: counts (`64Ki`, `400Ksteps`), the data's
-recipe choosing size and encoder, nearest names for unknown keys and options, one sentence for every mistake, and the hash.
+Hydra composes the YAML groups of bench/conf; this file adds what it leaves out: counts (`64Ki`, `400Ksteps`), the
+data's recipe choosing size and encoder, nearest names for unknown keys and options, one sentence for every mistake,
+and the hash.
 
     >>> cfg = compose(["method=selfflow", "images=64Ki"])
     >>> run_id(cfg)
@@ -128,7 +129,10 @@ def parse_count(key: str, text: str, batch: int) -> int:
 
 @functools.cache
 def _hydra_compose(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """The resolved configuration of these words; kept, since a study's plan asks for the same defaults again and again."""
+    """The resolved configuration of these words.
+
+    Kept, since a study's plan asks for the same defaults again and again.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
@@ -182,9 +186,12 @@ def locate(target: str) -> Any:
 
 
 def build(node: Any, **extra: Any) -> Any:
-    """The object that a group's YAML describes: its `target` called with its other keys, types checked against the class.
+    """The object that a group's YAML describes.
 
-    extra: arguments that no YAML can hold (a token grid, a data set). Raises ValueError for unknown keys and wrong types.
+    Its `target` called with its other keys, types checked against the class.
+
+    extra: arguments that no YAML can hold (a token grid, a data set). Raises ValueError for unknown keys and wrong
+    types.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -234,7 +241,10 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
 
 
 def _nearest_keys(key: str, known: Iterable[str]) -> str:
-    """Suggestions for a mistyped key: groups, whole keys, and keys whose last part is near (`weigth` for `method.weight`)."""
+    """Suggestions for a mistyped key.
+
+    Groups, whole keys, and keys whose last part is near (`weigth` for `method.weight`).
+    """
     candidates = [*GROUPS, *known]
     leaves = {name.rsplit(".", 1)[-1] for name in candidates}
     near_leaves = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(leaves), n=2, cutoff=0.7)
@@ -251,7 +261,10 @@ def _plain(message: str, values: dict[str, str]) -> str:
 
 
 def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The resolved configuration (plain nested dict) of a list of `key=value` words. Raises ValueError, one sentence."""
+    """The resolved configuration (plain nested dict) of a list of `key=value` words.
+
+    Raises ValueError, one sentence.
+    """
     chosen = _split(overrides)
     groups = _choices(chosen)
     values = {key: value for key, value in chosen.items() if key not in GROUPS}
@@ -276,7 +289,9 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
     build(cfg["method"])
     sampling_protocol(cfg["evaluation"]["protocol"])
     if cfg["batch"] < 1 or cfg["images"] < cfg["batch"]:
-        raise ValueError(f"images={cfg['images']} with batch={cfg['batch']}: a run needs at least one step, images >= batch >= 1")
+        raise ValueError(
+            f"images={cfg['images']} with batch={cfg['batch']}: a run needs at least one step, images >= batch >= 1"
+        )
     if cfg["images"] % cfg["batch"]:
         near = max(1, round(cfg["images"] / cfg["batch"])) * cfg["batch"]
         raise ValueError(f"images={cfg['images']} is no multiple of batch={cfg['batch']}: images={near} would be")
@@ -292,12 +307,36 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
 
 
 # What a run is: keys that change the numbers. Never compute, paths, logging, evaluation or the number of images.
-IDENTITY = ("method", "size", "encoder", "data", "batch", "label_drop", "precision", "deterministic", "time", "optimizer", "ema")
-NOT_IDENTITY = ("data.recipe", "data.root", "data.in_memory", "data.download", "data.decoder", "encoder.path", "encoder.source", *(f"{g}.target" for g in GROUPS))
+IDENTITY = (
+    "method",
+    "size",
+    "encoder",
+    "data",
+    "batch",
+    "label_drop",
+    "precision",
+    "deterministic",
+    "time",
+    "optimizer",
+    "ema",
+)
+NOT_IDENTITY = (
+    "data.recipe",
+    "data.root",
+    "data.in_memory",
+    "data.download",
+    "data.decoder",
+    "encoder.path",
+    "encoder.source",
+    *(f"{g}.target" for g in GROUPS),
+)
 
 
 def identity(cfg: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run's numbers: the options of the groups, the seed, and values that differ from these options' own."""
+    """What makes a run's numbers.
+
+    The options of the groups, the seed, and values that differ from these options' own.
+    """
     groups = {group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]}
     defaults = flatten(_compose(_choices({k: v for k, v in groups.items() if v in options(k)}), {}))
 

@@ -21,13 +21,26 @@ from bench.core import checkpoints, cost, distributed, tracking
 from bench.core.backbone import SiT
 from bench.core.environment import environment
 from bench.core.results import write_json
-from bench.core.run_folder import RunFolder, read_json, read_status
+from bench.core.run_folder import RunFolder, read_json
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import generator
 from bench.core.trainer import NotFinite, Stopped, Trainer, snapshot_counts
 
 # Keys that may differ between two starts of one run; any other difference is refused.
-MAY_CHANGE = ("compute", "measure", "evaluation", "runs", "cache", "checkpoint_", "log_images", "diagnostics_images", "tracking", "images", "data.root", "data.recipe")
+MAY_CHANGE = (
+    "compute",
+    "measure",
+    "evaluation",
+    "runs",
+    "cache",
+    "checkpoint_",
+    "log_images",
+    "diagnostics_images",
+    "tracking",
+    "images",
+    "data.root",
+    "data.recipe",
+)
 
 
 class Experiment:
@@ -39,7 +52,7 @@ class Experiment:
         self.folder = RunFolder(self.path)
         self._tracker: tracking.Tracker | None = None
 
-    # What is there already ------------------------------------------------------------------------------------------------
+    # What is there already ---------------------------------------------------------------------------
 
     def trained(self) -> bool:
         """Whether all images of this configuration were seen and the last snapshot is there."""
@@ -58,14 +71,15 @@ class Experiment:
         if saved["images"] != self.cfg["images"]:
             if self.cfg["optimizer"]["schedule"] != "constant":
                 found.append(
-                    f"images: {saved['images']} then, {self.cfg['images']} now, and a {self.cfg['optimizer']['schedule']} "
+                    f"images: {saved['images']} then, {self.cfg['images']} now, and a "
+                    f"{self.cfg['optimizer']['schedule']} "
                     "schedule cannot be continued"
                 )
             elif self.cfg["images"] < saved["images"]:
                 found.append(f"images: {saved['images']} then, {self.cfg['images']} now, which is fewer")
         return found
 
-    # Parts ----------------------------------------------------------------------------------------------------------------
+    # Parts -------------------------------------------------------------------------------------------
 
     def assemble(self, processes: distributed.Processes) -> None:
         """Build everything that can fail for the user's reasons, before the folder is made."""
@@ -99,7 +113,7 @@ class Experiment:
             return None
         return {key: getattr(self.encoder, key) for key in ("family", "trained_on", "labels")}
 
-    # Folder ---------------------------------------------------------------------------------------------------------------
+    # Folder ------------------------------------------------------------------------------------------
 
     def disk_bytes(self) -> dict[str, int]:
         """Bytes that checkpoints (the last two and one being written) and snapshots will take."""
@@ -109,7 +123,10 @@ class Experiment:
         return {"checkpoints": (checkpoints.KEPT + 1) * checkpoint, "snapshots": 4 * backbone * len(counts)}
 
     def open_folder(self) -> None:
-        """Claim the folder and write who and what; refuse a folder of another configuration, data or encoder. The main process's."""
+        """Claim the folder and write who and what; refuse a folder of another configuration, data or encoder.
+
+        The main process's.
+        """
         if not self.processes.main:
             return
         fingerprints = {"data": self.data.fingerprint}
@@ -117,12 +134,15 @@ class Experiment:
             fingerprints["encoder"] = self.encoder.fingerprint
         self.folder.claim()
         if found := self.differences():
-            raise ValueError(f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own")
+            raise ValueError(
+                f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own"
+            )
         known = read_json(self.path / "run.json").get("fingerprints", fingerprints)
         for part, fingerprint in fingerprints.items():
             if known.get(part) != fingerprint:
                 raise ValueError(
-                    f"the {part} changed since {self.path.name} began (fingerprint {known.get(part)} then, {fingerprint} now): "
+                    f"the {part} changed since {self.path.name} began (fingerprint {known.get(part)} "
+                    f"then, {fingerprint} now): "
                     f"bring the old {part} back, or start a new run with name=..."
                 )
         needed = sum(self.disk_bytes().values())
@@ -139,27 +159,38 @@ class Experiment:
             "schema_version": 1, "id": self.path.name, "hash": run_hash(cfg), "arm": arm_name(cfg),
             "method": cfg["method"]["name"], "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None,
             "size": self.size.name, "depth": self.size.depth, "width": self.size.width, "data": cfg["data"]["name"],
-            "seed": cfg["seed"], "images": cfg["images"], "batch": cfg["batch"], "aligned": self.aligned(), "blocks": self.blocks,
-            "head": str(self.method.head_description(self.size)), "identity": identity(cfg),
-            "fingerprints": fingerprints, "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout}, "argv": self.argv,
+            "seed": cfg["seed"], "images": cfg["images"], "batch": cfg["batch"], "aligned": self.aligned(), "blocks":
+            self.blocks, "head": str(self.method.head_description(self.size)), "identity": identity(cfg),
+            "fingerprints": fingerprints, "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout},
+            "argv": self.argv,
         }  # fmt: skip
         write_json(self.path / "config.json", cfg)
         _write_yaml(self.path / "config.yaml", cfg)
         write_json(self.path / "run.json", description)
         write_json(self.path / "env.json", environment_now)
         if not (self.path / "cost.json").exists():
-            write_json(self.path / "cost.json", self.cost.to_json() | {"seconds_per_step": None, "peak_memory_bytes": None})
+            write_json(
+                self.path / "cost.json", self.cost.to_json() | {"seconds_per_step": None, "peak_memory_bytes": None}
+            )
 
     def warn_of_changes(self, now: dict[str, Any]) -> None:
-        """Warn when a resumed run meets other versions, code or another device: its numbers may differ in the last digits."""
+        """Warn when a resumed run meets other versions, code or another device.
+
+        Its numbers may differ in the last digits.
+        """
         before = read_json(self.path / "env.json")
-        changed = [key for key in ("device", "device_name", "threads", "commit") if before and before.get(key) != now[key]]
+        changed = [
+            key for key in ("device", "device_name", "threads", "commit") if before and before.get(key) != now[key]
+        ]
         if before and before.get("versions", {}).get("torch") != now["versions"]["torch"]:
             changed.append("torch")
         if changed:
-            warnings.warn(f"resuming with another {', '.join(changed)}: not bit for bit what an undisturbed run gives", stacklevel=2)
+            warnings.warn(
+                f"resuming with another {', '.join(changed)}: not bit for bit what an undisturbed run gives",
+                stacklevel=2,
+            )
 
-    # Training -------------------------------------------------------------------------------------------------------------
+    # Training ----------------------------------------------------------------------------------------
 
     def train(
         self,
@@ -169,7 +200,9 @@ class Experiment:
         on_speed: Callable[[float], None] = lambda seconds_per_step: None,
     ) -> None:
         """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
-        trainer = Trainer(self.cfg, self.folder, self.data, self.method, self.new_backbone(), self.encoder, self.processes)
+        trainer = Trainer(
+            self.cfg, self.folder, self.data, self.method, self.new_backbone(), self.encoder, self.processes
+        )
         trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
 
         def on_line(line: dict[str, Any]) -> None:
@@ -180,7 +213,9 @@ class Experiment:
         try:
             trainer.run()
         except Stopped as stopped:
-            self.folder.status(now=True, state="stopped", message=f"stopped by {stopped.reason}; the same command resumes")
+            self.folder.status(
+                now=True, state="stopped", message=f"stopped by {stopped.reason}; the same command resumes"
+            )
             raise
         except (NotFinite, OSError, RuntimeError) as error:
             if self.path.exists():
@@ -188,7 +223,10 @@ class Experiment:
             raise
         if self.processes.main:
             steps = max(1, self.cfg["images"] // self.cfg["batch"])
-            measured = {"seconds_per_step": trainer.seconds / steps, "peak_memory_bytes": peak_memory(self.processes.device)}
+            measured = {
+                "seconds_per_step": trainer.seconds / steps,
+                "peak_memory_bytes": peak_memory(self.processes.device),
+            }
             write_json(self.path / "cost.json", self.cost.to_json() | measured)
 
     def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:

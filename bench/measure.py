@@ -1,7 +1,8 @@
 """Measure a run's snapshots: held-out loss, samples (distances, agreement, a picture), features (probes, CKNNA).
 
-Each kind of measurement of each snapshot is one file in results/, so measuring resumes where it stopped. measure=quick leaves
-out what is estimated (in FLOPs) to take more than a tenth of the training, and names the command that would do it.
+Each kind of measurement of each snapshot is one file in results/, so measuring resumes where it stopped. measure=quick
+leaves out what is estimated (in FLOPs) to take more than a tenth of the training, and names the command that would do
+it.
 
     python -m bench.run method=selfflow measure=full
 """
@@ -84,7 +85,11 @@ def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
 def pending(experiment: Experiment) -> list[Task]:
     """Planned measurements whose results are not there yet, or are damaged."""
     path = experiment.path
-    return [task for task in planned(experiment)[0] if "rows" not in read_json(results.result_path(path, task.kind, task.images))]
+    return [
+        task
+        for task in planned(experiment)[0]
+        if "rows" not in read_json(results.result_path(path, task.kind, task.images))
+    ]
 
 
 def measure(experiment: Experiment, stop: StopFlag) -> None:
@@ -93,12 +98,22 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
     tasks = pending(experiment)
     total = experiment.cfg["images"]
     if processes.main:
-        folder.status(now=True, state="running", phase="measuring", images=total, images_total=total, seconds_left=None, message="")
+        folder.status(
+            now=True,
+            state="running",
+            phase="measuring",
+            images=total,
+            images_total=total,
+            seconds_left=None,
+            message="",
+        )
     measurer = _Measurer(experiment)
     quiet = not (processes.main and experiment.cfg["compute"]["progress"])
     for task in tqdm(tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False):
         if processes.any(stop.reason is not None):
-            folder.status(now=True, state="stopped", message=f"stopped by {stop.reason} while measuring; the same command goes on")
+            folder.status(
+                now=True, state="stopped", message=f"stopped by {stop.reason} while measuring; the same command goes on"
+            )
             raise Stopped(stop.reason or "another process's signal")
         measurer.run(task)
         if processes.main:
@@ -108,7 +123,9 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
         folder.status(now=True, state="complete", message="")
         print(summary(experiment))
         if left_out:
-            kinds = ", ".join(f"{kind} of {n} snapshot(s)" for kind in KINDS if (n := sum(t.kind == kind for t in left_out)))
+            kinds = ", ".join(
+                f"{kind} of {n} snapshot(s)" for kind in KINDS if (n := sum(t.kind == kind for t in left_out))
+            )
             words = [word for word in experiment.argv if not word.startswith("measure=")]
             print(f"not measured: {kinds}. To do it: python -m bench.run {' '.join([*words, 'measure=full'])}")
 
@@ -214,7 +231,10 @@ def gather_blocks(
     everyone: list[Any] = [None] * processes.world
     dist.all_gather_object(everyone, (tokens.split(block), labels.split(block)))
     count = -(-n // block)
-    ordered = [(everyone[b % processes.world][0][b // processes.world], everyone[b % processes.world][1][b // processes.world]) for b in range(count)]
+    ordered = [
+        (everyone[b % processes.world][0][b // processes.world], everyone[b % processes.world][1][b // processes.world])
+        for b in range(count)
+    ]
     return torch.cat([t for t, _ in ordered]), torch.cat([label for _, label in ordered])
 
 
@@ -230,5 +250,6 @@ def summary(experiment: Experiment) -> str:
     probes = frame[frame["block"].notna()]
     for metric, rows in probes.groupby("metric"):
         best = rows.loc[rows["value"].idxmax()]
-        lines.append(f"  {metric:22}{best['value']:<10.4g}   (highest of {len(rows)}: block {best['block']:.0f}, t = {best['t']:g})")
+        where = f"block {best['block']:.0f}, t = {best['t']:g}"
+        lines.append(f"  {metric:22}{best['value']:<10.4g}   (highest of {len(rows)}: {where})")
     return "\n".join(lines)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 Examples:
-  python -m bench.run method=selfflow                         Self-Flow on the default data (digits), a minute or two on a laptop
-  python -m bench.run method=repa encoder=local_s seed=1      REPA with a small encoder that is trained on the spot
+  python -m bench.run method=selfflow                       Self-Flow on the default data (digits), a minute or two
+  python -m bench.run method=repa encoder=local_s seed=1    REPA with a small encoder that is trained on the spot
   python -m bench.run method=repa encoder=dinov2_g data=imagenet256 size=XL compute.compile=true"""
 
 
@@ -28,7 +28,10 @@ def help_text() -> str:
     lines = [
         "usage: python -m bench.run [KEY=VALUE ...] [--cfg job] [--traceback] [--help]",
         "",
-        "Train one arm in runs/<name>-<hash>/, then measure it. The same command again resumes it, or says that it is complete.",
+        (
+            "Train one arm in runs/<name>-<hash>/, then measure it. The same command again resumes it, or "
+            "says that it is complete."
+        ),
         "",
         "Groups (one file each in bench/conf):",
         *(f"  {group + '=':10}{' | '.join(options(group))}" for group in GROUPS),

@@ -1,7 +1,7 @@
 """Step times: what a method costs in seconds beside what its counted FLOPs say, against vanilla flow matching.
 
-    python -m bench.speed                                   selfflow and dual_timestep against vanilla, size nano on digits
-    python -m bench.speed methods=selfflow,repa size=S steps=20
+python -m bench.speed                                   selfflow and dual_timestep against vanilla, size nano on digits
+python -m bench.speed methods=selfflow,repa size=S steps=20
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from bench.command_line import guarded
 
 HELP = """usage: python -m bench.speed [methods=A,B] [steps=30] [repeats=5] [KEY=VALUE ...]
 
-Time training steps of methods against vanilla flow matching, in turn, and print the median of the ratios beside the ratio of
-counted FLOPs. Seconds are processor time on a CPU (a machine's other users do not count) and wall time on a GPU.
+Time training steps of methods against vanilla flow matching, in turn, and print the median of the ratios beside the
+ratio of counted FLOPs. Seconds are processor time on a CPU (a machine's other users do not count) and wall time on a
+GPU.
 
 Examples:
   python -m bench.speed
@@ -33,8 +34,8 @@ def _trainer(words: list[str]) -> Any:
     experiment = Experiment(compose(words))
     experiment.assemble(distributed.start(experiment.cfg["compute"]["device"]))
     trainer = Trainer(
-        experiment.cfg, experiment.folder, experiment.data, experiment.method, experiment.new_backbone(), experiment.encoder,
-        experiment.processes,
+        experiment.cfg, experiment.folder, experiment.data, experiment.method, experiment.new_backbone(),
+        experiment.encoder, experiment.processes,
     )  # fmt: skip
     return trainer, experiment.cost.flops_per_image["total"]
 
@@ -79,13 +80,24 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         arms = {}
         for name in ("vanilla", *own["methods"].split(",")):
-            encoder = [word for word in words if word.startswith("encoder=")] if name.startswith(("repa", "irepa", "haste")) else []
+            encoder = (
+                [word for word in words if word.startswith("encoder=")]
+                if name.startswith(("repa", "irepa", "haste"))
+                else []
+            )
             others = [word for word in words if not word.startswith("encoder=")]
             trainer, flops = _trainer([f"method={name}", *encoder, *others, f"runs={folder}"])
             cfg = trainer.cfg
             images = cfg["batch"] * (steps * repeats + 3)
             source = loading.batches(
-                trainer.data, 0, 0, images, cfg["batch"], trainer.pieces, "image" in trainer.method.needs, cfg["compute"]["data_workers"]
+                trainer.data,
+                0,
+                0,
+                images,
+                cfg["batch"],
+                trainer.pieces,
+                "image" in trainer.method.needs,
+                cfg["compute"]["data_workers"],
             )
             _seconds(trainer, source, 3)  # warm-up
             arms[name] = (trainer, source, flops)
@@ -98,7 +110,8 @@ def main(argv: list[str]) -> int:
     for name, times in seconds.items():
         ratios = [a / b for a, b in zip(times, base, strict=True)]
         print(
-            f"{name:20} {statistics.median(times) * 1e3:10.2f} {statistics.median(ratios):10.3f} {min(ratios):7.3f} {max(ratios):7.3f} "
+            f"{name:20} {statistics.median(times) * 1e3:10.2f} {statistics.median(ratios):10.3f} "
+            f"{min(ratios):7.3f} {max(ratios):7.3f} "
             f"{arms[name][2] / base_flops:8.3f}"
         )
     return 0

@@ -1,8 +1,8 @@
 """Diffusion Forcing, a negative control: an independent time for every token (arXiv 2407.01392; fig. 2b of 2603.06507).
 
-    t_i ~ p(t) for each token i;   L = L_velocity
+t_i ~ p(t) for each token i;   L = L_velocity
 
-    python -m bench.run method=diffusion_forcing
+python -m bench.run method=diffusion_forcing
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     L = L_velocity + 0.25 * log( (1 / B^2) sum_ij exp(-||z_i - z_j||^2 / (dim * tau)) ),   i = j included
 
-z: all tokens of one block's output, flattened; no normalisation, head or stop-gradient. B is a group of 32 consecutive samples,
-averaged over groups, so that the term does not depend on the number of processes.
+z: all tokens of one block's output, flattened; no normalisation, head or stop-gradient. B is a group of 32 consecutive
+samples, averaged over groups, so that the term does not depend on the number of processes.
 
     python -m bench.run method=dispersive
 """
@@ -47,6 +47,10 @@ class Dispersive(Method):
         group = min(self.group, len(z))
         if len(z) % group:
             raise ValueError(
-                f"dispersive compares groups of {group} samples, and a process computes {len(z)} at once: make batch (or micro_batch) a multiple"
+                f"dispersive compares groups of {group} samples, and a process computes {len(z)} at "
+                "once: make batch (or micro_batch) a multiple"
             )
-        return {"velocity": term, "dispersion": Term(dispersion(z.unflatten(0, (-1, group)), self.tau).mean(), self.weight)}
+        return {
+            "velocity": term,
+            "dispersion": Term(dispersion(z.unflatten(0, (-1, group)), self.tau).mean(), self.weight),
+        }

@@ -1,8 +1,8 @@
 """Dual-timestep scheduling alone: Self-Flow "w/o L_rep", arXiv 2603.06507.
 
-    t, s ~ p(t), unsorted; token i stands at s with probability R_M, else at t; L = L_velocity
+t, s ~ p(t), unsorted; token i stands at s with probability R_M, else at t; L = L_velocity
 
-    python -m bench.run method=dual_timestep
+python -m bench.run method=dual_timestep
 """
 
 from __future__ import annotations

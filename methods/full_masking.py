@@ -1,8 +1,8 @@
 """Full masking, a negative control: some tokens are pure noise (Self-Flow, arXiv 2603.06507, fig. 2b).
 
-    token i stands at t = 1 with probability R_M, else at the sample's t;   L = L_velocity
+token i stands at t = 1 with probability R_M, else at the sample's t;   L = L_velocity
 
-    python -m bench.run method=full_masking
+python -m bench.run method=full_masking
 """
 
 from __future__ import annotations

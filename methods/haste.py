@@ -1,7 +1,8 @@
 """HASTE: REPA plus attention alignment, both ended early, arXiv 2505.16792.
 
     L = L_velocity + 1[images < stop] * (0.5 * L_REPA + 0.5 * L_A)
-    L_A = mean over layer pairs, batch, the first 12 heads and queries of H(softmax Z_t, softmax Z_s),   Z = q k^T / sqrt(d_head)
+    L_A = mean over layer pairs, batch, the first 12 heads and queries of H(softmax Z_t, softmax Z_s)
+    Z = q k^T / sqrt(d_head)
 
 The teacher's class row and column are removed before its softmax; there is no gradient to it.
 
@@ -53,11 +54,15 @@ class HASTE(REPA):
         return values[size.name]
 
     def blocks(self, size: Size) -> dict[str, int]:
-        return super().blocks(size) | {f"attention{i}": layer + 1 for i, layer in enumerate(self.of_size(self.student_layers, size))}
+        return super().blocks(size) | {
+            f"attention{i}": layer + 1 for i, layer in enumerate(self.of_size(self.student_layers, size))
+        }
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
         if not hasattr(ctx.encoder, "attention_logits"):
-            raise ValueError(f"haste aligns attention maps, and encoder {ctx.encoder.name} has none: choose a ViT, encoder=dinov2_b")
+            raise ValueError(
+                f"haste aligns attention maps, and encoder {ctx.encoder.name} has none: choose a ViT, encoder=dinov2_b"
+            )
         return super().heads(ctx)
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:

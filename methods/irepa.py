@@ -1,9 +1,9 @@
 """iREPA: alignment of spatial structure, arXiv 2512.10794. REPA with a convolution as head and a normalised target.
 
-    y' = (y - 0.6 mean_tokens y) / (std_tokens y + 1e-6)   for each image and channel, unbiased std
-    L = L_velocity + 1.0 * mean over tokens of -cos(conv3x3(h_l), y')
+y' = (y - 0.6 mean_tokens y) / (std_tokens y + 1e-6)   for each image and channel, unbiased std
+L = L_velocity + 1.0 * mean over tokens of -cos(conv3x3(h_l), y')
 
-    python -m bench.run method=irepa
+python -m bench.run method=irepa
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class ConvolutionHead(nn.Module):
     def __init__(self, width: int, out: int, grid: tuple[int, ...]):
         super().__init__()
         if len(grid) != 2:
-            raise ValueError(f"irepa's head is a convolution over a two-dimensional token grid, not {grid}: choose method=repa")
+            raise ValueError(
+                f"irepa's head is a convolution over a two-dimensional token grid, not {grid}: choose method=repa"
+            )
         self.grid = grid
         self.convolution = nn.Conv2d(width, out, 3, padding=1)
 

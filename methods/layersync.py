@@ -1,8 +1,8 @@
 """LayerSync: a block learns from a deeper one of the same pass, arXiv 2510.12581. No head, no teacher, no encoder.
 
-    L = L_velocity - 0.2 * mean over tokens of cos(h_l, sg h_k),   l < k
+L = L_velocity - 0.2 * mean over tokens of cos(h_l, sg h_k),   l < k
 
-    python -m bench.run method=layersync
+python -m bench.run method=layersync
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from methods.parts import token_cosine
 
 @dataclass
 class LayerSync(Method):
-    """student_block l, teacher_block k: 8 <- 16 (XL), 8 <- 18 (L, from the authors' notes); elsewhere ours, 4 <- 8 of 12."""
+    """student_block l, teacher_block k: 8 <- 16 (XL), 8 <- 18 (L, from the authors' notes).
+
+    Elsewhere ours, 4 <- 8 of 12.
+    """
 
     name: str
     weight: float

@@ -14,7 +14,10 @@ from bench.core.streams import Draw
 
 
 def repa_hidden(width: int, hidden: int | None) -> int:
-    """H of REPA's projector: as configured, else 2048 (published, S to XL) or 2W below S, where 2048 would dwarf the backbone."""
+    """H of REPA's projector.
+
+    As configured, else 2048 (published, S to XL) or 2W below S, where 2048 would dwarf the backbone.
+    """
     return hidden or (2048 if width >= 384 else 2 * width)
 
 
@@ -43,13 +46,19 @@ def token_cosine(student: Tensor, target: Tensor, ctx: Context) -> Tensor:
 
 
 def switched_off(heads: nn.ModuleDict) -> Term:
-    """A term that has ended: zero, weight zero, and still a function of the heads, as DDP wants every parameter to be."""
+    """A term that has ended.
+
+    Zero, weight zero, and still a function of the heads, as DDP wants every parameter to be.
+    """
     return Term(torch.stack([0.0 * p.sum() for p in heads.parameters()]).sum(), 0.0)
 
 
 @torch.no_grad()
 def teacher_features(batch: Batch, t: Tensor, block: int, ctx: Context) -> Tensor:
-    """The EMA copy's block output at one level t [B], from the student's own noise and dropped labels; stops after `block`."""
+    """The EMA copy's block output at one level t [B], from the student's own noise and dropped labels.
+
+    Stops after `block`.
+    """
     assert ctx.ema is not None
     _, features = ctx.ema(interpolate(batch.x0, batch.x1, t), t, batch.label, taps=(block,), stop_after=block)
     return features[block]

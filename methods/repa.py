@@ -1,8 +1,8 @@
 """REPA: alignment with a frozen external encoder, arXiv 2410.06940.
 
-    L = L_velocity + 0.5 * mean over tokens and batch of -cos(head(h_l), encoder(clean picture))      (eq. 8, lambda 0.5)
+L = L_velocity + 0.5 * mean over tokens and batch of -cos(head(h_l), encoder(clean picture))      (eq. 8, lambda 0.5)
 
-    python -m bench.run method=repa encoder=dinov2_b
+python -m bench.run method=repa encoder=dinov2_b
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from methods.parts import repa_head, repa_hidden, token_cosine
 
 @dataclass
 class REPA(Method):
-    """weight: lambda; block: l, a number, a fraction of the depth or one a size; head_width: H (None: 2048, or 2W below S)."""
+    """weight: lambda; block: l, a number, a fraction of the depth or one a size; head_width: H (None.
+
+    2048, or 2W below S).
+    """
 
     name: str
     weight: float

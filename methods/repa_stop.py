@@ -1,8 +1,8 @@
 """REPA with an early stop: the alignment ends after so many images (HASTE, arXiv 2505.16792, fig. 1: the stop alone).
 
-    L = L_velocity + 1[images < stop] * L_REPA
+L = L_velocity + 1[images < stop] * L_REPA
 
-    python -m bench.run method=repa_stop method.stop_images=64Ki
+python -m bench.run method=repa_stop method.stop_images=64Ki
 """
 
 from __future__ import annotations
@@ -23,4 +23,7 @@ class REPAStop(REPA):
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         if ctx.images < self.stop_images:
             return super().loss(net, batch, ctx)
-        return {"velocity": generative(net, batch, self.student_noise(batch, ctx))[0], "alignment": switched_off(net.heads)}
+        return {
+            "velocity": generative(net, batch, self.student_noise(batch, ctx))[0],
+            "alignment": switched_off(net.heads),
+        }

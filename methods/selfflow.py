@@ -25,7 +25,10 @@ from methods.parts import dual_levels, self_head, self_head_description, teacher
 
 @dataclass
 class SelfFlow(Method):
-    """mask_ratio: R_M; weight: gamma; blocks: numbers or fractions of the depth; the last four are ablation switches."""
+    """mask_ratio: R_M; weight: gamma; blocks: numbers or fractions of the depth.
+
+    The last four are ablation switches.
+    """
 
     name: str
     mask_ratio: float

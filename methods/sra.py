@@ -1,6 +1,7 @@
 """SRA: self-representation alignment, arXiv 2505.02831. An EMA teacher at a lower level, a deeper block.
 
-    t' = max(t - U(0, 0.2), 0);   L = L_velocity + 0.2 * mean smoothL1(head(h_l(x_t, t)), sg f'_k(x_t', t'))   (beta 0.05)
+    t' = max(t - U(0, 0.2), 0)
+    L = L_velocity + 0.2 * mean smoothL1(head(h_l(x_t, t)), sg f'_k(x_t', t'))   (beta 0.05)
 
 From 192M images on, the weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M images.
 
@@ -24,7 +25,10 @@ EPOCH = 1_280_000  # images, as the paper counts
 
 @dataclass
 class SRA(Method):
-    """similarity: smooth_l1 (weight 0.2) or cosine over channels (0.5 in the paper); decay_from: images, None for never."""
+    """similarity: smooth_l1 (weight 0.2) or cosine over channels (0.5 in the paper); decay_from.
+
+    Images, None for never.
+    """
 
     name: str
     weight: float

@@ -1,6 +1,6 @@
 """Vanilla flow matching: SiT, arXiv 2401.08740. One time a sample, the velocity term alone.
 
-    python -m bench.run method=vanilla
+python -m bench.run method=vanilla
 """
 
 from __future__ import annotations

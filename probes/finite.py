@@ -1,6 +1,6 @@
 """Samples and features that are not finite: counted and reported, never averaged.
 
-    kept, dropped = finite_rows(features)
+kept, dropped = finite_rows(features)
 """
 
 from __future__ import annotations

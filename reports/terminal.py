@@ -1,6 +1,6 @@
 """The arms of a study as a table for the terminal: mean, spread, noise floor, cost, label agreement.
 
-    python -m bench.report all --study demo
+python -m bench.report all --study demo
 """
 
 from __future__ import annotations
@@ -29,14 +29,21 @@ def _block(rows: object, group: Group) -> str:
     lines = []
     for size, part in by_size(of_group(rows, group)):  # type: ignore[arg-type]
         deviation, freedom = pooled_deviation(part)
-        floor = f"noise floor {100 * deviation:.1f} % ({freedom} df)" if deviation is not None else "no noise floor from one seed"
-        lines.append(f"\n{group.metric}, {group.data}, size {size}, {group.images_total} images; {group.direction}; {floor}")
+        floor = (
+            f"noise floor {100 * deviation:.1f} % ({freedom} df)"
+            if deviation is not None
+            else "no noise floor from one seed"
+        )
+        lines.append(
+            f"\n{group.metric}, {group.data}, size {size}, {group.images_total} images; {group.direction}; {floor}"
+        )
         lines.append(f"  {'arm':28} {'mean':>9} {'sd':>9} {'n':>3} {'real':>9} {'FLOPs':>9}")
         for line in summarise(part, ["arm"]):
             numbers = " ".join(_number(line[key], 9) for key in ("mean", "sd"))
             related = "  related" if line["related"] else ""
             lines.append(
-                f"  {line['arm']:28} {numbers} {line['n']:3} {_number(line['real'], 9)} {_number(line['flops'], 9)}{related}"
+                f"  {line['arm']:28} {numbers} {line['n']:3} {_number(line['real'], 9)} "
+                f"{_number(line['flops'], 9)}{related}"
             )
     return "\n".join(lines)
 

@@ -70,7 +70,7 @@ class Job:
         """A line of the job's log."""
         print(f"[job {self.id} {self.phase}] {text}", flush=True)
 
-    # Before -----------------------------------------------------------------------------------------------------------
+    # Before ------------------------------------------------------------------------------------------
 
     def stop_idle_loop(self) -> None:
         """End the job for good when its last starts all found the run where it was."""
@@ -115,7 +115,7 @@ class Job:
             time.sleep(2)
         return None
 
-    # The work ---------------------------------------------------------------------------------------------------------
+    # The work ----------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
         """The child's: threads, and for several tasks who is who."""
@@ -151,7 +151,7 @@ class Job:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.child.wait(timeout=1)
 
-    # After ------------------------------------------------------------------------------------------------------------
+    # After -------------------------------------------------------------------------------------------
 
     def end(self, code: int) -> str:
         """Finish, requeue or end, as the child's exit code and the signals say."""

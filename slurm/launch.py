@@ -41,7 +41,7 @@ class Slurm:
         self.jobs_folder = sweep.folder.resolve() / "jobs"
         self._asked, self._queued = float("-inf"), {}
 
-    # Submitting -------------------------------------------------------------------------------------------------------
+    # Submitting --------------------------------------------------------------------------------------
 
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Submit what is missing and not already in the queue."""
@@ -152,7 +152,7 @@ class Slurm:
         executor.update_parameters(**parameters)
         return executor
 
-    # Watching ---------------------------------------------------------------------------------------------------------
+    # Watching ----------------------------------------------------------------------------------------
 
     def jobs_of(self, run: str) -> dict[str, str]:
         """The newest job of each phase of a run."""

@@ -27,7 +27,10 @@ CLASSES = 10
 
 
 class StandInEncoder(Encoder):
-    """Patch means of the clean picture through a fixed random map: a frozen encoder that costs nothing, attention included."""
+    """Patch means of the clean picture through a fixed random map.
+
+    A frozen encoder that costs nothing, attention included.
+    """
 
     family, trained_on, labels, name, width, grid = "stand-in", "nothing", "", "stand_in", 12, (4, 4)
 
@@ -107,9 +110,7 @@ def run_cli(module: str, *words: str, timeout: float = 240, **environment: str) 
 
 def tiny_run(runs: Path, *words: str) -> list[str]:
     """Words of a run that takes a second or two."""
-    return [
-        f"runs={runs}", "images=2Ki", "log_images=256", "snapshots=2", "measure=none", "compute.threads=1", "compute.device=cpu",
-        "checkpoint_images=512", *words,
-    ]  # fmt: skip
-
-
+    small = (
+        "images=2Ki log_images=256 snapshots=2 measure=none compute.threads=1 compute.device=cpu checkpoint_images=512"
+    )
+    return [f"runs={runs}", *small.split(), *words]

@@ -1,8 +1,10 @@
 """SiT: the transformer that every arm trains (arXiv 2401.08740; adaLN-Zero of DiT, arXiv 2212.09748).
 
 Two things differ from the public code. Modulation is computed once a distinct noise level, `[B, K, 6W]`, and each token
-picks its own at the point of use (`NoiseLevels.pick`), so two levels a sample cost hardly more than one. And `taps` returns
-the outputs of blocks by number, so methods and probes need no hook. `.train()` and `.eval()` never change what is returned.
+picks its own at the point of use (`NoiseLevels.pick`), so two levels a sample cost hardly more than one. And `taps`
+returns the outputs of blocks by number, so methods and probes need no hook. `.train()` and `.eval()` never change what
+is
+returned.
 
 Names of parameters are those of the public checkpoints, so that importing one is a matter of its convention alone.
 """
@@ -180,8 +182,8 @@ class SiT(nn.Module):
     ) -> tuple[Tensor | None, Features]:
         """tokens [B, N, C], noise levels (or t [B]), label [B] -> (velocity [B, N, C], {block: [B, N, W]}).
 
-        Blocks are counted from 1, a tap is a block's output. qk_taps adds {("qk", block): (q, k)}, each [B, heads, N, W / heads].
-        stop_after ends the pass after that block (a teacher's) and returns None as velocity.
+        Blocks are counted from 1, a tap is a block's output. qk_taps adds {("qk", block): (q, k)}, each [B, heads, N, W
+        / heads]. stop_after ends the pass after that block (a teacher's) and returns None as velocity.
         """
         if isinstance(noise, Tensor):
             noise = NoiseLevels.single(noise)

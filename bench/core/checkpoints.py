@@ -1,8 +1,9 @@
 """Resume checkpoints and snapshots on disk: atomic, checksummed, read without pickled code.
 
-A checkpoint is `checkpoints/ckpt-<images>-<sha256, 16 digits>.pt`: the file's own hash is in its name, so that one rename
-makes file and checksum appear together. A damaged newest one falls back to the one before, with a warning. A snapshot is the
-EMA backbone alone, `snapshots/<images>.safetensors`, kept for good.
+A checkpoint is `checkpoints/ckpt-<images>-<sha256, 16 digits>.pt`: the file's own hash is in its name, so that one
+rename makes file and checksum appear together. A damaged newest one falls back to the one before, with a warning. A
+snapshot
+is the EMA backbone alone, `snapshots/<images>.safetensors`, kept for good.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def file_hash(path: Path) -> str:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """fsync a finished temporary file and rename it, so that `final` is whole or absent; readable as the user's other files are."""
+    """fsync a finished temporary file and rename it, so that `final` is whole or absent.
+
+    Readable as the user's other files are.
+    """
     umask = os.umask(0)
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)
@@ -46,12 +50,16 @@ def disk_full(error: BaseException, path: Path, needed: int) -> OSError | None:
     if not full and shutil.disk_usage(path.parent).free >= needed:
         return None
     return OSError(
-        errno.ENOSPC, f"the disk is full: {path.name} needs {needed / 1e6:.1f} MB; free some space and run the same command again"
+        errno.ENOSPC,
+        f"the disk is full: {path.name} needs {needed / 1e6:.1f} MB; free some space and run the same command again",
     )
 
 
 def save_checkpoint(folder: Path, images: int, state: dict[str, Any]) -> Path:
-    """Write `state` (tensors, numbers, strings, containers), keep the last two. Raises OSError; the last good state stays."""
+    """Write `state` (tensors, numbers, strings, containers), keep the last two.
+
+    Raises OSError; the last good state stays.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".ckpt-{images:012d}.{os.getpid()}.tmp"
     try:
@@ -94,7 +102,11 @@ def load_checkpoint(folder: Path, map_location: torch.device | str = "cpu") -> d
         path.rename(path.with_name(f"damaged-{path.name}"))
         warnings.warn(
             f"{path.name} is damaged (its checksum differs) and set aside: "
-            + ("going back to the checkpoint before it" if checkpoints(folder) else "no other is left, so training starts anew"),
+            + (
+                "going back to the checkpoint before it"
+                if checkpoints(folder)
+                else "no other is left, so training starts anew"
+            ),
             stacklevel=2,
         )
     return None
@@ -131,7 +143,9 @@ def load_snapshot(path: Path, backbone: nn.Module) -> nn.Module:
     try:
         state = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"snapshot {path} is damaged ({error}): delete it and run the training command again") from error
+        raise ValueError(
+            f"snapshot {path} is damaged ({error}): delete it and run the training command again"
+        ) from error
     try:
         backbone.load_state_dict(state, strict=True)
     except RuntimeError as error:

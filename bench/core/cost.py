@@ -1,8 +1,9 @@
 """What an arm costs: parameters and FLOPs of backbone, heads, teacher and encoder apart; counted, not estimated.
 
-The arm's own loss is run forward and backward on two images under PyTorch's FLOP counter, so a method's extra passes are in
-the count whatever they are; without an encoder on the meta device (shapes without numbers), so that even XL costs nothing.
-A multiplication and its addition are two FLOPs; element-wise work is not counted.
+The arm's own loss is run forward and backward on two images under PyTorch's FLOP counter, so a method's extra passes
+are in the count whatever they are; without an encoder on the meta device (shapes without numbers), so that even XL
+costs
+nothing. A multiplication and its addition are two FLOPs; element-wise work is not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ IMAGES = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters and training FLOPs an image, by group (with "total"); forward_flops: one image through the backbone."""
+    """parameters and training FLOPs an image, by group (with "total"); forward_flops.
+
+    One image through the backbone.
+    """
 
     parameters: dict[str, int]
     flops_per_image: dict[str, float]
@@ -54,7 +58,9 @@ class _MetaDraw(Draw):
     normal = uniform
 
 
-def count(method: Method, grid: TokenGrid, size: Size, classes: int, encoder: Any = None, image_size: Iterable[int] = ()) -> Cost:
+def count(
+    method: Method, grid: TokenGrid, size: Size, classes: int, encoder: Any = None, image_size: Iterable[int] = ()
+) -> Cost:
     """Count an arm. encoder, image_size: the frozen encoder that the method needs and the (H, W) of its pictures."""
     device = torch.device("meta") if encoder is None else next(encoder.parameters()).device
     ctx = Context(grid, size, encoder=encoder)
@@ -74,7 +80,8 @@ def count(method: Method, grid: TokenGrid, size: Size, classes: int, encoder: An
             loss = sum((term.value * term.weight for term in arm(batch, ctx).values()), torch.zeros(()))
             by_module = {name: sum(ops.values()) / IMAGES for name, ops in counter.get_flop_counts().items()}
             loss.backward()
-    # The counter knows modules in the forward pass alone. A head's backward pass is twice its forward pass (gradients of input
+    # The counter knows modules in the forward pass alone. A head's backward pass is twice its forward pass (gradients
+    # of input
     # and weights), teacher and encoder have none, and what remains is the backbone's.
     flops = {
         "heads": 3.0 * _below(by_module, "Arm.heads."),

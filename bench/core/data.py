@@ -26,7 +26,9 @@ class PictureData:
     in_memory = True  # False: batches are read by worker processes
     latent = False  # True: tokens are an autoencoder's latents and not made from the picture
 
-    def __init__(self, name: str, grid: TokenGrid, classes: int, pictures: dict[str, Tensor], labels: dict[str, Tensor]):
+    def __init__(
+        self, name: str, grid: TokenGrid, classes: int, pictures: dict[str, Tensor], labels: dict[str, Tensor]
+    ):
         self.name, self.grid, self.classes = name, grid, classes
         self._pictures, self._labels = pictures, labels
 
@@ -59,7 +61,10 @@ class PictureData:
         return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
 
     def to_uint8(self, tokens: Tensor) -> Tensor:
-        """Tokens [n, N, C] -> pictures uint8 [n, 3, H, W]: clamp(127.5 x + 128, 0, 255) and cast (rounds half up, as SiT)."""
+        """Tokens [n, N, C] -> pictures uint8 [n, 3, H, W].
+
+        Clamp(127.5 x + 128, 0, 255) and cast (rounds half up, as SiT).
+        """
         pixels = (127.5 * self.grid.unpatchify(tokens.float()) + 128).clamp(0, 255).to(torch.uint8)
         return pixels.expand(-1, 3, *self.grid.shape) if self.grid.channels == 1 else pixels
 
@@ -72,12 +77,14 @@ class PictureData:
             digest.update(self._labels[split].numpy().tobytes())
         return digest.hexdigest()[:16]
 
+
 def stratified_split(labels: np.ndarray, heldout: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Indices (train, held-out), every class in proportion, fixed by the seed; sorted."""
     from sklearn.model_selection import train_test_split
 
     train, test = train_test_split(np.arange(len(labels)), test_size=heldout, stratify=labels, random_state=seed)
     return np.sort(train), np.sort(test)
+
 
 class Digits(PictureData):
     """scikit-learn's scanned digits, 8x8 grey 0..16: 1,197 for training, 600 held out. Tokens are x / 8 - 1."""
@@ -92,7 +99,9 @@ class Digits(PictureData):
         labels = torch.from_numpy(raw.target.astype(np.int64))
         split = {"train": torch.from_numpy(train), "heldout": torch.from_numpy(heldout)}
         pictures = {name: grey[index] for name, index in split.items()}
-        super().__init__(name, TokenGrid((8, 8), patch, 1), 10, pictures, {name: labels[index] for name, index in split.items()})
+        super().__init__(
+            name, TokenGrid((8, 8), patch, 1), 10, pictures, {name: labels[index] for name, index in split.items()}
+        )
 
     def to_tokens(self, images: Tensor) -> Tensor:
         values = (images[:, :1].float() * (16 / 255)).round()

@@ -1,7 +1,11 @@
-"""Folders of pictures as a data set: one folder a class, any format that PIL reads, resized and cropped to a stated size.
+"""Folders of pictures as a data set.
 
-`root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*` beside `root/test/<class>/*` (or
-`val`) keeps its own split. Small sets are decoded once into memory as uint8, large ones by worker processes as they are needed.
+One folder a class, any format that PIL reads, resized and cropped to a stated size.
+
+`root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*` beside
+`root/test/<class>/*` (or `val`) keeps its own split. Small sets are decoded once into memory as uint8, large ones by
+worker processes as they are
+needed.
 
     python -m bench.run data=folder data.root=pictures data.size=32
 """
@@ -37,7 +41,9 @@ def decode(path: Path, size: int) -> Tensor:
         with Image.open(path) as image:
             pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): mend or remove it, or allow data.skip_damaged=true") from error
+        raise ValueError(
+            f"{path} cannot be read ({error}): mend or remove it, or allow data.skip_damaged=true"
+        ) from error
     height, width = pixels.shape[1:]
     if (height, width) == (size, size):
         return pixels
@@ -49,7 +55,10 @@ def decode(path: Path, size: int) -> Tensor:
 
 
 def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
-    """Class names, picture files in order, and their labels. Raises ValueError for a folder that is empty or cannot be read."""
+    """Class names, picture files in order, and their labels.
+
+    Raises ValueError for a folder that is empty or cannot be read.
+    """
     from PIL import Image
 
     extensions = Image.registered_extensions()
@@ -57,12 +66,19 @@ def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
         classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         files = [[p for p in sorted((folder / c).rglob("*")) if p.suffix.lower() in extensions] for c in classes]
     except OSError as error:
-        raise ValueError(f"data.root={folder} cannot be read ({error.strerror}): give a folder with one folder a class") from error
+        raise ValueError(
+            f"data.root={folder} cannot be read ({error.strerror}): give a folder with one folder a class"
+        ) from error
     if not any(files):
-        raise ValueError(f"data.root={folder} holds no pictures in class folders: expected {folder}/<class>/<picture>.png (or jpg, ...)")
+        raise ValueError(
+            f"data.root={folder} holds no pictures in class folders: expected "
+            f"{folder}/<class>/<picture>.png (or jpg, ...)"
+        )
     empty = [name for name, of_class in zip(classes, files, strict=True) if not of_class]
     if empty:
-        raise ValueError(f"data.root={folder}: the class folder(s) {', '.join(empty)} hold no pictures: fill or remove them")
+        raise ValueError(
+            f"data.root={folder}: the class folder(s) {', '.join(empty)} hold no pictures: fill or remove them"
+        )
     labels = np.concatenate([np.full(len(of_class), i, np.int64) for i, of_class in enumerate(files)])
     return classes, [path for of_class in files for path in of_class], labels
 
@@ -71,7 +87,14 @@ class FolderData(PictureData):
     """Class folders of pictures. in_memory: None decides by size (up to 2 GiB decoded)."""
 
     def __init__(
-        self, name: str, root: str | None, size: int, patch: int, heldout: float, skip_damaged: bool, in_memory: bool | None
+        self,
+        name: str,
+        root: str | None,
+        size: int,
+        patch: int,
+        heldout: float,
+        skip_damaged: bool,
+        in_memory: bool | None,
     ):
         if not root:
             raise ValueError(f"data={name} needs a folder: data.root=DIR with one folder of pictures a class")
@@ -95,17 +118,33 @@ class FolderData(PictureData):
             held_classes, held_files, held_labels = pictures_of(own)
             if held_classes != classes:
                 odd = ", ".join(sorted(set(classes) ^ set(held_classes)))
-                raise ValueError(f"data.root={self.root}: train and {own.name} have unlike class folders ({odd}): make them the same")
-            return classes, {"train": train_files, "heldout": held_files}, {"train": train_labels, "heldout": held_labels}
+                raise ValueError(
+                    f"data.root={self.root}: train and {own.name} have unlike class folders ({odd}): make them the same"
+                )
+            return (
+                classes,
+                {"train": train_files, "heldout": held_files},
+                {"train": train_labels, "heldout": held_labels},
+            )
         classes, files, labels = pictures_of(self.root)
         alone = [classes[i] for i, n in enumerate(np.bincount(labels)) if n < 2]
         if alone:
-            raise ValueError(f"data.root={self.root}: class {', '.join(alone)} has one picture, and both splits need one: add more or remove it")
+            raise ValueError(
+                f"data.root={self.root}: class {', '.join(alone)} has one picture, and both splits "
+                "need one: add more or remove it"
+            )
         count = max(len(classes), round(share * len(labels)))
         if not 0 < share < 1 or len(labels) - count < len(classes):
-            raise ValueError(f"data.heldout={share} leaves too few of {len(labels)} pictures for {len(classes)} classes: choose another share")
+            raise ValueError(
+                f"data.heldout={share} leaves too few of {len(labels)} pictures for {len(classes)} "
+                "classes: choose another share"
+            )
         parts = dict(zip(("train", "heldout"), stratified_split(labels, count), strict=True))
-        return classes, {s: [files[i] for i in rows] for s, rows in parts.items()}, {s: labels[rows] for s, rows in parts.items()}
+        return (
+            classes,
+            {s: [files[i] for i in rows] for s, rows in parts.items()},
+            {s: labels[rows] for s, rows in parts.items()},
+        )
 
     def _decoded(self, paths: Iterable[Path], description: str) -> list[Tensor | ValueError]:
         def attempt(path: Path) -> Tensor | ValueError:
@@ -116,7 +155,11 @@ class FolderData(PictureData):
 
         paths = list(paths)
         with ThreadPoolExecutor(8) as pool:
-            return list(tqdm(pool.map(attempt, paths), total=len(paths), desc=description, unit="img", disable=None, leave=False))
+            return list(
+                tqdm(
+                    pool.map(attempt, paths), total=len(paths), desc=description, unit="img", disable=None, leave=False
+                )
+            )
 
     def _decode_all(self, split: str) -> Tensor:
         decoded = self._decoded(self.files[split], f"reading {split}")
@@ -150,7 +193,10 @@ class FolderData(PictureData):
 
 
 def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureData:
-    """CIFAR-10 from the user's own copy: torchvision's files, or class folders train/ and test/ (a JPEG copy is named as one)."""
+    """CIFAR-10 from the user's own copy.
+
+    Torchvision's files, or class folders train/ and test/ (a JPEG copy is named as one).
+    """
     folder = Path(root).expanduser() if root else None
     if folder and (folder / "train").is_dir():
         data = FolderData(name, root, 32, patch, heldout=0.1, skip_damaged=False, in_memory=True)
@@ -159,15 +205,21 @@ def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureD
         return data
     if folder is None:
         raise ValueError(
-            "data=cifar10 needs data.root=DIR: a folder with cifar-10-batches-py, or train/<class>/ and test/<class>/ pictures; "
+            "data=cifar10 needs data.root=DIR: a folder with cifar-10-batches-py, or train/<class>/ "
+            "and test/<class>/ pictures; "
             "data.download=true fetches it there"
         )
     from bench.core.vision_imports import import_vision
 
     try:
-        sets = {split: import_vision("torchvision.datasets").CIFAR10(folder, train=split == "train", download=download) for split in ("train", "heldout")}
+        sets = {
+            split: import_vision("torchvision.datasets").CIFAR10(folder, train=split == "train", download=download)
+            for split in ("train", "heldout")
+        }
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"no CIFAR-10 in data.root={folder} ({error}): put cifar-10-batches-py there, or set data.download=true") from error
+        raise ValueError(
+            f"no CIFAR-10 in data.root={folder} ({error}): put cifar-10-batches-py there, or set data.download=true"
+        ) from error
     pictures = {split: torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous() for split, found in sets.items()}
     labels = {split: torch.tensor(found.targets) for split, found in sets.items()}
     return PictureData(name, TokenGrid((32, 32), patch, 3), 10, pictures, labels)

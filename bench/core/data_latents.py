@@ -1,7 +1,8 @@
 """Cached autoencoder latents as a data set: what REPA and its relatives train on at 256 px.
 
-`root/{train,heldout}/` holds moments.npy [n, 8, h, w] (mean, then standard deviation, of the SD-VAE's posterior), labels.npy [n], and
-images.npy uint8 [n, 3, H, W] for methods with an encoder; all are memory-mapped. A latent is drawn afresh each time it is seen:
+`root/{train,heldout}/` holds moments.npy [n, 8, h, w] (mean, then standard deviation, of the SD-VAE's posterior),
+labels.npy [n], and images.npy uint8 [n, 3, H, W] for methods with an encoder; all are memory-mapped. A latent is drawn
+afresh each time it is seen:
 
     z = 0.18215 * (mean + std * noise)
 """
@@ -32,7 +33,9 @@ class LatentData(PictureData):
 
     def __init__(self, name: str, root: str | None, patch: int, classes: int, decoder: str):
         if not root:
-            raise ValueError(f"data={name} needs data.root=DIR with the latents that bench.prepare makes (train/ and heldout/)")
+            raise ValueError(
+                f"data={name} needs data.root=DIR with the latents that bench.prepare makes (train/ and heldout/)"
+            )
         self.root, self.decoder_name, self._decoder = Path(root).expanduser(), decoder, None
         self._moments: dict[str, np.ndarray] = {}
         pictures: dict[str, Any] = {}
@@ -41,14 +44,20 @@ class LatentData(PictureData):
             folder = self.root / split
             missing = [file for file in FILES[:2] if not (folder / file).is_file()]
             if missing:
-                raise ValueError(f"data.root={self.root}: {folder} lacks {', '.join(missing)}: see bench/core/data_latents.py for the form")
+                raise ValueError(
+                    f"data.root={self.root}: {folder} lacks {', '.join(missing)}: see "
+                    "bench/core/data_latents.py for the form"
+                )
             self._moments[split] = np.load(folder / "moments.npy", mmap_mode="r")
             labels[split] = torch.from_numpy(np.load(folder / "labels.npy").astype(np.int64))
             if (folder / "images.npy").is_file():
                 pictures[split] = np.load(folder / "images.npy", mmap_mode="r")
         shape = self._moments["train"].shape
         if shape[1] != 2 * CHANNELS or len(labels["train"]) != shape[0] or int(labels["train"].max()) >= classes:
-            raise ValueError(f"data.root={self.root}: moments {shape} and {len(labels['train'])} labels below {classes} do not fit together")
+            raise ValueError(
+                f"data.root={self.root}: moments {shape} and {len(labels['train'])} labels below "
+                f"{classes} do not fit together"
+            )
         super().__init__(name, TokenGrid(shape[2:], patch, CHANNELS), classes, pictures, labels)
         digest = hashlib.sha256(repr((shape, self.grid)).encode())
         digest.update(self._moments["train"][:: max(1, shape[0] // 64)].tobytes())
@@ -57,7 +66,9 @@ class LatentData(PictureData):
 
     def images(self, split: str, indices: Any = slice(None)) -> Tensor:
         if split not in self._pictures:
-            raise ValueError(f"data.root={self.root}: {split}/images.npy is missing, and methods with an encoder need the pictures")
+            raise ValueError(
+                f"data.root={self.root}: {split}/images.npy is missing, and methods with an encoder need the pictures"
+            )
         return torch.from_numpy(np.asarray(self._pictures[split][_rows(indices)]))
 
     def moments(self, split: str, indices: Any) -> Tensor:
@@ -84,12 +95,15 @@ class LatentData(PictureData):
             try:
                 from diffusers import AutoencoderKL  # type: ignore[import-not-found]
             except ImportError as error:
-                raise ValueError("decoding latents needs diffusers: pip install diffusers (the optional extra vae)") from error
+                raise ValueError(
+                    "decoding latents needs diffusers: pip install diffusers (the optional extra vae)"
+                ) from error
             try:
                 self._decoder = AutoencoderKL.from_pretrained(self.decoder_name, local_files_only=True).eval()
             except OSError as error:
                 raise ValueError(
-                    f"the VAE {self.decoder_name} is not staged here: fetch it elsewhere with `python -m bench.prepare vae=true` and "
+                    f"the VAE {self.decoder_name} is not staged here: fetch it elsewhere with `python "
+                    "-m bench.prepare vae=true` and "
                     "name its folder in data.decoder"
                 ) from error
             if torch.cuda.is_available():

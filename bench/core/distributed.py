@@ -1,6 +1,6 @@
 """Which process this is, of how many, and on what device: from torchrun's or the launcher's environment.
 
-    torchrun --nproc-per-node 2 -m bench.run method=selfflow
+torchrun --nproc-per-node 2 -m bench.run method=selfflow
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Processes:
     def rows(self, batch: int) -> slice:
         """This process's rows of a global batch. Raises ValueError when the processes do not divide it."""
         if batch % self.world:
-            raise ValueError(f"batch={batch} is not divisible by {self.world} processes: choose a multiple of {self.world}")
+            raise ValueError(
+                f"batch={batch} is not divisible by {self.world} processes: choose a multiple of {self.world}"
+            )
         share = batch // self.world
         return slice(self.rank * share, (self.rank + 1) * share)
 
@@ -55,11 +57,17 @@ class Processes:
 
 
 def start(device: str = "auto") -> Processes:
-    """Join the other processes, if any. device: auto (a GPU where there is one), cpu or cuda. Raises ValueError without the GPU."""
+    """Join the other processes, if any.
+
+    Device: auto (a GPU where there is one), cpu or cuda. Raises ValueError without the GPU.
+    """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"compute.device={device} is unknown (choices: auto, cpu, cuda)")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("compute.device=cuda, but PyTorch sees no GPU here: choose compute.device=cpu, or see python -m bench.doctor")
+        raise ValueError(
+            "compute.device=cuda, but PyTorch sees no GPU here: choose compute.device=cpu, or see "
+            "python -m bench.doctor"
+        )
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     use_cuda = device != "cpu" and torch.cuda.is_available()
     where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")

@@ -1,6 +1,8 @@
-"""The linear flow-matching path, stated once: t = 1 is noise, t = 0 is data (SiT, arXiv 2401.08740; REPA, arXiv 2410.06940).
+"""The linear flow-matching path, stated once: t = 1 is noise, t = 0 is data (SiT, arXiv 2401.08740.
 
-    x_t = (1 - t) x0 + t x1,    v = dx_t/dt = x1 - x0,    score = -((1 - t) v + x_t) / t
+REPA, arXiv 2410.06940).
+
+x_t = (1 - t) x0 + t x1,    v = dx_t/dt = x1 - x0,    score = -((1 - t) v + x_t) / t
 """
 
 from __future__ import annotations

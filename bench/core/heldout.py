@@ -22,7 +22,10 @@ PROTOCOL = {
 
 @torch.no_grad()
 def heldout_loss(backbone: SiT, data: Any, device: torch.device, block: int = 64, most: int = 50_000) -> Row:
-    """Mean over held-out pictures, elements and 4 draws of noise; stderr over pictures, whose draws are averaged first."""
+    """Mean over held-out pictures, elements and 4 draws of noise.
+
+    Stderr over pictures, whose draws are averaged first.
+    """
     n = min(data.n_heldout, most)
     per_picture = torch.zeros(n, dtype=torch.float64)
     for repeat in range(PROTOCOL["repeats"]):
@@ -39,4 +42,11 @@ def heldout_loss(backbone: SiT, data: Any, device: torch.device, block: int = 64
             error = (prediction.float().cpu() - velocity(x0, x1)).square().mean(dim=(1, 2))
             per_picture[rows] += error.double() / PROTOCOL["repeats"]
     stderr = float(per_picture.std() / n**0.5) if n > 1 else None
-    return Row("heldout_loss", float(per_picture.mean()), n, higher_is_better=False, protocol=PROTOCOL | {"pictures": n}, stderr=stderr)
+    return Row(
+        "heldout_loss",
+        float(per_picture.mean()),
+        n,
+        higher_is_better=False,
+        protocol=PROTOCOL | {"pictures": n},
+        stderr=stderr,
+    )

@@ -21,7 +21,9 @@ def micro_rows(rows: slice, micro_batch: int | None) -> list[slice]:
     share = rows.stop - rows.start
     size = min(micro_batch or share, share)
     if share % size:
-        raise ValueError(f"micro_batch={size} does not divide the {share} images of a process: choose a divisor of {share}")
+        raise ValueError(
+            f"micro_batch={size} does not divide the {share} images of a process: choose a divisor of {share}"
+        )
     return [slice(start, start + size) for start in range(rows.start, rows.stop, size)]
 
 
@@ -29,7 +31,14 @@ class _Pieces(torch.utils.data.Dataset):
     """The micro-batches of a stretch of training, one an item, read in worker processes."""
 
     def __init__(self, data: Any, seed: int, first: int, last: int, batch: int, pieces: list[slice], with_image: bool):
-        self.data, self.seed, self.first, self.batch, self.pieces, self.with_image = data, seed, first, batch, pieces, with_image
+        self.data, self.seed, self.first, self.batch, self.pieces, self.with_image = (
+            data,
+            seed,
+            first,
+            batch,
+            pieces,
+            with_image,
+        )
         self.steps = (last - first) // batch
 
     def __len__(self) -> int:
@@ -44,7 +53,12 @@ class _Pieces(torch.utils.data.Dataset):
 def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
     """The training examples of an index; pictures are read once and turned into tokens and labels together."""
     if data.latent:
-        return index, data.moments("train", index), data.labels("train", index), data.images("train", index) if with_image else None
+        return (
+            index,
+            data.moments("train", index),
+            data.labels("train", index),
+            data.images("train", index) if with_image else None,
+        )
     image = data.images("train", index)
     return index, data.to_tokens(image), data.labels("train", index), image if with_image else None
 
@@ -57,4 +71,6 @@ def batches(
     if data.in_memory:
         return (source[item] for item in range(len(source)))
     pin = torch.cuda.is_available()
-    return iter(torch.utils.data.DataLoader(source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin))
+    return iter(
+        torch.utils.data.DataLoader(source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)
+    )

@@ -24,8 +24,8 @@ from bench.core.tokens import TokenGrid
 class Batch:
     """One process's rows of a step.
 
-    x0: data, x1: noise [B, N, C]; t: times [B]; label: after dropout [B]; image: the clean pictures, uint8 [B, 3, H, W], when
-    the method needs them; index: which training examples these are [B].
+    x0: data, x1: noise [B, N, C]; t: times [B]; label: after dropout [B]; image: the clean pictures, uint8 [B, 3, H,
+    W], when the method needs them; index: which training examples these are [B].
     """
 
     x0: Tensor
@@ -47,9 +47,10 @@ class Term(NamedTuple):
 class Context:
     """What a method may know of the step beside its batch.
 
-    time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the method needs
-    "ema"; encoder: the frozen encoder when it needs "image"; diagnostics: numbers a method wants logged, tensors without gradient;
-    token_cosine: of student and target [B, N], when the method aligns tokens, for the diagnostics by noise level.
+    time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the
+    method needs "ema"; encoder: the frozen encoder when it needs "image"; diagnostics: numbers a method wants logged,
+    tensors without gradient; token_cosine: of student and target [B, N], when the method aligns tokens, for the
+    diagnostics by noise level.
     """
 
     grid: TokenGrid
@@ -63,11 +64,15 @@ class Context:
     token_cosine: Tensor | None = None
 
     def encode(self, batch: Batch) -> Any:
-        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc]. Raises ValueError where the grids differ."""
+        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc].
+
+        Raises ValueError where the grids differ.
+        """
         features = self.encoder(batch.image)
         if features.patches.shape[1] != self.grid.tokens:
             raise ValueError(
-                f"encoder {self.encoder.name} gives {features.patches.shape[1]} patch tokens and the data has {self.grid.tokens} tokens: "
+                f"encoder {self.encoder.name} gives {features.patches.shape[1]} patch tokens and the "
+                f"data has {self.grid.tokens} tokens: "
                 "set encoder.resize=features, or another encoder or data.patch"
             )
         return features
@@ -126,7 +131,10 @@ class Arm(nn.Module):
 def generative(
     net: Arm, batch: Batch, noise: NoiseLevels, taps: Collection[int] = (), qk_taps: Collection[int] = ()
 ) -> tuple[Term, Features]:
-    """The flow-matching term: mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, weight 1, and the tapped features."""
+    """The flow-matching term.
+
+    Mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, weight 1, and the tapped features.
+    """
     x_t = interpolate(batch.x0, batch.x1, noise.per_token(batch.x0.shape[1]))
     prediction, features = net.backbone(x_t, noise, batch.label, taps=taps, qk_taps=qk_taps)
     error = prediction.float() - velocity(batch.x0, batch.x1)

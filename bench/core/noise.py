@@ -36,7 +36,9 @@ class NoiseLevels:
         if k > tokens:
             raise ValueError(f"{k} noise levels for {tokens} tokens: a token has one level, so K is at most N")
         if self.index is None and k not in (1, tokens):
-            raise ValueError(f"{k} noise levels for {tokens} tokens need an index [B, N] that says which token has which")
+            raise ValueError(
+                f"{k} noise levels for {tokens} tokens need an index [B, N] that says which token has which"
+            )
 
     def per_token(self, tokens: int) -> Tensor:
         """The level of every token, [B, N]."""
@@ -47,8 +49,10 @@ class NoiseLevels:
     def pick(self, function: Callable[..., Tensor], *vectors: Tensor) -> Tensor:
         """`function` of the vectors [B, K, W] of each token's own level -> [B, N, W].
 
-        The function is evaluated once a level and its results are blended by the mask, so that autograd keeps the vectors
-        as they are, [B, K, W], and never a copy of them for each token; nothing is gathered, and nothing scattered in the backward pass.
+        The function is evaluated once a level and its results are blended by the mask, so that autograd keeps the
+        vectors as they are, [B, K, W], and never a copy of them for each token; nothing is gathered, and nothing
+        scattered in
+        the backward pass.
         """
         if self.index is None:  # K = 1 broadcasts over the tokens, K = N has a row for each
             return function(*vectors)
@@ -67,7 +71,10 @@ class NoiseLevels:
 
 
 def shift_time(t: Tensor, a: float) -> Tensor:
-    """s(a, t) = a t / (1 + (a - 1) t): a > 1 moves times towards noise, a = 1 changes nothing (SD3, arXiv 2403.03206)."""
+    """s(a, t) = a t / (1 + (a - 1) t).
+
+    A > 1 moves times towards noise, a = 1 changes nothing (SD3, arXiv 2403.03206).
+    """
     return a * t / (1 + (a - 1) * t)
 
 
@@ -87,6 +94,6 @@ class TimeDistribution:
             raise ValueError(f"time.std={self.std} and time.shift={self.shift} must be above 0")
 
     def __call__(self, uniform: Tensor, normal: Tensor) -> Tensor:
-        """Times in [0, 1] from uniform and normal draws of one shape, so that every kind costs the stream the same draws."""
+        """Times in [0, 1] from uniform and normal draws of one shape: every kind costs the stream the same."""
         t = uniform if self.kind == "uniform" else torch.sigmoid(self.mean + self.std * normal)
         return shift_time(t, self.shift)

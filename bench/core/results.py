@@ -1,7 +1,10 @@
-"""Result rows: what was measured, on which snapshot, under which protocol. Files are the truth; any index is rebuilt from them.
+"""Result rows: what was measured, on which snapshot, under which protocol. Files are the truth.
+
+Any index is rebuilt from them.
 
 A file `results/<kind>-<images>.json` holds the rows of one measurement of one snapshot and is written atomically.
-`load` turns all files below a folder of runs into one pandas table; a damaged file is named and left out, never a crash.
+`load` turns all files below a folder of runs into one pandas table; a damaged file is named and left out, never a
+crash.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ SCHEMA_VERSION = 1
 class Row:
     """One number and everything needed to compare it.
 
-    value: None when it could not be had (note says why); stderr: of this measurement, not across seeds; n: samples it rests on;
-    real: the same metric of held-out real data; block, t: where features were read; related: why the metric is not
+    value: None when it could not be had (note says why); stderr: of this measurement, not across seeds; n: samples it
+    rests on; real: the same metric of held-out real data; block, t: where features were read; related: why the metric
+    is not
     independent of the arm ("" when it is); protocol: a complete record.
     """
 

@@ -1,7 +1,7 @@
 """A run's folder: who may write in it, what is said of its state, and its metrics line by line.
 
-Two processes cannot write one run: `RunFolder.claim` holds an operating-system lock while the process lives, and beside it
-the heartbeat in status.json covers file systems without locks and other hosts.
+Two processes cannot write one run: `RunFolder.claim` holds an operating-system lock while the process lives, and beside
+it the heartbeat in status.json covers file systems without locks and other hosts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{self.path} is being written by another process ({self._holder()}): wait for it or stop it") from None
+            raise ValueError(
+                f"{self.path} is being written by another process ({self._holder()}): wait for it or stop it"
+            ) from None
         status = read_status(self.path)
         elsewhere = status.get("host") not in (None, socket.gethostname())
         if elsewhere and status.get("state") == "running" and is_fresh(status):
@@ -59,7 +61,9 @@ class RunFolder:
     def check_exists(self) -> None:
         """Raise OSError when somebody deleted the folder."""
         if not self.path.exists():
-            raise OSError(f"the run folder {self.path} was deleted while the run was going on: the same command starts it anew")
+            raise OSError(
+                f"the run folder {self.path} was deleted while the run was going on: the same command starts it anew"
+            )
 
     def status(self, now: bool = False, **changes: Any) -> None:
         """Merge changes into status.json, with a heartbeat; written at most every two seconds unless `now`."""

@@ -1,13 +1,18 @@
-"""Samplers: from noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes nothing.
+"""Samplers.
 
-A block's start, labels and increments each come from one generator, seeded by (seed, purpose, block): the same file for any number
-of processes on one kind of device, and the same noise for every arm. Definitions follow REPA's released sampler (arXiv 2410.06940).
+From noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes nothing.
+
+A block's start, labels and increments each come from one generator, seeded by (seed, purpose, block): the same file for
+any number of processes on one kind of device, and the same noise for every arm. Definitions follow REPA's released
+sampler (arXiv
+2410.06940).
 
     tokens, labels = generate(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), classes=10, n=600, seed=0)
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -40,14 +45,20 @@ def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
 
 @dataclass(frozen=True)
 class Field:
-    """A velocity field with guidance: v_u + w (v_c - v_u) while low <= t <= high, on all or the first channels; w <= 1 is none."""
+    """A velocity field with guidance: v_u + w (v_c - v_u) while low <= t <= high, on all or the first channels.
+
+    W <= 1 is none.
+    """
 
     velocity: Velocity
     protocol: Protocol
     null_label: int
 
     def __call__(self, x: Tensor, t: Tensor, label: Tensor, decided_at: Tensor | None = None) -> Tensor:
-        """At one time t (a scalar) for all samples; decided_at: the time that says whether guidance is on, when it is not t."""
+        """At one time t (a scalar) for all samples; decided_at.
+
+        The time that says whether guidance is on, when it is not t.
+        """
         p = self.protocol
         times = torch.full((len(x),), float(t), dtype=torch.float64, device=x.device)
         decision = float(t if decided_at is None else decided_at)
@@ -70,15 +81,18 @@ def time_steps(protocol: Protocol) -> Tensor:
 def euler(field: Field, x: Tensor, label: Tensor) -> Tensor:
     """Euler's method."""
     times = time_steps(field.protocol)
-    for now, then in zip(times[:-1], times[1:], strict=True):
+    for now, then in itertools.pairwise(times):
         x = x + (then - now) * field(x, now, label)
     return x
 
 
 def heun(field: Field, x: Tensor, label: Tensor) -> Tensor:
-    """Heun's method as REPA runs it: the last step is not corrected, and the current t decides guidance for both stages."""
+    """Heun's method as REPA runs it.
+
+    The last step is not corrected, and the current t decides guidance for both stages.
+    """
     times = time_steps(field.protocol)
-    for i, (now, then) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for i, (now, then) in enumerate(itertools.pairwise(times)):
         slope = field(x, now, label)
         if i < field.protocol.steps - 1:
             slope = (slope + field(x + (then - now) * slope, then, label, decided_at=now)) / 2
@@ -89,7 +103,7 @@ def heun(field: Field, x: Tensor, label: Tensor) -> Tensor:
 def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> Tensor:
     """Euler-Maruyama with w(t) = 2t: drift (2 - t) v + x, noise sqrt(2 t |h|), then one deterministic step to 0."""
     times = torch.linspace(1, field.protocol.last_time, field.protocol.steps, dtype=torch.float64)
-    for now, then in zip(times[:-1], times[1:], strict=True):
+    for now, then in itertools.pairwise(times):
         h = then - now
         noise = torch.randn(x.shape, generator=increments, device=x.device, dtype=x.dtype)
         x = x + h * ((2 - now) * field(x, now, label) + x) + float((2 * now * h.abs()).sqrt()) * noise
@@ -102,7 +116,9 @@ def dopri5(field: Field, x: Tensor, label: Tensor) -> Tensor:
     try:
         from torchdiffeq import odeint
     except ImportError as error:
-        raise ValueError("the sampler dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250") from error
+        raise ValueError(
+            "the sampler dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250"
+        ) from error
     ends = torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device)
     p = field.protocol
     states: Any = odeint(lambda t, state: field(state, t, label), x, ends, atol=p.atol, rtol=p.rtol, method="dopri5")
@@ -117,7 +133,13 @@ def block_labels(protocol: Protocol, classes: int, seed: int, block: int) -> Ten
 
 
 def sample_block(
-    velocity: Velocity, protocol: Protocol, shape: tuple[int, int], classes: int, seed: int, block: int, device: torch.device | str
+    velocity: Velocity,
+    protocol: Protocol,
+    shape: tuple[int, int],
+    classes: int,
+    seed: int,
+    block: int,
+    device: torch.device | str,
 ) -> tuple[Tensor, Tensor]:
     """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU; shape: (N, C)."""
     label = block_labels(protocol, classes, seed, block).to(device)

@@ -1,6 +1,7 @@
 """The size table: the only place where a size's depth, width and heads are written.
 
-S to XL are SiT's; the smaller ones are ours, for two cores. `size=L` picks a row, `size.depth=6` changes one number of it.
+S to XL are SiT's; the smaller ones are ours, for two cores. `size=L` picks a row, `size.depth=6` changes one number of
+it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class Size:
             )
 
     def block(self, where: float | str | dict[str, float]) -> int:
-        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up: 0.7 x 28 -> 20), or "last".
+        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up.
+
+        0.7 x 28 -> 20), or "last".
 
         A mapping gives one of these by the size's name, or under "default". Raises ValueError above the depth.
         """
@@ -38,7 +41,8 @@ class Size:
         block = int(where) if where >= 1 else max(1, int(where * self.depth + 0.5))
         if block > self.depth:
             raise ValueError(
-                f"block {block} is above the depth {self.depth} of size {self.name}: give a block from 1 to {self.depth} "
+                f"block {block} is above the depth {self.depth} of size {self.name}: give a block from "
+                f"1 to {self.depth} "
                 "or a fraction of the depth below 1"
             )
         return block

@@ -1,7 +1,7 @@
 """Random streams by purpose, so that two arms of a comparison see the same images, noise, times and dropped labels.
 
-There is no generator that lives on between steps: each (seed, purpose, images seen) has its own, so a resumed run, another
-number of processes, or another method that draws more of its own changes nothing for anyone else.
+There is no generator that lives on between steps: each (seed, purpose, images seen) has its own, so a resumed run,
+another number of processes, or another method that draws more of its own changes nothing for anyone else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ def generator(seed: int, purpose: str, counter: int, device: torch.device | str 
 
 @dataclass
 class Draw:
-    """One purpose's numbers for one optimiser step: drawn for the whole global batch, of which a process keeps its rows."""
+    """One purpose's numbers for one optimiser step.
+
+    Drawn for the whole global batch, of which a process keeps its rows.
+    """
 
     generator: torch.Generator
     batch: int
@@ -42,7 +45,10 @@ class Draw:
 
 
 def data_order(seed: int, first: int, count: int, n: int) -> Tensor:
-    """Indices of the `count` training images after `first` seen: a fresh permutation of the n images each epoch; int64 [count]."""
+    """Indices of the `count` training images after `first` seen: a fresh permutation of the n images each epoch.
+
+    Int64 [count].
+    """
     position = torch.arange(first, first + count)
     epochs = {int(epoch): None for epoch in torch.unique(position // n)}
     orders = {epoch: torch.randperm(n, generator=generator(seed, "order", epoch)) for epoch in epochs}

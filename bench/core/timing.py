@@ -1,4 +1,6 @@
-"""Where a training step's time goes: reading data, the method's own modules (encoder, teacher, heads), and the backbone.
+"""Where a training step's time goes.
+
+Reading data, the method's own modules (encoder, teacher, heads), and the backbone.
 
 On a GPU the method's part is taken from CUDA events, so that nothing waits for the device inside a step.
 """

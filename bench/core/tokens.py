@@ -33,7 +33,9 @@ class TokenGrid:
         if not 1 <= len(self.shape) <= 3:
             raise ValueError(f"a token grid has 1, 2 or 3 axes, not {len(self.shape)} (shape {self.shape})")
         if any(size % self.patch for size in self.shape):
-            raise ValueError(f"patch {self.patch} does not divide the shape {self.shape}: choose a divisor as data.patch")
+            raise ValueError(
+                f"patch {self.patch} does not divide the shape {self.shape}: choose a divisor as data.patch"
+            )
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -68,7 +70,9 @@ class TokenGrid:
         return split.permute(*order).reshape(tokens.shape[0], self.channels, *self.shape)
 
     def position_embedding(self, width: int) -> Tensor:
-        """Fixed sin-cos embedding [1, N, width], float32; the last axis takes the first channels ("w first", as DiT, SiT).
+        """Fixed sin-cos embedding [1, N, width], float32.
+
+        The last axis takes the first channels ("w first", as DiT, SiT).
 
         Each axis has an equal, even share of the channels; channels left over (3 axes at width 1024) stay zero.
         """

@@ -1,7 +1,8 @@
 """The one training loop, for every method: counted in images, exact on resume, fair between arms.
 
-Everything random in a step is drawn from streams keyed by (seed, purpose, images seen), so what a step does is a function of
-the weights and of the images seen alone; a checkpoint is weights, optimiser state, that count, and the length of metrics.jsonl.
+Everything random in a step is drawn from streams keyed by (seed, purpose, images seen), so what a step does is a
+function of the weights and of the images seen alone; a checkpoint is weights, optimiser state, that count, and the
+length of metrics.jsonl.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from bench.core.noise import TimeDistribution
 from bench.core.run_folder import MetricsLog, RunFolder
 from bench.core.streams import Draw, generator
 from bench.core.timing import Stopwatch
-
 
 MIN_SAVING_INTERVAL = 5.0  # seconds between checkpoints that nobody asked for by number
 MEASURED_STEPS = 10  # after which a start says how long it will take (or after 20 seconds)
@@ -54,7 +54,10 @@ def learning_rate(base: float, schedule: str, warmup_steps: int, step: int, step
 
 
 def snapshot_counts(images: int, batch: int, count: int) -> list[int]:
-    """Images at which snapshots are taken: `count` log-spaced from images/64 on, and the end; whole steps, no doubles."""
+    """Images at which snapshots are taken: `count` log-spaced from images/64 on, and the end.
+
+    Whole steps, no doubles.
+    """
     spaced = (images * 64 ** (-1 + k / count) for k in range(count))
     return sorted({max(1, round(at / batch)) * batch for at in spaced if at >= batch} | {images})
 
@@ -63,7 +66,14 @@ class Trainer:
     """Trains one arm in its run folder. `run` returns when all images are seen, or raises `Stopped` or `NotFinite`."""
 
     def __init__(
-        self, cfg: dict[str, Any], folder: RunFolder, data: Any, method: Method, backbone: SiT, encoder: Any, processes: Processes
+        self,
+        cfg: dict[str, Any],
+        folder: RunFolder,
+        data: Any,
+        method: Method,
+        backbone: SiT,
+        encoder: Any,
+        processes: Processes,
     ):
         self.cfg, self.folder, self.data, self.method, self.processes = cfg, folder, data, method, processes
         device = processes.device
@@ -89,7 +99,9 @@ class Trainer:
             self.parameters, lr=o["lr"], betas=(o["beta1"], o["beta2"]), eps=o["eps"], weight_decay=o["weight_decay"],
             foreach=True,
         )  # fmt: skip
-        bf16 = cfg["precision"] == "bf16" or (cfg["precision"] == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+        bf16 = cfg["precision"] == "bf16" or (
+            cfg["precision"] == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
         if cfg["compute"]["compile"]:
             for block in backbone.blocks:
@@ -107,7 +119,7 @@ class Trainer:
         self.on_step: Callable[[int], None] = lambda images: None
         self.on_speed: Callable[[float], None] = lambda seconds_per_step: None
 
-    # One step -------------------------------------------------------------------------------------------------------------
+    # One step ----------------------------------------------------------------------------------------
 
     def draw(self, purpose: str, rows: slice) -> Draw:
         """This step's generator of a purpose."""
@@ -160,7 +172,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         ema_update(self.ema, self.arm.backbone, ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done))
         assert isinstance(sums, Tensor)
-        if self.window and self.columns != [*columns, "grad_norm"]:  # a term began or ended: its means are of whole windows
+        if self.window and self.columns != [
+            *columns,
+            "grad_norm",
+        ]:  # a term began or ended: its means are of whole windows
             self.log()
         self.columns = [*columns, "grad_norm"]
         self.window.append(torch.cat([sums, norm.detach().float().reshape(1)]))
@@ -173,20 +188,30 @@ class Trainer:
         eager = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
         with self.watch.aside("diagnostics"), eager:
             self.diagnostics = diagnose(
-                self.arm, batch, self.ctx, lambda rows: self.draw("method", rows), rows, self.processes.mean, self.autocast
+                self.arm,
+                batch,
+                self.ctx,
+                lambda rows: self.draw("method", rows),
+                rows,
+                self.processes.mean,
+                self.autocast,
             )
 
-    # Once in a while ------------------------------------------------------------------------------------------------------
+    # Once in a while ---------------------------------------------------------------------------------
 
     def read_window(self) -> Tensor:
-        """The window's rows [steps, columns] on the CPU, averaged over processes. Raises NotFinite, naming the first bad step."""
+        """The window's rows [steps, columns] on the CPU, averaged over processes.
+
+        Raises NotFinite, naming the first bad step.
+        """
         values = self.processes.mean(torch.stack(self.window)).double().cpu()
         bad = (~values.isfinite()).nonzero()
         if len(bad):
             step, column = (int(i) for i in bad[0])
             images = self.images - (len(self.window) - step) * self.batch
             raise NotFinite(
-                f"{self.columns[column]} became {values[step, column]} in step {images // self.batch + 1} (after {images} images): "
+                f"{self.columns[column]} became {values[step, column]} in step "
+                f"{images // self.batch + 1} (after {images} images): "
                 f"lower optimizer.lr={self.cfg['optimizer']['lr']:g}, or use precision=float32"
             )
         return values
@@ -206,7 +231,11 @@ class Trainer:
         times = self.watch.read()
         self.seconds += times["seconds"]
         speed = steps * self.batch / times["seconds"]
-        line = {"images": self.images, "step": self.images // self.batch} | means | {"lr": self.optimizer.param_groups[0]["lr"]}
+        line = (
+            {"images": self.images, "step": self.images // self.batch}
+            | means
+            | {"lr": self.optimizer.param_groups[0]["lr"]}
+        )
         line |= {"time": times | {"images_per_second": speed, "total_seconds": self.seconds}}
         if self.metrics is not None:
             self.folder.check_exists()
@@ -217,7 +246,10 @@ class Trainer:
             self.on_progress(line)
 
     def save(self) -> None:
-        """A resume checkpoint, after everything in the window was found finite; the window goes with it, so lines stay the same."""
+        """A resume checkpoint, after everything in the window was found finite.
+
+        The window goes with it, so lines stay the same.
+        """
         window = self.read_window() if self.window else torch.zeros(0)
         if self.metrics is None:
             return
@@ -269,7 +301,9 @@ class Trainer:
             "image" in self.method.needs, cfg["compute"]["data_workers"],
         )  # fmt: skip
         if main:
-            self.folder.status(now=True, state="running", phase="training", images=self.images, images_total=cfg["images"], message="")
+            self.folder.status(
+                now=True, state="running", phase="training", images=self.images, images_total=cfg["images"], message=""
+            )
         self.saved_at, self.saved_images, self.save_seconds = time.monotonic(), self.images, 0.0
         self.watch.read()
         started, first, told = time.monotonic(), self.images, False
@@ -281,7 +315,10 @@ class Trainer:
             if main:
                 self.folder.status(images=self.images)
                 self.on_step(self.images)
-            if self.images // cfg["log_images"] != (self.images - self.batch) // cfg["log_images"] or self.images == cfg["images"]:
+            if (
+                self.images // cfg["log_images"] != (self.images - self.batch) // cfg["log_images"]
+                or self.images == cfg["images"]
+            ):
                 self.log()
             if any(at <= self.images for at in due):
                 if self.window:
@@ -300,8 +337,8 @@ class Trainer:
     def due_for_saving(self) -> bool:
         """Whether it is time for a resume checkpoint.
 
-        After so many images if they are stated, else after a tenth of all unless that would take more than a tenth of the
-        time; and after so many minutes in any case.
+        After so many images if they are stated, else after a tenth of all unless that would take more than a tenth of
+        the time; and after so many minutes in any case.
         """
         cfg, since = self.cfg, time.monotonic() - self.saved_at
         images = self.images - self.saved_images

@@ -1,8 +1,8 @@
-"""Import torchvision, timm or torch_fidelity, also where torchvision's compiled operators do not fit the torch installed.
+"""Import torchvision, timm or torch_fidelity, also where torchvision's operators do not fit the torch installed.
 
 A CUDA build of torchvision beside a CPU build of torch fails at import with "operator torchvision::nms does not exist".
-Declaring the two operators' signatures lets the import go through; everything but `ops.nms` and `io.read_image` then works.
-On a healthy installation nothing is touched.
+Declaring the two operators' signatures lets the import go through; everything but `ops.nms` and `io.read_image` then
+works. On a healthy installation nothing is touched.
 """
 
 from __future__ import annotations

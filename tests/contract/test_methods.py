@@ -1,4 +1,7 @@
-"""Every registered method: takes a step, overfits a batch, costs what it says, and keeps the traps of its papers closed."""
+"""Every registered method.
+
+Takes a step, overfits a batch, costs what it says, and keeps the traps of its papers closed.
+"""
 
 import inspect
 from pathlib import Path

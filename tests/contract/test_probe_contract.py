@@ -33,9 +33,7 @@ def test_every_module_says_what_it_is_for_and_every_public_function_too(path):
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree)
     public = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 

@@ -1,4 +1,6 @@
-"""Losses of the first steps of every method, as stored in losses.json: `python tests/golden/recapture.py` writes them anew.
+"""Losses of the first steps of every method, as stored in losses.json.
+
+`python tests/golden/recapture.py` writes them anew.
 
 Run it only after a change that is meant to change the numbers, and say in the commit why they changed.
 """
@@ -11,11 +13,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
-import torch
-from small_runs import arm_of, batch_of, context, method
+import torch  # noqa: E402
+from small_runs import arm_of, batch_of, context, method  # noqa: E402
 
-from bench.configuration import options
-from bench.core.ema import ema_update
+from bench.configuration import options  # noqa: E402
+from bench.core.ema import ema_update  # noqa: E402
 
 HERE = Path(__file__).parent
 STEPS = 4

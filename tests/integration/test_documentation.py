@@ -1,4 +1,7 @@
-"""What the documentation shows is true: the method of docs/adding_a_method.md runs, and links and commands lead somewhere."""
+"""What the documentation shows is true.
+
+The method of docs/adding_a_method.md runs, and links and commands lead somewhere.
+"""
 
 import os
 import re
@@ -22,7 +25,11 @@ def test_the_example_method_trains_in_a_copy_of_the_project(tmp_path):
     (copy / "bench" / "conf" / "method" / "clean_first.yaml").write_text(yaml[1])
     words = tiny_run(tmp_path / "runs", "method=clean_first", "method.power=2", "images=256")
     result = subprocess.run(
-        [sys.executable, "-m", "bench.run", *words], cwd=copy, env=os.environ | {"PYTHONPATH": str(copy)}, capture_output=True, text=True
+        [sys.executable, "-m", "bench.run", *words],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     assert list((tmp_path / "runs").glob("digits-clean_first-nano-s0-*/snapshots/*.safetensors"))

@@ -22,7 +22,14 @@ def folder_of(root, classes=3, pictures=6, size=(9, 7), suffixes=(".png", ".jpg"
 
 
 def data_of(root, **changes):
-    settings = {"name": "folder", "size": 8, "patch": 2, "heldout": 0.2, "skip_damaged": False, "in_memory": None} | changes
+    settings = {
+        "name": "folder",
+        "size": 8,
+        "patch": 2,
+        "heldout": 0.2,
+        "skip_damaged": False,
+        "in_memory": None,
+    } | changes
     return FolderData(root=str(root) if root else None, **settings)
 
 
@@ -72,7 +79,7 @@ def test_empty_and_unreadable_folders(tmp_path):
         data_of(None)
     folder_of(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="class folder\\(s\\) empty hold no pictures"):
+    with pytest.raises(ValueError, match=r"class folder\(s\) empty hold no pictures"):
         data_of(tmp_path)
 
 
@@ -101,7 +108,7 @@ def test_a_class_with_one_picture_is_refused(tmp_path):
 def test_unlike_class_folders_are_refused(tmp_path):
     folder_of(tmp_path / "train")
     folder_of(tmp_path / "test", classes=2)
-    with pytest.raises(ValueError, match="unlike class folders \\(class2\\)"):
+    with pytest.raises(ValueError, match=r"unlike class folders \(class2\)"):
         data_of(tmp_path)
 
 
@@ -132,8 +139,10 @@ def test_latents_are_drawn_afresh_and_scaled(tmp_path):
     raw = np.load(tmp_path / "train" / "moments.npy")[2]
     cells = data.grid.unpatchify(noise)[0].numpy()
     np.testing.assert_allclose(data.grid.unpatchify(z)[0], SCALE * (raw[:4] + raw[4:] * cells), rtol=1e-5)
-    np.testing.assert_allclose(data.grid.unpatchify(data.tokens("train", torch.tensor([2])))[0], SCALE * raw[:4], rtol=1e-5)
+    np.testing.assert_allclose(
+        data.grid.unpatchify(data.tokens("train", torch.tensor([2])))[0], SCALE * raw[:4], rtol=1e-5
+    )
     with pytest.raises(ValueError, match=r"images\.npy is missing"):
         data.images("train", torch.tensor([0]))
-    with pytest.raises(ValueError, match="pip install diffusers|is not staged"):
+    with pytest.raises(ValueError, match=r"pip install diffusers|is not staged"):
         data.to_uint8(data.tokens("train", torch.tensor([0])))

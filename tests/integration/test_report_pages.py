@@ -133,7 +133,7 @@ def test_help_is_fast_because_it_imports_nothing_heavy():
     assert out.rstrip().endswith("[]") and "examples:" in out
 
 
-# Bad input ------------------------------------------------------------------------------------------------------------
+# Bad input -------------------------------------------------------------------------------------------
 
 
 def everything_of(root):

@@ -1,4 +1,7 @@
-"""bench.run as a user meets it: resume after kills, fair streams, several processes, and one sentence for every mistake."""
+"""bench.run as a user meets it.
+
+Resume after kills, fair streams, several processes, and one sentence for every mistake.
+"""
 
 import json
 import os
@@ -26,7 +29,9 @@ def only_run(runs: Path) -> Path:
 
 def numbers(run: Path) -> list[dict]:
     """metrics.jsonl without what depends on the clock."""
-    return [{key: value for key, value in line.items() if key != "time"} for line in read_metrics(run / "metrics.jsonl")]
+    return [
+        {key: value for key, value in line.items() if key != "time"} for line in read_metrics(run / "metrics.jsonl")
+    ]
 
 
 def last_weights(run: Path) -> bytes:
@@ -36,7 +41,12 @@ def last_weights(run: Path) -> bytes:
 def start(words: list[str]) -> subprocess.Popen:
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.run", *words], cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "bench.run", *words],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -68,7 +78,9 @@ def kill_until_complete(words: list[str], runs: Path, kills: int, seed: int) -> 
 def undisturbed(tmp_path_factory):
     """One run nobody interrupts: its words, folder and numbers."""
     runs = tmp_path_factory.mktemp("undisturbed")
-    words = tiny_run(runs, "method=selfflow", "images=6Ki", "measure=full", "evaluation.samples=96", "evaluation.snapshots=last")
+    words = tiny_run(
+        runs, "method=selfflow", "images=6Ki", "measure=full", "evaluation.samples=96", "evaluation.snapshots=last"
+    )
     result = run_cli("bench.run", *words)
     assert result.returncode == 0, result.stderr
     return words, only_run(runs)
@@ -84,7 +96,10 @@ def test_the_same_command_again_says_complete_in_seconds(undisturbed):
 
 def check_kills(undisturbed, tmp_path, kills, seed):
     words, whole = undisturbed
-    words = [word for word in words if not word.startswith("runs=")] + [f"runs={tmp_path}", f"cache={whole.parent}/cache"]
+    words = [word for word in words if not word.startswith("runs=")] + [
+        f"runs={tmp_path}",
+        f"cache={whole.parent}/cache",
+    ]
     assert kill_until_complete(words, tmp_path, kills, seed) >= min(kills, 3)
     result = run_cli("bench.run", *words)
     assert result.returncode == 0, result.stderr
@@ -115,7 +130,9 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, sent, code):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     run = only_run(tmp_path)
-    assert read_json(run / "status.json")["state"] == "stopped" and sent.name in read_json(run / "status.json")["message"]
+    assert (
+        read_json(run / "status.json")["state"] == "stopped" and sent.name in read_json(run / "status.json")["message"]
+    )
     assert len(checkpoints.checkpoints(run / "checkpoints")) == 1 and "saved" in errors
 
 
@@ -125,7 +142,10 @@ def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(undisturbed,
     assert run_cli("bench.run", *words).returncode == 0
     run = only_run(tmp_path)
     whole, weights = numbers(run), last_weights(run)
-    for damage in (lambda data: data[: len(data) // 2], lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]):
+    for damage in (
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+    ):
         newest = checkpoints.checkpoints(run / "checkpoints")[-1]
         newest.write_bytes(damage(newest.read_bytes()))
         list(checkpoints.snapshots(run).values())[-1].unlink()
@@ -147,7 +167,11 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
         experiment.open_folder()
         make_batch = Trainer.make_batch
         batches = seen.setdefault(arm, [])
-        monkeypatch.setattr(Trainer, "make_batch", lambda self, *a, make=make_batch, keep=batches: keep.append(make(self, *a)) or keep[-1])
+        monkeypatch.setattr(
+            Trainer,
+            "make_batch",
+            lambda self, *a, make=make_batch, keep=batches: keep.append(make(self, *a)) or keep[-1],
+        )
         experiment.train()
         monkeypatch.setattr(Trainer, "make_batch", make_batch)
         experiment.folder.release()
@@ -160,13 +184,33 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
 
 
 def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
-    words = ["method=selfflow", "images=1280", "log_images=64", "batch=64", "evaluation.samples=160", "measure=full", "evaluation.snapshots=last"]
+    words = [
+        "method=selfflow",
+        "images=1280",
+        "log_images=64",
+        "batch=64",
+        "evaluation.samples=160",
+        "measure=full",
+        "evaluation.snapshots=last",
+    ]
     one = tiny_run(tmp_path / "one", *words)
     pieces = tiny_run(tmp_path / "pieces", *words, "micro_batch=16", "measure=none")
     assert run_cli("bench.run", *one).returncode == 0 and run_cli("bench.run", *pieces).returncode == 0
     two = tiny_run(tmp_path / "two", *words)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "bench.run", *two]
-    result = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "bench.run",
+        *two,
+    ]
+    result = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     expected = [line["loss"] for line in numbers(only_run(tmp_path / "one"))]
     assert len(expected) == 20
@@ -218,7 +262,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, 
     runs = [] if words[0].startswith("runs=") else [f"runs={tmp_path}/runs"]
     assert guarded(main, [*words, *runs]) == BAD_INPUT
     error = capsys.readouterr().err
-    assert message in error and error.startswith("error: ") and "Traceback" not in error and len(error.splitlines()) == 1
+    assert (
+        message in error and error.startswith("error: ") and "Traceback" not in error and len(error.splitlines()) == 1
+    )
     assert not list(tmp_path.glob("runs/*/run.json"))
 
 
@@ -275,7 +321,9 @@ def test_a_deleted_run_folder_ends_the_run_with_a_message(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_term(tmp_path):
-    result = run_cli("bench.run", *tiny_run(tmp_path, "optimizer.lr=1e30", "optimizer.warmup_steps=0", "optimizer.clip=1e30"))
+    result = run_cli(
+        "bench.run", *tiny_run(tmp_path, "optimizer.lr=1e30", "optimizer.warmup_steps=0", "optimizer.clip=1e30")
+    )
     assert result.returncode == 1, result.stderr
     assert "became" in result.stderr and "in step" in result.stderr and "optimizer.lr=1e+30" in result.stderr
     run = only_run(tmp_path)
@@ -285,7 +333,8 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_term(tmp_path):
 
 
 def test_help_is_fast_to_import_and_shows_groups_and_examples():
-    code = "import sys, bench.run; bench.run.help_text(); print([m for m in ('torch', 'pandas', 'sklearn', 'hydra') if m in sys.modules])"
+    slow = ("torch", "pandas", "sklearn", "hydra")
+    code = f"import sys, bench.run; bench.run.help_text(); print([m for m in {slow} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.stdout.strip() == "[]", "help imports nothing slow"
     text = run_cli("bench.run", "--help").stdout

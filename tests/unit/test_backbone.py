@@ -28,7 +28,9 @@ def dense_forward(w: dict[str, torch.Tensor], x, levels, label, depth: int, head
     for t in levels:
         angles = t * torch.exp(-math.log(10000) * torch.arange(128) / 128)
         h = linear("t_embedder.mlp.0", torch.cat([angles.cos(), angles.sin()]))
-        conditions.append(linear("t_embedder.mlp.2", h * torch.sigmoid(h)) + w["y_embedder.embedding_table.weight"][label])
+        conditions.append(
+            linear("t_embedder.mlp.2", h * torch.sigmoid(h)) + w["y_embedder.embedding_table.weight"][label]
+        )
     c = torch.stack(conditions)
     c = c * torch.sigmoid(c)
     h = linear("x_embedder.proj", x) + w["pos_embed"][0]
@@ -36,7 +38,9 @@ def dense_forward(w: dict[str, torch.Tensor], x, levels, label, depth: int, head
     for i in range(depth):
         p = f"blocks.{i}"
         s1, c1, g1, s2, c2, g2 = linear(f"{p}.adaLN_modulation.1", c).chunk(6, dim=-1)
-        q, k, v = (part.reshape(n, heads, -1) for part in linear(f"{p}.attn.qkv", norm(h) * (1 + c1) + s1).chunk(3, dim=-1))
+        q, k, v = (
+            part.reshape(n, heads, -1) for part in linear(f"{p}.attn.qkv", norm(h) * (1 + c1) + s1).chunk(3, dim=-1)
+        )
         out = torch.zeros(n, heads, width // heads)
         for head in range(heads):
             weights = torch.softmax(q[:, head] @ k[:, head].T / math.sqrt(width // heads), dim=-1)

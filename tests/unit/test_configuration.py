@@ -27,15 +27,22 @@ def test_ten_identities_are_pinned(words):
 @pytest.mark.parametrize(
     "words",
     [
-        "compute.threads=3 compute.device=cpu", "runs=elsewhere cache=there", "measure=full evaluation.samples=99", "images=1Ki",
-        "log_images=64 checkpoint_images=64 checkpoint_minutes=1 snapshots=3", "name=mine", "batch=64 optimizer.lr=0.004",
+        "compute.threads=3 compute.device=cpu",
+        "runs=elsewhere cache=there",
+        "measure=full evaluation.samples=99",
+        "images=1Ki",
+        "log_images=64 checkpoint_images=64 checkpoint_minutes=1 snapshots=3",
+        "name=mine",
+        "batch=64 optimizer.lr=0.004",
     ],
-)  # fmt: skip
+)
 def test_what_does_not_change_the_numbers_does_not_change_the_hash(words):
     assert run_hash(compose(words.split())) == run_hash(compose([]))
 
 
-@pytest.mark.parametrize("words", ["seed=1", "batch=128", "ema.decay=0.9", "size.depth=5", "time.shift=2", "label_drop=0", "data.patch=4"])
+@pytest.mark.parametrize(
+    "words", ["seed=1", "batch=128", "ema.decay=0.9", "size.depth=5", "time.shift=2", "label_drop=0", "data.patch=4"]
+)
 def test_what_changes_the_numbers_changes_the_hash(words):
     assert run_hash(compose(words.split())) != run_hash(compose([]))
 
@@ -54,7 +61,8 @@ def test_the_recipe_chooses_size_and_encoder():
 
 
 @pytest.mark.parametrize(
-    ("text", "images"), [("65536", 65536), ("64Ki", 65536), ("1e6", 10**6), ("400Ksteps", 400_000 * 256), ("1.5Mi", 3 * 2**19)]
+    ("text", "images"),
+    [("65536", 65536), ("64Ki", 65536), ("1e6", 10**6), ("400Ksteps", 400_000 * 256), ("1.5Mi", 3 * 2**19)],
 )
 def test_counts(text, images):
     assert parse_count("images", text, 256) == images

@@ -93,7 +93,9 @@ def test_teacher_sees_the_students_noise_and_dropped_labels(monkeypatch):
     arm, ctx = arm_of(method("selfflow"))
     seen = []
     forward = type(ctx.ema).forward
-    monkeypatch.setattr(type(ctx.ema), "forward", lambda self, *a, **k: seen.append((self is ctx.ema, a, k)) or forward(self, *a, **k))
+    monkeypatch.setattr(
+        type(ctx.ema), "forward", lambda self, *a, **k: seen.append((self is ctx.ema, a, k)) or forward(self, *a, **k)
+    )
     batch = batch_of()
     batch.label[:3] = 10  # dropped
     arm(batch, ctx)
@@ -229,7 +231,11 @@ def test_dispersive_from_the_formula():
     z = f[4].reshape(B, -1).double()
     groups = []
     for start in (0, 4):
-        total = sum(math.exp(-float(((z[start + i] - z[start + j]) ** 2).sum()) / z.shape[1]) for i in range(4) for j in range(4))
+        total = sum(
+            math.exp(-float(((z[start + i] - z[start + j]) ** 2).sum()) / z.shape[1])
+            for i in range(4)
+            for j in range(4)
+        )
         groups.append(math.log(total / 16))
     assert float(value) == pytest.approx(sum(groups) / 2, rel=1e-4)
     arm, ctx = arm_of(method("dispersive", group=3))

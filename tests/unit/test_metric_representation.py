@@ -32,9 +32,7 @@ def dense_cknna(x, y, k=10):
     def hsic(p, q):
         n = len(p)
         p, q = p.clone().fill_diagonal_(0), q.clone().fill_diagonal_(0)
-        return (
-            (p * q.T).sum() + p.sum() * q.sum() / ((n - 1) * (n - 2)) - 2 * (p @ q).sum() / (n - 2)
-        ) / (n * (n - 3))
+        return ((p * q.T).sum() + p.sum() * q.sum() / ((n - 1) * (n - 2)) - 2 * (p @ q).sum() / (n - 2)) / (n * (n - 3))
 
     def similarity(a, b):
         both = mask(a) * mask(b)

@@ -1,5 +1,6 @@
 """Streams, data order, schedules, EMA and snapshot counts, by hand or by definition."""
 
+import itertools
 import math
 
 import pytest
@@ -45,13 +46,17 @@ def test_learning_rate_by_hand():
 def test_snapshots_are_log_spaced_and_end_at_the_end():
     counts = snapshot_counts(131072, 64, 8)
     assert len(counts) == 9 and counts[-1] == 131072 and all(c % 64 == 0 for c in counts)
-    ratios = [b / a for a, b in zip(counts[:-1], counts[1:], strict=True)]
+    ratios = [b / a for a, b in itertools.pairwise(counts)]
     assert max(ratios) / min(ratios) < 1.05
     assert snapshot_counts(32, 4, 8)[-1] == 32 and len(set(snapshot_counts(32, 4, 8))) == len(snapshot_counts(32, 4, 8))
 
 
 def test_ema_by_hand():
-    assert ema_decay(0.9999, False, 0) == 0.9999 and ema_decay(0.995, True, 0) == 0.1 and ema_decay(0.995, True, 10**6) == 0.995
+    assert (
+        ema_decay(0.9999, False, 0) == 0.9999
+        and ema_decay(0.995, True, 0) == 0.1
+        and ema_decay(0.995, True, 10**6) == 0.995
+    )
     net = random_backbone()
     ema = ema_copy(net)
     start = ema.x_embedder.proj.weight.clone()
@@ -63,6 +68,8 @@ def test_ema_by_hand():
 
 
 def test_micro_batches():
-    assert micro_rows(slice(8, 16), 4) == [slice(8, 12), slice(12, 16)] and micro_rows(slice(0, 8), None) == [slice(0, 8)]
+    assert micro_rows(slice(8, 16), 4) == [slice(8, 12), slice(12, 16)] and micro_rows(slice(0, 8), None) == [
+        slice(0, 8)
+    ]
     with pytest.raises(ValueError, match="micro_batch=3 does not divide the 8"):
         micro_rows(slice(0, 8), 3)

@@ -24,7 +24,9 @@ def test_patch_rows_are_channel_then_p1_then_p2():
     x = torch.randn(1, 3, 4, 6)
     row, column = 1, 2
     patch = x[0, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-    assert torch.equal(grid.patchify(x)[0, row * 3 + column], torch.cat([patch[c, p].flatten() for c in range(3) for p in range(2)]))
+    assert torch.equal(
+        grid.patchify(x)[0, row * 3 + column], torch.cat([patch[c, p].flatten() for c in range(3) for p in range(2)])
+    )
 
 
 def test_patching_equals_a_strided_convolution():
@@ -105,5 +107,5 @@ def test_time_distributions():
     assert shift_time(torch.tensor(0.5), 3.0) == pytest.approx(0.75)
     shifted = TimeDistribution(shift=3.0)(u, z)
     torch.testing.assert_close(shifted, 3 * u / (1 + 2 * u))
-    with pytest.raises(ValueError, match="time.kind=gauss"):
+    with pytest.raises(ValueError, match=r"time\.kind=gauss"):
         TimeDistribution("gauss")
