@@ -230,7 +230,10 @@ class Experiment:
             write_json(self.path / "cost.json", self.cost.to_json() | measured)
 
     def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:
-        """Mirror numbers (the main process's); first: as in `tracking.open_tracker`, when this is what opens the tracker."""
+        """Mirror numbers (the main process's); first.
+
+        As in `tracking.open_tracker`, when this is what opens the tracker.
+        """
         if self._tracker is None:
             self._tracker = tracking.open_tracker(self.cfg["tracking"], self.path, first, self.cfg)
         self._tracker.log(images, numbers)

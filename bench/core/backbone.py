@@ -1,10 +1,9 @@
 """SiT: the transformer that every arm trains (arXiv 2401.08740; adaLN-Zero of DiT, arXiv 2212.09748).
 
-Two things differ from the public code. Modulation is computed once a distinct noise level, `[B, K, 6W]`, and each token
-picks its own at the point of use (`NoiseLevels.pick`), so two levels a sample cost hardly more than one. And `taps`
-returns the outputs of blocks by number, so methods and probes need no hook. `.train()` and `.eval()` never change what
-is
-returned.
+Two things differ from the public code. Modulation is computed once a distinct noise level, `[B, K, 6W]`, and each
+token picks its own at the point of use (`NoiseLevels.pick`), so two levels a sample cost hardly more than one. And
+`taps` returns the outputs of blocks by number, so methods and probes need no hook. `.train()` and `.eval()` never
+change what is returned.
 
 Names of parameters are those of the public checkpoints, so that importing one is a matter of its convention alone.
 """

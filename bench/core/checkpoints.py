@@ -2,8 +2,7 @@
 
 A checkpoint is `checkpoints/ckpt-<images>-<sha256, 16 digits>.pt`: the file's own hash is in its name, so that one
 rename makes file and checksum appear together. A damaged newest one falls back to the one before, with a warning. A
-snapshot
-is the EMA backbone alone, `snapshots/<images>.safetensors`, kept for good.
+snapshot is the EMA backbone alone, `snapshots/<images>.safetensors`, kept for good.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 The arm's own loss is run forward and backward on two images under PyTorch's FLOP counter, so a method's extra passes
 are in the count whatever they are; without an encoder on the meta device (shapes without numbers), so that even XL
-costs
-nothing. A multiplication and its addition are two FLOPs; element-wise work is not counted.
+costs nothing. A multiplication and its addition are two FLOPs; element-wise work is not counted.
 """
 
 from __future__ import annotations

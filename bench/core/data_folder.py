@@ -4,8 +4,7 @@ One folder a class, any format that PIL reads, resized and cropped to a stated s
 
 `root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*` beside
 `root/test/<class>/*` (or `val`) keeps its own split. Small sets are decoded once into memory as uint8, large ones by
-worker processes as they are
-needed.
+worker processes as they are needed.
 
     python -m bench.run data=folder data.root=pictures data.size=32
 """

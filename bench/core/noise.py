@@ -51,8 +51,7 @@ class NoiseLevels:
 
         The function is evaluated once a level and its results are blended by the mask, so that autograd keeps the
         vectors as they are, [B, K, W], and never a copy of them for each token; nothing is gathered, and nothing
-        scattered in
-        the backward pass.
+        scattered in the backward pass.
         """
         if self.index is None:  # K = 1 broadcasts over the tokens, K = N has a row for each
             return function(*vectors)

@@ -2,8 +2,7 @@
 
 Published rows of this field differ by less than their protocols do, so nothing about how samples were made is left to
 defaults that a row does not show. Sources: REPA (arXiv 2410.06940), SiT (arXiv 2401.08740) and Self-Flow (arXiv
-2603.06507),
-released code.
+2603.06507), released code.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ class Protocol:
     """How samples are made.
 
     sampler: euler | heun | sde | dopri5; steps: evaluations of an Euler step (Heun: two each, but the last); shift: a
-    of the time shift s(a, t); last_time: where the noisy steps of the SDE end; state: precision of the state; guidance:
-    w, with the
-    interval [low, high] of t in which it is on (ends included) and the number of token channels it acts on (None: all);
-    labels: random (uniform, the papers') or balanced; rounding: of samples to uint8; block: samples of one block and
-    generator.
+    of the time shift s(a, t); last_time: where the noisy steps of the SDE end; state: precision of the state;
+    guidance: w, with the interval [low, high] of t in which it is on (ends included) and the number of token channels
+    it acts on (None: all); labels: random (uniform, the papers') or balanced; rounding: of samples to uint8; block:
+    samples of one block and generator.
     """
 
     name: str

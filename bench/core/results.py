@@ -31,8 +31,7 @@ class Row:
 
     value: None when it could not be had (note says why); stderr: of this measurement, not across seeds; n: samples it
     rests on; real: the same metric of held-out real data; block, t: where features were read; related: why the metric
-    is not
-    independent of the arm ("" when it is); protocol: a complete record.
+    is not independent of the arm ("" when it is); protocol: a complete record.
     """
 
     metric: str

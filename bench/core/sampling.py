@@ -2,10 +2,9 @@
 
 From noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes nothing.
 
-A block's start, labels and increments each come from one generator, seeded by (seed, purpose, block): the same file for
-any number of processes on one kind of device, and the same noise for every arm. Definitions follow REPA's released
-sampler (arXiv
-2410.06940).
+A block's start, labels and increments each come from one generator, seeded by (seed, purpose, block): the same file
+for any number of processes on one kind of device, and the same noise for every arm. Definitions follow REPA's
+released sampler (arXiv 2410.06940).
 
     tokens, labels = generate(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), classes=10, n=600, seed=0)
 """

@@ -83,7 +83,10 @@ def check(kind: str) -> None:
 
 
 def open_tracker(kind: str, run_dir: Path, first: int | None, config: dict[str, Any]) -> Tracker:
-    """The run's tracker. first: images from which on an earlier start's numbers are void; config: shown with the curves."""
+    """The run's tracker.
+
+    First: images from which on an earlier start's numbers are void; config: shown with the curves.
+    """
     check(kind)
     if kind == "tensorboard":
         return TensorBoard(run_dir, first)
