@@ -1,0 +1,241 @@
+"""Released checkpoints of SiT, REPA and Self-Flow, read strictly and turned into the ordinary backbone's weights.
+
+A foreign convention is turned into ours inside the weights, once, here: the backbone has no switch for any of it. SiT and
+Self-Flow (arXiv 2401.08740, 2603.06507) run time from noise (0) to data (1) and predict data - noise; with w the frequencies
+of the timestep embedding and [W_c | W_s] its first weight, t -> 1 - t is a reflection of each pair of columns,
+
+    W_c' = W_c cos w + W_s sin w,    W_s' = W_c sin w - W_s cos w,
+
+and the final linear changes its sign. Their final rows are ordered (p1, p2, c), ours (c, p1, p2), and where a model predicts
+eight channels (learn_sigma) the first four are the velocity. REPA's (arXiv 2410.06940) time and sign are ours.
+
+    backbone = import_checkpoint(Path("SiT-XL-2-256.pt"), "sit", SIZES["XL"]).backbone
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.core.backbone import FREQUENCIES, SiT, time_frequencies
+from bench.core.sizes import SIZES, Size
+from bench.core.tokens import TokenGrid
+
+TIME = "t_embedder.mlp.0.weight"
+PATCH = "x_embedder.proj.weight"
+LABELS = "y_embedder.embedding_table.weight"
+FINAL = ("final_layer.linear.weight", "final_layer.linear.bias")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One released code's convention.
+
+    reversed: time runs 0 = noise to 1 = data and the velocity is data - noise; dropped: prefixes of training-only keys.
+    """
+
+    name: str
+    reversed: bool
+    dropped: tuple[str, ...] = ()
+
+
+FORMATS = {
+    item.name: item
+    for item in (
+        Format("sit", reversed=True),
+        Format("repa", reversed=False, dropped=("projectors.",)),
+        Format("selfflow", reversed=True, dropped=("projector.",)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A backbone in our convention; weights: "ema", "model" or "as published"; dropped: keys left out on purpose."""
+
+    backbone: SiT
+    weights: str
+    dropped: list[str]
+
+
+def format_of(name: str) -> Format:
+    """A format by its name. Raises ValueError with the choices."""
+    if name not in FORMATS:
+        raise ValueError(f"format={name} is unknown (choices: {', '.join(FORMATS)})")
+    return FORMATS[name]
+
+
+def import_checkpoint(path: Path, format_name: str, size: Size, patch: int = 2, channels: int = 4) -> Imported:
+    """The backbone of a released checkpoint (.pt, or .safetensors).
+
+    The token grid (square) and the number of classes are read from the weights; patch, channels: of the data, checked.
+    Raises ValueError for another size, missing or surplus keys (all named), pickled code, and a damaged file.
+    """
+    found = format_of(format_name)
+    state, weights = read_weights(path)
+    try:
+        kept, dropped = _plain_names(state, found)
+        grid = token_grid(kept, patch, channels)
+        check_size(kept, size)
+        backbone = SiT(grid, size, classes=len(_needed(kept, LABELS)) - 1)
+        with torch.no_grad():
+            _load(backbone, to_ours(kept, found, grid))
+    except ValueError as error:
+        raise ValueError(f"{path} as format={format_name}: {error}") from error
+    return Imported(backbone.requires_grad_(False), weights, dropped)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a checkpoint and which weights they are: EMA before model before state_dict before bare.
+
+    Nothing is unpickled but tensors, containers and the argparse.Namespace that training checkpoints of SiT and REPA hold.
+    """
+    content = _read_file(Path(path))
+    for key in ("ema", "model", "state_dict"):
+        if isinstance(content.get(key), Mapping):
+            content, weights = content[key], "model" if key == "state_dict" else key
+            break
+    else:
+        weights = "as published"
+    odd = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if odd or not content:
+        raise ValueError(
+            f"{path} holds no state dict (not tensors: {', '.join(odd) or 'nothing at all'}): give a model's checkpoint"
+        )
+    return {str(key).removeprefix("module."): value for key, value in content.items()}, weights
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}: see docs/released_checkpoints.md for where to fetch one")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path) and "Unsupported" not in str(error) and "GLOBAL" not in str(error):
+            raise ValueError(
+                f"{path} cannot be read as a checkpoint: it is damaged or of another kind, fetch it again"
+            ) from error
+        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f" ({name[1]})" if name else ""
+        raise ValueError(
+            f"{path} holds pickled code{what} and was not loaded: only files of weights are read"
+        ) from error
+    except Exception as error:  # each kind of damage has an exception of its own in torch and safetensors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} cannot be read as a checkpoint ({reason}): fetch it again") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__} and no state dict: give a model's checkpoint")
+    return content
+
+
+def _plain_names(state: Mapping[str, Tensor], found: Format) -> tuple[dict[str, Tensor], list[str]]:
+    """REPA's legacy `decoder_blocks.i` become `blocks.(i + encoder depth)`; training-only keys are set aside."""
+    encoder_depth = depth_of(state)
+    kept: dict[str, Tensor] = {}
+    dropped = []
+    for key, value in state.items():
+        if key.startswith(found.dropped):
+            dropped.append(key)
+            continue
+        legacy = re.fullmatch(r"decoder_blocks\.(\d+)\.(.+)", key) if found.name == "repa" else None
+        kept[f"blocks.{int(legacy[1]) + encoder_depth}.{legacy[2]}" if legacy else key] = value
+    return kept, dropped
+
+
+def depth_of(state: Iterable[str]) -> int:
+    """Number of `blocks.i` among the keys."""
+    return len({match[1] for key in state if (match := re.match(r"blocks\.(\d+)\.", key))})
+
+
+def _needed(state: Mapping[str, Tensor], key: str) -> Tensor:
+    if key not in state:
+        raise ValueError(f"{key} is missing, so this is no SiT; it has {', '.join(list(state)[:5])} ...")
+    return state[key]
+
+
+def token_grid(state: Mapping[str, Tensor], patch: int, channels: int) -> TokenGrid:
+    """The square grid that the position embedding has rows for. Raises ValueError where data and weights do not fit."""
+    numbers = _needed(state, PATCH)[0].numel()
+    if numbers != channels * patch**2:
+        raise ValueError(
+            f"its tokens have {numbers} numbers, the data's {channels * patch**2} ({channels} channels, patch {patch})"
+        )
+    tokens = _needed(state, "pos_embed").shape[-2]
+    side = math.isqrt(tokens)
+    if side**2 != tokens:
+        raise ValueError(f"its position embedding has {tokens} rows, which is no square grid")
+    return TokenGrid((side * patch, side * patch), patch, channels)
+
+
+def check_size(state: Mapping[str, Tensor], size: Size) -> None:
+    """Raise ValueError naming both sizes when depth or width differ."""
+    depth, width = depth_of(state), len(_needed(state, PATCH))
+    if (depth, width) == (size.depth, size.width):
+        return
+    known = next((f" (size={s.name})" for s in SIZES.values() if (s.depth, s.width) == (depth, width)), "")
+    raise ValueError(
+        f"it has {depth} blocks of width {width}{known}, but size={size.name} has {size.depth} of width {size.width}: "
+        "give the size that it was trained with"
+    )
+
+
+def to_ours(state: Mapping[str, Tensor], found: Format, grid: TokenGrid) -> dict[str, Tensor]:
+    """A foreign state dict in our convention, float32; keys that are not there are left to the strict load."""
+    ours = {key: value.detach().clone() for key, value in state.items()}
+    if PATCH in ours:
+        ours[PATCH] = ours[PATCH].flatten(1)  # a convolution's [W, c, p1, p2] is a linear map of (c, p1, p2)
+    for key in FINAL:
+        if key in ours:
+            rows = velocity_rows(len(ours[key]), grid)
+            ours[key] = -ours[key][rows] if found.reversed else ours[key][rows]
+    if found.reversed and TIME in ours:
+        ours[TIME] = reverse_time(ours[TIME])
+    return {key: value.float() for key, value in ours.items()}
+
+
+def velocity_rows(rows: int, grid: TokenGrid) -> Tensor:
+    """Which rows of a final linear in (p1, p2, c) order are the velocity, in our order (c, p1, p2); int64 [C]."""
+    p, c = grid.patch, grid.channels
+    outputs = rows // p**2
+    if rows != outputs * p**2 or outputs not in (c, 2 * c):
+        raise ValueError(f"its final layer has {rows} rows: {c * p**2}, or {2 * c * p**2} with learn_sigma, would fit")
+    return torch.arange(rows).view(p, p, outputs).permute(2, 0, 1)[:c].reshape(-1)
+
+
+def reverse_time(weight: Tensor) -> Tensor:
+    """The timestep embedder's first weight [W, 256] for 1 - t instead of t: its own inverse; float64."""
+    if weight.shape[1] != 2 * FREQUENCIES:
+        raise ValueError(f"{TIME} reads {weight.shape[1]} numbers, not {2 * FREQUENCIES}")
+    w = time_frequencies().double()
+    cosines, sines = weight.double().chunk(2, dim=1)
+    return torch.cat([cosines * w.cos() + sines * w.sin(), cosines * w.sin() - sines * w.cos()], dim=1)
+
+
+def _load(backbone: SiT, state: dict[str, Tensor]) -> None:
+    """Strictly: every missing, surplus and misshapen key is named."""
+    wanted = backbone.state_dict()
+    problems = [f"missing {key}" for key in wanted if key not in state]
+    problems += [f"surplus {key}" for key in state if key not in wanted]
+    problems += [
+        f"{key} is {list(state[key].shape)}, not {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    if problems:
+        raise ValueError(f"{len(problems)} key(s) do not fit: {'; '.join(problems)}")
+    backbone.load_state_dict(state)
