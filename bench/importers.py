@@ -1,13 +1,13 @@
 """Released checkpoints of SiT, REPA and Self-Flow, read strictly and turned into the ordinary backbone's weights.
 
-A foreign convention is turned into ours inside the weights, once, here: the backbone has no switch for any of it. SiT and
-Self-Flow (arXiv 2401.08740, 2603.06507) run time from noise (0) to data (1) and predict data - noise; with w the frequencies
-of the timestep embedding and [W_c | W_s] its first weight, t -> 1 - t is a reflection of each pair of columns,
+A foreign convention is turned into ours inside the weights, once, here: the backbone has no switch for any of it. SiT
+and Self-Flow (arXiv 2401.08740, 2603.06507) run time from noise (0) to data (1) and predict data - noise; with w the
+frequencies of the timestep embedding and [W_c | W_s] its first weight, t -> 1 - t reflects each pair of columns,
 
     W_c' = W_c cos w + W_s sin w,    W_s' = W_c sin w - W_s cos w,
 
-and the final linear changes its sign. Their final rows are ordered (p1, p2, c), ours (c, p1, p2), and where a model predicts
-eight channels (learn_sigma) the first four are the velocity. REPA's (arXiv 2410.06940) time and sign are ours.
+and the final linear changes its sign. Their final rows are ordered (p1, p2, c), ours (c, p1, p2), and where a model
+predicts eight channels (learn_sigma) the first four are the velocity. REPA's (arXiv 2410.06940) time and sign are ours.
 
     backbone = import_checkpoint(Path("SiT-XL-2-256.pt"), "sit", SIZES["XL"]).backbone
 """
@@ -98,7 +98,7 @@ def import_checkpoint(path: Path, format_name: str, size: Size, patch: int = 2, 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     """The tensors of a checkpoint and which weights they are: EMA before model before state_dict before bare.
 
-    Nothing is unpickled but tensors, containers and the argparse.Namespace that training checkpoints of SiT and REPA hold.
+    Nothing is unpickled but tensors, containers and the argparse.Namespace of SiT's and REPA's training checkpoints.
     """
     content = _read_file(Path(path))
     for key in ("ema", "model", "state_dict"):
@@ -126,7 +126,9 @@ def _read_file(path: Path) -> Mapping[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not zipfile.is_zipfile(path) and "Unsupported" not in str(error) and "GLOBAL" not in str(error):
+        with open(path, "rb") as file:
+            a_pickle = zipfile.is_zipfile(path) or file.read(1) == pickle.PROTO
+        if not a_pickle:  # a web page in the file's place, for one
             raise ValueError(
                 f"{path} cannot be read as a checkpoint: it is damaged or of another kind, fetch it again"
             ) from error

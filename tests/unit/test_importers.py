@@ -71,7 +71,7 @@ def inner_network(s, x, t, label, out_channels):
     angles = t[:, None] * w
     c = linear("t_embedder.mlp.2", silu(linear("t_embedder.mlp.0", torch.cat([angles.cos(), angles.sin()], 1))))
     c = silu(c + s["y_embedder.embedding_table.weight"][label])
-    n, width = h.shape
+    width = h.shape[1]
     for i in range(SIZE.depth):
         p = f"blocks.{i}"
         a1, b1, g1, a2, b2, g2 = linear(f"{p}.adaLN_modulation.1", c).chunk(6, dim=1)
