@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from bench.configuration import build, compose
+from bench.core import checkpoints
 from bench.core.backbone import SiT
 from bench.core.data import Digits
 from bench.core.ema import ema_copy
 from bench.core.method import Arm, Batch, Context
+from bench.core.run_folder import read_metrics
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import Draw, generator
 from bench.core.tokens import TokenGrid
@@ -114,3 +116,32 @@ def tiny_run(runs: Path, *words: str) -> list[str]:
         "images=2Ki log_images=256 snapshots=2 measure=none compute.threads=1 compute.device=cpu checkpoint_images=512"
     )
     return [f"runs={runs}", *small.split(), *words]
+
+
+def only_run(runs: Path) -> Path:
+    found = [path.parent for path in runs.glob("*/run.json")]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def numbers(run: Path) -> list[dict]:
+    """metrics.jsonl without what depends on the clock."""
+    return [
+        {key: value for key, value in line.items() if key != "time"} for line in read_metrics(run / "metrics.jsonl")
+    ]
+
+
+def last_weights(run: Path) -> bytes:
+    return list(checkpoints.snapshots(run).values())[-1].read_bytes()
+
+
+def start(words: list[str]) -> subprocess.Popen:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.run", *words],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -3,7 +3,6 @@
 Resume after kills, fair streams, several processes, and one sentence for every mistake.
 """
 
-import json
 import os
 import random
 import signal
@@ -15,39 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import ROOT, run_cli, tiny_run
+from small_runs import ROOT, last_weights, numbers, only_run, run_cli, start, tiny_run
 
 from bench.core import checkpoints
-from bench.core.run_folder import read_json, read_metrics
-
-
-def only_run(runs: Path) -> Path:
-    found = [path.parent for path in runs.glob("*/run.json")]
-    assert len(found) == 1, found
-    return found[0]
-
-
-def numbers(run: Path) -> list[dict]:
-    """metrics.jsonl without what depends on the clock."""
-    return [
-        {key: value for key, value in line.items() if key != "time"} for line in read_metrics(run / "metrics.jsonl")
-    ]
-
-
-def last_weights(run: Path) -> bytes:
-    return list(checkpoints.snapshots(run).values())[-1].read_bytes()
-
-
-def start(words: list[str]) -> subprocess.Popen:
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench.run", *words],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+from bench.core.run_folder import read_json
 
 
 def kill_until_complete(words: list[str], runs: Path, kills: int, seed: int) -> int:
@@ -232,111 +202,3 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path):
     parts = [generate(velocity, protocol, (16, 4), 10, 150, seed=3, blocks=range(rank, 3, 2)) for rank in range(2)]
     together = torch.cat([parts[0][0][:64], parts[1][0], parts[0][0][64:]])
     assert np.array_equal(together.numpy(), whole.numpy()) and len(labels) == 150
-
-
-BAD = [
-    (["metod=repa"], "there is no key 'metod'; did you mean method?"),
-    (["method=selflow"], "method=selflow is unknown; did you mean selfflow?"),
-    (["weight=0.3", "method=repa"], "did you mean method.weight"),
-    (["batch=many"], "batch=many"),
-    (["images=64Kb"], "images=64Kb is not a count"),
-    (["images=1000", "batch=64"], "images=1000 is no multiple of batch=64"),
-    (["batch=64", "micro_batch=24"], "micro_batch=24 does not divide"),
-    (["method=selfflow", "method.teacher_block=9"], "block 9 is above the depth 4"),
-    (["method=vanilla", "encoder=local_s"], "uses no encoder"),
-    (["data=folder", "data.root=/nonexistent"], "cannot be read"),
-    (["data=folder"], "needs a folder"),
-    (["runs=/proc/nowhere"], "cannot be written"),
-    (["compute.device=tpu"], "compute.device=tpu is unknown"),
-    (["evaluation.protocol=ode"], "evaluation.protocol=ode is unknown"),
-    (["nonsense"], "is not KEY=VALUE"),
-    (["--cfg", "all"], "--cfg takes one word"),
-]
-
-
-@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
-def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, capsys):
-    from bench.command_line import BAD_INPUT, guarded
-    from bench.run import main
-
-    runs = [] if words[0].startswith("runs=") else [f"runs={tmp_path}/runs"]
-    assert guarded(main, [*words, *runs]) == BAD_INPUT
-    error = capsys.readouterr().err
-    assert (
-        message in error and error.startswith("error: ") and "Traceback" not in error and len(error.splitlines()) == 1
-    )
-    assert not list(tmp_path.glob("runs/*/run.json"))
-
-
-def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path):
-    words = tiny_run(tmp_path, "name=mine", "images=128")
-    assert run_cli("bench.run", *words).returncode == 0
-    run = only_run(tmp_path)
-    result = run_cli("bench.run", *words, "images=256")
-    assert result.returncode == 2 and "a cosine schedule cannot be continued" in result.stderr
-    result = run_cli("bench.run", *words, "snapshots=3")
-    assert result.returncode == 2 and "snapshots: 2 then, 3 now" in result.stderr and "name=..." in result.stderr
-    description = json.loads((run / "run.json").read_text())
-    description["fingerprints"]["data"] = "0" * 16
-    (run / "run.json").write_text(json.dumps(description))
-    list(checkpoints.snapshots(run).values())[-1].unlink()
-    result = run_cli("bench.run", *words)
-    assert result.returncode == 2 and "the data changed since" in result.stderr
-
-
-def test_more_images_continue_a_constant_schedule(tmp_path):
-    words = tiny_run(tmp_path, "optimizer.schedule=constant", "log_images=128", "checkpoint_images=128")
-    words = [word for word in words if not word.startswith("images=")]
-    assert run_cli("bench.run", *words, "images=256").returncode == 0
-    assert run_cli("bench.run", *words, "images=512").returncode == 0
-    straight = [word for word in words if not word.startswith("runs=")] + [f"runs={tmp_path}/straight", "images=512"]
-    assert run_cli("bench.run", *straight).returncode == 0
-    assert numbers(only_run(tmp_path)) == numbers(only_run(tmp_path / "straight"))
-
-
-def test_a_second_process_on_the_same_run_is_refused(tmp_path):
-    words = tiny_run(tmp_path, "images=64Ki")
-    first = start(words)
-    try:
-        while first.poll() is None and not list(tmp_path.glob("*/metrics.jsonl")):
-            time.sleep(0.02)
-        result = run_cli("bench.run", *words)
-        assert result.returncode == 2 and "is being written by another process" in result.stderr
-    finally:
-        first.kill()
-        first.communicate()
-
-
-def test_a_deleted_run_folder_ends_the_run_with_a_message(tmp_path):
-    import shutil
-
-    words = tiny_run(tmp_path, "images=256Ki")
-    process = start(words)
-    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")):
-        time.sleep(0.02)
-    shutil.rmtree(only_run(tmp_path))
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1 and "was deleted while" in errors, errors
-    assert not list(tmp_path.glob("*/run.json"))
-
-
-def test_a_loss_that_is_not_finite_names_the_step_and_the_term(tmp_path):
-    result = run_cli(
-        "bench.run", *tiny_run(tmp_path, "optimizer.lr=1e30", "optimizer.warmup_steps=0", "optimizer.clip=1e30")
-    )
-    assert result.returncode == 1, result.stderr
-    assert "became" in result.stderr and "in step" in result.stderr and "optimizer.lr=1e+30" in result.stderr
-    run = only_run(tmp_path)
-    assert read_json(run / "status.json")["state"] == "failed"
-    state = checkpoints.load_checkpoint(run / "checkpoints")
-    assert state is None or all(t.isfinite().all() for t in checkpoints.tensors_of(state["backbone"]))
-
-
-def test_help_is_fast_to_import_and_shows_groups_and_examples():
-    slow = ("torch", "pandas", "sklearn", "hydra")
-    code = f"import sys, bench.run; bench.run.help_text(); print([m for m in {slow} if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert result.stdout.strip() == "[]", "help imports nothing slow"
-    text = run_cli("bench.run", "--help").stdout
-    assert all(group in text for group in ("method=", "size=", "encoder=", "data=", "compute="))
-    assert text.count("python -m bench.run ") >= 4
