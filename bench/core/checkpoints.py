@@ -118,14 +118,18 @@ def snapshot_path(run_dir: Path, images: int) -> Path:
 
 def save_snapshot(run_dir: Path, images: int, backbone: nn.Module) -> Path:
     """Write the backbone's weights, atomically."""
+    state = {key: value.detach().cpu().contiguous() for key, value in backbone.state_dict().items()}
+    return write_tensors(snapshot_path(run_dir, images), state, {"images": str(images)})
+
+
+def write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    """Write a safetensors file, atomically. Raises OSError, clearly when the disk is full."""
     from safetensors.torch import save_file
 
-    path = snapshot_path(run_dir, images)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    state = {key: value.detach().cpu().contiguous() for key, value in backbone.state_dict().items()}
     try:
-        save_file(state, temporary, metadata={"images": str(images)})
+        save_file(state, temporary, metadata=metadata)
         publish(temporary, path)
     except Exception as error:  # safetensors raises its own SafetensorError for a full disk
         raise disk_full(error, path, sum(t.numel() * t.element_size() for t in state.values())) or error from error
