@@ -49,7 +49,7 @@ class Fit:
 
 
 def profile(decay: float, warmup: bool, steps: int, length: int | None = None) -> np.ndarray:
-    """Weights of theta_0 (initial), .. theta_length in the EMA after `steps` steps: float64, sum 1, zero after `steps`."""
+    """Weights of theta_0 (initial), .. theta_length in the EMA after `steps` steps; float64, sum 1, zero after it."""
     from bench.core.ema import ema_decay
 
     decays = np.array([ema_decay(decay, warmup, n) for n in range(steps)])

@@ -128,7 +128,7 @@ def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
 )
 def test_mistakes_are_one_sentence(tmp_path, words, message):
     write_run(tmp_path / "run", trajectory(8), [4, 8], 0.9, False)
-    with pytest.raises(ValueError, match="^[^\n]*$") as raised:
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as raised:
         main([word.replace("RUN", str(tmp_path / "run")) for word in words])
     assert message in str(raised.value)
 
