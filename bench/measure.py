@@ -200,12 +200,15 @@ class _Measurer:
         save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+        from probes.feature_pictures import feature_pictures, save_pictures
         from probes.features import FeatureGrid, feature_store
         from probes.representation import measure_cknna, measure_encoder, measure_features, pixel_probe
 
         if not self.processes.main:
             return []
         device, aligned, encoder = self.processes.device, self.experiment.aligned(), self.experiment.encoder
+        if len(self.data.grid.grid) == 2:
+            save_pictures(feature_pictures(backbone, self.data, device), self.experiment.path, images)
         grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES)
         store = feature_store(backbone, self.data, grid, digest, self.cache, device)
         rows = measure_features(store, self.data, aligned, device=device)
