@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.lease import Leases
@@ -18,7 +21,7 @@ from bench.local_pool import Job, Pool, visible_gpus
 
 if TYPE_CHECKING:
     from bench.plan import Planned
-    from bench.sweep import Sweep
+    from bench.sweep_request import Sweep
 
 
 class Local:
@@ -45,8 +48,6 @@ class Local:
 
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Start the background process, or ask the one that is there."""
-        from bench.sweep import start_in_background
-
         if self.going():
             print(f"this study is being run by {self.leases.holder(self.lease_name)}: showing that")
             if retry:
@@ -116,3 +117,19 @@ class Local:
         notes = {job.id: job.message for job in [*pool.waiting, *pool.failed] if job.message}
         if notes != self.notes():
             write_json(self.sweep.folder / "notes.json", notes)
+
+
+def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
+    """Start `action=work` detached from this terminal. Raises OSError with its last words if it cannot begin."""
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    log = sweep.folder / "scheduler.log"
+    command = [sys.executable, "-m", "bench.sweep", *argv, "action=work"]
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    while not ready.exists() and process.poll() is None:
+        time.sleep(0.1)
+    if process.poll():
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise OSError(f"the study could not be started: {lines[-1] if lines else 'no message'} (see {log})")

@@ -5,19 +5,14 @@ The plan is printed first; only what is missing is run. The work goes on in the 
 
 from __future__ import annotations
 
-import hashlib
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench.command_line import guarded
+from bench.sweep_request import Sweep
 
 if TYPE_CHECKING:
     from bench.plan import Planned
-    from bench.study import RunSpec
 
 ACTIONS = {
     "run": "print the plan, run what is missing, show how it goes (the default)",
@@ -63,55 +58,6 @@ def help_text() -> str:
         EXAMPLES,
     ]
     return "\n".join(lines)
-
-
-@dataclass
-class Sweep:
-    """A study as asked for. words: given to every run; folder: the sweep's own files."""
-
-    study: str
-    data: str
-    compute: str
-    action: str
-    dry_run: bool
-    workers: int | None
-    retries: int
-    words: list[str]
-    specs: list[RunSpec]
-    runs: Path
-
-    @property
-    def name(self) -> str:
-        """Study, data, and a hash of what else was asked for."""
-        extra = [word for word in self.words if not word.startswith(("runs=", "cache=", "compute."))]
-        suffix = f"-{hashlib.sha256(' '.join(sorted(extra)).encode()).hexdigest()[:4]}" if extra else ""
-        return f"{self.study}-{self.data}{suffix}"
-
-    @property
-    def folder(self) -> Path:
-        return self.runs / "sweeps" / self.name
-
-    @property
-    def ids(self) -> list[str]:
-        return [spec.id for spec in self.specs if spec.id]
-
-    def report_words(self) -> list[str]:
-        """bench.report's arguments: this study's runs, or, where the command line changed them, all of the folder."""
-        from bench.study import run_ids
-
-        whole = set(run_ids(self.study, self.data)) == set(self.ids)
-        return ["--study", self.study, "--data", self.data] if whole else []
-
-    def command(self, action: str = "") -> str:
-        """What to type for another action on the same study."""
-        words = [
-            f"study={self.study}",
-            f"data={self.data}",
-            f"compute={self.compute}",
-            *self.words,
-            *([f"action={action}"] if action else []),
-        ]
-        return f"python -m bench.sweep {' '.join(words)}"
 
 
 def parse(argv: list[str]) -> Sweep:
@@ -256,22 +202,6 @@ def clean(sweep: Sweep, planned: list[Planned]) -> int:
             path.unlink()
     print(f"freed {freed / 1e6:.1f} MB")
     return 0
-
-
-def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
-    """Start `action=work` detached from this terminal. Raises OSError with its last words if it cannot begin."""
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-    log = sweep.folder / "scheduler.log"
-    command = [sys.executable, "-m", "bench.sweep", *argv, "action=work"]
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    while not ready.exists() and process.poll() is None:
-        time.sleep(0.1)
-    if process.poll():
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        raise OSError(f"the study could not be started: {lines[-1] if lines else 'no message'} (see {log})")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from slurm.job import Job
 
 if TYPE_CHECKING:
     from bench.plan import Planned
-    from bench.sweep import Sweep
+    from bench.sweep_request import Sweep
 
 WAITING = {
     "Dependency": "waits for the job before it",
