@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.fits import Law, Refusal, fit, predict_largest
+from reports.fits import Law, Refusal, fit
+from reports.law_comparison import predict_largest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ seeds where a point has several runs, else from the residuals.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,28 +52,30 @@ class Law:
 
     def predict(self, n: float, d: float | None = None) -> float:
         """y at N (and D)."""
-        return float(_law(self.values, np.array([n], float), _axis(d))[0])
+        return float(power_law(self.values, np.array([n], float), _axis(d))[0])
 
     def predict_interval(self, n: float, d: float | None = None, level: float = 0.95) -> tuple[float, float]:
         """Interval of the curve at N (and D), without the noise of a new run."""
-        values = [_law(row, np.array([n], float), _axis(d))[0] for row in self.samples]
-        return _percentiles(values, level)
+        values = [power_law(row, np.array([n], float), _axis(d))[0] for row in self.samples]
+        return percentiles(values, level)
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Bootstrap interval of a parameter."""
-        return _percentiles(self.samples[:, self.names.index(name)], level)
+        return percentiles(self.samples[:, self.names.index(name)], level)
 
 
 def _axis(d: float | None) -> np.ndarray | None:
     return None if d is None else np.array([d], float)
 
 
-def _percentiles(values: Sequence[float] | np.ndarray, level: float) -> tuple[float, float]:
+def percentiles(values: Sequence[float] | np.ndarray, level: float) -> tuple[float, float]:
+    """The interval that holds the middle share `level` of bootstrap values."""
     low, high = np.percentile(np.asarray(values, float), [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high)
 
 
-def _law(parameters: np.ndarray, n: np.ndarray, d: np.ndarray | None) -> np.ndarray:
+def power_law(parameters: np.ndarray, n: np.ndarray, d: np.ndarray | None) -> np.ndarray:
+    """y [points] of E, A, a (B, b) at N (and D) [points]."""
     e, scale_n, a = parameters[:3]
     y = e + scale_n * n**-a
     return y if d is None else y + parameters[3] * d ** -parameters[4]
@@ -94,9 +96,9 @@ def fit(
     """
     n, y = np.asarray(n, float), np.asarray(y, float)
     d = None if d is None else np.asarray(d, float)
-    _check(n, y, d, least)
+    check(n, y, d, least)
     problem, log_y = _Problem(n, d), np.log(y)
-    seeds = _seed_deviation(n, d, log_y)
+    seeds = seed_deviation(n, d, log_y)
     huber = max(HUBER, EFFICIENT * seeds[0])
     starts = problem.starts(log_y)
     ends, costs = problem.solve(np.repeat(log_y[None], len(starts), 0), starts, huber)
@@ -193,7 +195,8 @@ def _huber(residual: np.ndarray, huber: float) -> np.ndarray:
     return np.where(size <= huber, 0.5 * size**2, huber * (size - 0.5 * huber))
 
 
-def _check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> None:
+def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> None:
+    """Raise Refusal, with the reason, where no law of `least` sizes can be fitted."""
     for name, values in (("N", n), ("y", y), ("D", d)):
         if values is not None and not (np.isfinite(values) & (values > 0)).all():
             bad = values[~(np.isfinite(values) & (values > 0))][0]
@@ -207,89 +210,8 @@ def _check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> No
             )
 
 
-def _seed_deviation(n: np.ndarray, d: np.ndarray | None, log_y: np.ndarray) -> tuple[float, int]:
+def seed_deviation(n: np.ndarray, d: np.ndarray | None, log_y: np.ndarray) -> tuple[float, int]:
     """Deviation of log y over seeds of one point, pooled over points, and its degrees of freedom (0: no seeds)."""
     _, point = np.unique(n if d is None else n + 1j * d, return_inverse=True)
     variance, df = pooled_variance([log_y[point == index] for index in range(point.max() + 1)])
     return math.sqrt(variance), df
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The largest size foretold from the smaller ones, the interval of a measurement there, and what was measured."""
-
-    n: float
-    predicted: float
-    low: float
-    high: float
-    measured: float
-
-
-def predict_largest(
-    n: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, bootstrap: int = BOOTSTRAP
-) -> Prediction:
-    """Fit without the largest N and foretell it. Raises Refusal when too few sizes remain.
-
-    Three sizes suffice where seeds tell the deviation: the curve then passes through their means, and the interval says
-    how little that is.
-    """
-    sizes, values = np.asarray(n, float), np.asarray(y, float)
-    _check(sizes, values, None, 2)
-    largest = sizes == sizes.max()
-    seeds = _seed_deviation(sizes[~largest], None, np.log(values[~largest]))[1] > 0
-    law = fit(sizes[~largest], values[~largest], bootstrap=bootstrap, least=LEAST_SIZES - seeds)
-    rng = np.random.default_rng(SEED + 1)
-    curve = np.array([_law(row, sizes[largest][:1], None)[0] for row in law.samples])
-    noise = law.deviation / math.sqrt(largest.sum()) * rng.standard_t(law.df, len(curve))
-    low, high = _percentiles(curve * np.exp(noise), 0.95)
-    n_largest = float(sizes.max())
-    return Prediction(n_largest, law.predict(n_largest), low, high, float(np.exp(np.log(values[largest]).mean())))
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """A number with its interval; share: of the bootstrap samples in which it exists. value None: it does not."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    share: float
-
-
-def effective_parameters(method: Law, baseline: Law, n: float) -> Crossing:
-    """How many times more parameters the baseline needs for the method's y at N; none where it never gets there."""
-    return _compare(method, baseline, lambda p, q: _multiplier(p, q, n))
-
-
-def crossing_point(method: Law, baseline: Law, least: float, most: float) -> Crossing:
-    """The N in [least, most] where two laws are equal (the smallest, if several)."""
-    return _compare(method, baseline, lambda p, q: _meeting(p, q, least, most))
-
-
-def _multiplier(p: np.ndarray, q: np.ndarray, n: float) -> float:
-    y = float(_law(p, np.array([n]), None)[0])
-    return ((y - q[0]) / q[1]) ** (-1 / q[2]) / n if y > q[0] else math.nan
-
-
-def _meeting(p: np.ndarray, q: np.ndarray, least: float, most: float) -> float:
-    grid = np.geomspace(least, most, 257)
-    apart = _law(p, grid, None) - _law(q, grid, None)
-    change = np.flatnonzero(np.sign(apart[1:]) != np.sign(apart[:-1]))
-    if not len(change):
-        return math.nan
-    i = int(change[0])
-    share = apart[i] / (apart[i] - apart[i + 1])
-    return float(grid[i] * (grid[i + 1] / grid[i]) ** share)
-
-
-def _compare(method: Law, baseline: Law, number: Callable[[np.ndarray, np.ndarray], float]) -> Crossing:
-    if len(method.names) != 3 or len(baseline.names) != 3:
-        raise ValueError("two methods are compared by laws over sizes alone; fit them without D")
-    value = number(method.values, baseline.values)
-    drawn = np.array([number(p, q) for p, q in zip(method.samples, baseline.samples, strict=True)])
-    found = drawn[np.isfinite(drawn)]
-    share = len(found) / len(drawn)
-    if not len(found):
-        return Crossing(None if math.isnan(value) else value, None, None, share)
-    low, high = _percentiles(found, 0.95)
-    return Crossing(None if math.isnan(value) else value, low, high, share)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports.axes import number
 from reports.figures.distance import title_of
-from reports.fits import Crossing, Law, Refusal, crossing_point, effective_parameters, fit, predict_largest
+from reports.fits import Law, Refusal, fit
+from reports.law_comparison import Crossing, crossing_point, effective_parameters, predict_largest
 from reports.summary import Group, distances, of_group
 from reports.tables import arm_cell, cell, columns
 from reports.theme import sorted_arms

@@ -122,7 +122,7 @@ def equal_flops(claim: Claim, table: Table, properties: Properties) -> Outcome:
         return value_at(curve.flops, curve.values, min(own))
 
     cells = _each_run(table, size, at_equal_flops)
-    _require(cells, compared, "has no snapshot at so few FLOPs; more snapshots are needed")
+    _require(cells, compared, "spent more until its first snapshot (its encoder's training counts) than another in all")
     estimate = contrast(difference_weights(_cells(left, size), _cells(right, size)), cells, _by_size(cells))
     return _outcome(estimate, "log distance", left, right, [size])
 
@@ -212,10 +212,10 @@ def level_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
 
 
 def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Left against the nearest of its rivals: an intersection-union test, so that no best-of is chosen.
+    """Left against the nearest of its k rivals: an intersection-union test, so that no best-of is chosen.
 
-    The end of the interval towards zero is that of the nearest rival at 95 % (left must pass every one of them); the
-    other end, where one rival of k could speak against the claim by chance, at 1 - 5 %/k.
+    The 5 % of error are shared unevenly: 2.5 %/k for each rival that could speak against the claim by chance, the rest
+    for the end towards zero. Chance errs most where one rival equals left and the others are far: 5 % in all.
     """
     size, (left, right) = list(_sides(claim, table).items())[-1]
     if len(right) < 2:
@@ -223,11 +223,15 @@ def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:
     strata = _by_size(table.final)
     pairs = [difference_weights(_cells(left, size), [(rival, size)]) for rival in right]
     each = [contrast(weights, table.final, strata) for weights in pairs]
-    k, alpha = len(each), 1 - CONFIDENCE
+    alpha = 1 - CONFIDENCE
+    against = alpha / 2 / len(each)
+    support = alpha - against
     nearest = min(each, key=lambda estimate: claim.sign * estimate.effect)
-    low = min(min(claim.sign * end for end in e.interval(alpha)) for e in each)
-    high = min(max(claim.sign * end for end in e.interval(alpha / k)) for e in each)
-    p = max(e.p for e in each) if low > 0 else min(1.0, k * nearest.p)
+    low = min(min(claim.sign * end for end in e.interval(2 * support)) for e in each)
+    high = min(max(claim.sign * end for end in e.interval(2 * against)) for e in each)
+    # each one-sided p over its share of the error, so that p < 5 % exactly where the interval excludes zero
+    one_sided = [e.p / 2 if claim.sign * e.effect > 0 else 1 - e.p / 2 for e in each]
+    p = min(1.0, alpha * max(one_sided) / support, alpha * (1 - max(one_sided)) / against)
     low, high = sorted((claim.sign * low, claim.sign * high))
     runs = min(e.runs for e in each)
     return Outcome(

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from reports.claims import Claim
 from reports.comparable import Table, comparable, encoder_properties
-from reports.contrasts import pooled_variance
 from reports.statistics import STATISTICS, Outcome, Properties, Untestable
 
 if TYPE_CHECKING:
@@ -113,17 +112,22 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
     if not found:
         why = reasons[0] if reasons else f"no finished run has {measure}"
         return replace(common, reason=f"Not tested: {why}.", data=tables[0].data if tables else "")
-    # an independent metric first, then the largest budget, then the order of metrics; never the most favourable one
-    table, outcome = min(found, key=lambda one: (_is_related(*one), -one[0].images, one[0].position))
+    usable = [one for one in found if not _is_related(*one)]
+    related = sorted({table.metric for table, outcome in found if _is_related(table, outcome)})
+    if not usable:
+        why = f"{', '.join(related)} is related to an encoder of the compared arms, and nothing unrelated was measured"
+        return replace(common, reason=f"Not tested: {why}.", data=found[0][0].data)
+    # the largest budget first, then the order of metrics; never the most favourable one
+    table, outcome = min(usable, key=lambda one: (-one[0].images, one[0].position))
     here, why = decide(outcome, claim.sign)
     encoders = [table.encoders[arm] for arm in (*outcome.left, *outcome.right) if arm in table.encoders]
     outside = claim.domain.outside(table.data, outcome.sizes, encoders, table.images)
     notes = [
         note for (arm, _), given in table.notes.items() if arm in (*outcome.left, *outcome.right) for note in given
     ]
-    if _is_related(table, outcome):
-        notes.append(f"{table.metric} is related to an arm's encoder, and no unrelated distance was measured")
-    others = sorted({other.protocol_id for other, _ in found if other.metric == table.metric} - {table.protocol_id})
+    if related:
+        notes.append(f"{', '.join(related)} is left out: related to an encoder of the compared arms")
+    others = sorted({other.protocol_id for other, _ in usable if other.metric == table.metric} - {table.protocol_id})
     if others:
         notes.append(f"{table.metric} under other protocols ({', '.join(others)}) is not mixed in")
     return replace(
@@ -230,31 +234,3 @@ def _reason(claim: Claim, table: Table, outcome: Outcome, why: str) -> str:
         f"{table.metric}, {what}: {effect_text(outcome)}, noise floor {size_text(outcome.floor, outcome.unit)}, "
         f"{outcome.runs} seeds, {_df_text(outcome.df)} degrees of freedom: {why}."
     )
-
-
-@dataclass(frozen=True)
-class Floor:
-    """Noise floor of one table and size: deviation of a run over seeds (log distance or accuracy), pooled over arms."""
-
-    data: str
-    metric: str
-    protocol_id: str
-    images: int
-    size: str
-    deviation: float
-    df: int
-    arms: int
-    runs: int
-
-
-def noise_floor(rows: pd.DataFrame, measure: str = "distance") -> list[Floor]:
-    """The noise floors of all comparable runs that have any degree of freedom."""
-    out = []
-    for table in comparable(rows, measure):
-        for size in table.sizes:
-            cells = [values for cell, values in table.final.items() if cell[1] == size]
-            variance, df = pooled_variance(cells)
-            if df:
-                where = (table.data, table.metric, table.protocol_id, table.images, size)
-                out.append(Floor(*where, math.sqrt(variance), df, len(cells), sum(map(len, cells))))
-    return out

@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import brentq, curve_fit
 
 from reports import fit_command
-from reports.fits import Refusal, crossing_point, effective_parameters, fit, predict_largest
+from reports.fits import Refusal, fit
+from reports.law_comparison import crossing_point, effective_parameters, predict_largest
 
 N = np.geomspace(1e5, 3e7, 6)
 D = np.geomspace(1e7, 1e9, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from findings_truth import PROPERTIES, shifts, table
+from findings_truth import PROPERTIES, SIZES, SPREAD, arms_of, shifts, table
 from scipy.stats import binom, nct
 from scipy.stats import t as student
 
@@ -43,10 +43,20 @@ ONE_OF_EACH = {claim.statistic + claim.measure: claim.name for claim in CLAIMS.v
 def test_three_floors_are_found(name, seeds, share):
     claim = CLAIMS[name]
     given = words(claim, seeds, floors=3.0, studies=300)
-    if claim.statistic == "worst" and seeds == 3:
-        share = 0.75  # two rivals must both be passed: three seeds of three arms do that less often
     assert sum(word == SUPPORTED for word in given) >= share * len(given)
     assert CONTRADICTED not in given
+
+
+def test_worst_of_all_errs_rarely_where_one_rival_equals_it():
+    """The hardest null of an intersection-union test: one rival is as bad, the other far from it."""
+    claim = CLAIMS["representation_term_matters_most"]
+    left, near, far = arms_of(claim)
+    shift = {(arm, size): claim.sign * SPREAD * 50 for arm in (left, near) for size in SIZES}
+    rng = np.random.default_rng(20261123)
+    studies = [STATISTICS["worst"](claim, table(claim, 3, rng, shift), PROPERTIES) for _ in range(STUDIES)]
+    assert far not in {arm for arm, _ in shift}
+    assert sum(decide(outcome, claim.sign)[0] != INCONCLUSIVE for outcome in studies) <= MOST_WRONG
+    assert all((outcome.p < 0.05) == (not outcome.low <= 0 <= outcome.high) for outcome in studies)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)

@@ -7,12 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from findings_truth import rows
+from findings_truth import IMAGES, rows
 
 from bench.core import answers
 from reports.claims import STATISTICS as NAMES
 from reports.claims import load_claims
-from reports.comparable import comparable
 from reports.statistics import STATISTICS
 from reports.verdicts import (
     CONTRADICTED,
@@ -22,7 +21,6 @@ from reports.verdicts import (
     SUPPORTED,
     Verdict,
     evaluate,
-    noise_floor,
     summary,
 )
 
@@ -203,20 +201,22 @@ def test_two_runs_of_one_seed_are_not_averaged():
     assert found.word == NOT_TESTED
 
 
-def test_a_related_distance_gives_way_to_an_unrelated_one():
+def test_related_distances_are_left_out_and_named():
     related = rows(dict.fromkeys(ARMS, 1.0), metric="fd_local", related="same encoder")
-    assert verdict("selfflow_beats_repa_images", pd.concat([related, rows(ARMS)])).metric == "fd_pixels"
+    found = verdict("selfflow_beats_repa_images", pd.concat([related, rows(ARMS)]))
+    assert found.metric == "fd_pixels"
+    assert "fd_local is left out" in found.notes[0]
     alone = verdict("selfflow_beats_repa_images", related)
-    assert (alone.metric, alone.notes[0][:8]) == ("fd_local", "fd_local")
+    assert (alone.word, alone.p) == (NOT_TESTED, None)
+    assert "fd_local is related" in alone.reason
 
 
-def test_noise_floor_is_the_deviation_within_arms():
-    table = rows(ARMS)
-    (found,) = noise_floor(table)
-    logs = table[table["final"]].assign(value=lambda part: np.log(part["value"])).groupby("arm")["value"]
-    assert found.deviation == pytest.approx(math.sqrt(logs.var(ddof=1).mean()))
-    assert (found.df, found.arms, found.runs) == (8, 4, 12)
-    assert len(comparable(table, "distance")) == 1
+def test_an_encoder_dearer_than_a_whole_run_is_named():
+    table = rows({"repa/m": 9.0, "selfflow": 8.0})
+    table.loc[table["arm"] == "repa/m", "flops"] += 11.0 * IMAGES[-1]
+    found = verdict("selfflow_beats_repa_flops", table)
+    assert found.word == NOT_TESTED
+    assert "its encoder's training counts" in found.reason
 
 
 def test_equal_flops_pool_arms_that_spent_less():
