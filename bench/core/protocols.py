@@ -8,8 +8,17 @@ defaults that a row does not show. Sources: REPA (arXiv 2410.06940), SiT (arXiv 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
+
+CHOICES = {
+    "sampler": ("euler", "heun", "sde", "dopri5"),
+    "state": ("float32", "float64"),
+    "model_precision": ("float32", "bf16"),
+    "labels": ("random", "balanced"),
+    "rounding": ("round_half_up", "truncate"),
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Protocol:
     of the time shift s(a, t); last_time: where the noisy steps of the SDE end; state: precision of the state;
     guidance: w, with the interval [low, high] of t in which it is on (ends included) and the number of token channels
     it acts on (None: all); labels: random (uniform, the papers') or balanced; rounding: of samples to uint8; block:
-    samples of one block and generator.
+    samples of one block and generator. Raises ValueError for values that no sampler has.
     """
 
     name: str
@@ -40,6 +49,27 @@ class Protocol:
     atol: float = 1e-6
     rtol: float = 1e-3
     weights: str = "ema"
+
+    def __post_init__(self) -> None:
+        for key, choices in CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ValueError(f"{key}={getattr(self, key)} is unknown (choices: {', '.join(choices)})")
+        least = {"dopri5": 0, "sde": 2}.get(self.sampler, 1)  # an adaptive sampler chooses its steps itself
+        if self.steps < least:
+            raise ValueError(f"steps={self.steps} is too few for {self.name}: {least} or more")
+        if not 0 < self.shift < math.inf:
+            raise ValueError(f"shift={self.shift} of the times must be a number above 0 (1 is none)")
+        if not 0 < self.last_time < 1:
+            raise ValueError(f"last_time={self.last_time} must lie between 0 and 1")
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"guidance={self.guidance} must be a number (1 is none)")
+        if not self.guidance_low <= self.guidance_high:
+            raise ValueError(
+                f"guidance_low={self.guidance_low} is above guidance_high={self.guidance_high}: "
+                "give low <= high (t = 1 is noise)"
+            )
+        if self.guided_channels is not None and self.guided_channels < 1:
+            raise ValueError(f"guided_channels={self.guided_channels} must be 1 or more")
 
     @property
     def evaluations(self) -> int:

@@ -3,7 +3,8 @@
 From noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes nothing.
 
 A block's start, labels and increments each come from one generator, seeded by (seed, purpose, block): the same file
-for any number of processes on one kind of device, and the same noise for every arm. Definitions follow REPA's
+for any number of processes on one kind of device, and the same noise for every arm. They are drawn on the CPU, because
+a GPU's generator gives other numbers: what then differs between devices is arithmetic alone. Definitions follow REPA's
 released sampler (arXiv 2410.06940).
 
     tokens, labels = generate(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), classes=10, n=600, seed=0)
@@ -46,7 +47,7 @@ def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
 class Field:
     """A velocity field with guidance: v_u + w (v_c - v_u) while low <= t <= high, on all or the first channels.
 
-    W <= 1 is none.
+    There is none where the protocol's w is 1 or less.
     """
 
     velocity: Velocity
@@ -54,9 +55,9 @@ class Field:
     null_label: int
 
     def __call__(self, x: Tensor, t: Tensor, label: Tensor, decided_at: Tensor | None = None) -> Tensor:
-        """At one time t (a scalar) for all samples; decided_at.
+        """Velocity [B, N, C] at one time t (a scalar) for all samples.
 
-        The time that says whether guidance is on, when it is not t.
+        decided_at: the time that says whether guidance is on, where that is not t.
         """
         p = self.protocol
         times = torch.full((len(x),), float(t), dtype=torch.float64, device=x.device)
@@ -100,11 +101,14 @@ def heun(field: Field, x: Tensor, label: Tensor) -> Tensor:
 
 
 def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> Tensor:
-    """Euler-Maruyama with w(t) = 2t: drift (2 - t) v + x, noise sqrt(2 t |h|), then one deterministic step to 0."""
+    """Euler-Maruyama with w(t) = 2t: drift (2 - t) v + x, noise sqrt(2 t |h|), then one deterministic step to 0.
+
+    increments: a generator of the CPU.
+    """
     times = torch.linspace(1, field.protocol.last_time, field.protocol.steps, dtype=torch.float64)
     for now, then in itertools.pairwise(times):
         h = then - now
-        noise = torch.randn(x.shape, generator=increments, device=x.device, dtype=x.dtype)
+        noise = torch.randn(x.shape, generator=increments, dtype=x.dtype).to(x.device)
         x = x + h * ((2 - now) * field(x, now, label) + x) + float((2 * now * h.abs()).sqrt()) * noise
     last = times[-1]
     return x - last * ((2 - last) * field(x, last, label) + x)
@@ -142,11 +146,11 @@ def sample_block(
 ) -> tuple[Tensor, Tensor]:
     """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU; shape: (N, C)."""
     label = block_labels(protocol, classes, seed, block).to(device)
-    x = torch.randn(protocol.block, *shape, generator=generator(seed, "sample_noise", block, device), device=device)
-    x = x.to(getattr(torch, protocol.state))
+    x = torch.randn(protocol.block, *shape, generator=generator(seed, "sample_noise", block))
+    x = x.to(device, getattr(torch, protocol.state))
     field = Field(velocity, protocol, null_label=classes)
     if protocol.sampler == "sde":
-        x = sde(field, x, label, generator(seed, "sample_increments", block, device))
+        x = sde(field, x, label, generator(seed, "sample_increments", block))
     else:
         x = {"euler": euler, "heun": heun, "dopri5": dopri5}[protocol.sampler](field, x, label)
     return x.float().cpu(), label.cpu()
@@ -158,6 +162,8 @@ def generate(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """n samples, tokens [n, N, C] and labels [n]; blocks: only these (of ceil(n / 64)), as one process of several does.
 
+    A process that has no block gets tokens [0, N, C].
+
     Every block is computed whole and the last one cut, so that n and the split among processes change no sample.
     """
     count = -(-n // protocol.block)
@@ -166,6 +172,8 @@ def generate(
         sample_block(velocity, protocol, shape, classes, seed, block, device)
         for block in tqdm(chosen, desc=f"sampling ({protocol.name})", unit="block", disable=not progress, leave=False)
     ]
+    if not parts:
+        return torch.empty(0, *shape), torch.empty(0, dtype=torch.long)
     kept = [min(protocol.block, n - block * protocol.block) for block in chosen]
     tokens = [tokens[:keep] for (tokens, _), keep in zip(parts, kept, strict=True)]
     labels = [labels[:keep] for (_, labels), keep in zip(parts, kept, strict=True)]

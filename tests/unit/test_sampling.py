@@ -140,3 +140,51 @@ def test_labels_are_uniform_at_random_or_balanced():
 def test_unknown_protocol():
     with pytest.raises(ValueError, match=r"evaluation\.protocol=ode is unknown"):
         sampling_protocol("ode")
+
+
+def test_a_process_without_a_block_gets_no_samples():
+    tokens, labels = generate(gaussian_velocity, sampling_protocol("ode50", steps=2), (2, 3), 10, 64, seed=0, blocks=[])
+    assert tokens.shape == (0, 2, 3) and labels.shape == (0,) and labels.dtype == torch.int64
+
+
+def test_heun_is_the_published_loop_with_guidance():
+    """REPA's loop, written out: the interval is tested on the current t for both stages."""
+    protocol = sampling_protocol("heun50", steps=7, guidance=1.8, guidance_low=0.2, guidance_high=0.7)
+
+    def velocity(x, t, label):
+        return gaussian_velocity(x, t, label) * torch.where(label == 10, 0.5, 1.0).reshape(-1, 1, 1).to(x)
+
+    x, label = start(4), torch.tensor([1, 2, 3, 4])
+    found = heun(field(protocol, velocity), x, label)
+
+    def at(state, t, guided):
+        times = torch.full((4,), t, dtype=torch.float64)
+        conditional, null = velocity(state, times, label), velocity(state, times, torch.full_like(label, 10))
+        return null + 1.8 * (conditional - null) if guided else conditional
+
+    times = torch.linspace(1, 0, 8, dtype=torch.float64).tolist()
+    for i in range(7):
+        t, then = times[i], times[i + 1]
+        guided = 0.2 <= t <= 0.7
+        first = at(x, t, guided)
+        second = at(x + (then - t) * first, then, guided) if i < 6 else first
+        x = x + (then - t) * (first + second) / 2
+    torch.testing.assert_close(found, x, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": "uniform"}, r"labels=uniform is unknown \(choices: random, balanced\)"),
+        ({"rounding": "floor"}, "rounding=floor is unknown"),
+        ({"state": "bfloat16"}, "state=bfloat16 is unknown"),
+        ({"steps": 0}, "steps=0 is too few for ode50: 1 or more"),
+        ({"shift": 0.0}, "shift=0.0 of the times must be a number above 0"),
+        ({"guidance": float("nan")}, "guidance=nan must be a number"),
+        ({"guidance_low": 0.8, "guidance_high": 0.3}, "guidance_low=0.8 is above guidance_high=0.3"),
+        ({"guided_channels": 0}, "guided_channels=0 must be 1 or more"),
+    ],
+)
+def test_values_that_no_sampler_has(changes, message):
+    with pytest.raises(ValueError, match=message):
+        sampling_protocol("ode50", **changes)
