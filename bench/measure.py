@@ -159,12 +159,9 @@ class _Measurer:
 
     def context(self, images: int, digest: str) -> dict[str, Any]:
         """What was spent until the snapshot, and where."""
-        cost = read_json(self.experiment.path / "cost.json")
-        flops = cost["flops_per_image"]["total"] * images + cost["encoder_training_flops"]
-        seconds = [line["time"]["total_seconds"] for line in self._lines if line["images"] <= images]
-        environment = read_json(self.experiment.path / "env.json")
-        hours = seconds[-1] / 3600 if seconds else None
-        return {"flops": flops, "hours": hours, "snapshot_sha256": digest, "environment": environment}
+        return spent_until(self.experiment.path, images, self._lines) | {
+            "snapshot_sha256": digest, "environment": read_json(self.experiment.path / "env.json"),
+        }  # fmt: skip
 
     def heldout(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
         return [heldout_loss(backbone, self.data, self.processes.device)] if self.processes.main else []
@@ -216,6 +213,16 @@ class _Measurer:
             rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
             rows += measure_encoder(encoder, self.data, self.cache, device=device)
         return [*rows, pixel_probe(self.data)]
+
+
+def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl, where they were read already."""
+    cost = read_json(path / "cost.json")
+    flops = cost["flops_per_image"]["total"] * images + cost["encoder_training_flops"] if cost else None
+    log = path / "metrics.jsonl"
+    lines = (read_metrics(log) if log.exists() else []) if lines is None else lines
+    seconds = [line["time"]["total_seconds"] for line in lines if line["images"] <= images]
+    return {"flops": flops, "hours": seconds[-1] / 3600 if seconds else None}
 
 
 def processes_main(experiment: Experiment) -> bool:

@@ -16,6 +16,20 @@ from torch import Tensor
 
 from bench.core.tokens import TokenGrid
 
+ROUNDINGS = ("round_half_up", "truncate")
+
+
+def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
+    """Values in [-1, 1] (others are clamped) -> uint8: the one place where samples become pictures.
+
+    rounding: round_half_up, clamp(127.5 x + 128, 0, 255) and cast, as SiT; truncate, (x + 1) / 2 x 255 and cast, as REPA and
+    Self-Flow. FID sees the difference. Raises ValueError for another one.
+    """
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding={rounding} is unknown (choices: {', '.join(ROUNDINGS)})")
+    scaled = 127.5 * pixels + 128 if rounding == "round_half_up" else (pixels + 1) / 2 * 255
+    return scaled.clamp(0, 255).to(torch.uint8)
+
 
 class PictureData:
     """Pictures in memory, uint8 [n, 3, H, W], with labels, split into train and held-out.
@@ -60,12 +74,9 @@ class PictureData:
         """uint8 [n, 3, H, W] -> x / 127.5 - 1 as tokens [n, N, C]."""
         return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
 
-    def to_uint8(self, tokens: Tensor) -> Tensor:
-        """Tokens [n, N, C] -> pictures uint8 [n, 3, H, W].
-
-        Clamp(127.5 x + 128, 0, 255) and cast (rounds half up, as SiT).
-        """
-        pixels = (127.5 * self.grid.unpatchify(tokens.float()) + 128).clamp(0, 255).to(torch.uint8)
+    def to_uint8(self, tokens: Tensor, rounding: str = "round_half_up") -> Tensor:
+        """Tokens [n, N, C] -> pictures uint8 [n, 3, H, W]; rounding: of the sampling protocol."""
+        pixels = pixels_to_uint8(self.grid.unpatchify(tokens.float()), rounding)
         return pixels.expand(-1, 3, *self.grid.shape) if self.grid.channels == 1 else pixels
 
     @cached_property

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.data import PictureData
+from bench.core.data import PictureData, pixels_to_uint8
 from bench.core.tokens import TokenGrid
 
 SCALE = 0.18215
@@ -36,7 +36,7 @@ class LatentData(PictureData):
             raise ValueError(
                 f"data={name} needs data.root=DIR with the latents that bench.prepare makes (train/ and heldout/)"
             )
-        self.root, self.decoder_name, self._decoder = Path(root).expanduser(), decoder, None
+        self.root, self.decoder = Path(root).expanduser(), Decoder(decoder)
         self._moments: dict[str, np.ndarray] = {}
         pictures: dict[str, Any] = {}
         labels: dict[str, Tensor] = {}
@@ -84,32 +84,42 @@ class LatentData(PictureData):
         """The posterior's mean, scaled: what held-out losses and probes read."""
         return SCALE * self.moments(split, indices)[:, 0]
 
-    @torch.no_grad()
-    def to_uint8(self, tokens: Tensor) -> Tensor:
-        """Decoded pictures: latents / 0.18215 through the VAE's decoder; clamp(127.5 x + 128) and cast."""
-        pixels = torch.cat([self._decode(part) for part in self.grid.unpatchify(tokens.float() / SCALE).split(16)])
-        return (127.5 * pixels + 128).clamp(0, 255).to(torch.uint8)
+    def to_uint8(self, tokens: Tensor, rounding: str = "round_half_up") -> Tensor:
+        """Decoded pictures uint8 [n, 3, H, W]."""
+        return self.decoder.pictures(self.grid.unpatchify(tokens.float()), rounding)
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        if self._decoder is None:
-            try:
-                from diffusers import AutoencoderKL  # type: ignore[import-not-found]
-            except ImportError as error:
-                raise ValueError(
-                    "decoding latents needs diffusers: pip install diffusers (the optional extra vae)"
-                ) from error
-            try:
-                self._decoder = AutoencoderKL.from_pretrained(self.decoder_name, local_files_only=True).eval()
-            except OSError as error:
-                raise ValueError(
-                    f"the VAE {self.decoder_name} is not staged here: fetch it elsewhere with `python "
-                    "-m bench.prepare vae=true` and "
-                    "name its folder in data.decoder"
-                ) from error
-            if torch.cuda.is_available():
-                self._decoder.cuda()
-        device = next(self._decoder.parameters()).device
-        return self._decoder.decode(latents.to(device)).sample.float().cpu()
+
+class Decoder:
+    """Stable Diffusion's VAE decoder, loaded when first used; name: a folder, or a name in diffusers' own cache."""
+
+    def __init__(self, name: str):
+        self.name, self._vae = name, None
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor, rounding: str) -> Tensor:
+        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215) -> uint8 [n, 3, 8 h, 8 w] on the CPU."""
+        vae = self.load()
+        device = next(vae.parameters()).device
+        decoded = [vae.decode(part.to(device)).sample.float().cpu() for part in (latents / SCALE).split(16)]
+        return pixels_to_uint8(torch.cat(decoded), rounding)
+
+    def load(self) -> Any:
+        """diffusers' AutoencoderKL. Raises ValueError saying what is missing and how to get it."""
+        if self._vae is not None:
+            return self._vae
+        try:
+            from diffusers import AutoencoderKL  # type: ignore[import-not-found]
+        except ImportError as error:
+            raise ValueError("decoding latents needs diffusers: pip install diffusers (the optional extra vae)") from error
+        try:
+            vae = AutoencoderKL.from_pretrained(self.name, local_files_only=True).eval()
+        except OSError as error:
+            raise ValueError(
+                f"the VAE {self.name} is not staged here: fetch it elsewhere with `python -m bench.prepare vae=ema` and "
+                "name its folder in data.decoder"
+            ) from error
+        self._vae = vae.cuda() if torch.cuda.is_available() else vae
+        return self._vae
 
 
 def _rows(indices: Any) -> Any:

@@ -1,0 +1,94 @@
+"""Rows of a finished file of samples: the FID family from one pass of Inception, and distances in encoders' features.
+
+rows = measured_rows(subject, samples, record, ["fid", "fd_dinov2"], Path("VIRTUAL_imagenet256_labeled.npz"), cache, None, "cuda")
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.core.results import Row
+
+
+def measured_rows(
+    subject: Any,
+    samples: Any,
+    record: dict[str, Any],
+    metrics: list[str],
+    reference: Any,
+    cache: Path,
+    inception: str | None,
+    device: Any,
+) -> list[Row]:
+    """reference: an .npz, a folder of pictures, or a data set (its training split, held-out pictures measured beside)."""
+    from probes.encoder_distance import measure_encoder_distance
+    from probes.image_sources import DatasetImages, NpzImages
+
+    pictures = NpzImages(samples.path)
+    common: dict[str, Any] = {"sampling": record, "aligned": subject.aligned, "not_finite": samples.not_finite()}
+    common["progress"] = sys.stderr.isatty()
+    rows: list[Row] = []
+    if "fid" in metrics:
+        rows += _fid_family(pictures, reference, cache, inception, device, common)
+    for metric in metrics:
+        if metric == "fid":
+            continue
+        extractor = _extractor(metric.removeprefix("fd_"), subject, cache, device)
+        heldout = None if isinstance(reference, Path) else DatasetImages(reference, "heldout")
+        rows.append(
+            measure_encoder_distance(
+                extractor, pictures, _pictures_of(reference), cache, data=subject.data_name, heldout=heldout, **common
+            )
+        )
+    return rows
+
+
+def _pictures_of(reference: Any) -> Any:
+    from probes.image_sources import DatasetImages, FolderImages, NpzImages
+
+    if not isinstance(reference, Path):
+        return DatasetImages(reference, "train")
+    return FolderImages(reference) if reference.is_dir() else NpzImages(reference)
+
+
+def _fid_family(
+    pictures: Any, reference: Any, cache: Path, inception: str | None, device: Any, common: dict[str, Any]
+) -> list[Row]:
+    from probes import inception as network_module
+    from probes.fid import adm_reference, image_reference, measure_fid_family
+    from probes.image_sources import DatasetImages
+
+    network = network_module.load_inception(Path(inception) if inception else None)
+    heldout = None
+    if isinstance(reference, Path) and not reference.is_dir():
+        side = adm_reference(network, reference, cache, device, common["progress"])
+    else:
+        side = image_reference(network, _pictures_of(reference), cache, device, common["progress"])
+        if not isinstance(reference, Path):
+            heldout = image_reference(network, DatasetImages(reference, "heldout"), cache, device, common["progress"])
+    return measure_fid_family(network, pictures, side, heldout=heldout, device=device, **common)
+
+
+def _extractor(name: str, subject: Any, cache: Path, device: Any) -> Any:
+    """dgm-eval's DINOv2, or an encoder of the registry with its own preprocessing."""
+    from bench.configuration import build, compose
+    from probes.encoder_distance import dgm_dinov2, encoder_extractor
+
+    if name == "dinov2":
+        from bench.core.staging import require
+        from methods.encoders.base import weights_fingerprint
+        from methods.encoders.dinov2 import load_network, resources
+
+        staged = resources(compose(["method=repa", "encoder=dinov2_l"])["encoder"])
+        require(staged, "fd_dinov2", "encoder=dinov2_l")
+        code, weights = (resource.found() for resource in staged)
+        assert code is not None and weights is not None
+        network = load_network(code.parent if code.is_file() else code, "dinov2_vitl14", weights)
+        return dgm_dinov2(network, weights_fingerprint(network), device)
+    node = compose(["method=repa", f"encoder={name}"])["encoder"]
+    if subject.data is None and name.startswith("local_"):
+        raise ValueError(f"fd_{name} is trained on the data's pictures, which are not here: choose another encoder")
+    encoder = build(node, token_grid=subject.backbone.grid, dataset=subject.data, cache=cache)
+    return encoder_extractor(encoder.to(device), device)

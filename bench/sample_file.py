@@ -1,0 +1,119 @@
+"""Samples streamed into one .npz that the ADM suite reads: in blocks, resumed when cut off, the same for any number of processes.
+
+Each block of 64 is a file of its own in `blocks/` beside the .npz, written whole or not at all; when all are there they
+become `arr_0`, uint8 [n, H, W, 3], and go. Samples that are not finite have no picture: they are counted and left out.
+
+    samples = SampleFile(folder, n=50000, block=64)
+    samples.write(make_block, processes)        # make_block(3) -> uint8 [64, 3, H, W], finite [64]
+    samples.finish()
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.core.distributed import Processes
+from bench.core.results import write_json
+
+
+class SampleFile:
+    """folder/samples_<n>.npz, on its way or finished; only one command may work on a folder (`RunFolder.claim`)."""
+
+    def __init__(self, folder: Path, n: int, block: int):
+        self.folder, self.n, self.block = folder, n, block
+        self.path = folder / f"samples_{n}.npz"
+        self.count = -(-n // block)
+        self._facts = folder / f"samples_{n}.json"
+
+    def done(self) -> bool:
+        """Whether the .npz is finished."""
+        return self.path.is_file() and self._facts.is_file()
+
+    def not_finite(self) -> int:
+        """Samples of the finished file that were left out."""
+        return int(json.loads(self._facts.read_text(encoding="utf-8"))["not_finite"])
+
+    def _block(self, number: int) -> Path:
+        return self.folder / "blocks" / f"{number:06d}.npy"
+
+    def write(self, make: Callable[[int], tuple[Tensor, Tensor]], processes: Processes, progress: bool = False) -> None:
+        """Write this process's blocks (rank r has r, r + world, ...) that are not there yet.
+
+        make(block) -> pictures uint8 [64, 3, H, W] and which of them are finite, bool [64].
+        """
+        mine = range(processes.rank, self.count, processes.world)
+        (self.folder / "blocks").mkdir(parents=True, exist_ok=True)
+        todo = [number for number in mine if not self._block(number).is_file()]
+        with tqdm(
+            total=len(mine), initial=len(mine) - len(todo), desc="sampling", unit="block", disable=not progress
+        ) as bar:
+            for number in todo:
+                pictures, finite = make(number)
+                whole = pictures.permute(0, 2, 3, 1).contiguous().numpy()
+                self._check_space(whole.nbytes)
+                self._save(number, whole, finite.numpy())
+                bar.update()
+
+    def _check_space(self, nbytes: int) -> None:
+        left = sum(not self._block(number).is_file() for number in range(self.count))
+        needed, free = (left + self.count) * nbytes, shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise OSError(
+                f"the disk is full: {self.path} still needs {needed / 1e9:.1f} GB (blocks and file), {free / 1e9:.1f} GB are "
+                "free; free some space and run the same command again"
+            )
+
+    def _save(self, number: int, pictures: np.ndarray, finite: np.ndarray) -> None:
+        final = self._block(number)
+        temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                np.save(file, pictures)
+                np.save(file, finite)
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        keep = min(self.block, self.n - number * self.block)
+        try:
+            with open(self._block(number), "rb") as file:
+                pictures, finite = np.load(file), np.load(file)
+        except (ValueError, EOFError) as error:
+            self._block(number).unlink()
+            raise ValueError(
+                f"block {number} of {self.path} was damaged and is removed: run the same command again"
+            ) from error
+        return pictures[:keep], finite[:keep]
+
+    def finish(self) -> None:
+        """Put the blocks together and remove them; the main process's. Raises ValueError when no sample is finite."""
+        finite = [self._read(number)[1] for number in range(self.count)]
+        kept = int(sum(f.sum() for f in finite))
+        if not kept:
+            raise ValueError(f"none of the {self.n} samples is finite: nothing to write to {self.path}")
+        one = self._read(0)[0].shape[1:]
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        header = {"descr": "|u1", "fortran_order": False, "shape": (kept, *one)}
+        try:
+            # stored, not compressed, under ZipInfo's fixed date: the same samples are the same bytes
+            with zipfile.ZipFile(temporary, "w") as archive:
+                with archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as file:
+                    np.lib.format.write_array_header_1_0(file, header)
+                    for number in range(self.count):
+                        pictures, mask = self._read(number)
+                        file.write(pictures[mask].tobytes())
+            write_json(self._facts, {"samples": self.n, "not_finite": self.n - kept})
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "blocks")

@@ -1,0 +1,282 @@
+"""bench.evaluate from the command line: samples as one .npz, resumed, in any number of processes; metrics; bad input."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from small_runs import ROOT, run_cli, tiny_run
+from torch import nn
+
+from bench.command_line import guarded
+from bench.configuration import build, compose
+from bench.core import results
+from bench.core.backbone import SiT
+from bench.core.checkpoints import load_snapshot, save_snapshot, snapshots
+from bench.core.data import Digits, pixels_to_uint8
+from bench.core.distributed import Processes
+from bench.core.protocols import sampling_protocol
+from bench.core.sampling import generate, velocity_of
+from bench.core.sizes import SIZES
+from bench.evaluate import evaluate, main, parse
+from bench.exporters import export_checkpoint
+from bench.sample_file import SampleFile
+
+CPU = torch.device("cpu")
+QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = run_cli("bench.run", *tiny_run(runs))
+    assert done.returncode == 0, done.stderr
+    return next(path for path in runs.iterdir() if (path / "run.json").exists())
+
+
+def backbone_of(run):
+    net = SiT(Digits("digits", 2).grid, SIZES["nano"], 10)
+    return load_snapshot(snapshots(run)[2048], net).requires_grad_(False)
+
+
+def samples_of(folder):
+    (path,) = folder.glob("samples/*/samples_100.npz")
+    return path
+
+
+def test_samples_are_those_of_the_protocol_and_a_checkpoint_gives_the_same_bytes(run, tmp_path):
+    assert main([f"run={run}", *QUICK]) == 0
+    path = samples_of(run)
+    found = np.load(path)["arr_0"]
+    assert found.dtype == np.uint8 and found.shape == (100, 8, 8, 3)
+    protocol = sampling_protocol("sde250", steps=4)
+    tokens, _ = generate(velocity_of(backbone_of(run)), protocol, (16, 4), 10, 100, seed=0)
+    pixels = Digits("digits", 2).grid.unpatchify(tokens)[:, 0]
+    expected = torch.floor(((pixels.clamp(-1, 1) + 1) / 2) * 255)  # sde250 truncates
+    assert np.array_equal(found[..., 1], expected.numpy().astype(np.uint8))
+    assert not (path.parent / "blocks").exists()
+    before = path.stat().st_mtime_ns
+    assert main([f"run={run}", *QUICK]) == 0 and path.stat().st_mtime_ns == before, (
+        "finished samples are not made again"
+    )
+    for fmt in ("repa", "selfflow"):
+        file = export_checkpoint(backbone_of(run), tmp_path / f"{fmt}.pt", fmt)
+        assert (
+            main([f"checkpoint={file}", f"format={fmt}", "size=nano", "data=digits", f"out={tmp_path / fmt}", *QUICK])
+            == 0
+        )
+        assert samples_of(tmp_path / fmt).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_bytes(run):
+    words = [f"run={run}", *QUICK, "seed=3"]
+    assert main(words) == 0
+    (path,) = (p for p in run.glob("samples/*/samples_100.npz") if p != samples_of_seed_0(run))
+    alone = path.read_bytes()
+    path.unlink()
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "29613",
+        "-m",
+        "bench.evaluate",
+    ]
+    done = subprocess.run([*launch, *words], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert path.read_bytes() == alone
+
+
+def samples_of_seed_0(run):
+    words = parse([f"run={run}", *QUICK])
+    evaluate(words)
+    return min(run.glob("samples/*/samples_100.npz"), key=lambda p: p.stat().st_mtime_ns)
+
+
+def make_block(number):
+    draw = torch.Generator().manual_seed(number)
+    return torch.randint(0, 256, (64, 3, 4, 4), generator=draw, dtype=torch.uint8), torch.rand(64, generator=draw) > 0.1
+
+
+def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
+    whole = SampleFile(tmp_path / "whole", 200, 64)
+    whole.write(make_block, Processes(0, 1, CPU))
+    whole.finish()
+    made = []
+
+    def failing(number):
+        made.append(number)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return make_block(number)
+
+    cut = SampleFile(tmp_path / "cut", 200, 64)
+    with pytest.raises(KeyboardInterrupt):
+        cut.write(failing, Processes(0, 1, CPU))
+    assert not cut.done()
+    cut.write(failing, Processes(0, 1, CPU))
+    cut.finish()
+    assert made == [0, 1, 2, 2, 3] and cut.path.read_bytes() == whole.path.read_bytes()
+    split = SampleFile(tmp_path / "split", 200, 64)
+    for rank in (1, 0, 2):
+        split.write(make_block, Processes(rank, 3, CPU))
+    split.finish()
+    assert split.path.read_bytes() == whole.path.read_bytes()
+    parts = [make_block(number) for number in range(4)]
+    pictures = torch.cat([p for p, _ in parts])[:200]
+    finite = torch.cat([f for _, f in parts])[:200]
+    expected = pictures[finite].permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(np.load(whole.path)["arr_0"], expected) and whole.not_finite() == int((~finite).sum()) > 0
+
+
+def test_a_damaged_block_is_removed_and_said(tmp_path):
+    samples = SampleFile(tmp_path, 100, 64)
+    samples.write(make_block, Processes(0, 1, CPU))
+    block = tmp_path / "blocks" / "000001.npy"
+    block.write_bytes(block.read_bytes()[:500])
+    with pytest.raises(ValueError, match="block 1 .* was damaged and is removed"):
+        samples.finish()
+    samples.write(make_block, Processes(0, 1, CPU))
+    samples.finish()
+    assert samples.done()
+
+
+class StandInInception(nn.Module):
+    """The interface of Inception on 64 random features: pool, logits and the branch that sFID reads."""
+
+    fingerprint = "stand-in"
+
+    def __init__(self):
+        super().__init__()
+        self.Mixed_6d = nn.Module()
+        self.Mixed_6d.branch1x1 = nn.Conv2d(3, 192, 1)
+
+    def forward(self, images):
+        x = images.float() / 255
+        self.Mixed_6d.branch1x1(nn.functional.interpolate(x, size=(17, 17)))
+        flat = x[:, 0].flatten(1)
+        return flat, flat[:, :8]
+
+
+def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
+    from PIL import Image
+
+    torch.manual_seed(0)
+    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr("probes.fid.fit", small_fit())
+    data = Digits("digits", 2)
+    for i, picture in enumerate(data.images("train", slice(0, 150))):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:03d}.png")
+    for reference in (tmp_path, "train"):
+        assert main([f"run={run}", *QUICK, f"reference={reference}", f"cache={tmp_path / 'cache'}"]) == 0
+    frame = results.load(run.parent)
+    frame = frame[frame["kind"].str.startswith("evaluate")]
+    assert set(frame["metric"]) == {"fid", "sfid", "is", "precision", "recall", "kid"}
+    row = frame[frame["metric"] == "fid"].iloc[0]
+    assert row["value"] > 0 and row["n"] == 100 and row["images"] == 2048
+    sampling = row["protocol"]["sampling"]
+    assert (
+        sampling["steps"] == 4
+        and sampling["rounding"] == "truncate"
+        and sampling["samples"] == 100
+        and sampling["seed"] == 0
+    )
+
+
+def small_fit():
+    """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
+    import probes.frechet
+
+    return lambda features: probes.frechet.fit(features[:, :32])
+
+
+def test_samples_that_are_not_finite_are_counted(run, tmp_path):
+    net = backbone_of(run)
+    with torch.no_grad():
+        net.y_embedder.embedding_table.weight[4] = float("nan")
+    file = export_checkpoint(net, tmp_path / "broken.pt", "repa")
+    words = [
+        f"checkpoint={file}",
+        "format=repa",
+        "size=nano",
+        "data=digits",
+        f"out={tmp_path}",
+        *QUICK,
+        "labels=balanced",
+    ]
+    done = run_cli("bench.evaluate", *words)
+    assert done.returncode == 0 and "10 samples were not finite" in done.stdout, done.stderr
+    path = samples_of(tmp_path)
+    assert len(np.load(path)["arr_0"]) == 90 and json.loads(path.with_suffix(".json").read_text())["not_finite"] == 10
+
+
+def test_rounding_is_in_one_place():
+    pixels = torch.tensor([-2.0, -1.0, 0.0, 0.003, 1.0, 7.0])
+    assert pixels_to_uint8(pixels, "truncate").tolist() == [0, 0, 127, 127, 255, 255]
+    assert pixels_to_uint8(pixels, "round_half_up").tolist() == [0, 0, 128, 128, 255, 255]
+    with pytest.raises(ValueError, match="rounding=up is unknown"):
+        pixels_to_uint8(pixels, "up")
+
+
+def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
+    net = SiT(build(compose([])["data"]).grid, SIZES["nano"], 7)
+    few = export_checkpoint(net, tmp_path / "few.pt", "repa")
+    latents = export_checkpoint(SiT(type(net.grid)((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa")
+    of_few = [f"checkpoint={few}", "format=repa", "data=digits", f"out={tmp_path}"]
+    cases = {
+        "say what to evaluate": ["samples=10"],
+        "did you mean samples": [f"run={run}", "sample=10"],
+        "is no folder of a run": [f"run={tmp_path}"],
+        "has snapshots at": [f"run={run}", "images=77"],
+        "samples=x is no whole number": [f"run={run}", "samples=x"],
+        "protocol=ode is unknown": [f"run={run}", "protocol=ode"],
+        "rounding=up is unknown": [f"run={run}", "rounding=up"],
+        "needs format=..., size=..., data=...": [f"checkpoint={few}"],
+        "there is no checkpoint": ["checkpoint=none.pt", "format=sit", "size=XL", "data=digits"],
+        "format=dit is unknown": ["checkpoint=none.pt", "format=dit", "size=XL", "data=digits"],
+        "size=XXL is unknown": [*of_few, "size=XXL"],
+        "has 4 blocks of width 32 (size=nano), but size=micro has 6": [*of_few, "size=micro"],
+        "was trained on 7 classes": [*of_few, "size=nano"],
+        "does not exist": [f"run={run}", "reference=none.npz"],
+        "needs reference=": [f"run={run}", "metrics=fid"],
+        "did you mean fd_local_s": [f"run={run}", "reference=train", "metrics=fd_local_z"],
+        "diffusers" if not installed("diffusers") else "is not staged here": [
+            f"checkpoint={latents}", "format=repa", "size=nano", "data=imagenet256", "data.decoder=nowhere",
+        ],
+    }  # fmt: skip
+    for message, words in cases.items():
+        code = guarded(main, words)
+        said = capsys.readouterr().err
+        assert code == 2 and message in said and said.count("\n") == 1, (words, said)
+
+
+def installed(name):
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
+    words = [f"run={run}", *QUICK, "reference=train", f"inception={tmp_path / 'none.pth'}", f"cache={tmp_path}"]
+    assert guarded(main, words) == 2
+    assert "there are no Inception weights at" in capsys.readouterr().err
+
+
+def test_help_has_examples_and_imports_no_torch():
+    code = "import sys, bench.evaluate as e; assert e.main(['--help']) == 0; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "Examples:" in done.stdout, done.stderr
+
+
+def test_a_snapshot_can_be_chosen(run):
+    save_snapshot(run, 1984, backbone_of(run))
+    assert main([f"run={run}", *QUICK, "images=1984"]) == 0
+    assert list(run.glob("samples/sde250-000000001984-*/samples_100.npz"))
+    (run / "snapshots" / "000000001984.safetensors").unlink()
