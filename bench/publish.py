@@ -1,0 +1,106 @@
+"""Put a study's results where others can read them: its page, its PDF, and the files that every number comes from.
+
+Checkpoints, snapshots and the names of this machine stay behind. The archive unpacks to run folders, from which
+`python -m bench.report all --runs DIR` makes the same page again.
+
+    python -m bench.publish study=encoder_bottleneck out=reports/examples/encoder_bottleneck
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.command_line import guarded
+
+KEPT = ("config.json", "run.json", "env.json", "cost.json", "status.json", "metrics.jsonl")
+HELP = """usage: python -m bench.publish study=NAME out=DIR [runs=runs] [data=digits] [pages=all]
+
+Write DIR/<page>-<study>.html and .pdf, and DIR/runs.tar.xz: configuration, environment, cost, metrics, result rows and the last
+sample pictures of every run of the study, without checkpoints and without this machine's names.
+
+Examples:
+  python -m bench.publish study=encoder_bottleneck out=reports/examples/encoder_bottleneck
+  python -m bench.publish study=scaling out=published/scaling pages=scaling,cost"""
+
+
+def anonymous(content: Any, runs: str) -> Any:
+    """The same JSON without the folder of the runs, and with no host or process."""
+    if isinstance(content, dict):
+        return {key: anonymous(value, runs) for key, value in content.items() if key not in ("host", "pid", "argv")}
+    if isinstance(content, list):
+        return [anonymous(value, runs) for value in content]
+    return content.replace(runs, "runs") if isinstance(content, str) else content
+
+
+def copy_run(run: Path, to: Path, runs: str) -> None:
+    """The files of one run that a page reads, anonymous."""
+    to.mkdir(parents=True)
+    for path in [*(run / name for name in KEPT), *sorted((run / "results").glob("*.json"))]:
+        if not path.exists():
+            continue
+        target = to / path.relative_to(run)
+        target.parent.mkdir(exist_ok=True)
+        if path.suffix == ".jsonl":
+            shutil.copy(path, target)
+        else:
+            target.write_text(json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1))
+    pictures = sorted((run / "samples").glob("grid-*.png"))[-1:] + sorted((run / "samples").glob("features_pca-*"))[-1:]
+    for path in pictures:
+        (to / "samples").mkdir(exist_ok=True)
+        shutil.copy(path, to / "samples" / path.name)
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def main(argv: list[str]) -> int:
+    """The command. Raises ValueError for bad input; returns the exit code."""
+    if not argv or {"--help", "-h"} & set(argv):
+        print(HELP)
+        return 0
+    words = {"runs": "runs", "data": "digits", "pages": "all", "study": "", "out": ""}
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if not equals or key not in words:
+            raise ValueError(f"'{word}' is not one of {', '.join(f'{name}=' for name in words)} (see --help)")
+        words[key] = value
+    if not words["study"] or not words["out"]:
+        raise ValueError("give study=NAME and out=DIR (see --help)")
+
+    from bench import study
+    from bench.report import PAGES, write_report
+
+    unknown = [page for page in words["pages"].split(",") if page not in PAGES]
+    if unknown:
+        raise ValueError(f"pages={','.join(unknown)} is unknown (choices: {', '.join(PAGES)})")
+    runs, out = Path(words["runs"]), Path(words["out"])
+    found = [runs / run for run in study.run_ids(words["study"], words["data"]) if (runs / run / "run.json").exists()]
+    if not found:
+        raise ValueError(
+            f"no run of study={words['study']} in runs={runs}: python -m bench.sweep study={words['study']}"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        copies = Path(folder) / "runs"
+        for run in found:
+            copy_run(run, copies / run.name, words["runs"].rstrip("/"))
+        for page in words["pages"].split(","):
+            for path in write_report(page, copies, words["study"], words["data"], out):
+                print(path)
+        with tarfile.open(out / "runs.tar.xz", "w:xz") as archive:
+            archive.add(copies, "runs", filter=_plain)
+    print(f"{out / 'runs.tar.xz'}: {len(found)} runs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main, sys.argv[1:]))
