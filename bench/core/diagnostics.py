@@ -10,7 +10,8 @@ A second pass of at most 64 pictures a process, through the arm itself and not i
 their `.grad`, neither hooks nor random streams are touched, so a run's weights are the same bits with and without.
 
 Cost: one forward and two partial backward passes, once in `diagnostics_images` images; metrics.jsonl has the seconds as
-time.diagnostics. Measured with digits, nano, batch 64 on one CPU thread (22 times in 2048 steps): 2 % of the training.
+time.diagnostics. Measured with digits, nano, batch 64 on one CPU thread (22 times in 2048 steps): 0.4 % of the
+training time for vanilla, 1.0 % for a method with a teacher.
 """
 
 from __future__ import annotations

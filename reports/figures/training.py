@@ -1,4 +1,4 @@
-"""What happened during training: loss, alignment cosine and agreement of the gradients of the two terms."""
+"""What happened during training: loss, alignment, agreement of the gradients; then loss and gap by noise level."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ TITLES = {
     "gradient_agreement": ("agreement of the gradients", "cosine, velocity to representation term"),
     "velocity": ("training loss", "velocity term (MSE)"),
 }
+QUARTERS = ("0 to ¼", "¼ to ½", "½ to ¾", "¾ to 1")
+DETAILS = (
+    {"feature_norm": ("student block's output", "root mean square")}
+    | {f"loss_t{i}": (f"training loss, t {span}", "velocity term (MSE)") for i, span in enumerate(QUARTERS)}
+    | {f"gap_t{i}": (f"student to target, t {span}", "1 − cosine") for i, span in enumerate(QUARTERS)}
+)
 
 
 def curves(study: Study) -> list[Figure]:
-    """Mean over seeds of each arm, one panel a quantity and size."""
+    """Mean over seeds of each arm, one panel a quantity and size; what details the rest is folded."""
     chosen = list(study.runs.values())[:: max(1, len(study.runs) // MOST_RUNS)]
     collected: dict[tuple[str, str, str], dict[int, list[float]]] = {}
     for run in chosen:
@@ -28,22 +34,32 @@ def curves(study: Study) -> list[Figure]:
             for name, value in quantities.items():
                 if isinstance(value, int | float) and isinstance(line.get("images"), int) and value == value:
                     collected.setdefault((name, size, run.arm), {}).setdefault(line["images"], []).append(float(value))
-    panels = []
-    order = {name: index for index, name in enumerate(TITLES)}
-    for name, size in sorted(
-        {(name, size) for name, size, _ in collected}, key=lambda key: (order.get(key[0], 9), key)
-    ):
-        arms = sorted_arms(arm for quantity, of_size, arm in collected if (quantity, of_size) == (name, size))
-        series = [
-            {"arm": arm, "markers": False, "points": _points(collected[name, size, arm])} for arm in arms
-        ]  # fmt: skip
-        title, label = TITLES.get(name, (name.replace("_", " "), name.replace("_", " ")))
-        x, y = {"label": "training images", "log": False}, {"label": label, "log": False}
-        panels.append({"kind": "line", "title": f"{title} · {size}", "x": x, "y": y, "series": series, "rules": []})
     caption = "Mean over seeds of what was logged while training."
     if len(chosen) < len(study.runs):
         caption += f" Read from {len(chosen)} of {len(study.runs)} runs."
-    return figure("training", "While training", caption, panels)
+    details = {key: points for key, points in collected.items() if key[0] in DETAILS}
+    main = {key: points for key, points in collected.items() if key[0] not in DETAILS}
+    by_level = f"{caption} Noise levels are those of the tokens; t = 1 is noise."
+    return [
+        *figure("training", "While training", caption, _panels(main, TITLES)),
+        *figure("training-levels", "While training, by noise level", by_level, _panels(details, DETAILS), folded=True),
+    ]
+
+
+def _panels(
+    collected: dict[tuple[str, str, str], dict[int, list[float]]], titles: dict[str, tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """A panel for each quantity and size, quantities in the order of the titles."""
+    panels = []
+    order = {name: index for index, name in enumerate(titles)}
+    found = {(name, size) for name, size, _ in collected}
+    for name, size in sorted(found, key=lambda key: (order.get(key[0], len(order)), key)):
+        arms = sorted_arms(arm for quantity, of_size, arm in collected if (quantity, of_size) == (name, size))
+        series = [{"arm": arm, "markers": False, "points": _points(collected[name, size, arm])} for arm in arms]
+        title, label = titles.get(name, (name.replace("_", " "), name.replace("_", " ")))
+        x, y = {"label": "training images", "log": False}, {"label": label, "log": False}
+        panels.append({"kind": "line", "title": f"{title} · {size}", "x": x, "y": y, "series": series, "rules": []})
+    return panels
 
 
 def _points(values: dict[int, list[float]]) -> list[dict[str, Any]]:

@@ -162,6 +162,7 @@ def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
         "evaluation.samples=160",
         "measure=full",
         "evaluation.snapshots=last",
+        "diagnostics_images=256",
     ]
     one = tiny_run(tmp_path / "one", *words)
     pieces = tiny_run(tmp_path / "pieces", *words, "micro_batch=16", "measure=none")
@@ -188,6 +189,10 @@ def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
         for a, b in zip(expected, [line["loss"] for line in numbers(only_run(tmp_path / other))], strict=True):
             for term in a:
                 assert a[term] == pytest.approx(b[term], rel=1e-5), (other, term)
+    diagnostics = [[line["diagnostics"] for line in numbers(only_run(tmp_path / n))] for n in ("one", "two")]
+    assert sum("gradient_agreement" in line for line in diagnostics[0]) >= 4
+    for a, b in zip(*diagnostics, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-3), "gradients and sums are of both processes' rows"
 
 
 def test_one_process_or_two_sample_the_same_pictures(tmp_path):
