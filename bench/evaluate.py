@@ -1,7 +1,9 @@
-"""Samples for others and the papers' metrics, of a run or of a released checkpoint: `python -m bench.evaluate run=DIR samples=50000`.
+"""Samples for others and the papers' metrics, of a run or of a released checkpoint.
 
-Samples stream into one samples_50000.npz that the ADM suite reads; the same command again resumes where it was cut off. With
-reference=... the FID family (arXiv 1706.08500 and successors) and Frechet distances in encoders' features follow.
+    python -m bench.evaluate run=DIR samples=50000
+
+Samples stream into one samples_50000.npz that the ADM suite reads; the same command again resumes where it was cut off.
+With reference=... the FID family (arXiv 1706.08500) and Frechet distances in encoders' features follow.
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,20 @@ HELP = """\
 usage: python -m bench.evaluate run=DIR [KEY=VALUE ...]
        python -m bench.evaluate checkpoint=FILE format=sit|repa|selfflow size=XL data=imagenet256 [KEY=VALUE ...]
 
-Stream samples into one samples_<n>.npz (arr_0, uint8 NHWC), then measure them. The same command again goes on where it stopped.
+Stream samples into one samples_<n>.npz (arr_0, uint8 NHWC), then measure them. The same command again goes on.
 
 What:
   run=DIR           folder of a run                       images=N       its snapshot (default: the newest)
-  checkpoint=FILE   a released model (docs/released_checkpoints.md)     out=DIR   its results (default evaluations/<name>)
+  checkpoint=FILE   a released model (docs/released_checkpoints.md)
+  out=DIR           results of a checkpoint (default evaluations/<name>)
   data.decoder=DIR  the VAE that decodes latents (bench.prepare vae=ema)
 How it is sampled (a complete record of it goes into every row):
   samples=50000     protocol=sde250|ode50|heun50|dopri5   seed=0
   steps=N  shift=A  guidance=W  guidance_low=T  guidance_high=T  labels=random|balanced  rounding=truncate|round_half_up
   guided_channels=C of the data (default all)             model_precision=float32|bf16
 What is measured:
-  reference=FILE.npz|FOLDER|train   ADM's file, a folder of pictures, or the run's own training split; without it nothing is
-  metrics=fid,fd_dinov2             fid: FID, sFID, IS, precision, recall, KID at once (default); fd_<encoder>: any encoder
+  reference=FILE.npz|FOLDER|train   ADM's file, a folder of pictures, or the training split; without it nothing is
+  metrics=fid,fd_dinov2             fid: FID, sFID, IS, precision, recall, KID (default); fd_<encoder>: any encoder
   inception=FILE                    Inception's weights (default: $TORCH_HOME/hub/checkpoints)
 Where: device=auto|cpu|cuda  threads=1 (of a CPU; another number may change last digits)  cache=DIR  --traceback
 
@@ -52,26 +54,6 @@ CHANGES = {
 CHOICES = {
     "labels": ("random", "balanced"), "rounding": ("round_half_up", "truncate"), "model_precision": ("float32", "bf16"),
 }  # fmt: skip
-
-
-@dataclass
-class Subject:
-    """What is evaluated: a backbone, how its tokens become pictures, and where its results go.
-
-    pictures(tokens, rounding) -> uint8 [n, 3, H, W]; data: the data set, None where only its decoder is at hand;
-    images: training images seen (0 where that is not known); context: for result files.
-    """
-
-    backbone: Any
-    pictures: Any
-    data: Any
-    data_name: str
-    folder: Path
-    images: int
-    weights: str
-    sha256: str
-    aligned: dict[str, str] | None
-    context: dict[str, Any]
 
 
 def parse(argv: list[str]) -> dict[str, str]:
@@ -125,96 +107,13 @@ def protocol_of(words: dict[str, str], patch_cells: int, default: str) -> Any:
     return sampling_protocol(words.get("protocol", default), **changes)
 
 
-def run_subject(words: dict[str, str], device: Any) -> Subject:
-    """A run's snapshot. Raises ValueError where there is none."""
-    from bench.configuration import build, parse_count
-    from bench.core import checkpoints
-    from bench.core.backbone import SiT
-    from bench.core.run_folder import read_json
-    from bench.core.sizes import Size
-    from bench.measure import spent_until
-
-    folder = Path(words["run"])
-    cfg, run = read_json(folder / "config.json"), read_json(folder / "run.json")
-    there = checkpoints.snapshots(folder)
-    if not cfg or not run:
-        raise ValueError(f"run={folder} is no folder of a run (no config.json and run.json): give one of runs/*")
-    if not there:
-        raise ValueError(
-            f"run={folder} has no snapshot yet: train it first, python -m bench.run {' '.join(run['argv'])}"
-        )
-    images = parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
-    if images not in there:
-        raise ValueError(f"images={images}: run={folder} has snapshots at {', '.join(map(str, there))}")
-    changes = {key.removeprefix("data."): value for key, value in words.items() if key.startswith("data.")}
-    if unknown := [key for key in changes if key not in cfg["data"]]:
-        raise ValueError(f"data.{unknown[0]} is no key of data={cfg['data']['name']} (it has {', '.join(cfg['data'])})")
-    data = build(cfg["data"] | changes)
-    backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
-    checkpoints.load_snapshot(there[images], backbone)
-    backbone.requires_grad_(False)
-    digest = checkpoints.file_hash(there[images])
-    return Subject(
-        backbone,
-        data.to_uint8,
-        data,
-        data.fingerprint,
-        folder,
-        images,
-        "ema",
-        digest,
-        run.get("aligned"),
-        spent_until(folder, images),
-    )
-
-
-def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
-    """A released checkpoint on a data set of bench/conf/data. Raises ValueError where they do not fit."""
-    from bench.configuration import build, compose
-    from bench.core.checkpoints import file_hash
-    from bench.core.data_latents import Decoder
-    from bench.core.sizes import Size
-    from bench.importers import format_of, import_checkpoint
-
-    format_of(words["format"])
-    of_data = [f"{key}={value}" for key, value in words.items() if key.startswith("data.")]
-    cfg = compose([f"data={words['data']}", f"size={words['size']}", *of_data])
-    latents, data = "decoder" in cfg["data"], None
-    if latents:
-        channels = 4
-    else:
-        data = build(cfg["data"])
-        channels = data.grid.channels
-    path = Path(words["checkpoint"]).expanduser()
-    found = import_checkpoint(path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels)
-    backbone = found.backbone.to(device)
-    classes = cfg["data"]["classes"] if data is None else data.classes
-    if backbone.classes != classes or (data is not None and backbone.grid != data.grid):
-        raise ValueError(
-            f"{path} was trained on {backbone.classes} classes at {'x'.join(map(str, backbone.grid.shape))}, "
-            f"data={words['data']} has {classes}: choose the data set that it was trained on"
-        )
-    if data is None:
-        decoder = Decoder(cfg["data"]["decoder"])
-        decoder.load()  # a missing VAE is told before hours of sampling
-
-        def pictures(tokens: Any, rounding: str) -> Any:
-            return decoder.pictures(backbone.grid.unpatchify(tokens.float()), rounding)
-    else:
-        pictures = data.to_uint8
-    digest = file_hash(path)
-    folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
-    name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
-    context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
-    return Subject(backbone, pictures, data, name, folder, 0, found.weights, digest, None, context)
-
-
 def evaluate(words: dict[str, str]) -> int:
     """Sample, then measure; returns the exit code."""
     import torch
 
     from bench.core import distributed
     from bench.core.run_folder import RunFolder
+    from bench.evaluate_subjects import checkpoint_subject, run_subject
     from bench.sample_file import SampleFile
 
     n, seed = number(words, "samples", int, 50_000), number(words, "seed", int, 0)
@@ -259,7 +158,7 @@ def evaluate(words: dict[str, str]) -> int:
         distributed.finish()
 
 
-def block_maker(subject: Subject, protocol: Any, seed: int, device: Any) -> Any:
+def block_maker(subject: Any, protocol: Any, seed: int, device: Any) -> Any:
     """block -> its pictures and which samples are finite."""
     import torch
 
@@ -298,7 +197,7 @@ def metrics_of(words: dict[str, str]) -> list[str]:
 
 
 def measure(
-    subject: Subject,
+    subject: Any,
     samples: Any,
     record: dict[str, Any],
     metrics: list[str],
@@ -312,6 +211,7 @@ def measure(
     from bench.core import results
     from bench.core.environment import environment
     from bench.evaluate_metrics import measured_rows
+    from bench.evaluate_subjects import describe
 
     cache = Path(words.get("cache", subject.folder.parent / "cache"))
     reference = subject.data if words["reference"] == "train" else Path(words["reference"])
@@ -328,20 +228,6 @@ def measure(
         value = "missing" if row.value is None else f"{row.value:.5g}"
         print(f"  {row.metric:20}{value:12}{row.note}")
     print(path)
-
-
-def describe(subject: Subject, words: dict[str, str]) -> None:
-    """run.json of an evaluated file, so that `results.load` reads its folder as it reads a run's."""
-    from bench.core.results import SCHEMA_VERSION, write_json
-
-    size = subject.backbone.size
-    description = {
-        "schema_version": SCHEMA_VERSION, "id": subject.folder.name, "arm": Path(words["checkpoint"]).stem, "method": words["format"],
-        "encoder": None, "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"], "seed": 0,
-        "images": 0, "aligned": None, "argv": [f"{k}={v}" for k, v in words.items()],
-    }  # fmt: skip
-    write_json(subject.folder / "run.json", description)
-    write_json(subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"})
 
 
 def main(argv: list[str]) -> int:

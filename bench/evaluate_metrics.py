@@ -22,7 +22,7 @@ def measured_rows(
     inception: str | None,
     device: Any,
 ) -> list[Row]:
-    """reference: an .npz, a folder of pictures, or a data set (its training split, held-out pictures measured beside)."""
+    """reference: an .npz, a folder, or a data set (its training split; held-out pictures are measured beside)."""
     from probes.encoder_distance import measure_encoder_distance
     from probes.image_sources import DatasetImages, NpzImages
 

@@ -1,4 +1,4 @@
-"""Samples streamed into one .npz that the ADM suite reads: in blocks, resumed when cut off, the same for any number of processes.
+"""Samples streamed into one .npz that the ADM suite reads: in blocks, resumed, the same for any number of processes.
 
 Each block of 64 is a file of its own in `blocks/` beside the .npz, written whole or not at all; when all are there they
 become `arr_0`, uint8 [n, H, W, 3], and go. Samples that are not finite have no picture: they are counted and left out.
@@ -68,8 +68,8 @@ class SampleFile:
         needed, free = (left + self.count) * nbytes, shutil.disk_usage(self.folder).free
         if free < needed:
             raise OSError(
-                f"the disk is full: {self.path} still needs {needed / 1e9:.1f} GB (blocks and file), {free / 1e9:.1f} GB are "
-                "free; free some space and run the same command again"
+                f"the disk is full: {self.path} still needs {needed / 1e9:.1f} GB (blocks and file), "
+                f"{free / 1e9:.1f} GB are free; free some space and run the same command again"
             )
 
     def _save(self, number: int, pictures: np.ndarray, finite: np.ndarray) -> None:
@@ -106,12 +106,12 @@ class SampleFile:
         header = {"descr": "|u1", "fortran_order": False, "shape": (kept, *one)}
         try:
             # stored, not compressed, under ZipInfo's fixed date: the same samples are the same bytes
-            with zipfile.ZipFile(temporary, "w") as archive:
-                with archive.open(zipfile.ZipInfo("arr_0.npy"), "w", force_zip64=True) as file:
-                    np.lib.format.write_array_header_1_0(file, header)
-                    for number in range(self.count):
-                        pictures, mask = self._read(number)
-                        file.write(pictures[mask].tobytes())
+            entry = zipfile.ZipInfo("arr_0.npy")
+            with zipfile.ZipFile(temporary, "w") as archive, archive.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                for number in range(self.count):
+                    pictures, mask = self._read(number)
+                    file.write(pictures[mask].tobytes())
             write_json(self._facts, {"samples": self.n, "not_finite": self.n - kept})
             os.replace(temporary, self.path)
         finally:

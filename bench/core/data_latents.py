@@ -110,13 +110,15 @@ class Decoder:
         try:
             from diffusers import AutoencoderKL  # type: ignore[import-not-found]
         except ImportError as error:
-            raise ValueError("decoding latents needs diffusers: pip install diffusers (the optional extra vae)") from error
+            raise ValueError(
+                "decoding latents needs diffusers (the optional extra vae): pip install diffusers"
+            ) from error
         try:
             vae = AutoencoderKL.from_pretrained(self.name, local_files_only=True).eval()
         except OSError as error:
             raise ValueError(
-                f"the VAE {self.name} is not staged here: fetch it elsewhere with `python -m bench.prepare vae=ema` and "
-                "name its folder in data.decoder"
+                f"the VAE {self.name} is not staged here: fetch it elsewhere with `python -m bench.prepare vae=ema` "
+                "and name its folder in data.decoder"
             ) from error
         self._vae = vae.cuda() if torch.cuda.is_available() else vae
         return self._vae

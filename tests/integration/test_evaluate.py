@@ -1,4 +1,4 @@
-"""bench.evaluate from the command line: samples as one .npz, resumed, in any number of processes; metrics; bad input."""
+"""bench.evaluate: samples as one .npz, resumed, in any number of processes; metrics; bad input."""
 
 import json
 import subprocess
@@ -141,7 +141,7 @@ def test_a_damaged_block_is_removed_and_said(tmp_path):
     samples.write(make_block, Processes(0, 1, CPU))
     block = tmp_path / "blocks" / "000001.npy"
     block.write_bytes(block.read_bytes()[:500])
-    with pytest.raises(ValueError, match="block 1 .* was damaged and is removed"):
+    with pytest.raises(ValueError, match=r"block 1 .* was damaged and is removed"):
         samples.finish()
     samples.write(make_block, Processes(0, 1, CPU))
     samples.finish()

@@ -1,0 +1,123 @@
+"""What bench.evaluate evaluates: a run's snapshot or a released checkpoint, each with its way to pictures.
+
+subject = run_subject({"run": "runs/digits-vanilla-nano-s0-1a2b3c4d"}, "cpu")
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.configuration import build, compose, parse_count
+from bench.core import checkpoints
+from bench.core.backbone import SiT
+from bench.core.data_latents import Decoder
+from bench.core.results import SCHEMA_VERSION, write_json
+from bench.core.run_folder import read_json
+from bench.core.sizes import Size
+from bench.importers import format_of, import_checkpoint
+from bench.measure import spent_until
+
+
+@dataclass
+class Subject:
+    """What is evaluated: a backbone, how its tokens become pictures, and where its results go.
+
+    pictures(tokens, rounding) -> uint8 [n, 3, H, W]; data: the data set, None where only its decoder is at hand;
+    images: training images seen (0 where that is not known); context: for result files.
+    """
+
+    backbone: Any
+    pictures: Any
+    data: Any
+    data_name: str
+    folder: Path
+    images: int
+    weights: str
+    sha256: str
+    aligned: dict[str, str] | None
+    context: dict[str, Any]
+
+
+def run_subject(words: dict[str, str], device: Any) -> Subject:
+    """A run's snapshot. Raises ValueError where there is none."""
+    folder = Path(words["run"])
+    cfg, run = read_json(folder / "config.json"), read_json(folder / "run.json")
+    there = checkpoints.snapshots(folder)
+    if not cfg or not run:
+        raise ValueError(f"run={folder} is no folder of a run (no config.json and run.json): give one of runs/*")
+    if not there:
+        raise ValueError(
+            f"run={folder} has no snapshot yet: train it first, python -m bench.run {' '.join(run['argv'])}"
+        )
+    images = parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
+    if images not in there:
+        raise ValueError(f"images={images}: run={folder} has snapshots at {', '.join(map(str, there))}")
+    changes = {key.removeprefix("data."): value for key, value in words.items() if key.startswith("data.")}
+    if unknown := [key for key in changes if key not in cfg["data"]]:
+        raise ValueError(f"data.{unknown[0]} is no key of data={cfg['data']['name']} (it has {', '.join(cfg['data'])})")
+    data = build(cfg["data"] | changes)
+    backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
+    checkpoints.load_snapshot(there[images], backbone)
+    backbone.requires_grad_(False)
+    digest = checkpoints.file_hash(there[images])
+    return Subject(
+        backbone,
+        data.to_uint8,
+        data,
+        data.fingerprint,
+        folder,
+        images,
+        "ema",
+        digest,
+        run.get("aligned"),
+        spent_until(folder, images),
+    )
+
+
+def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
+    """A released checkpoint on a data set of bench/conf/data. Raises ValueError where they do not fit."""
+    format_of(words["format"])
+    of_data = [f"{key}={value}" for key, value in words.items() if key.startswith("data.")]
+    cfg = compose([f"data={words['data']}", f"size={words['size']}", *of_data])
+    latents, data = "decoder" in cfg["data"], None
+    if latents:
+        channels = 4
+    else:
+        data = build(cfg["data"])
+        channels = data.grid.channels
+    path = Path(words["checkpoint"]).expanduser()
+    found = import_checkpoint(path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels)
+    backbone = found.backbone.to(device)
+    classes = cfg["data"]["classes"] if data is None else data.classes
+    if backbone.classes != classes or (data is not None and backbone.grid != data.grid):
+        raise ValueError(
+            f"{path} was trained on {backbone.classes} classes at {'x'.join(map(str, backbone.grid.shape))}, "
+            f"data={words['data']} has {classes}: choose the data set that it was trained on"
+        )
+    if data is None:
+        decoder = Decoder(cfg["data"]["decoder"])
+        decoder.load()  # a missing VAE is told before hours of sampling
+
+        def pictures(tokens: Any, rounding: str) -> Any:
+            return decoder.pictures(backbone.grid.unpatchify(tokens.float()), rounding)
+    else:
+        pictures = data.to_uint8
+    digest = checkpoints.file_hash(path)
+    folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
+    name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
+    context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
+    return Subject(backbone, pictures, data, name, folder, 0, found.weights, digest, None, context)
+
+
+def describe(subject: Subject, words: dict[str, str]) -> None:
+    """run.json of an evaluated file, so that `results.load` reads its folder as it reads a run's."""
+    size = subject.backbone.size
+    description = {
+        "schema_version": SCHEMA_VERSION, "id": subject.folder.name, "arm": Path(words["checkpoint"]).stem, "method": words["format"],
+        "encoder": None, "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"], "seed": 0,
+        "images": 0, "aligned": None, "argv": [f"{k}={v}" for k, v in words.items()],
+    }  # fmt: skip
+    write_json(subject.folder / "run.json", description)
+    write_json(subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"})
