@@ -42,10 +42,14 @@ Example:
 
 @dataclass(frozen=True)
 class Fit:
-    """coefficients of the snapshots, in order; error: ||approximation - target|| / ||target|| of the profiles."""
+    """coefficients of the snapshots, in order; error: ||approximation - target|| / ||target|| of the profiles.
+
+    age: steps, of the target: how old the averaged weights are in the mean (d / (1 - d) for a decay d without warm-up).
+    """
 
     coefficients: np.ndarray
     error: float
+    age: float
 
 
 def profile(decay: float, warmup: bool, steps: int, length: int | None = None) -> np.ndarray:
@@ -67,7 +71,7 @@ def fit(profiles: Sequence[np.ndarray], target: np.ndarray) -> Fit:
     rest = np.linalg.lstsq(basis[:, :-1] - last[:, None], target - last, rcond=None)[0]
     coefficients = np.append(rest, 1 - rest.sum())
     error = np.linalg.norm(basis @ coefficients - target) / np.linalg.norm(target)
-    return Fit(coefficients, float(error))
+    return Fit(coefficients, float(error), age=float(target @ np.arange(len(target))[::-1]))
 
 
 def combine(paths: Sequence[Path], coefficients: np.ndarray) -> dict[str, Tensor]:
@@ -134,7 +138,7 @@ def main(argv: list[str]) -> int:
     warmup = {"true": True, "false": False}[words["warmup"]] if "warmup" in words else None
     for decay in words["decay"].split(","):
         path, fitted = rebuild(run_dir, _number(decay), images, warmup)
-        print(f"{path}: averages over about {1 / (1 - float(decay)):.0f} steps, profile error {fitted.error:.2%}")
+        print(f"{path}: weights {fitted.age:.0f} steps old in the mean, profile error {fitted.error:.2%}")
         if fitted.error > 0.1:
             print("  the snapshots do not hold this profile; a run with more snapshots=... would")
     return 0

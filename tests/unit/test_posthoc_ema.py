@@ -99,6 +99,11 @@ def test_one_snapshot_is_all_there_is():
     assert only.coefficients.tolist() == [1.0] and 0 < only.error < math.inf
 
 
+def test_the_mean_age_of_a_long_average_is_d_over_one_minus_d():
+    long = profile(0.9, False, 500)
+    assert fit([long], long).age == pytest.approx(0.9 / 0.1)
+
+
 def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
