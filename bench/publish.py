@@ -21,8 +21,8 @@ from bench.command_line import guarded
 KEPT = ("config.json", "run.json", "env.json", "cost.json", "status.json", "metrics.jsonl")
 HELP = """usage: python -m bench.publish study=NAME out=DIR [runs=runs] [data=digits] [pages=all]
 
-Write DIR/<page>-<study>.html and .pdf, and DIR/runs.tar.xz: configuration, environment, cost, metrics, result rows and the last
-sample pictures of every run of the study, without checkpoints and without this machine's names.
+Write DIR/<page>-<study>.html and .pdf, and DIR/runs.tar.xz: configuration, environment, cost, metrics, result rows
+and the last sample pictures of every run of the study, without checkpoints and without this machine's names.
 
 Examples:
   python -m bench.publish study=encoder_bottleneck out=reports/examples/encoder_bottleneck

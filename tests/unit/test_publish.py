@@ -1,0 +1,49 @@
+"""bench.publish: a published run reads as the original and holds no name of this machine, no weights."""
+
+import json
+
+import pytest
+from synthetic_runs import write_runs
+
+from bench.command_line import BAD_INPUT, guarded
+from bench.core import results
+from bench.publish import anonymous, copy_run, main
+
+
+def test_hosts_processes_and_folders_are_taken_out():
+    content = {
+        "host": "here",
+        "pid": 7,
+        "argv": ["runs=/home/me/runs"],
+        "cache": "/home/me/runs/cache",
+        "n": [1, {"host": "x"}],
+    }
+    assert anonymous(content, "/home/me/runs") == {"cache": "runs/cache", "n": [1, {}]}
+
+
+def test_a_published_run_reads_as_the_original(tmp_path):
+    (run,) = write_runs(tmp_path / "here", {"vanilla": 1.0}, seeds=1, pictures=True)
+    (run / "checkpoints").mkdir(exist_ok=True)
+    (run / "checkpoints" / "ckpt.pt").write_bytes(b"weights")
+    (run / "config.json").write_text(json.dumps({"runs": str(tmp_path / "here"), "seed": 0}))
+    copy_run(run, tmp_path / "there" / run.name, str(tmp_path / "here"))
+    before, after = results.load(tmp_path / "here"), results.load(tmp_path / "there")
+    assert len(before) > 10 and before.astype(str).equals(after.astype(str))
+    assert not (tmp_path / "there" / run.name / "checkpoints").exists()
+    assert all(
+        str(tmp_path).encode() not in path.read_bytes() for path in (tmp_path / "there").rglob("*") if path.is_file()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["study=demo"], "give study=NAME and out=DIR"),
+        (["studies=demo"], "is not one of"),
+        (["study=demo", "out=x", "pages=best"], "pages=best is unknown"),
+        (["study=demo", "out=x", "runs=nowhere"], "no run of study=demo"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, message, capsys):
+    assert guarded(main, words) == BAD_INPUT
+    assert message in capsys.readouterr().err
