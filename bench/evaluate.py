@@ -48,8 +48,8 @@ OWN = (
     *("metrics", "inception", "device", "threads", "cache"),
 )
 CHANGES = {
-    "steps": int, "shift": float, "guidance": float, "guidance_low": float, "guidance_high": float, "guided_channels": int,
-    "labels": str, "rounding": str, "model_precision": str,
+    "steps": int, "shift": float, "guidance": float, "guidance_low": float, "guidance_high": float,
+    "guided_channels": int, "labels": str, "rounding": str, "model_precision": str,
 }  # fmt: skip
 CHOICES = {
     "labels": ("random", "balanced"), "rounding": ("round_half_up", "truncate"), "model_precision": ("float32", "bf16"),
@@ -186,7 +186,7 @@ def metrics_of(words: dict[str, str]) -> list[str]:
         return []
     if words["reference"] != "train" and not Path(words["reference"]).exists():
         raise ValueError(
-            f"reference={words['reference']} does not exist: fetch it with python -m bench.prepare reference=imagenet256"
+            f"reference={words['reference']} does not exist: python -m bench.prepare reference=imagenet256 fetches one"
         )
     metrics = words.get("metrics", "fid").split(",")
     known = ["fid", "fd_dinov2", *(f"fd_{name}" for name in options("encoder"))]
@@ -213,7 +213,7 @@ def measure(
     from bench.evaluate_metrics import measured_rows
     from bench.evaluate_subjects import describe
 
-    cache = Path(words.get("cache", subject.folder.parent / "cache"))
+    cache = Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
     reference = subject.data if words["reference"] == "train" else Path(words["reference"])
     if reference is None:
         raise ValueError("reference=train needs a data set whose pictures are here: give an ADM file or a folder")

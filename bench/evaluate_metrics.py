@@ -1,6 +1,6 @@
 """Rows of a finished file of samples: the FID family from one pass of Inception, and distances in encoders' features.
 
-rows = measured_rows(subject, samples, record, ["fid", "fd_dinov2"], Path("VIRTUAL_imagenet256_labeled.npz"), cache, None, "cuda")
+rows = measured_rows(subject, samples, record, ["fid"], Path("reference.npz"), cache, None, "cuda")
 """
 
 from __future__ import annotations

@@ -115,8 +115,10 @@ def describe(subject: Subject, words: dict[str, str]) -> None:
     """run.json of an evaluated file, so that `results.load` reads its folder as it reads a run's."""
     size = subject.backbone.size
     description = {
-        "schema_version": SCHEMA_VERSION, "id": subject.folder.name, "arm": Path(words["checkpoint"]).stem, "method": words["format"],
-        "encoder": None, "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"], "seed": 0,
+        "schema_version": SCHEMA_VERSION, "id": subject.folder.name, "arm": Path(words["checkpoint"]).stem,
+        "method": words["format"], "encoder": None,
+        "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"],
+        "seed": 0,
         "images": 0, "aligned": None, "argv": [f"{k}={v}" for k, v in words.items()],
     }  # fmt: skip
     write_json(subject.folder / "run.json", description)

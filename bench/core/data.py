@@ -22,8 +22,8 @@ ROUNDINGS = ("round_half_up", "truncate")
 def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
     """Values in [-1, 1] (others are clamped) -> uint8: the one place where samples become pictures.
 
-    rounding: round_half_up, clamp(127.5 x + 128, 0, 255) and cast, as SiT; truncate, (x + 1) / 2 x 255 and cast, as REPA
-    and Self-Flow. FID sees the difference. Raises ValueError for another one.
+    rounding: round_half_up, clamp(127.5 x + 128, 0, 255) and cast, as SiT; truncate, (x + 1) / 2 x 255 and cast, as
+    REPA and Self-Flow. FID sees the difference. Raises ValueError for another one.
     """
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding={rounding} is unknown (choices: {', '.join(ROUNDINGS)})")
