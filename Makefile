@@ -15,8 +15,8 @@ help:
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,dopri5,efficientnet,tensorboard]"
+	$(BIN)/python -m pip install -qq -c constraints.txt torch
+	$(BIN)/python -m pip install -qq -c constraints.txt -e ".[dev,dopri5,efficientnet,tensorboard]"
 	touch $@
 
 demo: $(BIN)/.installed
@@ -29,7 +29,7 @@ test: $(BIN)/.installed
 check: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 slurm-test: $(BIN)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster/with_slurm.sh $(BIN)/python -m pytest -m slurm tests/slurm
