@@ -24,7 +24,7 @@ demo: $(BIN)/.installed
 	$(BIN)/python -m bench.report all --runs runs --study demo
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm and not browser and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not browser and not gpu"
 
 check: $(BIN)/.installed
 	$(BIN)/ruff check .

@@ -115,7 +115,13 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
                 now=True, state="stopped", message=f"stopped by {stop.reason} while measuring; the same command goes on"
             )
             raise Stopped(stop.reason or "another process's signal")
-        measurer.run(task)
+        try:
+            measurer.run(task)
+        except OSError as error:
+            what = f"{task.kind} at {task.images} images could not be stored ({error.strerror or error})"
+            if processes.main:
+                folder.status(now=True, state="failed", message=what)
+            raise OSError(error.errno, f"{what}: mend that and run the same command again") from error
         if processes.main:
             folder.status()
     left_out = planned(experiment)[1]

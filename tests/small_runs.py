@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.command_line import guarded
 from bench.configuration import build, compose
 from bench.core import checkpoints
 from bench.core.backbone import SiT
@@ -108,6 +111,21 @@ def run_cli(module: str, *words: str, timeout: float = 240, **environment: str) 
     env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "-m", module, *words]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
+
+
+def run_in_process(words: list[str]) -> int:
+    """bench.run in this process: its exit code; signal handlers and warnings are put back afterwards."""
+    from bench.run import main
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    threads, show = torch.get_num_threads(), warnings.showwarning
+    try:
+        return guarded(main, words)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        torch.set_num_threads(threads)
+        warnings.showwarning = show
 
 
 def tiny_run(runs: Path, *words: str) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import ROOT, last_weights, numbers, only_run, run_cli, start, tiny_run
+from small_runs import ROOT, last_weights, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
 from bench.core import checkpoints
 from bench.core.run_folder import read_json
@@ -92,7 +92,14 @@ def test_killed_twenty_times_it_ends_with_the_same_numbers(undisturbed, tmp_path
     check_kills(undisturbed, tmp_path, 20, seed=2)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR2, 75)])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR2, 75, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_and_ends_with_its_code(tmp_path, sent, code):
     words = tiny_run(tmp_path, "images=64Ki", "checkpoint_images=64Ki")
     process = start(words)
@@ -108,10 +115,9 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, sent, code):
     assert len(checkpoints.checkpoints(run / "checkpoints")) == 1 and "saved" in errors
 
 
-def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(undisturbed, tmp_path):
-    words, _ = undisturbed
-    words = [w for w in words if not w.startswith(("runs=", "measure="))] + [f"runs={tmp_path}", "measure=none"]
-    assert run_cli("bench.run", *words).returncode == 0
+def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(tmp_path, capsys):
+    words = tiny_run(tmp_path, "method=selfflow")
+    assert run_in_process(words) == 0
     run = only_run(tmp_path)
     whole, weights = numbers(run), last_weights(run)
     for damage in (
@@ -121,8 +127,8 @@ def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(undisturbed,
         newest = checkpoints.checkpoints(run / "checkpoints")[-1]
         newest.write_bytes(damage(newest.read_bytes()))
         list(checkpoints.snapshots(run).values())[-1].unlink()
-        result = run_cli("bench.run", *words)
-        assert result.returncode == 0 and "going back to the checkpoint before it" in result.stderr, result.stderr
+        assert run_in_process(words) == 0
+        assert "going back to the checkpoint before it" in capsys.readouterr().err
         assert numbers(run) == whole and last_weights(run) == weights
 
 

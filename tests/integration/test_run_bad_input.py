@@ -6,8 +6,9 @@ import sys
 import time
 
 import pytest
-from small_runs import ROOT, numbers, only_run, run_cli, start, tiny_run
+from small_runs import ROOT, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
+from bench.command_line import BAD_INPUT, FAILED
 from bench.core import checkpoints
 from bench.core.run_folder import read_json
 
@@ -33,11 +34,8 @@ BAD = [
 
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, capsys):
-    from bench.command_line import BAD_INPUT, guarded
-    from bench.run import main
-
     runs = [] if words[0].startswith("runs=") else [f"runs={tmp_path}/runs"]
-    assert guarded(main, [*words, *runs]) == BAD_INPUT
+    assert run_in_process([*words, *runs]) == BAD_INPUT
     error = capsys.readouterr().err
     assert (
         message in error and error.startswith("error: ") and "Traceback" not in error and len(error.splitlines()) == 1
@@ -45,29 +43,29 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, 
     assert not list(tmp_path.glob("runs/*/run.json"))
 
 
-def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path):
+def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsys):
     words = tiny_run(tmp_path, "name=mine", "images=128")
-    assert run_cli("bench.run", *words).returncode == 0
+    assert run_in_process(words) == 0
     run = only_run(tmp_path)
-    result = run_cli("bench.run", *words, "images=256")
-    assert result.returncode == 2 and "a cosine schedule cannot be continued" in result.stderr
-    result = run_cli("bench.run", *words, "snapshots=3")
-    assert result.returncode == 2 and "snapshots: 2 then, 3 now" in result.stderr and "name=..." in result.stderr
+    assert run_in_process([*words, "images=256"]) == BAD_INPUT
+    assert "a cosine schedule cannot be continued" in capsys.readouterr().err
+    assert run_in_process([*words, "snapshots=3"]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert "snapshots: 2 then, 3 now" in error and "name=..." in error
     description = json.loads((run / "run.json").read_text())
     description["fingerprints"]["data"] = "0" * 16
     (run / "run.json").write_text(json.dumps(description))
     list(checkpoints.snapshots(run).values())[-1].unlink()
-    result = run_cli("bench.run", *words)
-    assert result.returncode == 2 and "the data changed since" in result.stderr
+    assert run_in_process(words) == BAD_INPUT
+    assert "the data changed since" in capsys.readouterr().err
 
 
 def test_more_images_continue_a_constant_schedule(tmp_path):
     words = tiny_run(tmp_path, "optimizer.schedule=constant", "log_images=128", "checkpoint_images=128")
     words = [word for word in words if not word.startswith("images=")]
-    assert run_cli("bench.run", *words, "images=256").returncode == 0
-    assert run_cli("bench.run", *words, "images=512").returncode == 0
+    assert run_in_process([*words, "images=256"]) == 0 and run_in_process([*words, "images=512"]) == 0
     straight = [word for word in words if not word.startswith("runs=")] + [f"runs={tmp_path}/straight", "images=512"]
-    assert run_cli("bench.run", *straight).returncode == 0
+    assert run_in_process(straight) == 0
     assert numbers(only_run(tmp_path)) == numbers(only_run(tmp_path / "straight"))
 
 
@@ -97,12 +95,11 @@ def test_a_deleted_run_folder_ends_the_run_with_a_message(tmp_path):
     assert not list(tmp_path.glob("*/run.json"))
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_the_term(tmp_path):
-    result = run_cli(
-        "bench.run", *tiny_run(tmp_path, "optimizer.lr=1e30", "optimizer.warmup_steps=0", "optimizer.clip=1e30")
-    )
-    assert result.returncode == 1, result.stderr
-    assert "became" in result.stderr and "in step" in result.stderr and "optimizer.lr=1e+30" in result.stderr
+def test_a_loss_that_is_not_finite_names_the_step_and_the_term(tmp_path, capsys):
+    wild = ("optimizer.lr=1e30", "optimizer.warmup_steps=0", "optimizer.clip=1e30")
+    assert run_in_process(tiny_run(tmp_path, *wild)) == FAILED
+    error = capsys.readouterr().err
+    assert "became" in error and "in step" in error and "optimizer.lr=1e+30" in error
     run = only_run(tmp_path)
     assert read_json(run / "status.json")["state"] == "failed"
     state = checkpoints.load_checkpoint(run / "checkpoints")

@@ -1,0 +1,92 @@
+"""A full disk, a killed measurement: what was finished stays, a message says what happened, the next start goes on."""
+
+import errno
+import time
+
+import pytest
+import torch
+from small_runs import only_run, run_cli, run_in_process, start, tiny_run
+
+from bench.command_line import FAILED
+from bench.core import checkpoints, results
+from bench.core.run_folder import read_json
+
+
+def full_disk(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written(tmp_path, monkeypatch, capsys):
+    words = tiny_run(tmp_path)
+    saved, calls = torch.save, []
+
+    def second_save_fails(state, path):
+        calls.append(path)
+        if len(calls) == 2:
+            path.write_bytes(b"half a checkpoint")
+            full_disk()
+        saved(state, path)
+
+    monkeypatch.setattr(torch, "save", second_save_fails)
+    assert run_in_process(words) == FAILED
+    error = capsys.readouterr().err
+    assert "the disk is full" in error and "free some space and run the same command again" in error
+    run = only_run(tmp_path)
+    assert (
+        read_json(run / "status.json")["state"] == "failed"
+        and "disk is full" in read_json(run / "status.json")["message"]
+    )
+    state = checkpoints.load_checkpoint(run / "checkpoints")
+    assert state is not None and state["images"] == 512, "the last good state stays"
+    assert not list((run / "checkpoints").glob(".*")), "nothing half-written stays in the way"
+    monkeypatch.setattr(torch, "save", saved)
+    assert run_in_process(words) == 0 and checkpoints.snapshots(run)
+
+
+def test_a_disk_that_fills_while_a_snapshot_is_written(tmp_path, monkeypatch, capsys):
+    import safetensors.torch
+
+    words = tiny_run(tmp_path)
+    monkeypatch.setattr(safetensors.torch, "save_file", full_disk)
+    assert run_in_process(words) == FAILED
+    assert "the disk is full" in capsys.readouterr().err
+    assert not checkpoints.snapshots(only_run(tmp_path))
+
+
+def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):
+    words = [*tiny_run(tmp_path), "measure=full", "evaluation.samples=64", "evaluation.snapshots=last"]
+    assert run_in_process([*tiny_run(tmp_path)]) == 0
+    write = results.write_json
+    fails = {"samples": True}
+
+    def write_json(path, content):
+        if path.name.startswith("samples-") and fails["samples"]:
+            full_disk()
+        write(path, content)
+
+    monkeypatch.setattr(results, "write_json", write_json)
+    assert run_in_process(words) == FAILED
+    run = only_run(tmp_path)
+    finished = {path.name for path in (run / "results").glob("*.json")}
+    assert finished and not any(name.startswith("samples-") for name in finished)
+    fails["samples"] = False
+    assert run_in_process(words) == 0
+    assert read_json(run / "status.json")["state"] == "complete"
+    assert not results.load(tmp_path).attrs["problems"]
+
+
+@pytest.mark.slow
+def test_killed_while_measuring_it_measures_what_is_missing(tmp_path):
+    words = [*tiny_run(tmp_path), "measure=full", "evaluation.samples=64"]
+    for _ in range(4):
+        process = start(words)
+        while process.poll() is None and not list(tmp_path.glob("*/results/*.json")):
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.kill()
+        process.communicate()
+    assert run_cli("bench.run", *words).returncode == 0
+    frame = results.load(tmp_path)
+    assert not frame.attrs["problems"] and set(frame["kind"]) == {"heldout", "samples", "features"}
+    whole = frame[frame["block"].isna()]
+    assert not whole.duplicated(["images", "metric"]).any(), "nothing is counted twice"
