@@ -51,9 +51,6 @@ CHANGES = {
     "steps": int, "shift": float, "guidance": float, "guidance_low": float, "guidance_high": float,
     "guided_channels": int, "labels": str, "rounding": str, "model_precision": str,
 }  # fmt: skip
-CHOICES = {
-    "labels": ("random", "balanced"), "rounding": ("round_half_up", "truncate"), "model_precision": ("float32", "bf16"),
-}  # fmt: skip
 
 
 def parse(argv: list[str]) -> dict[str, str]:
@@ -92,18 +89,16 @@ def number(words: dict[str, str], key: str, kind: type, default: Any = None) -> 
         raise ValueError(f"{key}={words[key]} is no {'whole number' if kind is int else 'number'}") from None
 
 
-def protocol_of(words: dict[str, str], patch_cells: int, default: str) -> Any:
-    """The sampling protocol with the changes that were asked for; patch_cells: numbers a channel has in a token."""
+def protocol_of(words: dict[str, str], grid: Any, default: str) -> Any:
+    """The sampling protocol with the changes that were asked for; grid: of the data."""
     from bench.core.protocols import sampling_protocol
 
-    for key, choices in CHOICES.items():
-        if words.get(key, choices[0]) not in choices:
-            raise ValueError(f"{key}={words[key]} is unknown (choices: {', '.join(choices)})")
     changes = {key: number(words, key, kind) for key, kind in CHANGES.items() if key in words}
-    if "guided_channels" in changes:  # of a token: its numbers are in (c, p1, p2) order
-        changes["guided_channels"] *= patch_cells
-    if changes.get("steps", 1) < 1 or changes.get("guided_channels", 1) < 1 or not changes.get("shift", 1.0) > 0:
-        raise ValueError("steps, guided_channels and shift must be above 0")
+    if "guided_channels" in changes:
+        if not 1 <= changes["guided_channels"] <= grid.channels:
+            raise ValueError(f"guided_channels={changes['guided_channels']}: the data has {grid.channels} channel(s)")
+        # the protocol counts numbers of a token, which are in (c, p1, p2) order
+        changes["guided_channels"] *= grid.token_dim // grid.channels
     return sampling_protocol(words.get("protocol", default), **changes)
 
 
@@ -111,15 +106,16 @@ def evaluate(words: dict[str, str]) -> int:
     """Sample, then measure; returns the exit code."""
     import torch
 
+    from bench.configuration import parse_count
     from bench.core import distributed
     from bench.core.run_folder import RunFolder
     from bench.evaluate_subjects import checkpoint_subject, run_subject
     from bench.sample_file import SampleFile
 
-    n, seed = number(words, "samples", int, 50_000), number(words, "seed", int, 0)
+    n, seed = parse_count("samples", words.get("samples", "50000"), batch=1), number(words, "seed", int, 0)
     threads = number(words, "threads", int, 1)
-    if n < 1 or threads < 1:
-        raise ValueError(f"samples={n} and threads={threads} must be at least 1")
+    if threads < 1:
+        raise ValueError(f"threads={threads} must be at least 1")
     metrics = metrics_of(words)
     torch.set_num_threads(threads)
     processes = distributed.start(words.get("device", "auto"))
@@ -127,14 +123,15 @@ def evaluate(words: dict[str, str]) -> int:
     try:
         subject = (run_subject if "run" in words else checkpoint_subject)(words, processes.device)
         grid = subject.backbone.grid
-        protocol = protocol_of(words, grid.token_dim // grid.channels, "sde250")
-        record = protocol.to_json() | {"weights": subject.weights, "seed": seed, "samples": n}
+        protocol = protocol_of(words, grid, "sde250")
+        record = protocol.to_json() | {"weights": subject.weights, "seed": seed, "samples": n} | subject.decoded_by
         key = hashlib.sha256(json.dumps([subject.sha256, record], sort_keys=True).encode()).hexdigest()[:8]
         folder = subject.folder / "samples" / f"{protocol.name}-{subject.images:012d}-{key}"
         if processes.main:
             lock = RunFolder(folder)
             lock.claim()
         samples = SampleFile(folder, n, protocol.block)
+        measure = measurement(subject, metrics, words, processes.device, key) if processes.main and metrics else None
         processes.barrier()
         if not samples.done():
             samples.write(
@@ -149,8 +146,8 @@ def evaluate(words: dict[str, str]) -> int:
                 f"{samples.path}: {n - left_out} pictures"
                 + (f"; {left_out} samples were not finite" if left_out else "")
             )
-            if metrics:
-                measure(subject, samples, record, metrics, words, processes.device, key)
+            if measure is not None:
+                measure(samples, record)
         return 0
     finally:
         if lock is not None:
@@ -196,38 +193,39 @@ def metrics_of(words: dict[str, str]) -> list[str]:
     return metrics
 
 
-def measure(
-    subject: Any,
-    samples: Any,
-    record: dict[str, Any],
-    metrics: list[str],
-    words: dict[str, str],
-    device: Any,
-    key: str,
-) -> None:
-    """Rows of the finished samples into results/; one file a protocol and set of metrics."""
+def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:
+    """(samples, their record) -> rows in results/, one file a protocol, reference and set of metrics.
+
+    Everything that could be missing is looked for here, before anything is sampled.
+    """
     import torch
 
     from bench.core import results
     from bench.core.environment import environment
-    from bench.evaluate_metrics import measured_rows
+    from bench.evaluate_metrics import load_networks, measured_rows
     from bench.evaluate_subjects import describe
 
     cache = Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
     reference = subject.data if words["reference"] == "train" else Path(words["reference"])
     if reference is None:
         raise ValueError("reference=train needs a data set whose pictures are here: give an ADM file or a folder")
-    rows = measured_rows(subject, samples, record, metrics, reference, cache, words.get("inception"), device)
-    if not (subject.folder / "run.json").exists():
-        describe(subject, words)
-    context = subject.context | {"snapshot_sha256": subject.sha256}
-    context["environment"] = environment(device, torch.get_num_threads())
-    kind = f"evaluate-{key}-{'-'.join(metrics)}"
-    path = results.write(subject.folder, kind, subject.images, rows, context)
-    for row in rows:
-        value = "missing" if row.value is None else f"{row.value:.5g}"
-        print(f"  {row.metric:20}{value:12}{row.note}")
-    print(path)
+    networks = load_networks(metrics, words.get("inception"), subject, cache, device)
+    against = hashlib.sha256(words["reference"].encode()).hexdigest()[:8]
+
+    def measure(samples: Any, record: dict[str, Any]) -> None:
+        rows = measured_rows(subject, samples, record, networks, reference, cache, device)
+        if not (subject.folder / "run.json").exists():
+            describe(subject, words)
+        context = subject.context | {"snapshot_sha256": subject.sha256}
+        context["environment"] = environment(device, torch.get_num_threads())
+        kind = f"evaluate-{key}-{against}-{'-'.join(metrics)}"
+        path = results.write(subject.folder, kind, subject.images, rows, context)
+        for row in rows:
+            value = "missing" if row.value is None else f"{row.value:.5g}"
+            print(f"  {row.metric:20}{value:12}{row.note}")
+        print(path)
+
+    return measure
 
 
 def main(argv: list[str]) -> int:

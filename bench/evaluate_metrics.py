@@ -1,6 +1,7 @@
 """Rows of a finished file of samples: the FID family from one pass of Inception, and distances in encoders' features.
 
-rows = measured_rows(subject, samples, record, ["fid"], Path("reference.npz"), cache, None, "cuda")
+networks = load_networks(["fid"], None, subject, cache, "cuda")
+rows = measured_rows(subject, samples, record, networks, Path("reference.npz"), cache, "cuda")
 """
 
 from __future__ import annotations
@@ -12,17 +13,32 @@ from typing import Any
 from bench.core.results import Row
 
 
+def load_networks(metrics: list[str], inception: str | None, subject: Any, cache: Path, device: Any) -> dict[str, Any]:
+    """The network of each metric. Called before the sampling, so that a missing file is told hours earlier."""
+    from probes import inception as network_module
+
+    networks = {}
+    for metric in metrics:
+        if metric == "fid":
+            networks[metric] = network_module.load_inception(Path(inception) if inception else None)
+        else:
+            networks[metric] = _extractor(metric.removeprefix("fd_"), subject, cache, device)
+    return networks
+
+
 def measured_rows(
     subject: Any,
     samples: Any,
     record: dict[str, Any],
-    metrics: list[str],
+    networks: dict[str, Any],
     reference: Any,
     cache: Path,
-    inception: str | None,
     device: Any,
 ) -> list[Row]:
-    """reference: an .npz, a folder, or a data set (its training split; held-out pictures are measured beside)."""
+    """Rows of all metrics that `networks` are for.
+
+    reference: an .npz, a folder, or a data set (its training split; held-out pictures are measured beside).
+    """
     from probes.encoder_distance import measure_encoder_distance
     from probes.image_sources import DatasetImages, NpzImages
 
@@ -30,16 +46,14 @@ def measured_rows(
     common: dict[str, Any] = {"sampling": record, "aligned": subject.aligned, "not_finite": samples.not_finite()}
     common["progress"] = sys.stderr.isatty()
     rows: list[Row] = []
-    if "fid" in metrics:
-        rows += _fid_family(pictures, reference, cache, inception, device, common)
-    for metric in metrics:
+    for metric, network in networks.items():
         if metric == "fid":
+            rows += _fid_family(network, pictures, reference, cache, device, common)
             continue
-        extractor = _extractor(metric.removeprefix("fd_"), subject, cache, device)
         heldout = None if isinstance(reference, Path) else DatasetImages(reference, "heldout")
         rows.append(
             measure_encoder_distance(
-                extractor, pictures, _pictures_of(reference), cache, data=subject.data_name, heldout=heldout, **common
+                network, pictures, _pictures_of(reference), cache, data=subject.data_name, heldout=heldout, **common
             )
         )
     return rows
@@ -54,13 +68,11 @@ def _pictures_of(reference: Any) -> Any:
 
 
 def _fid_family(
-    pictures: Any, reference: Any, cache: Path, inception: str | None, device: Any, common: dict[str, Any]
+    network: Any, pictures: Any, reference: Any, cache: Path, device: Any, common: dict[str, Any]
 ) -> list[Row]:
-    from probes import inception as network_module
     from probes.fid import adm_reference, image_reference, measure_fid_family
     from probes.image_sources import DatasetImages
 
-    network = network_module.load_inception(Path(inception) if inception else None)
     heldout = None
     if isinstance(reference, Path) and not reference.is_dir():
         side = adm_reference(network, reference, cache, device, common["progress"])

@@ -25,11 +25,13 @@ class Subject:
     """What is evaluated: a backbone, how its tokens become pictures, and where its results go.
 
     pictures(tokens, rounding) -> uint8 [n, 3, H, W]; data: the data set, None where only its decoder is at hand;
-    images: training images seen (0 where that is not known); context: for result files.
+    decoded_by: the autoencoder of latents, for the record of the samples; images: training images seen (0 where that is
+    not known); context: for result files.
     """
 
     backbone: Any
     pictures: Any
+    decoded_by: dict[str, str]
     data: Any
     data_name: str
     folder: Path
@@ -65,6 +67,7 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
     return Subject(
         backbone,
         data.to_uint8,
+        data.decoded_by(),
         data,
         data.fingerprint,
         folder,
@@ -98,17 +101,17 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
         )
     if data is None:
         decoder = Decoder(cfg["data"]["decoder"])
-        decoder.load()  # a missing VAE is told before hours of sampling
+        decoded_by = decoder.record()  # a missing VAE is told before hours of sampling
 
         def pictures(tokens: Any, rounding: str) -> Any:
             return decoder.pictures(backbone.grid.unpatchify(tokens.float()), rounding)
     else:
-        pictures = data.to_uint8
+        pictures, decoded_by = data.to_uint8, data.decoded_by()
     digest = checkpoints.file_hash(path)
     folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
     name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
     context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
-    return Subject(backbone, pictures, data, name, folder, 0, found.weights, digest, None, context)
+    return Subject(backbone, pictures, decoded_by, data, name, folder, 0, found.weights, digest, None, context)
 
 
 def describe(subject: Subject, words: dict[str, str]) -> None:

@@ -41,20 +41,24 @@ FINAL = ("final_layer.linear.weight", "final_layer.linear.bias")
 class Format:
     """One released code's convention.
 
-    reversed: time runs 0 = noise to 1 = data and the velocity is data - noise; dropped: prefixes of training-only keys.
+    reversed: time runs 0 = noise to 1 = data and the velocity is data - noise; convolution: patches are embedded by one
+    (else by a linear map); learn_sigma: there may be twice as many outputs, of which the first half is the velocity;
+    dropped: prefixes of training-only keys.
     """
 
     name: str
     reversed: bool
+    convolution: bool
+    learn_sigma: bool
     dropped: tuple[str, ...] = ()
 
 
 FORMATS = {
     item.name: item
     for item in (
-        Format("sit", reversed=True),
-        Format("repa", reversed=False, dropped=("projectors.",)),
-        Format("selfflow", reversed=True, dropped=("projector.",)),
+        Format("sit", reversed=True, convolution=True, learn_sigma=True),
+        Format("repa", reversed=False, convolution=True, learn_sigma=False, dropped=("projectors.",)),
+        Format("selfflow", reversed=True, convolution=False, learn_sigma=True, dropped=("projector.",)),
     )
 }
 
@@ -87,6 +91,7 @@ def import_checkpoint(path: Path, format_name: str, size: Size, patch: int = 2, 
         kept, dropped = _plain_names(state, found)
         grid = token_grid(kept, patch, channels)
         check_size(kept, size)
+        check_format(kept, found)
         backbone = SiT(grid, size, classes=len(_needed(kept, LABELS)) - 1)
         with torch.no_grad():
             _load(backbone, to_ours(kept, found, grid))
@@ -123,8 +128,10 @@ def _read_file(path: Path) -> Mapping[str, Any]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        # a training checkpoint holds four copies of the weights: mapped, only the one that is used is read
+        mapped = zipfile.is_zipfile(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         with open(path, "rb") as file:
             a_pickle = zipfile.is_zipfile(path) or file.read(1) == pickle.PROTO
@@ -194,6 +201,23 @@ def check_size(state: Mapping[str, Tensor], size: Size) -> None:
         f"it has {depth} blocks of width {width}{known}, but size={size.name} has {size.depth} of width {size.width}: "
         "give the size that it was trained with"
     )
+
+
+def check_format(state: Mapping[str, Tensor], found: Format) -> None:
+    """Raise ValueError where the shapes are another format's: read as this one, it would load and give nonsense."""
+    weight, final = _needed(state, PATCH), state.get(FINAL[1])
+    if (weight.dim() == 4) != found.convolution:
+        kinds = ("a linear map", "a convolution")
+        fitting = ", ".join(name for name, other in FORMATS.items() if other.convolution != found.convolution)
+        raise ValueError(
+            f"its patches are embedded by {kinds[not found.convolution]}, those of this format by "
+            f"{kinds[found.convolution]}: choose format={fitting.replace(', ', ' or ')}"
+        )
+    if final is not None and len(final) == 2 * weight[0].numel() and not found.learn_sigma:
+        raise ValueError(
+            f"its final layer has {len(final)} rows (learn_sigma), twice as many as models of this format: "
+            "is it format=sit?"
+        )
 
 
 def to_ours(state: Mapping[str, Tensor], found: Format, grid: TokenGrid) -> dict[str, Tensor]:

@@ -180,7 +180,8 @@ class _Measurer:
         from probes.samples import Reference, measure_samples
 
         e, grid, p = self.cfg["evaluation"], self.data.grid, self.processes
-        velocity, protocol, shape = velocity_of(backbone), self.protocol(), (grid.tokens, grid.token_dim)
+        protocol, shape = self.protocol(), (grid.tokens, grid.token_dim)
+        velocity = velocity_of(backbone, protocol.model_precision)
         blocks = range(p.rank, -(-e["samples"] // protocol.block), p.world)
         mine = generate(velocity, protocol, shape, self.data.classes, e["samples"], e["seed"], p.device, blocks=blocks)
         tokens, labels = gather_blocks(*mine, protocol.block, e["samples"], p)
@@ -189,7 +190,7 @@ class _Measurer:
         self.picture(velocity, protocol, shape, images)
         if self._reference is None:
             self._reference = Reference.of(self.data, self.cache)
-        sampling = protocol.to_json() | {"seed": e["seed"], "samples": e["samples"]}
+        sampling = protocol.to_json() | {"seed": e["seed"], "samples": e["samples"]} | self.data.decoded_by()
         return measure_samples(tokens, labels, self._reference, sampling, self.experiment.aligned())
 
     def picture(self, velocity: Any, protocol: Protocol, shape: tuple[int, int], images: int) -> None:
@@ -199,7 +200,7 @@ class _Measurer:
         classes = self.data.classes
         columns = classes if classes <= 16 else 8  # label i mod classes: few classes have a column each
         whole = len(tokens) // columns * columns
-        pictures = self.data.to_uint8(torch.nan_to_num(tokens[:whole]))
+        pictures = self.data.to_uint8(torch.nan_to_num(tokens[:whole]), protocol.rounding)
         save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:

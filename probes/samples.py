@@ -153,7 +153,8 @@ def measure_samples(
     values: dict[str, float | None] = dict.fromkeys(HIGHER_IS_BETTER)
     notes: dict[str, str] = {}
     if len(kept) > NEIGHBOURS:
-        parts = [fidelity.extract(reference.registered, dataset.to_uint8(part)) for part in kept.split(BATCH)]
+        pictures = (dataset.to_uint8(part, sampling["rounding"]) for part in kept.split(BATCH))
+        parts = [fidelity.extract(reference.registered, part) for part in pictures]
         features, logits = (np.concatenate(of_all) for of_all in zip(*parts, strict=True))
         values["label_agreement"] = label_agreement(logits, intended.numpy()[mask]) * len(kept) / total
         found, notes = reference.distances(features, vectors_of(dataset, kept))

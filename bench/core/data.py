@@ -79,6 +79,10 @@ class PictureData:
         pixels = pixels_to_uint8(self.grid.unpatchify(tokens.float()), rounding)
         return pixels.expand(-1, 3, *self.grid.shape) if self.grid.channels == 1 else pixels
 
+    def decoded_by(self) -> dict[str, str]:
+        """What else turns tokens into pictures, for the record of samples: nothing, where pixels are tokens."""
+        return {}
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the content: pictures, labels, split and grid."""

@@ -88,6 +88,9 @@ class LatentData(PictureData):
         """Decoded pictures uint8 [n, 3, H, W]."""
         return self.decoder.pictures(self.grid.unpatchify(tokens.float()), rounding)
 
+    def decoded_by(self) -> dict[str, str]:
+        return self.decoder.record()
+
 
 class Decoder:
     """Stable Diffusion's VAE decoder, loaded when first used; name: a folder, or a name in diffusers' own cache."""
@@ -102,6 +105,13 @@ class Decoder:
         device = next(vae.parameters()).device
         decoded = [vae.decode(part.to(device)).sample.float().cpu() for part in (latents / SCALE).split(16)]
         return pixels_to_uint8(torch.cat(decoded), rounding)
+
+    def record(self) -> dict[str, str]:
+        """Name of the VAE and 16 hexadecimal digits of its weights: published rows differ in their decoder."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.load().state_dict().items()):
+            digest.update(key.encode() + value.cpu().numpy().tobytes())
+        return {"decoder": Path(self.name).name, "decoder_weights": digest.hexdigest()[:16]}
 
     def load(self) -> Any:
         """diffusers' AutoencoderKL. Raises ValueError saying what is missing and how to get it."""

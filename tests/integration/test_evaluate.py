@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from bench.core import results
 from bench.core.backbone import SiT
 from bench.core.checkpoints import load_snapshot, save_snapshot, snapshots
 from bench.core.data import Digits, pixels_to_uint8
+from bench.core.data_latents import Decoder
 from bench.core.distributed import Processes
 from bench.core.protocols import sampling_protocol
 from bench.core.sampling import generate, velocity_of
 from bench.core.sizes import SIZES
-from bench.evaluate import evaluate, main, parse
+from bench.core.tokens import TokenGrid
+from bench.evaluate import main
 from bench.exporters import export_checkpoint
 from bench.sample_file import SampleFile
 
@@ -73,9 +76,9 @@ def test_samples_are_those_of_the_protocol_and_a_checkpoint_gives_the_same_bytes
 
 @pytest.mark.slow
 def test_two_processes_write_the_same_bytes(run):
-    words = [f"run={run}", *QUICK, "seed=3"]
+    words, before = [f"run={run}", *QUICK, "seed=3"], set(run.glob("samples/*/samples_100.npz"))
     assert main(words) == 0
-    (path,) = (p for p in run.glob("samples/*/samples_100.npz") if p != samples_of_seed_0(run))
+    (path,) = set(run.glob("samples/*/samples_100.npz")) - before
     alone = path.read_bytes()
     path.unlink()
     launch = [
@@ -92,12 +95,6 @@ def test_two_processes_write_the_same_bytes(run):
     done = subprocess.run([*launch, *words], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     assert path.read_bytes() == alone
-
-
-def samples_of_seed_0(run):
-    words = parse([f"run={run}", *QUICK])
-    evaluate(words)
-    return min(run.glob("samples/*/samples_100.npz"), key=lambda p: p.stat().st_mtime_ns)
 
 
 def make_block(number):
@@ -148,6 +145,33 @@ def test_a_damaged_block_is_removed_and_said(tmp_path):
     assert samples.done()
 
 
+class StandInVAE(nn.Module):
+    """A decoder's interface: latents [n, 4, h, w] -> .sample [n, 3, 8 h, 8 w]."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def decode(self, latents):
+        enlarged = nn.functional.interpolate(latents[:, :3], scale_factor=8)
+        return SimpleNamespace(sample=(0.18215 * self.scale * enlarged).detach())
+
+
+def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
+    grid, draw = TokenGrid((8, 8), 2, 4), torch.Generator().manual_seed(0)
+    file = export_checkpoint(SiT(grid, SIZES["nano"], 1000).initialise(draw), tmp_path / "latents.pt", "repa")
+    words = [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path}", *QUICK]
+    for scale in (1.0, 0.5):
+        monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self, scale=scale: StandInVAE(scale))
+        assert main([*words, "data.decoder=vae/sd-vae-ft-ema"]) == 0
+    files = list(tmp_path.glob("samples/*/samples_100.npz"))
+    first, second = (np.load(file)["arr_0"] for file in files)
+    assert first.shape == second.shape == (100, 64, 64, 3) and not np.array_equal(first, second)
+    one, other = (Decoder("vae/sd-vae-ft-ema"), Decoder("vae/sd-vae-ft-mse"))
+    assert one.record()["decoder"] == "sd-vae-ft-ema" and other.record()["decoder"] == "sd-vae-ft-mse"
+    assert len(one.record()["decoder_weights"]) == 16
+
+
 class StandInInception(nn.Module):
     """The interface of Inception on 64 random features: pool, logits and the branch that sFID reads."""
 
@@ -176,6 +200,7 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:03d}.png")
     for reference in (tmp_path, "train"):
         assert main([f"run={run}", *QUICK, f"reference={reference}", f"cache={tmp_path / 'cache'}"]) == 0
+    assert len(list(run.glob("results/evaluate-*.json"))) == 2, "one reference's rows do not replace the other's"
     frame = results.load(run.parent)
     frame = frame[frame["kind"].str.startswith("evaluate")]
     assert set(frame["metric"]) == {"fid", "sfid", "is", "precision", "recall", "kid"}
@@ -235,7 +260,10 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "did you mean samples": [f"run={run}", "sample=10"],
         "is no folder of a run": [f"run={tmp_path}"],
         "has snapshots at": [f"run={run}", "images=77"],
-        "samples=x is no whole number": [f"run={run}", "samples=x"],
+        "samples=x is not a count": [f"run={run}", "samples=x"],
+        "guided_channels=2: the data has 1 channel": [f"run={run}", "guided_channels=2"],
+        "steps=0 is too few": [f"run={run}", "steps=0"],
+        "shift=nan of the times": [f"run={run}", "shift=nan"],
         "protocol=ode is unknown": [f"run={run}", "protocol=ode"],
         "rounding=up is unknown": [f"run={run}", "rounding=up"],
         "needs format=..., size=..., data=...": [f"checkpoint={few}"],
@@ -264,9 +292,18 @@ def installed(name):
 
 
 def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
-    words = [f"run={run}", *QUICK, "reference=train", f"inception={tmp_path / 'none.pth'}", f"cache={tmp_path}"]
+    words = [
+        f"run={run}",
+        *QUICK,
+        "reference=train",
+        f"inception={tmp_path / 'none.pth'}",
+        f"cache={tmp_path}",
+        "seed=8",
+    ]
+    before = list(run.glob("samples/*/samples_100.npz"))
     assert guarded(main, words) == 2
     assert "there are no Inception weights at" in capsys.readouterr().err
+    assert list(run.glob("samples/*/samples_100.npz")) == before, "told before anything is sampled"
 
 
 def test_help_has_examples_and_imports_no_torch():

@@ -135,9 +135,9 @@ def test_two_levels_of_a_self_flow_checkpoint(tmp_path):
     assert (outputs[0] - outputs[1]).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("fmt", ["sit", "repa"])
+@pytest.mark.parametrize("fmt", ["sit", "selfflow"])
 def test_learn_sigma_is_told_by_the_rows(fmt, tmp_path):
-    state = checkpoint(fmt, learn_sigma=fmt == "repa")
+    state = checkpoint(fmt, learn_sigma=False)
     backbone = import_checkpoint(saved(tmp_path, state), fmt, SIZE).backbone
     x = torch.randn(1, CHANNELS, LATENT, LATENT)
     v, _ = backbone(GRID.patchify(x), torch.tensor([0.3]), torch.tensor([0]))
@@ -198,6 +198,29 @@ def test_missing_and_surplus_keys_are_all_named(tmp_path):
     assert "surplus projectors.0.weight" in message and "surplus blocks.0.norm1.weight" in message
     state = checkpoint("sit") | {"blocks.0.attn.qkv.weight": torch.zeros(7, 16)}
     assert "blocks.0.attn.qkv.weight is [7, 16], not [48, 16]" in refused(saved(tmp_path, state))
+
+
+def test_a_file_of_another_format_is_told_by_its_shapes(tmp_path):
+    """Without their projectors the formats share all names, and a wrong one would load and give nonsense."""
+    files = {
+        fmt: saved(tmp_path, {k: v for k, v in checkpoint(fmt).items() if not k.startswith("projector")}, f"{fmt}.pt")
+        for fmt in ("sit", "repa", "selfflow")
+    }
+    for fmt in ("sit", "repa"):
+        assert "those of this format by a linear map: choose format=sit or repa" in refused(files[fmt], "selfflow")
+        assert "by a linear map, those of this format by a convolution" in refused(files["selfflow"], fmt)
+    assert "choose format=selfflow" in refused(files["selfflow"], "sit")
+    assert "has 32 rows (learn_sigma)" in refused(files["sit"], "repa") and "format=sit?" in refused(
+        files["sit"], "repa"
+    )
+
+
+def test_old_files_of_torch_are_read(tmp_path):
+    """Written before torch's zip format, which alone can be mapped."""
+    state = checkpoint("repa")
+    torch.save({"ema": state}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    found = import_checkpoint(tmp_path / "old.pt", "repa", SIZE).backbone
+    assert torch.equal(found.state_dict()["blocks.2.mlp.fc1.bias"], state["blocks.2.mlp.fc1.bias"])
 
 
 def test_wrong_size_names_both(tmp_path):

@@ -17,6 +17,8 @@ from probes.protocols import RECORDS, protocol
 from probes.related import related, related_probe
 from probes.samples import Reference, measure_samples
 
+ROUNDED = {"rounding": "round_half_up"}
+
 
 class Blobs:
     """8 x 8 pictures of a bright corner: four classes, easy to tell."""
@@ -27,6 +29,7 @@ class Blobs:
 
     def __init__(self):
         draw = torch.Generator().manual_seed(0)
+        self.roundings = set()
         self._labels = {s: torch.arange(n) % 4 for s, n in (("train", 240), ("heldout", 120))}
         self._data = {split: self.draw(labels, draw) for split, labels in self._labels.items()}
 
@@ -44,9 +47,10 @@ class Blobs:
         return self._labels[split][torch.as_tensor(indices)]
 
     def images(self, split, indices):
-        return self.to_uint8(self.tokens(split, indices))
+        return self.to_uint8(self.tokens(split, indices), "round_half_up")
 
-    def to_uint8(self, tokens):
+    def to_uint8(self, tokens, rounding):
+        self.roundings.add(rounding)
         x = self.grid.unpatchify(tokens)
         return ((x + 1) * 127.5).clamp(0, 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
 
@@ -180,8 +184,10 @@ def test_pixel_vectors_are_the_data_or_its_averages():
 def test_rows_of_good_and_bad_samples(blobs, reference):
     labels = torch.arange(100) % 4
     tokens = blobs.grid.patchify(Blobs.draw(labels, torch.Generator().manual_seed(5)))
-    sampling = {"name": "ode50", "seed": 0}
+    sampling = {"name": "ode50", "seed": 0, "rounding": "truncate"}
+    blobs.roundings.clear()
     rows = {row.metric: row for row in measure_samples(tokens, labels, reference, sampling, None)}
+    assert blobs.roundings == {"truncate"}, "pictures are rounded as their protocol says"
     assert set(rows) == {"fd_local", "precision", "recall", "fd_pixels", "copy_rate", "label_agreement"}
     assert rows["label_agreement"].value > 0.9 and 0.8 < rows["copy_rate"].value < 1.2
     noise = {row.metric: row for row in measure_samples(torch.randn(100, 16, 4), labels, reference, sampling, None)}
@@ -197,11 +203,11 @@ def test_samples_that_are_not_finite_are_counted(blobs, reference):
     labels = torch.arange(100) % 4
     tokens = blobs.grid.patchify(Blobs.draw(labels, torch.Generator().manual_seed(5)))
     tokens[:10] = float("nan")
-    rows = {row.metric: row for row in measure_samples(tokens, labels, reference, {}, None)}
+    rows = {row.metric: row for row in measure_samples(tokens, labels, reference, ROUNDED, None)}
     assert all("10 of 100 samples were not finite" in row.note for row in rows.values())
     assert rows["fd_local"].n == 90 and np.isfinite(rows["fd_local"].value)
     assert rows["label_agreement"].value <= 0.9
-    all_bad = measure_samples(torch.full_like(tokens, float("inf")), labels, reference, {}, None)
+    all_bad = measure_samples(torch.full_like(tokens, float("inf")), labels, reference, ROUNDED, None)
     assert all(row.value is None and "nothing is measured" in row.note for row in all_bad)
 
 
@@ -217,7 +223,7 @@ def test_related_metrics_are_marked(blobs, reference):
     imagenet = {"family": "vit", "trained_on": "ImageNet-1k", "labels": "ImageNet-1k"}
     assert related_probe("imagenet256", imagenet) and not related_probe("imagenet22k", imagenet)
     tokens, labels = blobs.tokens("heldout", range(100)), blobs.labels("heldout", range(100))
-    rows = {row.metric: row for row in measure_samples(tokens, labels, reference, {}, same_kind)}
+    rows = {row.metric: row for row in measure_samples(tokens, labels, reference, ROUNDED, same_kind)}
     assert rows["fd_local"].related and rows["label_agreement"].related
     assert rows["fd_pixels"].related == rows["copy_rate"].related == ""
 
