@@ -22,9 +22,10 @@ from bench.core.backbone import SiT
 from bench.core.environment import environment
 from bench.core.results import write_json
 from bench.core.run_folder import RunFolder, read_json
+from bench.core.schedule import snapshot_counts
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import generator
-from bench.core.trainer import NotFinite, Stopped, Trainer, snapshot_counts
+from bench.core.trainer import NotFinite, Stopped, Trainer
 
 # Keys that may differ between two starts of one run; any other difference is refused.
 MAY_CHANGE = (

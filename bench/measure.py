@@ -24,8 +24,9 @@ from bench.core.heldout import PROTOCOL, heldout_loss
 from bench.core.protocols import Protocol, sampling_protocol
 from bench.core.run_folder import read_json, read_metrics
 from bench.core.sampling import generate, sample_block, velocity_of
+from bench.core.schedule import snapshot_counts
 from bench.core.tracking import numbers_of_rows
-from bench.core.trainer import Stopped, snapshot_counts
+from bench.core.trainer import Stopped
 from bench.experiment import Experiment
 from bench.pictures import picture_grid, save_png
 

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,9 @@ def snapshot_path(run_dir: Path, images: int) -> Path:
     return run_dir / "snapshots" / f"{images:012d}.safetensors"
 
 
-def save_snapshot(run_dir: Path, images: int, backbone: nn.Module) -> Path:
-    """Write the backbone's weights, atomically."""
-    state = {key: value.detach().cpu().contiguous() for key, value in backbone.state_dict().items()}
+def save_snapshot(run_dir: Path, images: int, state: Mapping[str, Tensor]) -> Path:
+    """Write the backbone's state, atomically."""
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     return write_tensors(snapshot_path(run_dir, images), state, {"images": str(images)})
 
 

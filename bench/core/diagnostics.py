@@ -1,7 +1,8 @@
 """Numbers that explain a training run, measured now and then on the step's own batch, beside the step.
 
     gradient_agreement    cos(g_v, g_r) of the gradients of the velocity term and of all other weighted terms in the
-                          parameters of the student's block (1: they pull alike, 0: unrelated, -1: they fight)
+                          parameters of the student's block (1: they pull alike, 0: unrelated, -1: they fight);
+                          not under compute.shard
     feature_norm          root mean square of that block's output
     loss_t0 .. loss_t3    velocity loss of the tokens whose noise level lies in [0, 1/4), .. [3/4, 1]
     gap_t0 .. gap_t3      1 - cosine of student and target (teacher or encoder), by the student's noise level
@@ -30,6 +31,7 @@ from bench.core.backbone import Features, SiT
 from bench.core.flow import velocity
 from bench.core.method import Arm, Batch, Context, Term
 from bench.core.noise import NoiseLevels
+from bench.core.sharding import is_sharded
 from bench.core.streams import Draw
 
 BINS = 4
@@ -61,7 +63,10 @@ def diagnose(
     ctx = replace(ctx, draw=draw(slice(rows.start, rows.start + count)), diagnostics={}, token_cosine=None)
     batch = _first(batch, count)
     block = shared_block(arm)
-    with autocast:
+    sharded = is_sharded(
+        arm
+    )  # a block's parameters are whole only while it computes: no gradients in them from outside
+    with autocast, torch.set_grad_enabled(not sharded):
         terms, noise, prediction, features = _observed(arm, batch, ctx, block)
     with torch.no_grad():
         levels = noise.per_token(batch.x0.shape[1])
@@ -72,7 +77,7 @@ def diagnose(
     if ctx.token_cosine is not None:
         found |= by_noise_level("gap", 1 - ctx.token_cosine, levels, mean)
     parameters = list(arm.backbone.blocks[block - 1].parameters())
-    agreement = gradient_agreement(terms, parameters, mean)
+    agreement = None if sharded else gradient_agreement(terms, parameters, mean)
     if agreement is not None:
         found["gradient_agreement"] = agreement
     return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -11,6 +11,7 @@ import copy
 import torch
 
 from bench.core.backbone import SiT
+from bench.core.sharding import local
 
 
 def ema_copy(backbone: SiT) -> SiT:
@@ -19,10 +20,7 @@ def ema_copy(backbone: SiT) -> SiT:
 
 
 def ema_decay(decay: float, warmup: bool, steps: int) -> float:
-    """The decay of the update that follows `steps` earlier ones (EMA warm-up.
-
-    Short averages while there is little to average).
-    """
+    """The decay of the update that follows `steps` earlier ones; warm-up: short averages while there is little yet."""
     return min(decay, (1 + steps) / (10 + steps)) if warmup else decay
 
 
@@ -30,5 +28,5 @@ def ema_decay(decay: float, warmup: bool, steps: int) -> float:
 def ema_update(ema: SiT, backbone: SiT, decay: float) -> None:
     """One step of the average, all parameters at once."""
     torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
-        list(ema.parameters()), list(backbone.parameters()), 1 - decay
+        local(ema.parameters()), local(backbone.parameters()), 1 - decay
     )

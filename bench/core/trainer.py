@@ -8,16 +8,16 @@ length of metrics.jsonl.
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.core import checkpoints, loading
+from bench.core import checkpoints, loading, sharding
 from bench.core.backbone import SiT
 from bench.core.diagnostics import diagnose, is_due
 from bench.core.distributed import Processes
@@ -25,6 +25,7 @@ from bench.core.ema import ema_copy, ema_decay, ema_update
 from bench.core.method import Arm, Batch, Context, Method
 from bench.core.noise import TimeDistribution
 from bench.core.run_folder import MetricsLog, RunFolder
+from bench.core.schedule import learning_rate, snapshot_counts
 from bench.core.streams import Draw, generator
 from bench.core.timing import Stopwatch
 
@@ -42,24 +43,6 @@ class Stopped(Exception):
 
 class NotFinite(Exception):
     """A loss or a gradient norm became NaN or infinite; the message names the step and the term."""
-
-
-def learning_rate(base: float, schedule: str, warmup_steps: int, step: int, steps: int) -> float:
-    """Linear warm-up over the first steps, then constant, or cosine to a tenth of the base at the last step."""
-    warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-    if schedule == "constant":
-        return base * warm
-    done = min(1.0, max(0.0, (step - warmup_steps) / max(1, steps - warmup_steps)))
-    return base * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def snapshot_counts(images: int, batch: int, count: int) -> list[int]:
-    """Images at which snapshots are taken: `count` log-spaced from images/64 on, and the end.
-
-    Whole steps, no doubles.
-    """
-    spaced = (images * 64 ** (-1 + k / count) for k in range(count))
-    return sorted({max(1, round(at / batch)) * batch for at in spaced if at >= batch} | {images})
 
 
 class Trainer:
@@ -80,7 +63,9 @@ class Trainer:
         self.batch, self.images = cfg["batch"], 0
         self.steps = cfg["images"] // self.batch
         self.pieces = loading.micro_rows(processes.rows(self.batch), cfg["micro_batch"])
-        backbone = backbone.to(device)
+        self.sharded = cfg["compute"]["shard"] and processes.world > 1
+        held = torch.device("cpu") if self.sharded else device  # sharded, only slices go to the device
+        backbone = backbone.to(held)
         time_distribution = TimeDistribution(**cfg["time"])
         self.ema = ema_copy(backbone)
         teacher = self.ema if "ema" in method.needs else None
@@ -88,10 +73,16 @@ class Trainer:
         # the heads' own initialisation, apart from every other stream
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(cfg["seed"], "heads", 0).initial_seed())
-            heads = method.heads(self.ctx).to(device)
+            heads = method.heads(self.ctx).to(held)
         self.arm = Arm(backbone, heads, method)
         self.net: torch.nn.Module = self.arm
-        if processes.world > 1:
+        if cfg["compute"]["compile"]:
+            for block in backbone.blocks:
+                block.compile()
+        if self.sharded:
+            sharding.shard(self.arm, backbone, processes)
+            sharding.shard(self.ema, self.ema, processes)
+        elif processes.world > 1:
             self.net = DistributedDataParallel(self.arm, broadcast_buffers=False)
         o = cfg["optimizer"]
         self.parameters = [p for p in self.arm.parameters() if p.requires_grad]
@@ -103,9 +94,6 @@ class Trainer:
             cfg["precision"] == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-        if cfg["compute"]["compile"]:
-            for block in backbone.blocks:
-                block.compile()
         self.watch = Stopwatch(device)
         for module in (*heads.values(), *([teacher] if teacher else []), *([encoder] if encoder is not None else [])):
             self.watch.watch(module)
@@ -156,9 +144,7 @@ class Trainer:
             if rows is self.pieces[0] and is_due(self.images, self.batch, self.cfg["diagnostics_images"]):
                 self.diagnose(batch, rows)
             self.ctx.images, self.ctx.draw, self.ctx.diagnostics = self.images, self.draw("method", rows), {}
-            last = rows is self.pieces[-1]
-            waiting = contextlib.nullcontext() if last or self.processes.world == 1 else self.net.no_sync()  # type: ignore[operator]
-            with waiting:
+            with self.gradients_synchronised(rows is self.pieces[-1]):
                 with self.autocast:
                     terms = self.net(batch, self.ctx)
                 total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / len(self.pieces)
@@ -167,19 +153,25 @@ class Trainer:
             numbers |= {f"diagnostics.{name}": value for name, value in self.ctx.diagnostics.items()}
             columns = list(numbers)
             sums = sums + torch.stack([value.detach().float().mean() for value in numbers.values()]) / len(self.pieces)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, o["clip"])
+        norm = sharding.full(torch.nn.utils.clip_grad_norm_(self.parameters, o["clip"]))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         ema_update(self.ema, self.arm.backbone, ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done))
         assert isinstance(sums, Tensor)
-        if self.window and self.columns != [
-            *columns,
-            "grad_norm",
-        ]:  # a term began or ended: its means are of whole windows
+        columns.append("grad_norm")
+        if self.window and self.columns != columns:  # a term began or ended: its means are of whole windows
             self.log()
-        self.columns = [*columns, "grad_norm"]
+        self.columns = columns
         self.window.append(torch.cat([sums, norm.detach().float().reshape(1)]))
         self.images += self.batch
+
+    def gradients_synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Within it a backward pass exchanges gradients if it is the step's last; earlier pieces add up at home."""
+        if isinstance(self.net, DistributedDataParallel):
+            return contextlib.nullcontext() if last else self.net.no_sync()
+        if isinstance(self.net, FSDPModule):
+            self.net.set_requires_gradient_sync(last)
+        return contextlib.nullcontext()
 
     def diagnose(self, batch: Batch, rows: slice) -> None:
         """Look at the first micro-batch before the step; all processes do."""
@@ -251,19 +243,19 @@ class Trainer:
         The window goes with it, so lines stay the same.
         """
         window = self.read_window() if self.window else torch.zeros(0)
+        parts = {
+            "backbone": self.arm.backbone, "heads": self.arm.heads, "ema": self.ema, "optimizer": self.optimizer
+        }  # fmt: skip
+        learned = {name: sharding.whole(part.state_dict(), self.processes.main) for name, part in parts.items()}
         if self.metrics is None:
             return
-        state = {
+        state = learned | {
             "images": self.images,
             "seconds": self.seconds,
             "metrics_bytes": self.metrics.bytes,
             "columns": self.columns,
             "window": window.float(),
             "diagnostics": self.diagnostics,
-            "backbone": self.arm.backbone.state_dict(),
-            "heads": self.arm.heads.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
             "torch": str(torch.__version__),  # the class itself is refused when weights alone are loaded
             "device": str(self.processes.device.type),
         }
@@ -274,13 +266,17 @@ class Trainer:
 
     def restore(self) -> int:
         """Load the newest good checkpoint, if any; returns how much of metrics.jsonl it knew."""
-        state = checkpoints.load_checkpoint(self.folder.path / "checkpoints", self.processes.device)
+        held = torch.device("cpu") if self.sharded else self.processes.device
+        if not self.processes.main:  # the main process goes first: it sets damaged checkpoints aside
+            self.processes.barrier()
+        state = checkpoints.load_checkpoint(self.folder.path / "checkpoints", held)
+        if self.processes.main:
+            self.processes.barrier()
         if state is None:
             return 0
-        self.arm.backbone.load_state_dict(state["backbone"])
-        self.arm.heads.load_state_dict(state["heads"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, module in (("backbone", self.arm.backbone), ("heads", self.arm.heads), ("ema", self.ema)):
+            sharding.load_module(module, state[name])
+        sharding.load_optimizer(self.optimizer, state["optimizer"])
         self.images, self.seconds, self.columns = state["images"], state["seconds"], state["columns"]
         self.window = list(state["window"].to(self.processes.device))
         self.diagnostics = state["diagnostics"]
@@ -289,11 +285,7 @@ class Trainer:
     def run(self) -> None:
         """Train from the last checkpoint to the last image."""
         cfg, main = self.cfg, self.processes.main
-        if not main:  # the main process goes first: it sets damaged checkpoints aside
-            self.processes.barrier()
         keep = self.restore()
-        if main:
-            self.processes.barrier()
         self.metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
         due = [at for at in snapshot_counts(cfg["images"], self.batch, cfg["snapshots"]) if at > self.images]
         source = loading.batches(
@@ -323,8 +315,9 @@ class Trainer:
             if any(at <= self.images for at in due):
                 if self.window:
                     self.read_window()  # nothing is kept that is not finite
+                state = sharding.whole(self.ema.state_dict(), main)
                 if main:
-                    checkpoints.save_snapshot(self.folder.path, self.images, self.ema)
+                    checkpoints.save_snapshot(self.folder.path, self.images, state)
                 due = [at for at in due if at > self.images]
             reason = self.stop_reason()
             stop = self.processes.any(reason is not None)

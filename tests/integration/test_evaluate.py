@@ -313,7 +313,7 @@ def test_help_has_examples_and_imports_no_torch():
 
 
 def test_a_snapshot_can_be_chosen(run):
-    save_snapshot(run, 1984, backbone_of(run))
+    save_snapshot(run, 1984, backbone_of(run).state_dict())
     assert main([f"run={run}", *QUICK, "images=1984"]) == 0
     assert list(run.glob("samples/sde250-000000001984-*/samples_100.npz"))
     (run / "snapshots" / "000000001984.safetensors").unlink()

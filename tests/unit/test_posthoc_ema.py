@@ -112,7 +112,7 @@ def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
     for images in (640, 1280, 6400):
         for p in backbone.parameters():
             torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(images))
-        checkpoints.save_snapshot(run, images, backbone)
+        checkpoints.save_snapshot(run, images, backbone.state_dict())
     assert main([f"run={run}", "decay=0.99,0.5"]) == 0
     text = capsys.readouterr().out
     assert text.count("profile error") == 2 and "more snapshots" in text
