@@ -333,10 +333,7 @@ NOT_IDENTITY = (
 
 
 def identity(cfg: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run's numbers.
-
-    The options of the groups, the seed, and values that differ from these options' own.
-    """
+    """What makes a run's numbers: the groups' options, the seed, and values that differ from these options' own."""
     groups = {group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]}
     defaults = flatten(_compose(_choices({k: v for k, v in groups.items() if v in options(k)}), {}))
 

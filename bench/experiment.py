@@ -124,10 +124,7 @@ class Experiment:
         return {"checkpoints": (checkpoints.KEPT + 1) * checkpoint, "snapshots": 4 * backbone * len(counts)}
 
     def open_folder(self) -> None:
-        """Claim the folder and write who and what; refuse a folder of another configuration, data or encoder.
-
-        The main process's.
-        """
+        """Claim the folder and write who and what; refuse one of another configuration, data or encoder."""
         if not self.processes.main:
             return
         fingerprints = {"data": self.data.fingerprint}
@@ -175,10 +172,7 @@ class Experiment:
             )
 
     def warn_of_changes(self, now: dict[str, Any]) -> None:
-        """Warn when a resumed run meets other versions, code or another device.
-
-        Its numbers may differ in the last digits.
-        """
+        """Warn when a resumed run meets other versions, code or another device: its last digits may differ."""
         before = read_json(self.path / "env.json")
         changed = [
             key for key in ("device", "device_name", "threads", "commit") if before and before.get(key) != now[key]
@@ -231,10 +225,7 @@ class Experiment:
             write_json(self.path / "cost.json", self.cost.to_json() | measured)
 
     def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:
-        """Mirror numbers (the main process's); first.
-
-        As in `tracking.open_tracker`, when this is what opens the tracker.
-        """
+        """Mirror numbers (the main process's); first: as in `tracking.open_tracker`, when this opens the tracker."""
         if self._tracker is None:
             self._tracker = tracking.open_tracker(self.cfg["tracking"], self.path, first, self.cfg)
         self._tracker.log(images, numbers)

@@ -112,10 +112,10 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
     quiet = not (processes.main and experiment.cfg["compute"]["progress"])
     for task in tqdm(tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False):
         if processes.any(stop.reason is not None):
-            folder.status(
-                now=True, state="stopped", message=f"stopped by {stop.reason} while measuring; the same command goes on"
-            )
-            raise Stopped(stop.reason or "another process's signal")
+            reason = processes.first(stop.reason)
+            message = f"stopped by {reason} while measuring; the same command goes on"
+            folder.status(now=True, state="stopped", message=message)
+            raise Stopped(reason)
         try:
             measurer.run(task)
         except OSError as error:

@@ -17,7 +17,10 @@ from bench.study import RunSpec
 
 @dataclass
 class Planned:
-    """A run, its state and its cost: parameters of what is trained, FLOPs and hours in all (None: not known yet)."""
+    """A run, its state and its cost: parameters of what is trained, FLOPs and hours in all (None: not known yet).
+
+    at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet.
+    """
 
     spec: RunSpec
     arm: str
@@ -27,6 +30,7 @@ class Planned:
     parameters: int | None = None
     flops: float | None = None
     hours: float | None = None
+    at_least: bool = False
 
 
 def runs_folder(specs: list[RunSpec]) -> Path:
@@ -42,7 +46,7 @@ def make(specs: list[RunSpec]) -> list[Planned]:
     from bench import measure
     from bench.experiment import Experiment
 
-    costs: dict[str, tuple[int, float] | None] = {}
+    costs: dict[str, tuple[int, float, bool] | None] = {}
     plan = []
     for spec in specs:
         if spec.cfg is None or spec.id is None:
@@ -58,29 +62,33 @@ def make(specs: list[RunSpec]) -> list[Planned]:
         if key not in costs:
             costs[key] = _cost(spec.cfg, experiment.path)
         if (cost := costs[key]) is not None:
-            planned.parameters, planned.flops = cost[0], cost[1] * spec.cfg["images"]
+            planned.parameters, planned.flops, planned.at_least = cost[0], cost[1] * spec.cfg["images"], cost[2]
         plan.append(planned)
     _copy_costs(plan)
     _hours(plan)
     return plan
 
 
-def _cost(cfg: dict[str, Any], path: Path) -> tuple[int, float] | None:
-    """Trained parameters and FLOPs an image: from the run's cost.json, else counted where no encoder is needed."""
+def _cost(cfg: dict[str, Any], path: Path) -> tuple[int, float, bool] | None:
+    """Trained parameters and FLOPs an image, and whether these are of the backbone alone.
+
+    From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or download it: until
+    its first run has begun, its arm is planned as vanilla.
+    """
     from bench.core import cost
+    from bench.core.method import Method
     from bench.core.sizes import Size
 
     stored = read_json(path / "cost.json")
     if stored:
-        return _trained(stored["parameters"]), stored["flops_per_image"]["total"]
-    if cfg["encoder"]:
-        return None  # counting it would build, so perhaps train or download, the encoder
+        return _trained(stored["parameters"]), stored["flops_per_image"]["total"], False
     try:
         data = build(cfg["data"])
-        counted = cost.count(build(cfg["method"]), data.grid, Size(**cfg["size"]), data.classes).to_json()
+        method = Method() if cfg["encoder"] else build(cfg["method"])
+        counted = cost.count(method, data.grid, Size(**cfg["size"]), data.classes).to_json()
     except (ValueError, OSError):
-        return None
-    return _trained(counted["parameters"]), counted["flops_per_image"]["total"]
+        return None  # the data is not here
+    return _trained(counted["parameters"]), counted["flops_per_image"]["total"], bool(cfg["encoder"])
 
 
 def _trained(parameters: dict[str, int]) -> int:
@@ -89,11 +97,11 @@ def _trained(parameters: dict[str, int]) -> int:
 
 def _copy_costs(plan: list[Planned]) -> None:
     """Other seeds of an arm cost the same as one that has been started."""
-    known = {(p.arm, p.size): p for p in plan if p.flops is not None}
+    known = {(p.arm, p.size): p for p in plan if p.flops is not None and not p.at_least}
     for planned in plan:
         like = known.get((planned.arm, planned.size))
-        if planned.flops is None and like is not None and planned.spec.cfg is not None:
-            planned.parameters, planned.flops = like.parameters, like.flops
+        if (planned.flops is None or planned.at_least) and like is not None and planned.spec.cfg is not None:
+            planned.parameters, planned.flops, planned.at_least = like.parameters, like.flops, False
 
 
 def _hours(plan: list[Planned]) -> None:
@@ -109,7 +117,7 @@ def _hours(plan: list[Planned]) -> None:
             hours = float(seconds * cfg["images"] / cfg["batch"] / 3600)
             planned.hours = hours
             same[planned.arm, planned.size].append(hours)
-            if planned.flops:
+            if planned.flops and not planned.at_least:
                 per_flop.append(hours / planned.flops)
     for planned in plan:
         if planned.hours is None and planned.spec.cfg is not None:
@@ -131,7 +139,9 @@ def table(plan: list[Planned]) -> str:
             )
             continue
         state = "done" if p.done else describe(p.state)
-        lines.append((p.spec.id, p.arm, _number(p.parameters), _number(p.flops), _hours_text(p.hours), state))
+        least = ">= " if p.at_least and p.flops is not None else ""
+        cost = (_number(p.parameters), _number(p.flops), _hours_text(p.hours))
+        lines.append((p.spec.id, p.arm, *(least + cell if cell != "?" else cell for cell in cost), state))
     widths = [max(len(line[column]) for line in lines) for column in range(len(header) - 1)]
     text = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
@@ -158,7 +168,8 @@ def summary(plan: list[Planned]) -> str:
         parts.append(f"{len(plan) - len(possible)} not possible here")
     flops, hours = [p.flops for p in todo if p.flops], [p.hours for p in todo if p.hours is not None]
     if flops:
-        parts.append(f"{_number(sum(flops))} FLOPs to do" + _known(len(flops), len(todo)))
+        least = "at least " if any(p.at_least for p in todo) else ""
+        parts.append(f"{least}{_number(sum(flops))} FLOPs to do" + _known(len(flops), len(todo)))
     if hours:
         parts.append(f"{_hours_text(sum(hours))} h of training on one worker" + _known(len(hours), len(todo)))
     elif todo:

@@ -19,7 +19,7 @@ from methods.parts import token_cosine
 class LayerSync(Method):
     """student_block l, teacher_block k: 8 <- 16 (XL), 8 <- 18 (L, from the authors' notes).
 
-    Elsewhere ours, 4 <- 8 of 12.
+    Elsewhere ours: 4 <- 8 of 12.
     """
 
     name: str

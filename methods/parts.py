@@ -14,10 +14,7 @@ from bench.core.streams import Draw
 
 
 def repa_hidden(width: int, hidden: int | None) -> int:
-    """H of REPA's projector.
-
-    As configured, else 2048 (published, S to XL) or 2W below S, where 2048 would dwarf the backbone.
-    """
+    """H of REPA's projector: as configured, else 2048 (published, S to XL) or, below S, where that is too wide, 2W."""
     return hidden or (2048 if width >= 384 else 2 * width)
 
 
@@ -46,10 +43,7 @@ def token_cosine(student: Tensor, target: Tensor, ctx: Context) -> Tensor:
 
 
 def switched_off(heads: nn.ModuleDict) -> Term:
-    """A term that has ended.
-
-    Zero, weight zero, and still a function of the heads, as DDP wants every parameter to be.
-    """
+    """A term that has ended: zero, weight zero, still a function of the heads, as DDP wants every parameter."""
     return Term(torch.stack([0.0 * p.sum() for p in heads.parameters()]).sum(), 0.0)
 
 

@@ -19,9 +19,9 @@ from methods.parts import repa_head, repa_hidden, token_cosine
 
 @dataclass
 class REPA(Method):
-    """weight: lambda; block: l, a number, a fraction of the depth or one a size; head_width: H (None.
+    """weight: lambda; block: l, a number, a fraction of the depth or one a size; head_width: H.
 
-    2048, or 2W below S).
+    None is 2048, or 2W below S.
     """
 
     name: str

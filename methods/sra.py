@@ -25,9 +25,9 @@ EPOCH = 1_280_000  # images, as the paper counts
 
 @dataclass
 class SRA(Method):
-    """similarity: smooth_l1 (weight 0.2) or cosine over channels (0.5 in the paper); decay_from.
+    """similarity: smooth_l1 (weight 0.2) or cosine over channels (0.5 in the paper).
 
-    Images, None for never.
+    decay_from: images, None for never.
     """
 
     name: str

@@ -52,12 +52,13 @@ class Slurm:
                 f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment"
             )
         try:
-            self._submit([p for p in planned if not self._in_queue(p)])
+            queue_now = self.queued(fresh=True)
+            self._submit([p for p in planned if not self._in_queue(p, queue_now)])
         finally:
             lease.release()
 
-    def _in_queue(self, planned: Planned) -> bool:
-        jobs = [job for job in self.jobs_of(str(planned.spec.id)).values() if job in self.queued(fresh=True)]
+    def _in_queue(self, planned: Planned, queue_now: dict[str, str]) -> bool:
+        jobs = [job for job in self.jobs_of(str(planned.spec.id)).values() if job in queue_now]
         if jobs:
             print(f"{planned.spec.id}: already in the queue as job {', '.join(jobs)}")
         return bool(jobs)

@@ -31,10 +31,7 @@ def file_hash(path: Path) -> str:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """fsync a finished temporary file and rename it, so that `final` is whole or absent.
-
-    Readable as the user's other files are.
-    """
+    """fsync a finished temporary file and rename it, so that `final` is whole or absent, with the user's usual mode."""
     umask = os.umask(0)
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)

@@ -29,10 +29,7 @@ IMAGES = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters and training FLOPs an image, by group (with "total"); forward_flops.
-
-    One image through the backbone.
-    """
+    """Parameters and training FLOPs an image, by group (with "total"); forward_flops: one image's forward pass."""
 
     parameters: dict[str, int]
     flops_per_image: dict[str, float]
@@ -80,8 +77,7 @@ def count(
             by_module = {name: sum(ops.values()) / IMAGES for name, ops in counter.get_flop_counts().items()}
             loss.backward()
     # The counter knows modules in the forward pass alone. A head's backward pass is twice its forward pass (gradients
-    # of input
-    # and weights), teacher and encoder have none, and what remains is the backbone's.
+    # of input and weights), teacher and encoder have none, and what remains is the backbone's.
     flops = {
         "heads": 3.0 * _below(by_module, "Arm.heads."),
         "teacher": by_module.get("SiT", 0.0),  # called outside the arm, so under its own name

@@ -192,10 +192,7 @@ class FolderData(PictureData):
 
 
 def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureData:
-    """CIFAR-10 from the user's own copy.
-
-    Torchvision's files, or class folders train/ and test/ (a JPEG copy is named as one).
-    """
+    """CIFAR-10 from the user's own copy: torchvision's files, or folders train/ and test/ (JPEG is named as such)."""
     folder = Path(root).expanduser() if root else None
     if folder and (folder / "train").is_dir():
         data = FolderData(name, root, 32, patch, heldout=0.1, skip_damaged=False, in_memory=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -43,6 +44,14 @@ class Processes:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
 
+    def first(self, value: Any) -> Any:
+        """The value of the lowest rank that has one (not None), known to all."""
+        if self.world == 1:
+            return value
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return next((found for found in values if found is not None), None)
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean over processes of a tensor."""
         if self.world > 1:
@@ -59,7 +68,7 @@ class Processes:
 def start(device: str = "auto") -> Processes:
     """Join the other processes, if any.
 
-    Device: auto (a GPU where there is one), cpu or cuda. Raises ValueError without the GPU.
+    device: auto (a GPU where there is one), cpu or cuda. Raises ValueError without the GPU.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"compute.device={device} is unknown (choices: auto, cpu, cuda)")

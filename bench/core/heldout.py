@@ -24,7 +24,7 @@ PROTOCOL = {
 def heldout_loss(backbone: SiT, data: Any, device: torch.device, block: int = 64, most: int = 50_000) -> Row:
     """Mean over held-out pictures, elements and 4 draws of noise.
 
-    Stderr over pictures, whose draws are averaged first.
+    stderr: over pictures, whose draws are averaged first.
     """
     n = min(data.n_heldout, most)
     per_picture = torch.zeros(n, dtype=torch.float64)

@@ -131,9 +131,9 @@ class Arm(nn.Module):
 def generative(
     net: Arm, batch: Batch, noise: NoiseLevels, taps: Collection[int] = (), qk_taps: Collection[int] = ()
 ) -> tuple[Term, Features]:
-    """The flow-matching term.
+    """The flow-matching term and the tapped features.
 
-    Mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, weight 1, and the tapped features.
+    Mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, weight 1.
     """
     x_t = interpolate(batch.x0, batch.x1, noise.per_token(batch.x0.shape[1]))
     prediction, features = net.backbone(x_t, noise, batch.label, taps=taps, qk_taps=qk_taps)

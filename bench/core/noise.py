@@ -72,7 +72,7 @@ class NoiseLevels:
 def shift_time(t: Tensor, a: float) -> Tensor:
     """s(a, t) = a t / (1 + (a - 1) t).
 
-    A > 1 moves times towards noise, a = 1 changes nothing (SD3, arXiv 2403.03206).
+    a > 1 moves times towards noise, a = 1 changes nothing (SD3, arXiv 2403.03206).
     """
     return a * t / (1 + (a - 1) * t)
 

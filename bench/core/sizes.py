@@ -26,11 +26,10 @@ class Size:
             )
 
     def block(self, where: float | str | dict[str, float]) -> int:
-        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up.
+        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up), or "last".
 
-        0.7 x 28 -> 20), or "last".
-
-        A mapping gives one of these by the size's name, or under "default". Raises ValueError above the depth.
+        0.7 of 28 blocks is the 20th. A mapping gives one of these by the size's name, or under "default". Raises
+        ValueError above the depth.
         """
         if isinstance(where, dict):
             where = where.get(self.name, where["default"])

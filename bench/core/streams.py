@@ -47,7 +47,7 @@ class Draw:
 def data_order(seed: int, first: int, count: int, n: int) -> Tensor:
     """Indices of the `count` training images after `first` seen: a fresh permutation of the n images each epoch.
 
-    Int64 [count].
+    int64 [count].
     """
     position = torch.arange(first, first + count)
     epochs = {int(epoch): None for epoch in torch.unique(position // n)}

@@ -85,7 +85,7 @@ def check(kind: str) -> None:
 def open_tracker(kind: str, run_dir: Path, first: int | None, config: dict[str, Any]) -> Tracker:
     """The run's tracker.
 
-    First: images from which on an earlier start's numbers are void; config: shown with the curves.
+    first: images from which on an earlier start's numbers are void; config: shown with the curves.
     """
     check(kind)
     if kind == "tensorboard":

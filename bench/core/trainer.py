@@ -325,7 +325,7 @@ class Trainer:
                 with self.watch.part("saving"):
                     self.save()
             if stop:
-                raise Stopped(reason or "another process's signal")
+                raise Stopped(self.processes.first(reason))
 
     def due_for_saving(self) -> bool:
         """Whether it is time for a resume checkpoint.

@@ -83,5 +83,6 @@ def test_mistakes_are_one_sentence(words, message):
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
     shown = run_cli("bench.sweep", "study=demo", "seed=0", f"runs={tmp_path / 'runs'}", "dry_run=true")
     assert shown.returncode == 0, shown.stderr
-    assert "3 runs, 0 done, 3 to do" in shown.stdout and "FLOPs" in shown.stdout
+    assert "3 runs, 0 done, 3 to do; at least " in shown.stdout and "FLOPs" in shown.stdout
+    assert "repa/local_m  >= 87.7K" in shown.stdout, "an encoder that is not there yet is not counted"
     assert not (tmp_path / "runs").exists()
