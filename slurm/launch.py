@@ -54,6 +54,7 @@ class Slurm:
         try:
             queue_now = self.queued(fresh=True)
             self._submit([p for p in planned if not self._in_queue(p, queue_now)])
+            self._asked = float("-inf")  # the answer is from before
         finally:
             lease.release()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.slurm.submitted import JOBS, ONE, PAIR, Submitted
+from tests.slurm.submitted import JOBS, ONE, Submitted
 
 CLUSTER = Path(__file__).parent / "cluster"
 
@@ -79,12 +79,12 @@ def free_ports() -> int:
 
 @pytest.fixture
 def submit(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Submitted]]:
-    """submit("pair" or "one", words...) -> Submitted; what is left in the queue at the end is cancelled."""
+    """submit("demo" or "one", words...) -> Submitted; what is left in the queue at the end is cancelled."""
     from bench import study
 
     folder = tmp_path / "study"
     folder.mkdir()
-    (folder / "pair.yaml").write_text(PAIR)
+    shutil.copy(study.FOLDER / "demo.yaml", folder)
     (folder / "one.yaml").write_text(ONE)
     monkeypatch.setattr(study, "FOLDER", folder)
     made: list[Submitted] = []

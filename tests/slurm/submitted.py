@@ -7,16 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PAIR = """
-description: Two runs
+ONE = """
+description: One run
 claims: []
 arms:
   vanilla: [method=vanilla]
-  dual_timestep: [method=dual_timestep]
 data:
   digits: {lasts: seconds, overrides: [size=nano], seeds: 1}
 """
-ONE = PAIR.replace("  dual_timestep: [method=dual_timestep]\n", "").replace("Two runs", "One run")
 # label_drop: not the study file's runs, so that the report, which cannot know these studies, takes all of the folder
 SMALL = (
     "label_drop=0.2",

@@ -8,47 +8,37 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_runs import ROOT, numbers
 
 from tests.slurm.submitted import LONG, SMALL, command, wait_until
 
 pytestmark = pytest.mark.slurm
 
 
-def losses(run: Path) -> list[tuple[int, float]]:
-    return [
-        (line["images"], line["loss"]["velocity"])
-        for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-        if "loss" in line
-    ]
-
-
 def rows(run: Path) -> list[dict]:
     return [row for path in sorted(run.glob("results/*.json")) for row in json.loads(path.read_text())["rows"]]
 
 
-def test_two_runs_to_the_end_give_the_rows_of_local_runs(submit, tmp_path):
-    study = submit("pair", *SMALL, "compute.parallel=2")
-    vanilla, dual = (study.sweep.runs / run for run in study.sweep.ids)
+def test_the_demo_gives_the_rows_that_it_gives_without_slurm(submit, tmp_path):
+    words = (*SMALL, "images=6400", "seed=0", f"cache={tmp_path / 'cache'}")
+    study = submit("demo", *words, "compute.parallel=2")
+    runs = [study.sweep.runs / run for run in study.sweep.ids]
+    vanilla, repa, _ = runs
     job, index = study.train.split("_")
-    assert index == "0" and study.launcher.jobs_of(dual.name)["train"] == f"{job}_1"
-    assert "#SBATCH --array=0-1%2" in (dual / "slurm" / f"train-{job}_1.sh").read_text()
+    assert index == "0" and study.launcher.jobs_of(repa.name)["train"] == f"{job}_1"
+    assert "#SBATCH --array=0-2%2" in (repa / "slurm" / f"train-{job}_1.sh").read_text()
     evaluate = next(vanilla.glob("slurm/evaluate-*.sh")).read_text()
     assert f"--dependency=afterok:{job}_0" in evaluate and "--kill-on-invalid-dep=yes" in evaluate
-    # the same run without SLURM, meanwhile
-    words = [word for word in study.sweep.specs[0].overrides if not word.startswith(("runs=", "compute"))]
-    local = tmp_path / "local"
-    subprocess.run(
-        [sys.executable, "-m", "bench.run", *words, "compute.threads=1", f"runs={local}"],
-        check=True,
-        capture_output=True,
-    )
+    local = tmp_path / "local"  # the same study without SLURM, meanwhile
+    command = [sys.executable, "-m", "bench.sweep", "study=demo", *words, f"runs={local}", "workers=1"]
+    done = subprocess.run([*command, "compute.device=cpu"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     wait_until(lambda: study.launcher.queued(fresh=True) == {}, 180, "the study's end")
-    for run in (vanilla, dual):
+    for run in runs:
         assert json.loads((run / "status.json").read_text())["state"] == "complete"
-        assert rows(run)
-    assert losses(vanilla) == losses(local / vanilla.name)
-    assert rows(vanilla) == rows(local / vanilla.name)
-    assert (study.sweep.runs / "reports" / "all.html").exists()
+        assert numbers(run) == numbers(local / run.name), "every line of metrics.jsonl"
+        assert rows(run) and rows(run) == rows(local / run.name)
+    assert list((study.sweep.runs / "reports").glob("*.html"))
     from bench import sweep
 
     assert sweep.main(study.argv) == 0  # nothing is missing: nothing is submitted
