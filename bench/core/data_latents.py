@@ -1,8 +1,8 @@
 """Cached autoencoder latents as a data set: what REPA and its relatives train on at 256 px.
 
-`root/{train,heldout}/` holds moments.npy [n, 8, h, w] (mean, then standard deviation, of the SD-VAE's posterior),
-labels.npy [n], and images.npy uint8 [n, 3, H, W] for methods with an encoder; all are memory-mapped. A latent is drawn
-afresh each time it is seen:
+`root/{train,heldout}/`, which `bench.latents` makes, holds moments.npy [n, 8, h, w] (mean, then standard deviation, of
+the SD-VAE's posterior), labels.npy [n], and images.npy uint8 [n, 3, H, W] for methods with an encoder; all are
+memory-mapped. A latent is drawn afresh each time it is seen:
 
     z = 0.18215 * (mean + std * noise)
 """
@@ -34,7 +34,7 @@ class LatentData(PictureData):
     def __init__(self, name: str, root: str | None, patch: int, classes: int, decoder: str):
         if not root:
             raise ValueError(
-                f"data={name} needs data.root=DIR with the latents that bench.prepare makes (train/ and heldout/)"
+                f"data={name} needs data.root=DIR with the latents that bench.latents makes (train/ and heldout/)"
             )
         self.root, self.decoder = Path(root).expanduser(), Decoder(decoder)
         self._moments: dict[str, np.ndarray] = {}
@@ -45,8 +45,8 @@ class LatentData(PictureData):
             missing = [file for file in FILES[:2] if not (folder / file).is_file()]
             if missing:
                 raise ValueError(
-                    f"data.root={self.root}: {folder} lacks {', '.join(missing)}: see "
-                    "bench/core/data_latents.py for the form"
+                    f"data.root={self.root}: {folder} lacks {', '.join(missing)}: "
+                    "python -m bench.latents makes them from class folders of pictures"
                 )
             self._moments[split] = np.load(folder / "moments.npy", mmap_mode="r")
             labels[split] = torch.from_numpy(np.load(folder / "labels.npy").astype(np.int64))
@@ -69,7 +69,7 @@ class LatentData(PictureData):
             raise ValueError(
                 f"data.root={self.root}: {split}/images.npy is missing, and methods with an encoder need the pictures"
             )
-        return torch.from_numpy(np.asarray(self._pictures[split][_rows(indices)]))
+        return torch.from_numpy(np.array(self._pictures[split][_rows(indices)]))
 
     def moments(self, split: str, indices: Any) -> Tensor:
         """Mean and standard deviation as tokens, float32 [n, 2, N, C]."""

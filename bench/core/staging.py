@@ -185,9 +185,3 @@ def recorded_hash(path: Path) -> str:
     """The SHA-256 that `fetch` wrote beside a file, "" where there is none."""
     record = path.with_name(f"{path.name}.sha256")
     return record.read_text(encoding="utf-8").split()[0] if record.is_file() else ""
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -193,7 +193,10 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
 def test_the_terminal_can_be_left_and_the_study_cancelled(tmp_path):
     words = ["study=demo", "seed=0", "images=64Mi", "log_images=256", "measure=none", f"runs={tmp_path}", "workers=1"]
     command = [sys.executable, "-m", "bench.sweep", *words]
-    viewer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    viewer = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     folder = tmp_path / study.runs("demo", extra=words[1:3])[0].id
     for _ in range(600):
         if run_state(folder).alive and run_state(folder).images:
