@@ -33,11 +33,12 @@ def bar_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     most = max((sum(bar["values"]) for bar in bars), default=0.0) or 1.0
     frame = Frame(Scale(0.0, most * 1.22, left, WIDTH - RIGHT), Scale(0.0, 1.0, bottom, TOP + 22))
     body = _frame(frame, panel, left)
-    x = left
-    for part, colour in zip(parts, PART_FILLS, strict=False):
+    widths = [26 + len(part) * 10 * CHARACTER for part in parts]
+    x = min(left, WIDTH - RIGHT - sum(widths))
+    for part, width, colour in zip(parts, widths, PART_FILLS, strict=False):
         body.append(f'<rect x="{x:.1f}" y="{TOP - 3}" width="10" height="10" fill="{colour}"/>')
         body.append(text(x + 14, TOP + 6, part, "start", 10, "muted"))
-        x += 26 + len(part) * 10 * CHARACTER
+        x += width
     for index, bar in enumerate(bars):
         y, start, drawn = TOP + 22 + ROW * index + 4, 0.0, []
         for value, part, colour in zip(bar["values"], parts, PART_FILLS, strict=False):

@@ -7,11 +7,11 @@ from typing import Any
 from reports.axes import number
 from reports.claims import load_claims
 from reports.runs import Study, mapping
-from reports.verdicts import OUTSIDE, Verdict, evaluate, summary
+from reports.verdicts import INCONCLUSIVE, OUTSIDE, Verdict, evaluate, summary
 
 
 def verdict_entries(study: Study, kind: str) -> dict[str, Any]:
-    """{"verdicts": tested claims of a page, those in range first; "untested": the others and why; "verdicts_note"}.
+    """{"verdicts": tested claims, in range and decided first; "untested": the others and why; "verdicts_note"}.
 
     The adjustment for the number of claims is over those of the page.
     """
@@ -19,7 +19,9 @@ def verdict_entries(study: Study, kind: str) -> dict[str, Any]:
     if not len(study.rows) or not claims:
         return {"verdicts": [], "untested": [], "verdicts_note": ""}
     verdicts = evaluate(claims, study.rows, _encoder_parameters(study))
-    tested = sorted((verdict for verdict in verdicts if verdict.tested), key=lambda verdict: verdict.word == OUTSIDE)
+    tested = sorted(
+        (one for one in verdicts if one.tested), key=lambda one: (one.word == OUTSIDE, one.here == INCONCLUSIVE)
+    )
     untested = [{"sentence": one.sentence, "reason": one.reason} for one in verdicts if not one.tested]
     return {"verdicts": [_entry(one) for one in tested], "untested": untested, "verdicts_note": summary(verdicts)}
 
