@@ -185,9 +185,10 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     """Whether a run with these words could start here. Raises ValueError for words that bench.run refuses."""
     import torch
 
-    from bench.configuration import build, compose, run_id
+    from bench.configuration import build, compose
     from bench.core import cost
     from bench.core.sizes import Size
+    from bench.identity import run_id
 
     cfg = compose(words)
     yield Finding("ok", "run", f"{run_id(cfg)}: {cfg['images']} images, batch {cfg['batch']}")

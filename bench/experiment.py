@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bench.configuration import arm_name, build, flatten, identity, run_hash, run_id
+from bench.configuration import build, flatten
 from bench.core import checkpoints, cost, distributed, tracking
 from bench.core.backbone import SiT
 from bench.core.environment import environment
@@ -26,6 +26,7 @@ from bench.core.schedule import snapshot_counts
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import generator
 from bench.core.trainer import NotFinite, Stopped, Trainer
+from bench.identity import arm_name, identity, run_hash, run_id
 
 # Keys that may differ between two starts of one run; any other difference is refused.
 MAY_CHANGE = (

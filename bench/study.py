@@ -3,7 +3,7 @@
     >>> for run in runs("demo", "digits"):
     ...     print(run.arm, run.id, run.overrides)
 
-A run is named by what it is (`configuration.run_id`), never by its study: a run that two studies share is trained once.
+A run is named by what it is (`identity.run_id`), never by its study: a run that two studies share is trained once.
 
     python -m bench.sweep study=demo dry_run=true
 """
@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.configuration import CONF, compose, nearest, run_id
+from bench.configuration import CONF, compose, nearest
+from bench.identity import run_id
 
 FOLDER = CONF / "study"
 

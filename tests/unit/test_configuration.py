@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.configuration import arm_name, build, compose, parse_count, run_hash, run_id
+from bench.configuration import build, compose, parse_count
+from bench.identity import arm_name, run_hash, run_id
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
 PINNED = {

@@ -1,0 +1,77 @@
+"""What a run is: the keys that change its numbers, their hash, and the names of its folder and its arm.
+
+run_id(cfg) == "digits-vanilla-nano-s0-5e639187"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from bench.configuration import GROUPS, defaults, flatten
+
+# Never compute, paths, logging, evaluation or the number of images.
+IDENTITY = (
+    "method",
+    "size",
+    "encoder",
+    "data",
+    "batch",
+    "label_drop",
+    "precision",
+    "deterministic",
+    "time",
+    "optimizer",
+    "ema",
+)
+NOT_IDENTITY = (
+    "data.recipe",
+    "data.root",
+    "data.in_memory",
+    "data.download",
+    "data.decoder",
+    "encoder.path",
+    "encoder.source",
+    "encoder.weights",
+    *(f"{g}.target" for g in GROUPS),
+)
+
+
+def identity(cfg: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run's numbers: the groups' options, the seed, and values that differ from these options' own."""
+    groups = {group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]}
+    usual = defaults(groups)
+
+    def counts(key: str) -> bool:
+        inside = any(key == name or key.startswith(f"{name}.") for name in IDENTITY)
+        return inside and not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+
+    changed = {key: value for key, value in flatten(cfg).items() if counts(key) and usual.get(key) != value}
+    return groups | {"seed": cfg["seed"]} | changed
+
+
+def run_hash(cfg: dict[str, Any]) -> str:
+    """8 hexadecimal digits of the identity."""
+    return hashlib.sha256(json.dumps(identity(cfg), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def arm_name(cfg: dict[str, Any]) -> str:
+    """What a report calls the arm: "repa/local_m", "selfflow(similarity=l1)"."""
+    changed = identity(cfg)
+    own = [f"{key.partition('.')[2]}={value}" for key, value in sorted(changed.items()) if key.startswith("method.")]
+    name = cfg["method"]["name"] + (f"({','.join(own)})" if own else "")
+    return f"{name}/{cfg['encoder']['name']}" if cfg["encoder"] else name
+
+
+def run_name(cfg: dict[str, Any]) -> str:
+    """The readable half of the folder's name."""
+    if cfg["name"]:
+        return str(cfg["name"])
+    encoder = [cfg["encoder"]["name"]] if cfg["encoder"] else []
+    return "-".join([cfg["data"]["name"], cfg["method"]["name"], *encoder, cfg["size"]["name"], f"s{cfg['seed']}"])
+
+
+def run_id(cfg: dict[str, Any]) -> str:
+    """The name of the run's folder, `<name>-<hash8>`."""
+    return f"{run_name(cfg)}-{run_hash(cfg)}"
