@@ -19,23 +19,28 @@ from typing import Any
 from bench.command_line import guarded
 
 KEPT = ("config.json", "run.json", "env.json", "cost.json", "status.json", "metrics.jsonl")
-HELP = """usage: python -m bench.publish study=NAME out=DIR [runs=runs] [data=digits] [pages=all]
+HELP = """usage: python -m bench.publish out=DIR [study=NAME] [runs=runs] [data=digits] [pages=all]
 
 Write DIR/<page>-<study>.html and .pdf, and DIR/runs.tar.xz: configuration, environment, cost, metrics, result rows
-and the last sample pictures of every run of the study, without checkpoints and without this machine's names.
+and the last sample pictures of every run of the study (without a study: of every run in `runs`), without
+checkpoints and without this machine's names.
 
 Examples:
   python -m bench.publish study=encoder_bottleneck out=reports/examples/encoder_bottleneck
-  python -m bench.publish study=scaling out=published/scaling pages=scaling,cost"""
+  python -m bench.publish study=scaling out=published/scaling pages=scaling,cost
+  python -m bench.publish runs=my_runs out=published"""
 
 
 def anonymous(content: Any, runs: str) -> Any:
-    """The same JSON without the folder of the runs, and with no host or process."""
+    """The same JSON without the folder of the runs, of other absolute paths the last part, and no host or process."""
     if isinstance(content, dict):
         return {key: anonymous(value, runs) for key, value in content.items() if key not in ("host", "pid", "argv")}
     if isinstance(content, list):
         return [anonymous(value, runs) for value in content]
-    return content.replace(runs, "runs") if isinstance(content, str) else content
+    if not isinstance(content, str):
+        return content
+    content = content.replace(runs, "runs")
+    return Path(content).name if content.startswith("/") else content
 
 
 def copy_run(run: Path, to: Path, runs: str) -> None:
@@ -73,8 +78,8 @@ def main(argv: list[str]) -> int:
         if not equals or key not in words:
             raise ValueError(f"'{word}' is not one of {', '.join(f'{name}=' for name in words)} (see --help)")
         words[key] = value
-    if not words["study"] or not words["out"]:
-        raise ValueError("give study=NAME and out=DIR (see --help)")
+    if not words["out"]:
+        raise ValueError("give out=DIR, and study=NAME unless all runs are meant (see --help)")
 
     from bench import study
     from bench.report import PAGES, write_report
@@ -83,11 +88,11 @@ def main(argv: list[str]) -> int:
     if unknown:
         raise ValueError(f"pages={','.join(unknown)} is unknown (choices: {', '.join(PAGES)})")
     runs, out = Path(words["runs"]), Path(words["out"])
-    found = [runs / run for run in study.run_ids(words["study"], words["data"]) if (runs / run / "run.json").exists()]
+    names = study.run_ids(words["study"], words["data"]) if words["study"] else sorted(p.name for p in runs.glob("*"))
+    found = [runs / name for name in names if (runs / name / "run.json").exists()]
     if not found:
-        raise ValueError(
-            f"no run of study={words['study']} in runs={runs}: python -m bench.sweep study={words['study']}"
-        )
+        which = f"study={words['study']} in " if words["study"] else ""
+        raise ValueError(f"no run of {which}runs={runs}: python -m bench.sweep makes them")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         copies = Path(folder) / "runs"

@@ -16,9 +16,10 @@ def test_hosts_processes_and_folders_are_taken_out():
         "pid": 7,
         "argv": ["runs=/home/me/runs"],
         "cache": "/home/me/runs/cache",
+        "root": "/data/of/mine/cifar",
         "n": [1, {"host": "x"}],
     }
-    assert anonymous(content, "/home/me/runs") == {"cache": "runs/cache", "n": [1, {}]}
+    assert anonymous(content, "/home/me/runs") == {"cache": "runs/cache", "root": "cifar", "n": [1, {}]}
 
 
 def test_a_published_run_reads_as_the_original(tmp_path):
@@ -38,7 +39,7 @@ def test_a_published_run_reads_as_the_original(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["study=demo"], "give study=NAME and out=DIR"),
+        (["study=demo"], "give out=DIR"),
         (["studies=demo"], "is not one of"),
         (["study=demo", "out=x", "pages=best"], "pages=best is unknown"),
         (["study=demo", "out=x", "runs=nowhere"], "no run of study=demo"),
