@@ -1,11 +1,11 @@
-"""From `key=value` words to one resolved, checked configuration, and from that to a run's identity.
+"""From `key=value` words to one resolved, checked configuration.
 
 Hydra composes the YAML groups of bench/conf; this file adds what it leaves out: counts (`64Ki`, `400Ksteps`), the
-data's recipe choosing size and encoder, nearest names for unknown keys and options, one sentence for every mistake,
-and the hash.
+data's recipe choosing size and encoder, any text as a path, nearest names for unknown keys and options, one sentence
+for every mistake.
 
-    >>> cfg = compose(["method=selfflow", "images=64Ki"])
-    >>> run_id(cfg)
+    >>> compose(["method=selfflow", "images=64Ki"])["images"]
+    65536
 """
 
 from __future__ import annotations
@@ -17,94 +17,25 @@ import importlib
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.core.protocols import sampling_protocol
 from bench.core.sizes import SIZES
+from bench.schema import Schema, check_type, check_values, nearest
 
 CONF = Path(__file__).parent / "conf"
 GROUPS = ("method", "size", "encoder", "data", "compute")
-COUNTS = ("images", "checkpoint_images", "log_images", "diagnostics_images", "evaluation.samples")
 
 
-@dataclass
-class Time:
-    kind: str = "uniform"
-    mean: float = 0.0
-    std: float = 1.0
-    shift: float = 1.0
-
-
-@dataclass
-class Optimizer:
-    lr: float = 1e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    warmup_steps: int = 0
-    schedule: str = "constant"
-
-
-@dataclass
-class Ema:
-    decay: float = 0.9999
-    warmup: bool = False
-
-
-@dataclass
-class Evaluation:
-    snapshots: str = "all"
-    protocol: str = "ode50"
-    samples: int = 1200
-    guidance: float = 1.0
-    seed: int = 0
-
-
-@dataclass
-class Schema:
-    """Types of the top level; values and their meaning are in conf/config.yaml, groups bring their own keys."""
-
-    method: Any = None
-    size: Any = None
-    encoder: Any = None
-    data: Any = None
-    compute: Any = None
-    name: str | None = None
-    seed: int = 0
-    images: int = 0
-    batch: int = 0
-    micro_batch: int | None = None
-    label_drop: float = 0.1
-    precision: str = "auto"
-    deterministic: bool = False
-    time: Time = field(default_factory=Time)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    ema: Ema = field(default_factory=Ema)
-    snapshots: int = 8
-    checkpoint_images: int | None = None
-    checkpoint_minutes: float = 15.0
-    log_images: int = 0
-    diagnostics_images: int | None = None
-    tracking: str = "none"
-    measure: str = "full"
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    runs: str = "runs"
-    cache: str = "runs/cache"
+# Keys whose value is any text, though their default is null; where the default is text it is text as well.
+TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
 
 
 def options(group: str) -> list[str]:
     """The choices of a group, sizes in order and the rest by name."""
     return list(SIZES) if group == "size" else sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean a, b?", or nothing where no known name is near."""
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(near)}?" if near else ""
 
 
 _COUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)(Ki|Mi|Gi|K|M|G|k)?(steps)?")
@@ -120,9 +51,14 @@ def parse_count(key: str, text: str, batch: int) -> int:
         count = float(match[1]) * _FACTOR[match[2] or ""] * (batch if match[3] else 1)
     except ValueError:
         raise ValueError(f"{key}={text} is not a count: write it like 65536, 64Ki, 1e6 or 400Ksteps") from None
-    if count != int(count) or count < 1:
-        raise ValueError(f"{key}={text} makes {count:g}: a count is a whole number of at least 1")
+    if count != int(count) or not 1 <= count < 2**53:
+        raise ValueError(f"{key}={text} makes {count:g}: a count is a whole number from 1 to 2^53")
     return int(count)
+
+
+def _is_count(key: str, value: str) -> bool:
+    """Whether a key counts images or samples: `64Ki` may be said for it. A mapping by size holds plain numbers."""
+    return (key.endswith("images") or key == "evaluation.samples") and value != "null" and not value.startswith("{")
 
 
 @functools.cache
@@ -206,14 +142,18 @@ def build(node: Any, **extra: Any) -> Any:
     return factory(**values, **extra)
 
 
+def uses_encoder(method: str) -> bool:
+    """Whether a method, an option of the group, is given an external encoder."""
+    return "image" in locate(_hydra_compose((f"method={method}",))["method"]["target"]).needs
+
+
 def _choices(chosen: dict[str, str]) -> dict[str, str]:
     """The options of every group: what the user chose, then what the data's recipe says."""
     groups = {group: chosen[group] for group in GROUPS if group in chosen}
     base = _hydra_compose(tuple(f"{group}={name}" for group, name in groups.items()))
     recipe = base["data"]["recipe"]
     groups.setdefault("size", recipe["size"])
-    needs_encoder = "image" in locate(base["method"]["target"]).needs
-    if needs_encoder:
+    if uses_encoder(base["method"]["name"]):
         groups.setdefault("encoder", recipe["encoder"])
     elif "encoder" in groups:
         name = base["method"]["name"]
@@ -231,11 +171,27 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
     for key, value in values.items():
         if key not in known and key not in sections:
             raise ValueError(f"{key}={value}: there is no key '{key}'{_nearest_keys(key, known)} (see --cfg job)")
+    said = tuple(word for key, value in values.items() for word in _hydra_words(key, value, known))
     try:
-        return copy.deepcopy(_hydra_compose((*words, *(f"{key}={value}" for key, value in values.items()))))
+        cfg = copy.deepcopy(_hydra_compose((*words, *said)))
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
         raise ValueError(_plain(str(cause), values)) from error
+    flat = flatten(cfg)
+    for key in values.keys() & flat.keys():
+        if not key.startswith("method."):  # the class knows better: a block is a number, a fraction or "last"
+            check_type(key, flat[key], known.get(key))
+    return cfg
+
+
+def _hydra_words(key: str, value: str, known: dict[str, Any]) -> list[str]:
+    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged."""
+    if (key in TEXT or isinstance(known.get(key), str)) and value != "null":
+        doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash counts where a quote follows it
+        return [f"{key}='{doubled.replace(chr(39), chr(92) + chr(39))}'"]
+    if isinstance(known.get(key), dict) or (key not in known and key.startswith("method.")):
+        return [f"~{key}", f"+{key}={value}"]
+    return [f"{key}={value}"]
 
 
 def _nearest_keys(key: str, known: Iterable[str]) -> str:
@@ -266,7 +222,7 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
     chosen = _split(overrides)
     groups = _choices(chosen)
     values = {key: value for key, value in chosen.items() if key not in GROUPS}
-    counts = {key: values.pop(key) for key in COUNTS if key in values and values[key] != "null"}
+    counts = {key: values.pop(key) for key, value in chosen.items() if _is_count(key, value)}
     batch = int(_compose(groups, values)["batch"])
     values |= {key: str(parse_count(key, text, batch)) for key, text in counts.items()}
     return check(_compose(groups, values))
@@ -274,33 +230,9 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
-    for key, choices in (
-        ("precision", ("auto", "float32", "bf16")),
-        ("measure", ("full", "quick", "none")),
-        ("optimizer.schedule", ("constant", "cosine")),
-        ("time.kind", ("uniform", "logit_normal")),
-        ("evaluation.snapshots", ("all", "last")),
-    ):
-        value = flatten(cfg)[key]
-        if value not in choices:
-            raise ValueError(f"{key}={value} is unknown{nearest(str(value), choices)} (choices: {', '.join(choices)})")
+    check_values(flatten(cfg))
     build(cfg["method"])
     sampling_protocol(cfg["evaluation"]["protocol"])
-    if cfg["batch"] < 1 or cfg["images"] < cfg["batch"]:
-        raise ValueError(
-            f"images={cfg['images']} with batch={cfg['batch']}: a run needs at least one step, images >= batch >= 1"
-        )
-    if cfg["images"] % cfg["batch"]:
-        near = max(1, round(cfg["images"] / cfg["batch"])) * cfg["batch"]
-        raise ValueError(f"images={cfg['images']} is no multiple of batch={cfg['batch']}: images={near} would be")
-    if cfg["micro_batch"] is not None and (cfg["micro_batch"] < 1 or cfg["batch"] % cfg["micro_batch"]):
-        raise ValueError(f"micro_batch={cfg['micro_batch']} does not divide batch={cfg['batch']}: choose a divisor")
-    if not 0 <= cfg["label_drop"] <= 1:
-        raise ValueError(f"label_drop={cfg['label_drop']} is no probability: choose a value from 0 to 1")
-    if not cfg["optimizer"]["lr"] > 0:
-        raise ValueError(f"optimizer.lr={cfg['optimizer']['lr']} must be above 0")
-    if not 0 <= cfg["ema"]["decay"] < 1:
-        raise ValueError(f"ema.decay={cfg['ema']['decay']} must be at least 0 and below 1")
     return cfg
 
 

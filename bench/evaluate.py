@@ -55,7 +55,7 @@ CHANGES = {
 
 def parse(argv: list[str]) -> dict[str, str]:
     """KEY=VALUE words. Raises ValueError for unknown keys, with the nearest."""
-    from bench.configuration import nearest
+    from bench.schema import nearest
 
     words: dict[str, str] = {}
     for word in argv:
@@ -175,7 +175,8 @@ def block_maker(subject: Any, protocol: Any, seed: int, device: Any) -> Any:
 
 def metrics_of(words: dict[str, str]) -> list[str]:
     """What is to be measured, checked before anything is sampled."""
-    from bench.configuration import nearest, options
+    from bench.configuration import options
+    from bench.schema import nearest
 
     if "reference" not in words:
         if given := [key for key in ("metrics", "inception") if key in words]:

@@ -20,29 +20,14 @@ from bench.configuration import build, flatten
 from bench.core import checkpoints, cost, distributed, tracking
 from bench.core.backbone import SiT
 from bench.core.environment import environment
+from bench.core.loading import micro_rows
 from bench.core.results import write_json
 from bench.core.run_folder import RunFolder, read_json
 from bench.core.schedule import snapshot_counts
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import generator
 from bench.core.trainer import NotFinite, Stopped, Trainer
-from bench.identity import arm_name, identity, run_hash, run_id
-
-# Keys that may differ between two starts of one run; any other difference is refused.
-MAY_CHANGE = (
-    "compute",
-    "measure",
-    "evaluation",
-    "runs",
-    "cache",
-    "checkpoint_",
-    "log_images",
-    "diagnostics_images",
-    "tracking",
-    "images",
-    "data.root",
-    "data.recipe",
-)
+from bench.identity import arm_name, identity, is_identity, run_hash, run_id
 
 
 class Experiment:
@@ -68,7 +53,7 @@ class Experiment:
         before, now = flatten(saved), flatten(self.cfg)
         found = []
         for key in sorted(before.keys() | now.keys()):
-            if before.get(key) != now.get(key) and not key.startswith(MAY_CHANGE):
+            if before.get(key) != now.get(key) and is_identity(key):
                 found.append(f"{key}: {before.get(key)} then, {now.get(key)} now")
         if saved["images"] != self.cfg["images"]:
             if self.cfg["optimizer"]["schedule"] != "constant":
@@ -92,7 +77,13 @@ class Experiment:
         self.size = Size(**cfg["size"])
         self.method = build(cfg["method"])
         self.blocks = self.method.blocks(self.size)
-        processes.rows(cfg["batch"])
+        group = self.method.group_size()
+        for piece in micro_rows(processes.rows(cfg["batch"]), cfg["micro_batch"]):
+            if (count := piece.stop - piece.start) % group:
+                raise ValueError(
+                    f"method={self.method.name} compares {group} samples with each other, and a process computes "
+                    f"{count} at once: make batch (or micro_batch) a multiple"
+                )
         self.encoder = None
         if cfg["encoder"]:
             # one process at a time trains or downloads; the others find it in the cache
@@ -128,7 +119,7 @@ class Experiment:
         """Claim the folder and write who and what; refuse one of another configuration, data or encoder."""
         if not self.processes.main:
             return
-        fingerprints = {"data": self.data.fingerprint}
+        fingerprints = self.data.fingerprints()
         if self.encoder is not None:
             fingerprints["encoder"] = self.encoder.fingerprint
         self.folder.claim()
@@ -137,10 +128,10 @@ class Experiment:
                 f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own"
             )
         known = read_json(self.path / "run.json").get("fingerprints", fingerprints)
-        for part, fingerprint in fingerprints.items():
-            if known.get(part) != fingerprint:
+        for part in fingerprints.keys() & known.keys():
+            if known[part] != (fingerprint := fingerprints[part]):
                 raise ValueError(
-                    f"the {part} changed since {self.path.name} began (fingerprint {known.get(part)} "
+                    f"the {part} changed since {self.path.name} began (fingerprint {known[part]} "
                     f"then, {fingerprint} now): "
                     f"bring the old {part} back, or start a new run with name=..."
                 )
@@ -160,8 +151,8 @@ class Experiment:
             "size": self.size.name, "depth": self.size.depth, "width": self.size.width, "data": cfg["data"]["name"],
             "seed": cfg["seed"], "images": cfg["images"], "batch": cfg["batch"], "aligned": self.aligned(), "blocks":
             self.blocks, "head": str(self.method.head_description(self.size)), "identity": identity(cfg),
-            "fingerprints": fingerprints, "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout},
-            "argv": self.argv,
+            "fingerprints": known | fingerprints,
+            "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout}, "argv": self.argv,
         }  # fmt: skip
         write_json(self.path / "config.json", cfg)
         _write_yaml(self.path / "config.yaml", cfg)
@@ -199,6 +190,11 @@ class Experiment:
         trainer = Trainer(
             self.cfg, self.folder, self.data, self.method, self.new_backbone(), self.encoder, self.processes
         )
+        if self.encoder is not None and self.cfg["compute"]["cache_features"]:
+            from methods.encoders.cache import patch_tokens
+
+            main, cache = self.processes.main, Path(self.cfg["cache"])
+            trainer.ctx.cached = patch_tokens(self.encoder, self.data, "train", cache, progress=main)
         trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
 
         def on_line(line: dict[str, Any]) -> None:
@@ -213,7 +209,7 @@ class Experiment:
                 now=True, state="stopped", message=f"stopped by {stopped.reason}; the same command resumes"
             )
             raise
-        except (NotFinite, OSError, RuntimeError) as error:
+        except (NotFinite, OSError, RuntimeError, ValueError) as error:
             if self.path.exists():
                 self.folder.status(now=True, state="failed", message=str(error))
             raise

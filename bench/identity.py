@@ -38,16 +38,17 @@ NOT_IDENTITY = (
 )
 
 
+def is_identity(key: str) -> bool:
+    """Whether a key, "optimizer.lr", is part of what a run is; any other may differ between two starts of it."""
+    parts = [key[:end] for end in (*(i for i, c in enumerate(key) if c == "."), len(key))]
+    return any(part in ("seed", *IDENTITY) for part in parts) and not any(part in NOT_IDENTITY for part in parts)
+
+
 def identity(cfg: dict[str, Any]) -> dict[str, Any]:
     """What makes a run's numbers: the groups' options, the seed, and values that differ from these options' own."""
     groups = {group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]}
     usual = defaults(groups)
-
-    def counts(key: str) -> bool:
-        inside = any(key == name or key.startswith(f"{name}.") for name in IDENTITY)
-        return inside and not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
-
-    changed = {key: value for key, value in flatten(cfg).items() if counts(key) and usual.get(key) != value}
+    changed = {key: value for key, value in flatten(cfg).items() if is_identity(key) and usual.get(key) != value}
     return groups | {"seed": cfg["seed"]} | changed
 
 

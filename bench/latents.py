@@ -146,7 +146,7 @@ def main(argv: list[str]) -> int:
     if not argv or {"--help", "-h"} & set(argv):
         print(HELP)
         return 0
-    from bench.configuration import nearest
+    from bench.schema import nearest
 
     words: dict[str, str] = {}
     for word in argv:

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from bench.command_line import StopFlag
 from bench.core import checkpoints, results
 from bench.core.backbone import SiT
+from bench.core.cost import flops_until
 from bench.core.heldout import PROTOCOL, heldout_loss
 from bench.core.protocols import Protocol, sampling_protocol
 from bench.core.run_folder import read_json, read_metrics
 from bench.core.sampling import generate, sample_block, velocity_of
-from bench.core.schedule import snapshot_counts
 from bench.core.tracking import numbers_of_rows
 from bench.core.trainer import Stopped
 from bench.experiment import Experiment
@@ -50,7 +50,7 @@ def probe_blocks(depth: int) -> tuple[int, ...]:
 
 
 def all_tasks(experiment: Experiment) -> list[Task]:
-    """Every measurement that measure=full would make, by snapshot; needs a run folder with cost.json and run.json."""
+    """Every measurement that measure=full would make, by snapshot that is there; needs a trained run's folder."""
     cfg, path = experiment.cfg, experiment.path
     forward = read_json(path / "cost.json").get("forward_flops", 0.0)
     sizes = read_json(path / "run.json").get("data_sizes", {"train": 0, "heldout": 0})
@@ -60,13 +60,13 @@ def all_tasks(experiment: Experiment) -> list[Task]:
         "samples": forward * cfg["evaluation"]["samples"] * evaluations,
         "features": forward * sum(min(n, 50_000) for n in sizes.values()) * len(PROBE_TIMES),
     }
-    counts = snapshot_counts(cfg["images"], cfg["batch"], cfg["snapshots"])
+    counts = [images for images in checkpoints.snapshots(path) if images <= cfg["images"]]
     last = cfg["evaluation"]["snapshots"] == "last"
     return [
         Task(kind, images, flops[kind])
         for images in (counts[-1:] if last else counts)
         for kind in KINDS
-        if kind != "features" or images == counts[-1]
+        if kind != "features" or images == cfg["images"]
     ]
 
 
@@ -78,7 +78,8 @@ def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
         return tasks, []
     if cfg["measure"] == "none":
         return [], tasks
-    training = read_json(experiment.path / "cost.json").get("flops_per_image", {}).get("total", 0.0) * cfg["images"]
+    cost = read_json(experiment.path / "cost.json")
+    training = flops_until(cost, cfg["images"]) if cost else 0.0
     small = [task for task in tasks if task.images == cfg["images"] and task.flops <= SHARE * training]
     return small, [task for task in tasks if task not in small]
 
@@ -226,7 +227,7 @@ class _Measurer:
 def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl, where they were read already."""
     cost = read_json(path / "cost.json")
-    flops = cost["flops_per_image"]["total"] * images + cost["encoder_training_flops"] if cost else None
+    flops = flops_until(cost, images) + cost["encoder_training_flops"] if cost else None
     log = path / "metrics.jsonl"
     lines = (read_metrics(log) if log.exists() else []) if lines is None else lines
     seconds = [line["time"]["total_seconds"] for line in lines if line["images"] <= images]

@@ -45,9 +45,10 @@ def runs_folder(specs: list[RunSpec]) -> Path:
 def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
     from bench import measure
+    from bench.core.cost import flops_until
     from bench.experiment import Experiment
 
-    costs: dict[str, tuple[int, float, bool] | None] = {}
+    costs: dict[str, tuple[dict[str, Any], bool] | None] = {}
     plan = []
     for spec in specs:
         if spec.cfg is None or spec.id is None:
@@ -63,15 +64,19 @@ def make(specs: list[RunSpec]) -> list[Planned]:
         if key not in costs:
             costs[key] = _cost(spec.cfg, experiment.path)
         if (cost := costs[key]) is not None:
-            planned.parameters, planned.flops, planned.at_least = cost[0], cost[1] * spec.cfg["images"], cost[2]
+            counted, planned.at_least = cost
+            planned.parameters, planned.flops = (
+                counted["parameters"]["backbone"] + counted["parameters"]["heads"],
+                flops_until(counted, spec.cfg["images"]),
+            )
         plan.append(planned)
     _copy_costs(plan)
     _hours(plan)
     return plan
 
 
-def _cost(cfg: dict[str, Any], path: Path) -> tuple[int, float, bool] | None:
-    """Trained parameters and FLOPs an image, and whether these are of the backbone alone.
+def _cost(cfg: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool] | None:
+    """A run's cost, as stored, and whether it is of the backbone alone.
 
     From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or download it: until
     its first run has begun, its arm is planned as vanilla.
@@ -82,18 +87,14 @@ def _cost(cfg: dict[str, Any], path: Path) -> tuple[int, float, bool] | None:
 
     stored = read_json(path / "cost.json")
     if stored:
-        return _trained(stored["parameters"]), stored["flops_per_image"]["total"], False
+        return stored, False
     try:
         data = build(cfg["data"])
         method = Method() if cfg["encoder"] else build(cfg["method"])
         counted = cost.count(method, data.grid, Size(**cfg["size"]), data.classes).to_json()
     except (ValueError, OSError):
         return None  # the data is not here
-    return _trained(counted["parameters"]), counted["flops_per_image"]["total"], bool(cfg["encoder"])
-
-
-def _trained(parameters: dict[str, int]) -> int:
-    return parameters["backbone"] + parameters["heads"]
+    return counted, bool(cfg["encoder"])
 
 
 def _copy_costs(plan: list[Planned]) -> None:

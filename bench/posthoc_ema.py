@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HELP = """\
 usage: python -m bench.posthoc_ema run=DIR decay=D[,D...] [images=N] [warmup=true|false]
 
-Rebuild the EMA of other decays from a run's snapshots, in DIR/posthoc/<images>-decay<D>.safetensors.
+Rebuild the EMA of other decays from a run's snapshots, in DIR/posthoc/<images>-decay<D>[-warmup].safetensors.
 
   run=DIR      a run folder with snapshots
   decay=D,..   the decays wanted, below 1: an average over about 1 / (1 - D) steps
@@ -77,13 +77,14 @@ def fit(profiles: Sequence[np.ndarray], target: np.ndarray) -> Fit:
 def combine(paths: Sequence[Path], coefficients: np.ndarray) -> dict[str, Tensor]:
     """sum_i x_i e_i of snapshot files, summed in float64; what is equal in all of them is kept bit for bit."""
     import torch
-    from safetensors.torch import load_file
+
+    from bench.core.checkpoints import read_tensors
 
     sums: dict[str, Tensor] = {}
     first: dict[str, Tensor] = {}
     varies: set[str] = set()
     for path, coefficient in zip(paths, coefficients, strict=True):
-        for name, value in load_file(path).items():
+        for name, value in read_tensors(path).items():
             if name not in first:
                 first[name], sums[name] = value, torch.zeros_like(value, dtype=torch.float64)
             elif not torch.equal(value, first[name]):
@@ -92,9 +93,9 @@ def combine(paths: Sequence[Path], coefficients: np.ndarray) -> dict[str, Tensor
     return {name: sums[name].to(value.dtype) if name in varies else value for name, value in first.items()}
 
 
-def posthoc_path(run_dir: Path, images: int, decay: float) -> Path:
+def posthoc_path(run_dir: Path, images: int, decay: float, warmup: bool) -> Path:
     """Where a rebuilt average lies; `checkpoints.load_snapshot` reads it."""
-    return run_dir / "posthoc" / f"{images:012d}-decay{decay:g}.safetensors"
+    return run_dir / "posthoc" / f"{images:012d}-decay{decay:g}{'-warmup' if warmup else ''}.safetensors"
 
 
 def rebuild(run_dir: Path, decay: float, images: int | None = None, warmup: bool | None = None) -> tuple[Path, Fit]:
@@ -113,15 +114,15 @@ def rebuild(run_dir: Path, decay: float, images: int | None = None, warmup: bool
         raise ValueError(f"run={run_dir} is no run folder with snapshots: give one of runs/*")
     end = images if images is not None else max(snapshots)
     used = {at: path for at, path in snapshots.items() if at <= end}
-    if not used or end % cfg["batch"]:
+    if not used or end > max(snapshots) or end % cfg["batch"]:
         known = ", ".join(map(str, snapshots))
-        raise ValueError(f"images={end}: choose a whole number of steps from the first snapshot on ({known})")
+        raise ValueError(f"images={end}: choose a whole number of steps between the first and last snapshot ({known})")
     steps, ema = end // cfg["batch"], cfg["ema"]
     profiles = [profile(ema["decay"], ema["warmup"], at // cfg["batch"], steps) for at in used]
-    target = profile(decay, ema["warmup"] if warmup is None else warmup, steps)
-    fitted = fit(profiles, target)
-    path = posthoc_path(run_dir, end, decay)
-    metadata = {"images": str(end), "decay": repr(decay), "profile_error": repr(fitted.error)}
+    warms = ema["warmup"] if warmup is None else warmup
+    fitted = fit(profiles, profile(decay, warms, steps))
+    path = posthoc_path(run_dir, end, decay, warms)
+    metadata = {"images": str(end), "decay": repr(decay), "warmup": str(warms), "profile_error": repr(fitted.error)}
     metadata["coefficients"] = " ".join(f"{at}:{x!r}" for at, x in zip(used, fitted.coefficients.tolist(), strict=True))
     checkpoints.write_tensors(path, combine(list(used.values()), fitted.coefficients), metadata)
     return path, fitted

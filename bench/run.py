@@ -138,14 +138,16 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
 
 
 def _announcement(experiment: Experiment) -> str:
+    from bench.core.cost import flops_until
+
     cost, cfg = experiment.cost, experiment.cfg
     parameters = ", ".join(f"{group} {n / 1e6:.2f}M" for group, n in cost.parameters.items() if n)
-    flops = cost.flops_per_image["total"]
+    flops, in_all = cost.flops_per_image["total"], flops_until(cost.to_json(), cfg["images"])
     disk = {kind: n / 1e9 for kind, n in experiment.disk_bytes().items()}
     return (
         f"{experiment.path}\n"
         f"  parameters: {parameters}\n"
-        f"  FLOPs: {flops:.3g} an image, {flops * cfg['images']:.3g} in all\n"
+        f"  FLOPs: {flops:.3g} an image, {in_all:.3g} in all\n"
         f"  disk: {disk['checkpoints']:.2g} GB checkpoints, {disk['snapshots']:.2g} GB snapshots\n"
         f"  device: {experiment.processes.device}, {experiment.processes.world} process(es)"
     )

@@ -75,18 +75,14 @@ def main(argv: list[str]) -> int:
 
     import statistics
 
+    from bench.configuration import uses_encoder
     from bench.core import loading
 
     with tempfile.TemporaryDirectory() as folder:
         arms = {}
         for name in ("vanilla", *own["methods"].split(",")):
-            encoder = (
-                [word for word in words if word.startswith("encoder=")]
-                if name.startswith(("repa", "irepa", "haste"))
-                else []
-            )
-            others = [word for word in words if not word.startswith("encoder=")]
-            trainer, flops = _trainer([f"method={name}", *encoder, *others, f"runs={folder}"])
+            words_of = [word for word in words if uses_encoder(name) or not word.startswith("encoder=")]
+            trainer, flops = _trainer([f"method={name}", *words_of, f"runs={folder}"])
             cfg = trainer.cfg
             images = cfg["batch"] * (steps * repeats + 3)
             source = loading.batches(

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.configuration import CONF, compose, nearest
+from bench.configuration import CONF, compose
 from bench.identity import run_id
+from bench.schema import nearest
 
 FOLDER = CONF / "study"
 

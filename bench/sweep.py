@@ -63,7 +63,7 @@ def help_text() -> str:
 def parse(argv: list[str]) -> Sweep:
     """The words of the command line. Raises ValueError, one sentence."""
     from bench import plan, study
-    from bench.configuration import nearest
+    from bench.schema import nearest
 
     own: dict[str, str] = {}
     words = []

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.ranges import check_range
 from bench.core.sizes import Size
 
 
@@ -37,20 +38,18 @@ class Dispersive(Method):
     block: Any
     group: int
 
+    def __post_init__(self) -> None:
+        check_range("method.tau", self.tau, "(0, inf)")
+        check_range("method.group", self.group, "[2, inf)")
+
+    def group_size(self) -> int:
+        return self.group
+
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.block)}
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         block = self.blocks(ctx.size)["student"]
         term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(block,))
-        z = features[block].flatten(1).float()
-        group = min(self.group, len(z))
-        if len(z) % group:
-            raise ValueError(
-                f"dispersive compares groups of {group} samples, and a process computes {len(z)} at "
-                "once: make batch (or micro_batch) a multiple"
-            )
-        return {
-            "velocity": term,
-            "dispersion": Term(dispersion(z.unflatten(0, (-1, group)), self.tau).mean(), self.weight),
-        }
+        groups = features[block].flatten(1).float().unflatten(0, (-1, self.group))
+        return {"velocity": term, "dispersion": Term(dispersion(groups, self.tau).mean(), self.weight)}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench.core.method import Context, Method
 from bench.core.noise import NoiseLevels
+from bench.core.ranges import check_range
 from bench.core.streams import Draw
 from methods.parts import dual_levels
 
@@ -23,6 +24,9 @@ class DualTimestep(Method):
 
     name: str
     mask_ratio: float
+
+    def __post_init__(self) -> None:
+        check_range("method.mask_ratio", self.mask_ratio, "[0, 1]")
 
     def noise(self, t: Tensor, draw: Draw, ctx: Context) -> NoiseLevels:
         return dual_levels(t, ctx.second_time(draw), self.mask_ratio, draw, ctx.grid.tokens)

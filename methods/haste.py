@@ -40,8 +40,6 @@ class HASTE(REPA):
     teacher_layers: Any
     stop_images: Any
 
-    needs = frozenset({"image", "attention"})
-
     def of_size(self, values: Any, size: Size) -> Any:
         """The entry of a mapping by size (or the value itself). Raises ValueError for a size without one."""
         if not isinstance(values, dict):
@@ -53,13 +51,16 @@ class HASTE(REPA):
             )
         return values[size.name]
 
+    def ends(self, size: Size) -> int:
+        return int(self.of_size(self.stop_images, size))
+
     def blocks(self, size: Size) -> dict[str, int]:
         return super().blocks(size) | {
             f"attention{i}": layer + 1 for i, layer in enumerate(self.of_size(self.student_layers, size))
         }
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
-        if not hasattr(ctx.encoder, "attention_logits"):
+        if not getattr(ctx.encoder, "attends", False):
             raise ValueError(
                 f"haste aligns attention maps, and encoder {ctx.encoder.name} has none: choose a ViT, encoder=dinov2_b"
             )
@@ -67,17 +68,18 @@ class HASTE(REPA):
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         noise = self.student_noise(batch, ctx)
-        if ctx.images >= self.of_size(self.stop_images, ctx.size):
+        if ctx.images >= self.ends(ctx.size):
             return {"velocity": generative(net, batch, noise)[0], "alignment": switched_off(net.heads)}
         block = super().blocks(ctx.size)["student"]
         students = [layer + 1 for layer in self.of_size(self.student_layers, ctx.size)]
         term, features = generative(net, batch, noise, taps=(block,), qk_taps=students)
-        teachers = ctx.encoder.attention_logits(batch.image, self.of_size(self.teacher_layers, ctx.size))
+        encoded = ctx.encode(batch, attention_of=self.of_size(self.teacher_layers, ctx.size))
         pairs = []
-        for number, teacher in zip(students, teachers, strict=True):
+        for number, teacher in zip(students, encoded.attention, strict=True):
             q, k = features["qk", number]
             heads = min(HEADS, q.shape[1], teacher.shape[1])
             student = q[:, :heads].float() @ k[:, :heads].float().transpose(-1, -2) / math.sqrt(q.shape[-1])
             pairs.append(attention_cross_entropy(teacher[:, :heads].float(), student))
         attention = Term(torch.stack(pairs).mean(), self.attention_weight)
-        return {"velocity": term, "alignment": self.alignment(net, features[block], batch, ctx), "attention": attention}
+        alignment = self.alignment(net, features[block], encoded.patches, ctx)
+        return {"velocity": term, "alignment": alignment, "attention": attention}

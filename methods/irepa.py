@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.core.method import Batch, Context
+from bench.core.method import Context
 from bench.core.sizes import Size
 from methods.repa import REPA
 
@@ -51,5 +51,5 @@ class IREPA(REPA):
     def heads(self, ctx: Context) -> nn.ModuleDict:
         return nn.ModuleDict({"projector": ConvolutionHead(ctx.size.width, ctx.encoder.width, ctx.grid.grid)})
 
-    def target(self, batch: Batch, ctx: Context) -> Tensor:
-        return spatially_normalised(super().target(batch, ctx).float(), self.mean_share)
+    def target(self, patches: Tensor) -> Tensor:
+        return spatially_normalised(patches.float(), self.mean_share)

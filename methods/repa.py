@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.ranges import check_range
 from bench.core.sizes import Size
 from methods.parts import repa_head, repa_hidden, token_cosine
 
@@ -31,6 +32,9 @@ class REPA(Method):
 
     needs = frozenset({"image"})
 
+    def __post_init__(self) -> None:
+        check_range("method.head_width", self.head_width, "[1, inf)")
+
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.block)}
 
@@ -40,16 +44,16 @@ class REPA(Method):
     def heads(self, ctx: Context) -> nn.ModuleDict:
         return nn.ModuleDict({"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)})
 
-    def target(self, batch: Batch, ctx: Context) -> Tensor:
-        """The encoder's patch tokens of the clean, un-noised picture, [B, N, W_enc]."""
-        return ctx.encode(batch).patches
+    def target(self, patches: Tensor) -> Tensor:
+        """What is aligned to, from the encoder's patch tokens of the clean, un-noised picture: here, themselves."""
+        return patches
 
-    def alignment(self, net: Arm, feature: Tensor, batch: Batch, ctx: Context) -> Term:
-        """-cos of the projected block output [B, N, W] and the target, weighted."""
-        cosine = token_cosine(net.heads["projector"](feature), self.target(batch, ctx), ctx)
+    def alignment(self, net: Arm, feature: Tensor, patches: Tensor, ctx: Context) -> Term:
+        """-cos of the projected block output [B, N, W] and the target, weighted; patches [B, N, W_enc]."""
+        cosine = token_cosine(net.heads["projector"](feature), self.target(patches), ctx)
         return Term(-cosine, self.weight)
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         block = self.blocks(ctx.size)["student"]
         term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(block,))
-        return {"velocity": term, "alignment": self.alignment(net, features[block], batch, ctx)}
+        return {"velocity": term, "alignment": self.alignment(net, features[block], ctx.encode(batch).patches, ctx)}

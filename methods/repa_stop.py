@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.core.method import Arm, Batch, Context, Term, generative
+from bench.core.sizes import Size
 from methods.parts import switched_off
 from methods.repa import REPA
 
@@ -19,6 +20,9 @@ class REPAStop(REPA):
     """stop_images: images after which there is no alignment, and no pass of the encoder."""
 
     stop_images: int
+
+    def ends(self, size: Size) -> int:
+        return self.stop_images
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         if ctx.images < self.stop_images:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.core.method import Arm, Batch, Context, Method, Term, generative
 from bench.core.noise import NoiseLevels
+from bench.core.ranges import check_range
 from bench.core.sizes import Size
 from bench.core.streams import Draw
 from methods.parts import dual_levels, self_head, self_head_description, teacher_features, token_cosine
@@ -46,6 +47,13 @@ class SelfFlow(Method):
         for key, choices in (("similarity", ("cosine", "l1")), ("attention", ("full", "separated"))):
             if getattr(self, key) not in choices:
                 raise ValueError(f"method.{key}={getattr(self, key)} is unknown (choices: {', '.join(choices)})")
+        check_range("method.mask_ratio", self.mask_ratio, "[0, 1]")
+        check_range("method.near", self.near, "(0, 1]")
+        if not self.masking and (self.near is not None or self.attention != "full"):
+            raise ValueError(
+                "method.masking=false has one noise level a sample, so method.near and method.attention say nothing: "
+                "drop them"
+            )
 
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}

@@ -2,8 +2,9 @@
 
     t' = max(t - U(0, 0.2), 0)
     L = L_velocity + 0.2 * mean smoothL1(head(h_l(x_t, t)), sg f'_k(x_t', t'))   (beta 0.05)
+    or                0.5 * mean(1 - cos) of the same                             (similarity=cosine)
 
-From 192M images on, the weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M images.
+From 192M images on, smooth L1's weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M images.
 
     python -m bench.run method=sra
 """
@@ -17,21 +18,23 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.ranges import check_range
 from bench.core.sizes import Size
 from methods.parts import self_head, self_head_description, teacher_features, token_cosine
 
+WEIGHTS = {"smooth_l1": 0.2, "cosine": 0.5}
 EPOCH = 1_280_000  # images, as the paper counts
 
 
 @dataclass
 class SRA(Method):
-    """similarity: smooth_l1 (weight 0.2) or cosine over channels (0.5 in the paper).
+    """similarity: smooth_l1 or cosine over channels; weight: None is the paper's, 0.2 or 0.5.
 
-    decay_from: images, None for never.
+    decay_from: images after which smooth_l1's weight decays, None for never; beta: of smooth L1.
     """
 
     name: str
-    weight: float
+    weight: float | None
     gap: float
     similarity: str
     beta: float
@@ -42,8 +45,9 @@ class SRA(Method):
     needs = frozenset({"ema"})
 
     def __post_init__(self) -> None:
-        if self.similarity not in ("smooth_l1", "cosine"):
-            raise ValueError(f"method.similarity={self.similarity} is unknown (choices: smooth_l1, cosine)")
+        if self.similarity not in WEIGHTS:
+            raise ValueError(f"method.similarity={self.similarity} is unknown (choices: {', '.join(WEIGHTS)})")
+        check_range("method.gap", self.gap, "[0, 1]")
 
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}
@@ -56,9 +60,10 @@ class SRA(Method):
 
     def weight_at(self, images: int) -> float:
         """The term's weight after so many images."""
-        if self.decay_from is None or images < self.decay_from:
-            return self.weight
-        return self.weight * 10 ** (-(images // EPOCH - 149) / 1000)
+        weight = WEIGHTS[self.similarity] if self.weight is None else self.weight
+        if self.similarity == "cosine" or self.decay_from is None or images < self.decay_from:
+            return weight
+        return weight * 10 ** (-(images // EPOCH - 149) / 1000)
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         assert ctx.draw is not None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ ROOT = Path(__file__).parents[1]
 GRID = TokenGrid((8, 8), 2, 1)
 NANO = SIZES["nano"]
 CLASSES = 10
+# What a method needs to be told at this size, with eight pictures.
+SMALL: dict[str, dict[str, Any]] = {
+    "haste": {"student_layers": [0, 1], "teacher_layers": [2, 3], "stop_images": 1000},
+    "dispersive": {"group": 8},
+}
 
 
 class StandInEncoder(Encoder):
@@ -38,6 +44,7 @@ class StandInEncoder(Encoder):
     """
 
     family, trained_on, labels, name, width, grid = "stand-in", "nothing", "", "stand_in", 12, (4, 4)
+    attends = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,15 +55,13 @@ class StandInEncoder(Encoder):
         self.calls = 0
 
     @torch.no_grad()
-    def forward(self, images: torch.Tensor) -> Features:
+    def forward(self, images: torch.Tensor, attention_of: Sequence[int] = ()) -> Features:
         self.calls += 1
-        patches = TokenGrid((8, 8), 2, 3).patchify(images.float() / 255)
-        return Features(self.map(patches), None, self.grid)
-
-    @torch.no_grad()
-    def attention_logits(self, images: torch.Tensor, layers: list[int]) -> list[torch.Tensor]:
         patches = self.map(TokenGrid((8, 8), 2, 3).patchify(images.float() / 255))
-        return [(patches @ patches.transpose(1, 2))[:, None].expand(-1, 12, -1, -1) * (1 + layer) for layer in layers]
+        logits = (
+            (patches @ patches.transpose(1, 2))[:, None].expand(-1, 12, -1, -1) * (1 + layer) for layer in attention_of
+        )
+        return Features(patches, None, self.grid, tuple(logits))
 
 
 def method(name: str, **changes: Any) -> Any:

@@ -136,17 +136,22 @@ def write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]
     return path
 
 
-def load_snapshot(path: Path, backbone: nn.Module) -> nn.Module:
-    """Load strictly. Raises ValueError naming missing and surplus keys, or a file that is cut off."""
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a snapshot. Raises ValueError for a file that is cut off."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        state = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise ValueError(
             f"snapshot {path} is damaged ({error}): delete it and run the training command again"
         ) from error
+
+
+def load_snapshot(path: Path, backbone: nn.Module) -> nn.Module:
+    """Load strictly. Raises ValueError naming missing and surplus keys, or a file that is cut off."""
+    state = read_tensors(path)
     try:
         backbone.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -7,7 +7,7 @@ costs nothing. A multiplication and its addition are two FLOPs; element-wise wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,16 +24,21 @@ from bench.core.streams import Draw
 from bench.core.tokens import TokenGrid
 
 GROUPS = ("backbone", "heads", "teacher", "encoder")
-IMAGES = 2
+IMAGES = 2  # at least: a method may compare more with each other
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters and training FLOPs an image, by group (with "total"); forward_flops: one image's forward pass."""
+    """Parameters and training FLOPs an image, by group (with "total"); forward_flops: one image's forward pass.
+
+    ends: images after which a term of the loss ends, and an image costs flops_per_image_after.
+    """
 
     parameters: dict[str, int]
     flops_per_image: dict[str, float]
     forward_flops: float
+    ends: int | None = None
+    flops_per_image_after: dict[str, float] | None = None
     encoder_training_flops: float = 0.0
     not_counted: str = ""
 
@@ -45,11 +50,11 @@ class Cost:
 class _MetaDraw(Draw):
     """Draws that have a shape and no numbers."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, images: int) -> None:
+        self.images = images
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.empty(IMAGES, *shape, device="meta")
+        return torch.empty(self.images, *shape, device="meta")
 
     normal = uniform
 
@@ -59,40 +64,60 @@ def count(
 ) -> Cost:
     """Count an arm. encoder, image_size: the frozen encoder that the method needs and the (H, W) of its pictures."""
     device = torch.device("meta") if encoder is None else next(encoder.parameters()).device
-    ctx = Context(grid, size, encoder=encoder)
+    ctx, images = Context(grid, size, encoder=encoder), max(IMAGES, method.group_size())
     with device:
         backbone = SiT(grid, size, classes)
         teacher = ema_copy(backbone) if "ema" in method.needs else None
         arm = Arm(backbone, method.heads(ctx), method)
         ctx.ema = teacher
-        ctx.draw = _MetaDraw() if encoder is None else Draw.of(0, "count", 0, IMAGES, slice(0, IMAGES), device)
-        data = torch.zeros(IMAGES, grid.tokens, grid.token_dim)
-        label = torch.zeros(IMAGES, dtype=torch.long)
-        image = torch.zeros(IMAGES, 3, *image_size, dtype=torch.uint8) if encoder is not None else None
-        batch = Batch(data, data, torch.full((IMAGES,), 0.5), label, image, torch.zeros(IMAGES, dtype=torch.long))
+        ctx.draw = _MetaDraw(images) if encoder is None else Draw.of(0, "count", 0, images, slice(0, images), device)
+        data = torch.zeros(images, grid.tokens, grid.token_dim)
+        label = torch.zeros(images, dtype=torch.long)
+        image = torch.zeros(images, 3, *image_size, dtype=torch.uint8) if encoder is not None else None
+        batch = Batch(data, data, torch.full((images,), 0.5), label, image, torch.zeros(images, dtype=torch.long))
         with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as forward:
             backbone(data, batch.t, label)
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            loss = sum((term.value * term.weight for term in arm(batch, ctx).values()), torch.zeros(()))
-            by_module = {name: sum(ops.values()) / IMAGES for name, ops in counter.get_flop_counts().items()}
-            loss.backward()
+        flops = _of_a_step(arm, batch, ctx)
+        ctx.images, after = method.ends(size) or 0, None
+        if ctx.images:
+            after = _of_a_step(arm, batch, ctx)
+    modules = (backbone, arm.heads, teacher, encoder)
+    return Cost(
+        parameters={group: _parameters(module) for group, module in zip(GROUPS, modules, strict=True)},
+        flops_per_image=flops,
+        forward_flops=forward.get_total_flops() / images,
+        ends=method.ends(size),
+        flops_per_image_after=after,
+        encoder_training_flops=float(getattr(encoder, "training_flops", 0.0)),
+        not_counted=getattr(encoder, "not_counted", ""),
+    )
+
+
+def _of_a_step(arm: Arm, batch: Batch, ctx: Context) -> dict[str, float]:
+    """Training FLOPs an image by group, forward and backward, after ctx.images images."""
+    images = len(batch.x0)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        loss = sum((term.value * term.weight for term in arm(batch, ctx).values()), torch.zeros(()))
+        by_module = {name: sum(ops.values()) / images for name, ops in counter.get_flop_counts().items()}
+        loss.backward()
     # The counter knows modules in the forward pass alone. A head's backward pass is twice its forward pass (gradients
     # of input and weights), teacher and encoder have none, and what remains is the backbone's.
     flops = {
         "heads": 3.0 * _below(by_module, "Arm.heads."),
         "teacher": by_module.get("SiT", 0.0),  # called outside the arm, so under its own name
-        "encoder": by_module.get(type(encoder).__name__, 0.0) if encoder is not None else 0.0,
+        "encoder": by_module.get(type(ctx.encoder).__name__, 0.0) if ctx.encoder is not None else 0.0,
     }
-    flops["total"] = counter.get_total_flops() / IMAGES
+    flops["total"] = counter.get_total_flops() / images
     flops["backbone"] = flops["total"] - flops["heads"] - flops["teacher"] - flops["encoder"]
-    modules = (backbone, arm.heads, teacher, encoder)
-    return Cost(
-        parameters={group: _parameters(module) for group, module in zip(GROUPS, modules, strict=True)},
-        flops_per_image=flops,
-        forward_flops=forward.get_total_flops() / IMAGES,
-        encoder_training_flops=float(getattr(encoder, "training_flops", 0.0)),
-        not_counted=getattr(encoder, "not_counted", ""),
-    )
+    return flops
+
+
+def flops_until(cost: Mapping[str, Any], images: int) -> float:
+    """Training FLOPs of the first `images` images, from a `Cost` as stored."""
+    ends = cost.get("ends")
+    before = images if ends is None else min(images, ends)
+    flops = cost["flops_per_image"]["total"] * before
+    return flops + cost["flops_per_image_after"]["total"] * (images - before) if before < images else flops
 
 
 def _below(by_module: dict[str, float], prefix: str) -> float:

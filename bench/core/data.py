@@ -83,6 +83,10 @@ class PictureData:
         """What else turns tokens into pictures, for the record of samples: nothing, where pixels are tokens."""
         return {}
 
+    def fingerprints(self) -> dict[str, str]:
+        """What a resumed run compares: of these, those that both starts have."""
+        return {"data": self.fingerprint}
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the content: pictures, labels, split and grid."""

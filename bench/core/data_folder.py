@@ -110,6 +110,11 @@ class FolderData(PictureData):
         if not self.in_memory:
             self.fingerprint = self._fingerprint_of_files()
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of names and sizes of the files, and in memory of the content too: data.in_memory may change."""
+        files = {"files": self._fingerprint_of_files()}
+        return files | {"data": self.fingerprint} if self.in_memory else files
+
     def _find(self, share: float, name: str) -> tuple[list[str], dict[str, list[Path]], dict[str, np.ndarray]]:
         own = next((self.root / folder for folder in HELDOUT_FOLDERS if (self.root / folder).is_dir()), None)
         if own and (self.root / "train").is_dir():
@@ -175,6 +180,11 @@ class FolderData(PictureData):
                 print(f"warning: {path} is damaged and left out (data.skip_damaged=true)")
             self.files[split] = [p for p, fine in zip(paths, good, strict=True) if fine]
             kept[split] = labels[split][good]
+            gone = [name for i, name in enumerate(self.class_names) if not (kept[split] == i).any()]
+            if gone:
+                raise ValueError(
+                    f"data.root={self.root}: no {split} picture of class {', '.join(gone)} can be read: mend some"
+                )
         return kept
 
     def _fingerprint_of_files(self) -> str:

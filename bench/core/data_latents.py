@@ -23,6 +23,7 @@ from bench.core.tokens import TokenGrid
 SCALE = 0.18215
 CHANNELS = 4
 FILES = ("moments.npy", "labels.npy", "images.npy")
+SAMPLED = 64  # rows of each file that the fingerprint reads: all would be hours of reading
 
 
 class LatentData(PictureData):
@@ -48,20 +49,25 @@ class LatentData(PictureData):
                     f"data.root={self.root}: {folder} lacks {', '.join(missing)}: "
                     "python -m bench.latents makes them from class folders of pictures"
                 )
-            self._moments[split] = np.load(folder / "moments.npy", mmap_mode="r")
-            labels[split] = torch.from_numpy(np.load(folder / "labels.npy").astype(np.int64))
+            moments = self._moments[split] = _load(folder / "moments.npy")
+            labels[split] = torch.from_numpy(np.asarray(_load(folder / "labels.npy"), np.int64))
             if (folder / "images.npy").is_file():
-                pictures[split] = np.load(folder / "images.npy", mmap_mode="r")
+                pictures[split] = _load(folder / "images.npy")
+            lengths = {len(part) for part in (moments, labels[split], pictures.get(split, moments))}
+            if moments.ndim != 4 or moments.shape[1] != 2 * CHANNELS or len(lengths) > 1:
+                raise ValueError(
+                    f"data.root={self.root}: {split} has moments {moments.shape}, {len(labels[split])} labels and "
+                    f"{len(pictures.get(split, []))} pictures, which do not fit together: make it again"
+                )
+            if not 0 <= int(labels[split].min()) <= int(labels[split].max()) < classes:
+                raise ValueError(f"data.root={self.root}: {split} has labels outside 0..{classes - 1}: data.classes=N")
         shape = self._moments["train"].shape
-        if shape[1] != 2 * CHANNELS or len(labels["train"]) != shape[0] or int(labels["train"].max()) >= classes:
-            raise ValueError(
-                f"data.root={self.root}: moments {shape} and {len(labels['train'])} labels below "
-                f"{classes} do not fit together"
-            )
         super().__init__(name, TokenGrid(shape[2:], patch, CHANNELS), classes, pictures, labels)
         digest = hashlib.sha256(repr((shape, self.grid)).encode())
-        digest.update(self._moments["train"][:: max(1, shape[0] // 64)].tobytes())
-        digest.update(labels["train"].numpy().tobytes())
+        for split in ("train", "heldout"):
+            digest.update(labels[split].numpy().tobytes())
+            for part in (self._moments[split], *([pictures[split]] if split in pictures else [])):
+                digest.update(repr(part.shape).encode() + part[:: max(1, len(part) // SAMPLED)].tobytes())
         self.fingerprint = digest.hexdigest()[:16]
 
     def images(self, split: str, indices: Any = slice(None)) -> Tensor:
@@ -132,6 +138,13 @@ class Decoder:
             ) from error
         self._vae = vae.cuda() if torch.cuda.is_available() else vae
         return self._vae
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): make it again with python -m bench.latents") from error
 
 
 def _rows(indices: Any) -> Any:

@@ -59,7 +59,8 @@ def diagnose(
 
     draw: the method's stream from its beginning, for a slice of the global batch; rows: where the batch lies in it.
     """
-    count = min(MOST_ROWS, len(batch.x0))
+    group = arm.method.group_size()
+    count = min(max(group, MOST_ROWS // group * group), len(batch.x0))
     ctx = replace(ctx, draw=draw(slice(rows.start, rows.start + count)), diagnostics={}, token_cosine=None)
     batch = _first(batch, count)
     block = shared_block(arm)

@@ -1,6 +1,6 @@
 """The linear flow-matching path, stated once: t = 1 is noise, t = 0 is data (SiT, arXiv 2401.08740; REPA, 2410.06940).
 
-x_t = (1 - t) x0 + t x1,    v = dx_t/dt = x1 - x0,    score = -((1 - t) v + x_t) / t
+x_t = (1 - t) x0 + t x1,    v = dx_t/dt = x1 - x0
 """
 
 from __future__ import annotations
@@ -17,8 +17,3 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
 def velocity(x0: Tensor, x1: Tensor) -> Tensor:
     """The target v = x1 - x0; it does not depend on t."""
     return x1 - x0
-
-
-def score(v: Tensor, x: Tensor, t: Tensor | float) -> Tensor:
-    """grad log p_t(x) from the velocity v(x, t), for t > 0; t broadcasts against x."""
-    return -((1 - t) * v + x) / t

@@ -5,7 +5,7 @@ The order is a function of (seed, images seen), so a resumed run and another num
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -44,10 +44,13 @@ class _Pieces(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self.steps * len(self.pieces)
 
-    def __getitem__(self, item: int) -> Loaded:
+    def __getitem__(self, item: int) -> Loaded | ValueError:
         step, piece = divmod(item, len(self.pieces))
         order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
-        return read(self.data, order[self.pieces[piece]], self.with_image)
+        try:
+            return read(self.data, order[self.pieces[piece]], self.with_image)
+        except ValueError as error:  # of one picture; raised in a worker it would come with the worker's traceback
+            return error
 
 
 def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
@@ -66,11 +69,16 @@ def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
 def batches(
     data: Any, seed: int, first: int, last: int, batch: int, pieces: list[slice], with_image: bool, workers: int
 ) -> Iterator[Loaded]:
-    """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step, in order."""
+    """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step, in order.
+
+    Raises ValueError naming a picture that cannot be read.
+    """
     source = _Pieces(data, seed, first, last, batch, pieces, with_image)
-    if data.in_memory:
-        return (source[item] for item in range(len(source)))
-    pin = torch.cuda.is_available()
-    return iter(
-        torch.utils.data.DataLoader(source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)
-    )
+    items: Iterable[Any] = (source[item] for item in range(len(source)))
+    if not data.in_memory:
+        pin = torch.cuda.is_available()
+        items = torch.utils.data.DataLoader(source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)
+    for item in items:
+        if isinstance(item, ValueError):
+            raise item
+        yield item

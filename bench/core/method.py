@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bench.core.backbone import Features, SiT
@@ -48,7 +50,8 @@ class Context:
     """What a method may know of the step beside its batch.
 
     time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the
-    method needs "ema"; encoder: the frozen encoder when it needs "image"; diagnostics: numbers a method wants logged,
+    method needs "ema"; encoder: the frozen encoder when it needs "image"; cached: its patch tokens
+    of all training pictures [n, N, W_enc], where they were computed before; diagnostics: numbers a method wants logged,
     tensors without gradient; token_cosine: of student and target [B, N], when the method aligns tokens, for the
     diagnostics by noise level.
     """
@@ -60,15 +63,20 @@ class Context:
     draw: Draw | None = None
     ema: SiT | None = None
     encoder: Any = None
+    cached: np.ndarray | None = None
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
     token_cosine: Tensor | None = None
 
-    def encode(self, batch: Batch) -> Any:
-        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc].
+    def encode(self, batch: Batch, **wanted: Any) -> Any:
+        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc], and what else is wanted of it.
 
         Raises ValueError where the grids differ.
         """
-        features = self.encoder(batch.image)
+        if self.cached is not None and not wanted:
+            assert batch.index is not None
+            patches = torch.from_numpy(self.cached[batch.index.cpu().numpy()]).to(batch.x0.device)
+            return CachedFeatures(patches)
+        features = self.encoder(batch.image, **wanted)
         if features.patches.shape[1] != self.grid.tokens:
             raise ValueError(
                 f"encoder {self.encoder.name} gives {features.patches.shape[1]} patch tokens and the "
@@ -80,6 +88,12 @@ class Context:
     def second_time(self, draw: Draw, *shape: int) -> Tensor:
         """Further times from p(t), [B, *shape], out of the method's own stream."""
         return self.time(draw.uniform(*shape), draw.normal(*shape))
+
+
+class CachedFeatures(NamedTuple):
+    """What is kept of an encoder's features."""
+
+    patches: Tensor
 
 
 class Method:
@@ -98,6 +112,14 @@ class Method:
     def head_description(self, size: Size) -> str:
         """The heads in words, for the table of arms; "" when there are none."""
         return ""
+
+    def ends(self, size: Size) -> int | None:
+        """Images after which terms of the loss have ended, for methods that stop early: `loss` reads ctx.images."""
+        return None
+
+    def group_size(self) -> int:
+        """Samples that the loss compares with each other: what a process computes at once is a multiple of them."""
+        return 1
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
         """Trainable modules that exist in training alone."""

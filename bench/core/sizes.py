@@ -37,6 +37,8 @@ class Size:
             return self.depth
         if isinstance(where, str):
             raise ValueError(f"block '{where}' is neither a number, a fraction of the depth nor last")
+        if not where > 0:
+            raise ValueError(f"block {where} is not above 0: give a block from 1 to {self.depth}, or a fraction of it")
         block = int(where) if where >= 1 else max(1, int(where * self.depth + 0.5))
         if block > self.depth:
             raise ValueError(

@@ -141,9 +141,10 @@ class Trainer:
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
+            self.ctx.images = self.images
             if rows is self.pieces[0] and is_due(self.images, self.batch, self.cfg["diagnostics_images"]):
                 self.diagnose(batch, rows)
-            self.ctx.images, self.ctx.draw, self.ctx.diagnostics = self.images, self.draw("method", rows), {}
+            self.ctx.draw, self.ctx.diagnostics = self.draw("method", rows), {}
             with self.gradients_synchronised(rows is self.pieces[-1]):
                 with self.autocast:
                     terms = self.net(batch, self.ctx)
@@ -264,6 +265,14 @@ class Trainer:
         self.saved_at, self.saved_images = time.monotonic(), self.images
         self.save_seconds = self.saved_at - start
 
+    def snapshot(self) -> None:
+        """The EMA backbone, kept for good, after everything in the window was found finite."""
+        if self.window:
+            self.read_window()
+        state = sharding.whole(self.ema.state_dict(), self.processes.main)
+        if self.processes.main:
+            checkpoints.save_snapshot(self.folder.path, self.images, state)
+
     def restore(self) -> int:
         """Load the newest good checkpoint, if any; returns how much of metrics.jsonl it knew."""
         held = torch.device("cpu") if self.sharded else self.processes.device
@@ -299,6 +308,8 @@ class Trainer:
         self.saved_at, self.saved_images, self.save_seconds = time.monotonic(), self.images, 0.0
         self.watch.read()
         started, first, told = time.monotonic(), self.images, False
+        if self.images == cfg["images"]:  # the last snapshot was lost, or it would not be asked for
+            self.snapshot()
         while self.images < cfg["images"]:
             self.step(source)
             if not told and (self.images - first == MEASURED_STEPS * self.batch or time.monotonic() - started > 20):
@@ -313,11 +324,7 @@ class Trainer:
             ):
                 self.log()
             if any(at <= self.images for at in due):
-                if self.window:
-                    self.read_window()  # nothing is kept that is not finite
-                state = sharding.whole(self.ema.state_dict(), main)
-                if main:
-                    checkpoints.save_snapshot(self.folder.path, self.images, state)
+                self.snapshot()
                 due = [at for at in due if at > self.images]
             reason = self.stop_reason()
             stop = self.processes.any(reason is not None)

@@ -16,11 +16,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Features(NamedTuple):
-    """patches [B, N, width] float32 in row order of `grid` (h, w); cls [B, width] or None."""
+    """patches [B, N, width] float32 in row order of `grid` (h, w); cls [B, width] or None.
+
+    attention: q k^T / sqrt(d_head) among patch tokens [B, heads, N, N] of the layers that were asked for.
+    """
 
     patches: Tensor
     cls: Tensor | None
     grid: tuple[int, int]
+    attention: tuple[Tensor, ...] = ()
 
 
 class Encoder(nn.Module):
@@ -29,6 +33,7 @@ class Encoder(nn.Module):
     width: numbers of a patch token; grid: its patch grid; family: of the architecture ("vit", "convnet");
     trained_on: data it was trained on; labels: whose labels it was trained with, "" when self-supervised;
     fingerprint: 16 hexadecimal digits of the weights;
+    attends: whether forward takes attention_of=layers;
     training_flops: of its own training where the harness did it; not_counted: what the cost leaves out, in words.
     """
 
@@ -39,6 +44,7 @@ class Encoder(nn.Module):
     trained_on: str
     labels: str
     fingerprint: str
+    attends: bool = False
     training_flops: float = 0.0
     not_counted: str = ""
 

@@ -1,9 +1,8 @@
 """An encoder's patch tokens over a whole split, computed once: pictures without augmentation need no second look.
 
-Memory-mapped float16 [n, N, width] under the fingerprints of encoder and data set; memory holds one batch at a time.
+Memory-mapped float32 [n, N, width] under the fingerprints of encoder and data set; memory holds one batch at a time.
 
-    tokens = patch_tokens(encoder, dataset, "train", Path("cache"))
-    target = torch.from_numpy(tokens[index]).float()
+    python -m bench.run method=repa encoder=efficientnet_lite1 data=cifar10 data.root=DIR compute.cache_features=true
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from tqdm import tqdm
 from bench.core.cached_folder import cached_folder
 from methods.encoders.base import Encoder
 
-VERSION = 1
+VERSION = 2
 
 
 def patch_tokens(
     encoder: Encoder, dataset: Any, split: str, cache: Path, batch: int = 64, progress: bool = False
 ) -> np.ndarray:
-    """float16 [n, N, width] of all pictures of a split in their order, memory-mapped.
+    """float32 [n, N, width] of all pictures of a split in their order, memory-mapped.
 
     Computed on the encoder's device, once however many processes ask. Raises ValueError when the disk has no room.
     """
@@ -36,21 +35,19 @@ def patch_tokens(
     device = next(encoder.parameters()).device
 
     def make(folder: Path) -> None:
-        needed, free = 2 * n * tokens * encoder.width, shutil.disk_usage(folder).free
+        needed, free = 4 * n * tokens * encoder.width, shutil.disk_usage(folder).free
         if needed > free:
             raise ValueError(
                 f"the patch tokens of {encoder.name} over {dataset.name} {split} need {needed / 1e9:.1f} GB and "
                 f"{folder.parent} has "
-                f"{free / 1e9:.1f} GB: choose another cache=DIR, or compute them as they are needed"
+                f"{free / 1e9:.1f} GB: choose another cache=DIR, or compute.cache_features=false"
             )
         shape = (n, tokens, encoder.width)
-        file = np.lib.format.open_memmap(folder / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
+        file = np.lib.format.open_memmap(folder / "tokens.npy", mode="w+", dtype=np.float32, shape=shape)
         starts = tqdm(range(0, n, batch), desc=f"{encoder.name} {split}", disable=not progress, leave=False)
         for start in starts:
             images = torch.as_tensor(dataset.images(split, slice(start, start + batch)))
-            patches = encoder(images.to(device)).patches.cpu()
-            largest = torch.finfo(torch.float16).max
-            file[start : start + len(patches)] = patches.clamp(-largest, largest).numpy()
+            file[start : start + len(images)] = encoder(images.to(device)).patches.cpu().numpy()
         file.flush()
 
     return np.load(cached_folder(Path(cache) / "features" / key, make) / "tokens.npy", mmap_mode="r")

@@ -67,6 +67,7 @@ class DINOv2(Encoder):
     model: its name there; ref: commit of its code; source: hub, or local (`path`, never the network).
     """
 
+    attends = True
     not_counted = "DINOv2's own pre-training"
 
     def __init__(
@@ -87,43 +88,46 @@ class DINOv2(Encoder):
         self.freeze()
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Features:
-        found = self.network.forward_features(self._input(images))
+    def forward(self, images: Tensor, attention_of: Sequence[int] = ()) -> Features:
+        """attention_of: 0-based layers whose attention logits are wanted, from the same pass."""
+        with self._queries_and_keys(attention_of) as kept:
+            found = self.network.forward_features(self._input(images))
         patches = on_grid(found["x_norm_patchtokens"].float(), self.patches, self.token_grid, self.resize, self.name)
-        return Features(patches, found["x_norm_clstoken"].float(), self.grid)
+        attention = tuple(self._logits(layer, kept[layer].float()) for layer in attention_of)
+        return Features(patches, found["x_norm_clstoken"].float(), self.grid, attention)
 
     def _input(self, images: Tensor) -> Tensor:
         size = (PATCH * self.patches[0], PATCH * self.patches[1])
         return as_input(images, size, IMAGENET_MEAN, IMAGENET_STD)
 
-    @torch.no_grad()
-    def attention_logits(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """q k^T / sqrt(d_head) of the 0-based layers, [B, heads, N, N] each, among patch tokens alone."""
+    @contextmanager
+    def _queries_and_keys(self, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+        """Keeps the outputs of the layers' qkv projections while it lasts."""
         depth = len(self.network.blocks)
         if wrong := [layer for layer in layers if not 0 <= layer < depth]:
             raise ValueError(f"encoder {self.name} has layers 0 to {depth - 1}, not {wrong}")
-        if tuple(self.patches) != tuple(self.token_grid):
+        if layers and tuple(self.patches) != tuple(self.token_grid):
             raise ValueError(f"attention maps of {self.name} cannot be resized: leave encoder.patch_grid out")
         kept: dict[int, Tensor] = {}
+
+        def keep(layer: int, out: Tensor) -> None:
+            kept[layer] = out
+
         hooks = [
-            self.network.blocks[layer].attn.qkv.register_forward_hook(
-                lambda _m, _i, out, layer=layer: kept.__setitem__(layer, out)
-            )
+            self.network.blocks[layer].attn.qkv.register_forward_hook(lambda _m, _i, out, layer=layer: keep(layer, out))
             for layer in layers
         ]
         try:
-            self.network.forward_features(self._input(images))
+            yield kept
         finally:
             for hook in hooks:
                 hook.remove()
-        n = self.patches[0] * self.patches[1]
-        logits = []
-        for layer in layers:
-            qkv = kept[layer].float()
-            heads = self.network.blocks[layer].attn.num_heads
-            q, k, _ = qkv[:, -n:].unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # patch tokens come last
-            logits.append(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5)
-        return logits
+
+    def _logits(self, layer: int, qkv: Tensor) -> Tensor:
+        """q k^T / sqrt(d_head) [B, heads, N, N] among patch tokens alone, which come last."""
+        n, heads = self.patches[0] * self.patches[1], self.network.blocks[layer].attn.num_heads
+        q, k, _ = qkv[:, -n:].unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        return q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
 
 
 def load_network(folder: Path, model: str, weights: Path) -> Any:

@@ -8,20 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import NANO, ROOT, StandInEncoder, arm_of, batch_of, context, method, random_backbone
+from small_runs import NANO, ROOT, SMALL, StandInEncoder, arm_of, batch_of, context, method, random_backbone
 
 from bench.configuration import compose, locate, options
-from bench.core.cost import count
+from bench.core.cost import count, flops_until
 from bench.core.method import Arm
 from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
 
 METHODS = options("method")
-OF_NANO = {"student_layers": [0, 1], "teacher_layers": [2, 3], "stop_images": 1000}
 
 
 def built(name, **changes):
-    return method(name, **(OF_NANO if name == "haste" else {}), **changes)
+    return method(name, **SMALL.get(name, {}) | changes)
 
 
 def test_every_file_is_registered_and_short():
@@ -80,6 +79,25 @@ def test_cost_has_an_entry_for_every_group(name):
     arm, _ = arm_of(m)
     assert cost.parameters["heads"] == sum(p.numel() for p in arm.heads.parameters())
     assert (cost.parameters["heads"] > 0) == bool(m.head_description(NANO))
+
+
+def test_cost_changes_where_a_term_ends():
+    grid, encoder = TokenGrid((8, 8), 2, 1), StandInEncoder()
+    repa, vanilla = (count(method(name), grid, NANO, 10, encoder, (8, 8)) for name in ("repa", "vanilla"))
+    stops = count(method("repa_stop", stop_images=128), grid, NANO, 10, encoder, (8, 8))
+    spent = 128 * repa.flops_per_image["total"] + 896 * vanilla.flops_per_image["total"]
+    assert flops_until(stops.to_json(), 1024) == spent
+    assert flops_until(stops.to_json(), 100) == flops_until(repa.to_json(), 100) == 100 * repa.flops_per_image["total"]
+
+
+def test_haste_asks_the_encoder_once():
+    grid, encoder = TokenGrid((8, 8), 2, 1), StandInEncoder()
+    arm, ctx = arm_of(built("haste"))
+    arm(batch_of(), ctx)
+    assert ctx.encoder.calls == 1
+    repa, haste = (count(built(name), grid, NANO, 10, encoder, (8, 8)).flops_per_image for name in ("repa", "haste"))
+    attention = 2 * (2 * 16 * 16 * 12)  # the stand-in's own logits, of two layers
+    assert haste["encoder"] == repa["encoder"] + attention and haste["heads"] == repa["heads"]
 
 
 def test_backbone_flops_equal_the_formula():

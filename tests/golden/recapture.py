@@ -14,19 +14,19 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import torch  # noqa: E402
-from small_runs import arm_of, batch_of, context, method  # noqa: E402
+from small_runs import SMALL, arm_of, batch_of, context, method  # noqa: E402
 
 from bench.configuration import options  # noqa: E402
 from bench.core.ema import ema_update  # noqa: E402
 
 HERE = Path(__file__).parent
 STEPS = 4
-OF_NANO = {"student_layers": [0, 1], "teacher_layers": [2, 3], "stop_images": 24}
 
 
 def losses(name: str) -> list[dict[str, float]]:
     """The terms of four AdamW steps of a method on fixed batches, EMA included."""
-    m = method(name, **(OF_NANO if name == "haste" else {"stop_images": 24} if name == "repa_stop" else {}))
+    stop = {"stop_images": 24} if name in ("haste", "repa_stop") else {}
+    m = method(name, **SMALL.get(name, {}) | stop)
     arm, first = arm_of(m)
     ema = first.ema
     optimiser = torch.optim.AdamW(arm.parameters(), lr=1e-3)

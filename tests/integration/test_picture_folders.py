@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_runs import only_run, run_in_process, tiny_run
 
 from bench.core.data import Digits, stratified_split
 from bench.core.data_folder import FolderData, decode
@@ -95,6 +96,36 @@ def test_one_truncated_picture_is_named_and_skipped_only_if_allowed(tmp_path, ca
     split = "train" if victim in disk.files["train"] else "heldout"
     with pytest.raises(ValueError, match=r"class1/1\.jpg cannot be read"):
         disk.images(split)
+    for path in (tmp_path / "class2").glob("*"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="picture of class class2 can be read"):
+        data_of(tmp_path, skip_damaged=True)
+
+
+def test_a_picture_that_is_cut_is_named_without_a_workers_traceback(tmp_path):
+    for split in ("train", "test"):
+        folder_of(tmp_path / split)
+    (tmp_path / "train" / "class1" / "1.jpg").write_bytes(b"cut")
+    data = data_of(tmp_path, in_memory=False)
+    for workers in (0, 2):
+        with pytest.raises(ValueError, match=r"^\S*class1/1\.jpg cannot be read"):
+            list(batches(data, 0, 0, 36, 9, [slice(0, 9)], True, workers))
+
+
+def test_a_run_may_go_on_from_disk_but_not_with_other_files(tmp_path, capsys):
+    folder_of(tmp_path / "pictures", pictures=12)
+    words = tiny_run(
+        tmp_path / "runs", "data=folder", f"data.root={tmp_path / 'pictures'}", "data.size=8", "data.patch=2",
+        "size=nano", "batch=8", "images=64", "log_images=64",
+    )  # fmt: skip
+    assert run_in_process([*words, "data.in_memory=true"]) == 0
+    run = only_run(tmp_path / "runs")
+    next(iter((run / "snapshots").glob("*64.safetensors"))).unlink()
+    assert run_in_process([*words, "data.in_memory=false"]) == 0
+    next(iter((run / "snapshots").glob("*64.safetensors"))).unlink()
+    (tmp_path / "pictures" / "class0" / "0.png").rename(tmp_path / "pictures" / "class0" / "zero.png")
+    assert run_in_process(words) == 2
+    assert "the files changed since" in capsys.readouterr().err
 
 
 def test_a_class_with_one_picture_is_refused(tmp_path):
@@ -146,3 +177,28 @@ def test_latents_are_drawn_afresh_and_scaled(tmp_path):
         data.images("train", torch.tensor([0]))
     with pytest.raises(ValueError, match=r"pip install diffusers|is not staged"):
         data.to_uint8(data.tokens("train", torch.tensor([0])))
+
+
+def test_changed_and_unlike_latents_are_noticed(tmp_path):
+    def latents():
+        return LatentData("imagenet256", str(tmp_path), 2, 10, "nowhere")
+
+    for split, n in (("train", 6), ("heldout", 3)):
+        (tmp_path / split).mkdir()
+        for name, shape in (("moments", (n, 8, 4, 4)), ("images", (n, 3, 8, 8)), ("labels", (n,))):
+            np.save(tmp_path / split / f"{name}.npy", np.ones(shape, np.float32 if name == "moments" else np.uint8))
+    seen = {latents().fingerprint}
+    for file in ("heldout/moments", "heldout/labels", "train/images"):
+        path = tmp_path / f"{file}.npy"
+        np.save(path, 0 * np.load(path))
+        seen.add(latents().fingerprint)
+    assert len(seen) == 4
+    np.save(tmp_path / "heldout" / "labels.npy", np.zeros(2, np.uint8))
+    with pytest.raises(ValueError, match=r"heldout has moments .* 2 labels and 3 pictures, which do not fit"):
+        latents()
+    np.save(tmp_path / "heldout" / "labels.npy", np.full(3, 10))
+    with pytest.raises(ValueError, match=r"labels outside 0\.\.9"):
+        latents()
+    (tmp_path / "heldout" / "labels.npy").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"labels\.npy cannot be read"):
+        latents()

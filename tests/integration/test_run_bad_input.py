@@ -28,6 +28,7 @@ BAD = [
     (["compute.device=tpu"], "compute.device=tpu is unknown"),
     (["evaluation.protocol=ode"], "evaluation.protocol=ode is unknown"),
     (["nonsense"], "is not KEY=VALUE"),
+    (["method=dispersive", "micro_batch=16"], "compares 32 samples with each other"),
     (["--cfg", "all"], "--cfg takes one word"),
 ]
 
@@ -49,9 +50,13 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
     run = only_run(tmp_path)
     assert run_in_process([*words, "images=256"]) == BAD_INPUT
     assert "a cosine schedule cannot be continued" in capsys.readouterr().err
-    assert run_in_process([*words, "snapshots=3"]) == BAD_INPUT
+    assert run_in_process([*words, "snapshots=3", "compute.data_workers=1"]) == 0
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"label_drop": 0.3}))  # as if the default had been another
+    assert run_in_process(words) == BAD_INPUT
     error = capsys.readouterr().err
-    assert "snapshots: 2 then, 3 now" in error and "name=..." in error
+    assert "label_drop: 0.3 then, 0.1 now" in error and "name=..." in error
+    (run / "config.json").write_text(json.dumps(config))
     description = json.loads((run / "run.json").read_text())
     description["fingerprints"]["data"] = "0" * 16
     (run / "run.json").write_text(json.dumps(description))
@@ -61,9 +66,13 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
 
 
 def test_more_images_continue_a_constant_schedule(tmp_path):
-    words = tiny_run(tmp_path, "optimizer.schedule=constant", "log_images=128", "checkpoint_images=128")
+    words = tiny_run(tmp_path, "optimizer.schedule=constant", "log_images=128", "snapshots=4")
     words = [word for word in words if not word.startswith("images=")]
-    assert run_in_process([*words, "images=256"]) == 0 and run_in_process([*words, "images=512"]) == 0
+    assert run_in_process([*words, "images=256"]) == 0
+    full = ["measure=full", "evaluation.samples=64"]
+    assert run_in_process([*words, "images=512", *full]) == 0
+    measured = {int(path.stem.split("-")[-1]) for path in (only_run(tmp_path) / "results").glob("heldout-*.json")}
+    assert measured == checkpoints.snapshots(only_run(tmp_path)).keys() and {256, 512} < measured, "of both starts"
     straight = [word for word in words if not word.startswith("runs=")] + [f"runs={tmp_path}/straight", "images=512"]
     assert run_in_process(straight) == 0
     assert numbers(only_run(tmp_path)) == numbers(only_run(tmp_path / "straight"))

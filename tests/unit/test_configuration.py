@@ -1,5 +1,7 @@
 """Configuration: ten pinned identities, what changes them and what must not, counts, and types."""
 
+import re
+
 import pytest
 
 from bench.configuration import build, compose, parse_count
@@ -73,6 +75,49 @@ def test_counts(text, images):
 def test_bad_counts(text):
     with pytest.raises(ValueError, match="images="):
         parse_count("images", text, 256)
+
+
+BAD = {
+    "size.depth=2.5": "size.depth=2.5 is not a whole number",
+    "data.patch=abc": "data.patch=abc is not a whole number",
+    "data.patch=0": "data.patch=0 is outside",
+    "compute.threads=abc": "compute.threads=abc is not a number",
+    "compute.shard=maybe": "is not true or false",
+    "optimizer.warmup_steps=-5": "optimizer.warmup_steps=-5 is outside",
+    "optimizer.beta1=1.5": "optimizer.beta1=1.5 is outside",
+    "time.std=0": "time.std=0.0 is outside",
+    "images=1e30": "a count is a whole number",
+    "name=../escaped": "is no folder's name",
+    "method=repa encoder.width=wide": "encoder.width=wide is not a whole number",
+    "method=repa method.weight=nan": "method.weight=nan is outside",
+    "method=repa method.head_width=0": "method.head_width=0 is outside",
+    "method=selfflow method.mask_ratio=1.5": "method.mask_ratio=1.5 is outside",
+    "method=selfflow method.near=-0.5": "method.near=-0.5 is outside",
+}
+
+
+@pytest.mark.parametrize(("words", "message"), BAD.items(), ids=list(BAD))
+def test_values_that_no_run_could_use_are_named(words, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        compose(words.split())
+
+
+@pytest.mark.parametrize("path", ["my(pics)", "a=b", "it's", "a,b", "5", "two words", "back\\", "${x"])
+def test_any_text_is_a_path(path):
+    if path == "${x":
+        with pytest.raises(ValueError, match="runs="):
+            compose([f"runs={path}"])
+    else:
+        assert compose([f"runs={path}", "data=folder", f"data.root={path}"])["data"]["root"] == path
+
+
+def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
+    cfg = compose(["method=haste", "method.student_layers=[0,1]", "method.stop_images=64Ki", "method.block=2"])
+    assert cfg["method"]["student_layers"] == [0, 1] and cfg["method"]["stop_images"] == 65536
+    assert cfg["method"]["block"] == 2 and cfg["method"]["teacher_layers"]["B"] == [7, 9, 11]
+    cfg = compose(["method=haste", "method.teacher_layers={nano:[1]}"])
+    assert cfg["method"]["teacher_layers"] == {"nano": [1]}
+    assert compose(["compute=slurm", "compute.extra={exclude:node7}"])["compute"]["extra"] == {"exclude": "node7"}
 
 
 def test_types_of_a_groups_own_keys_are_checked():

@@ -139,14 +139,14 @@ def test_patch_tokens_are_those_of_timms_dinov2_with_the_same_weights(hub):
 @pytest.mark.parametrize("name", ["dinov2_s", "dinov2_s_reg"])
 def test_attention_logits_leave_out_class_and_registers(hub, name):
     encoder = build(config(name), token_grid=GRID)
-    (logits,) = encoder.attention_logits(images(), [0])
+    (logits,) = encoder(images(), attention_of=[0]).attention
     network = encoder.network
     first = network.patch_embed.proj(encoder._input(images())).flatten(2).transpose(1, 2) + network.pos_embed[:, 1:]
     qkv = network.blocks[0].attn.qkv(network.blocks[0].norm1(first))
     q, k = (qkv[..., i * 32 : (i + 1) * 32].reshape(2, 16, 2, 16).transpose(1, 2) for i in (0, 1))
     torch.testing.assert_close(logits, q @ k.mT / 4, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="layers 0 to 1"):
-        encoder.attention_logits(images(), [2])
+        encoder(images(), attention_of=[2])
 
 
 def test_other_grids_are_refused_or_resized_as_stated(hub):

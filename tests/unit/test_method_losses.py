@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_runs import GRID, NANO, arm_of, batch_of, context, method, random_backbone
 
+from bench.core.data import Digits
 from bench.core.method import Context
 from bench.core.noise import NoiseLevels
 from bench.core.streams import Draw
@@ -123,6 +124,9 @@ def test_selfflow_switches():
     assert abs(l1 - arm2(batch, ctx2)["representation"].value) > 1e-3
     with pytest.raises(ValueError, match="similarity=cos is unknown"):
         method("selfflow", similarity="cos")
+    for inert in ({"near": 0.2}, {"attention": "separated"}):
+        with pytest.raises(ValueError, match="say nothing"):
+            method("selfflow", masking=False, **inert)
 
 
 def test_repa_from_the_formula_and_on_the_clean_picture():
@@ -138,7 +142,10 @@ def test_repa_from_the_formula_and_on_the_clean_picture():
     assert terms["alignment"].weight == 0.5
     noisier = batch_of()
     noisier.x1 = noisier.x1 * 3
-    assert torch.equal(ctx.encoder(noisier.image).patches, y), "the target does not depend on the noise"
+    seen, encode = [], ctx.encoder.forward
+    ctx.encoder.forward = lambda image: seen.append(image) or encode(image)
+    arm(noisier, ctx)
+    assert len(seen) == 1 and torch.equal(seen[0], Digits("digits", 2).images("train", torch.arange(8)))
 
 
 def test_cosine_is_taken_along_channels():
@@ -165,6 +172,10 @@ def test_sra_from_the_formula():
     m = method("sra")
     assert m.weight_at(0) == 0.2 and m.weight_at(191_999_999) == 0.2
     assert m.weight_at(1_280_000 * 649) == pytest.approx(0.2 * 10**-0.5)
+    arm, ctx = arm_of(method("sra", similarity="cosine"))
+    term = arm(batch, ctx)["representation"]
+    torch.testing.assert_close(term.value, 1 - cosine(arm.heads["projector"](student[1]), teacher[3]).mean())
+    assert term.weight == arm.method.weight_at(1_280_000 * 649) == 0.5
 
 
 def test_full_masking_and_diffusion_forcing_levels():
@@ -238,9 +249,8 @@ def test_dispersive_from_the_formula():
         )
         groups.append(math.log(total / 16))
     assert float(value) == pytest.approx(sum(groups) / 2, rel=1e-4)
-    arm, ctx = arm_of(method("dispersive", group=3))
-    with pytest.raises(ValueError, match="groups of 3 samples, and a process computes 8"):
-        arm(batch, ctx)
+    with pytest.raises(ValueError, match=r"method.group=1 is outside"):
+        method("dispersive", group=1)
 
 
 def test_haste_attention_term_and_refusals():
@@ -248,7 +258,7 @@ def test_haste_attention_term_and_refusals():
     arm, ctx = arm_of(method("haste", **nano))
     batch = batch_of()
     value = arm(batch, ctx)["attention"].value
-    teachers = ctx.encoder.attention_logits(batch.image, [2, 3])
+    teachers = ctx.encoder(batch.image, [2, 3]).attention
     x = noised(batch, batch.t[:, None].expand(-1, N))
     _, f = arm.backbone(x, batch.t, batch.label, qk_taps=(1, 2))
     total = []

@@ -60,7 +60,7 @@ def test_with_a_snapshot_after_every_step_any_average_is_exact(tmp_path, decay):
     theta = trajectory(40)
     write_run(tmp_path, theta, range(41), 0.9, True)
     path, fitted = rebuild(tmp_path, decay)
-    assert path == posthoc_path(tmp_path, 160, decay) and fitted.error < 1e-10
+    assert path == posthoc_path(tmp_path, 160, decay, True) and fitted.error < 1e-10
     assert load_file(path)["w"].item() == pytest.approx(average(theta, decay, True, 40), rel=1e-9)
 
 
@@ -116,7 +116,7 @@ def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
     assert main([f"run={run}", "decay=0.99,0.5"]) == 0
     text = capsys.readouterr().out
     assert text.count("profile error") == 2 and "more snapshots" in text
-    loaded = checkpoints.load_snapshot(posthoc_path(run, 6400, 0.99), SiT(GRID, NANO, 10))
+    loaded = checkpoints.load_snapshot(posthoc_path(run, 6400, 0.99, True), SiT(GRID, NANO, 10))
     assert torch.equal(loaded.state_dict()["pos_embed"], backbone.state_dict()["pos_embed"])
 
 

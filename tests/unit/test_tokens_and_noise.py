@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bench.core.flow import interpolate, score, velocity
+from bench.core.flow import interpolate, velocity
 from bench.core.noise import NoiseLevels, TimeDistribution, shift_time
 from bench.core.tokens import TokenGrid
 
@@ -59,16 +59,6 @@ def test_path_and_its_derivative():
     slope = (interpolate(x0, x1, t + h) - interpolate(x0, x1, t - h)) / (2 * h)
     torch.testing.assert_close(slope, velocity(x0, x1), atol=1e-8, rtol=0)
     assert torch.equal(interpolate(x0, x1, torch.ones(2)), x1) and torch.equal(interpolate(x0, x1, torch.zeros(2)), x0)
-
-
-def test_score_of_a_gaussian():
-    m, s, t = 1.3, 0.7, 0.4
-    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
-    variance = (1 - t) ** 2 * s**2 + t**2
-    mean = (1 - t) * m
-    # E[x1 - x0 | x_t] of jointly Gaussian variables
-    v = -m + (t - (1 - t) * s**2) / variance * (x - mean)
-    torch.testing.assert_close(score(v, x, t), -(x - mean) / variance)
 
 
 def test_levels_per_token_and_pick_agree_with_a_loop():
