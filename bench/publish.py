@@ -8,6 +8,7 @@ Checkpoints, snapshots and the names of this machine stay behind. The archive un
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
@@ -34,13 +35,14 @@ Examples:
 def anonymous(content: Any, runs: str) -> Any:
     """The same JSON without the folder of the runs, of other absolute paths the last part, and no host or process."""
     if isinstance(content, dict):
-        return {key: anonymous(value, runs) for key, value in content.items() if key not in ("host", "pid", "argv")}
+        return {key: anonymous(value, runs) for key, value in content.items() if key not in ("host", "pid")}
     if isinstance(content, list):
         return [anonymous(value, runs) for value in content]
     if not isinstance(content, str):
         return content
     content = content.replace(runs, "runs")
-    return Path(content).name if content.startswith("/") else content
+    key, equals, value = content.rpartition("=")  # a word of the command, or a plain value
+    return f"{key}{equals}{Path(value).name}" if value.startswith("/") else content
 
 
 def copy_run(run: Path, to: Path, runs: str) -> None:
@@ -98,9 +100,11 @@ def main(argv: list[str]) -> int:
         copies = Path(folder) / "runs"
         for run in found:
             copy_run(run, copies / run.name, words["runs"].rstrip("/"))
-        for page in words["pages"].split(","):
-            for path in write_report(page, copies, words["study"], words["data"], out):
-                print(path)
+        out = out.absolute()
+        with contextlib.chdir(folder):  # the commands on the pages say runs, and not where this machine keeps them
+            for page in words["pages"].split(","):
+                for path in write_report(page, Path("runs"), words["study"], words["data"], out):
+                    print(path)
         with tarfile.open(out / "runs.tar.xz", "w:xz") as archive:
             archive.add(copies, "runs", filter=_plain)
     print(f"{out / 'runs.tar.xz'}: {len(found)} runs")

@@ -19,7 +19,12 @@ def test_hosts_processes_and_folders_are_taken_out():
         "root": "/data/of/mine/cifar",
         "n": [1, {"host": "x"}],
     }
-    assert anonymous(content, "/home/me/runs") == {"cache": "runs/cache", "root": "cifar", "n": [1, {}]}
+    assert anonymous(content, "/home/me/runs") == {
+        "argv": ["runs=runs"],
+        "cache": "runs/cache",
+        "root": "cifar",
+        "n": [1, {}],
+    }
 
 
 def test_a_published_run_reads_as_the_original(tmp_path):
