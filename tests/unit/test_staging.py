@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 
-from bench import doctor, prepare
+from bench import doctor, prepare, readiness
 from bench.core import staging
 from bench.core.staging import Resource, fetch, recorded_hash, require
 
@@ -145,11 +145,11 @@ def test_memory_and_disk_are_measured_against_the_run(monkeypatch, tmp_path):
     from bench.configuration import compose
 
     cfg = compose(["method=vanilla", f"runs={tmp_path}"])
-    monkeypatch.setattr(doctor, "memory_bytes", lambda: (10**9, 10**9))
-    memory, *_ = doctor._room(cfg, 100_000_000)
+    monkeypatch.setattr(readiness, "memory_bytes", lambda: (10**9, 10**9))
+    memory, *_ = readiness.room(cfg, 100_000_000)
     assert memory.state == "missing" and "2.0 GB" in memory.says
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**9})())
-    assert [f.state for f in doctor._room(cfg, 100_000_000) if f.what == "disk"] == ["missing"]
+    monkeypatch.setattr(readiness.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**9})())
+    assert [f.state for f in readiness.room(cfg, 100_000_000) if f.what == "disk"] == ["missing"]
 
 
 @pytest.mark.parametrize("module", ["prepare", "doctor"])

@@ -1,0 +1,105 @@
+"""Whether a run with given words could start on this machine: encoder, data, method, memory, disk.
+
+for finding in configuration(["method=selfflow", "size=L"]): ...
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.host import Finding, existing, memory_bytes, slurm
+
+BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
+
+
+def configuration(words: list[str]) -> Iterator[Finding]:
+    """Whether a run with these words could start here. Raises ValueError for words that bench.run refuses."""
+    import torch
+
+    from bench.configuration import build, compose
+    from bench.core import cost
+    from bench.core.sizes import Size
+    from bench.identity import run_id
+
+    cfg = compose(words)
+    yield Finding("ok", "run", f"{run_id(cfg)}: {cfg['images']} images, batch {cfg['batch']}")
+    if cfg["compute"]["name"] == "slurm":
+        yield slurm(needed=True)
+    if cfg["compute"]["device"] == "cuda" and not torch.cuda.is_available():
+        yield Finding("missing", "GPU", "compute.device=cuda and PyTorch sees none")
+    if cfg["encoder"]:
+        yield encoder_finding(cfg["encoder"], Path(cfg["cache"]), needed=True)
+    try:
+        data = build(cfg["data"])
+    except ValueError as error:
+        yield Finding("missing", f"data {cfg['data']['name']}", str(error))
+        return
+    yield Finding(
+        "ok",
+        f"data {data.name}",
+        f"{data.n_train} training and {data.n_heldout} held-out pictures, {data.grid.tokens} tokens",
+    )
+    size, method = Size(**cfg["size"]), build(cfg["method"])
+    try:
+        method.blocks(size)
+    except ValueError as error:
+        yield Finding("missing", "method", str(error))
+        return
+    parameters = (
+        _parameters(data, size)
+        if cfg["encoder"]
+        else cost.count(method, data.grid, size, data.classes).parameters["backbone"]
+    )
+    yield from room(cfg, parameters)
+
+
+def encoder_finding(node: dict[str, Any], cache: Path, needed: bool) -> Finding:
+    from bench import prepare
+
+    name = f"encoder {node['name']}"
+    if prepare.trained_here(node):
+        return Finding("ok", name, "is trained here when it is asked for")
+    if node["name"] == "timm":
+        return Finding("ok", name, "any timm model: encoder.name=NAME")
+    try:
+        lacks = [resource for resource in prepare.encoder_resources(node, cache) if resource.found() is None]
+    except ValueError as error:
+        return Finding("missing" if needed else "-", name, str(error))
+    if not lacks:
+        return Finding("ok", name, "staged")
+    what = ", ".join(resource.what for resource in lacks)
+    return Finding("missing" if needed else "-", name, f"lacks {what}: python -m bench.prepare encoder={node['name']}")
+
+
+def _parameters(data: Any, size: Any) -> int:
+    import torch
+
+    from bench.core.backbone import SiT
+
+    with torch.device("meta"):
+        return sum(p.numel() for p in SiT(data.grid, size, data.classes).parameters())
+
+
+def room(cfg: dict[str, Any], parameters: int) -> Iterator[Finding]:
+    import torch
+
+    needed = BYTES_PER_PARAMETER * parameters
+    gpu = torch.cuda.is_available() and cfg["compute"]["device"] != "cpu"
+    free = torch.cuda.mem_get_info()[0] if gpu else memory_bytes()[1]
+    says = f"{parameters / 1e6:.1f}M parameters: {needed / 1e9:.1f} GB without activations, {free / 1e9:.1f} GB free"
+    state = "ok" if not free or needed < 0.8 * free else "warning" if needed < free else "missing"
+    yield Finding(state, "GPU memory" if gpu else "memory", says + ("" if state == "ok" else ": a smaller size="))
+    if parameters > 100e6 and not gpu:
+        yield Finding("warning", "speed", "more than 100M parameters without a GPU: days, unless images= is small")
+    disk = 4 * parameters * (3 * 4 + cfg["snapshots"] + 1)
+    place = existing(Path(cfg["runs"]))
+    free = shutil.disk_usage(place).free
+    says = f"{disk / 1e9:.2f} GB for checkpoints and snapshots, {free / 1e9:.0f} GB free in {place}"
+    yield Finding(
+        "ok" if disk < free else "missing",
+        "disk",
+        says + ("" if disk < free else ": snapshots=..., or runs=DIR elsewhere"),
+    )
