@@ -26,7 +26,8 @@ from bench.core.run_folder import RunFolder, read_json
 from bench.core.schedule import snapshot_counts
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import generator
-from bench.core.trainer import NotFinite, Stopped, Trainer
+from bench.core.trainer import Stopped, Trainer
+from bench.core.window import NotFinite
 from bench.identity import arm_name, identity, is_identity, run_hash, run_id
 
 

@@ -80,7 +80,8 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
     import torch
 
     from bench.core import distributed
-    from bench.core.trainer import NotFinite, Stopped
+    from bench.core.trainer import Stopped
+    from bench.core.window import NotFinite
 
     if cfg["compute"]["threads"]:
         torch.set_num_threads(cfg["compute"]["threads"])

@@ -52,7 +52,7 @@ def _seconds(trainer: Any, source: Any, steps: int) -> float:
         trainer.step(source)
     if cuda:
         torch.cuda.synchronize()
-    trainer.window.clear()
+    trainer.window.rows.clear()
     return (clock() - start) / steps
 
 

@@ -28,6 +28,7 @@ from bench.core.run_folder import MetricsLog, RunFolder
 from bench.core.schedule import learning_rate, snapshot_counts
 from bench.core.streams import Draw, generator
 from bench.core.timing import Stopwatch
+from bench.core.window import Window
 
 MIN_SAVING_INTERVAL = 5.0  # seconds between checkpoints that nobody asked for by number
 MEASURED_STEPS = 10  # after which a start says how long it will take (or after 20 seconds)
@@ -39,10 +40,6 @@ class Stopped(Exception):
     def __init__(self, reason: str):
         super().__init__(reason)
         self.reason = reason
-
-
-class NotFinite(Exception):
-    """A loss or a gradient norm became NaN or infinite; the message names the step and the term."""
 
 
 class Trainer:
@@ -98,8 +95,7 @@ class Trainer:
         for module in (*heads.values(), *([teacher] if teacher else []), *([encoder] if encoder is not None else [])):
             self.watch.watch(module)
         self.seconds = 0.0  # of training, over all starts of this run
-        self.columns: list[str] = []  # of the window: losses by term, "grad_norm", then the method's diagnostics
-        self.window: list[Tensor] = []  # a row a step since the last line of metrics, on the device
+        self.window = Window()
         self.diagnostics: dict[str, float] = {}  # the latest, until the next line of metrics takes them
         self.metrics: MetricsLog | None = None  # the main process's
         self.stop_reason: Callable[[], str | None] = lambda: None
@@ -160,10 +156,9 @@ class Trainer:
         ema_update(self.ema, self.arm.backbone, ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done))
         assert isinstance(sums, Tensor)
         columns.append("grad_norm")
-        if self.window and self.columns != columns:  # a term began or ended: its means are of whole windows
+        if not self.window.fits(columns):
             self.log()
-        self.columns = columns
-        self.window.append(torch.cat([sums, norm.detach().float().reshape(1)]))
+        self.window.add(columns, torch.cat([sums, norm.detach().float().reshape(1)]))
         self.images += self.batch
 
     def gradients_synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
@@ -193,34 +188,17 @@ class Trainer:
     # Once in a while ---------------------------------------------------------------------------------
 
     def read_window(self) -> Tensor:
-        """The window's rows [steps, columns] on the CPU, averaged over processes.
-
-        Raises NotFinite, naming the first bad step.
-        """
-        values = self.processes.mean(torch.stack(self.window)).double().cpu()
-        bad = (~values.isfinite()).nonzero()
-        if len(bad):
-            step, column = (int(i) for i in bad[0])
-            images = self.images - (len(self.window) - step) * self.batch
-            raise NotFinite(
-                f"{self.columns[column]} became {values[step, column]} in step "
-                f"{images // self.batch + 1} (after {images} images): "
-                f"lower optimizer.lr={self.cfg['optimizer']['lr']:g}, or use precision=float32"
-            )
-        return values
+        """The window's numbers, all finite. Raises NotFinite."""
+        steps, lr = self.images // self.batch, self.cfg["optimizer"]["lr"]
+        first = steps - len(self.window.rows) + 1
+        return self.window.read(self.processes.mean, first, f"lower optimizer.lr={lr:g}, or use precision=float32")
 
     def log(self) -> None:
         """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
         values = self.read_window()
-        steps, self.window = len(values), []
-        means: dict[str, Any] = {"loss": {}, "diagnostics": self.diagnostics}
+        steps, means = len(values), self.window.means(values)
+        means["diagnostics"] = self.diagnostics | means["diagnostics"]
         self.diagnostics = {}
-        for column, mean in zip(self.columns, values.mean(dim=0).tolist(), strict=True):
-            group, _, name = column.partition(".")
-            if name:
-                means[group][name] = mean
-            else:
-                means[group] = mean
         times = self.watch.read()
         self.seconds += times["seconds"]
         speed = steps * self.batch / times["seconds"]
@@ -243,7 +221,7 @@ class Trainer:
 
         The window goes with it, so lines stay the same.
         """
-        window = self.read_window() if self.window else torch.zeros(0)
+        window = self.read_window()
         parts = {
             "backbone": self.arm.backbone, "heads": self.arm.heads, "ema": self.ema, "optimizer": self.optimizer
         }  # fmt: skip
@@ -254,7 +232,7 @@ class Trainer:
             "images": self.images,
             "seconds": self.seconds,
             "metrics_bytes": self.metrics.bytes,
-            "columns": self.columns,
+            "columns": self.window.columns,
             "window": window.float(),
             "diagnostics": self.diagnostics,
             "torch": str(torch.__version__),  # the class itself is refused when weights alone are loaded
@@ -267,8 +245,7 @@ class Trainer:
 
     def snapshot(self) -> None:
         """The EMA backbone, kept for good, after everything in the window was found finite."""
-        if self.window:
-            self.read_window()
+        self.read_window()
         state = sharding.whole(self.ema.state_dict(), self.processes.main)
         if self.processes.main:
             checkpoints.save_snapshot(self.folder.path, self.images, state)
@@ -286,8 +263,8 @@ class Trainer:
         for name, module in (("backbone", self.arm.backbone), ("heads", self.arm.heads), ("ema", self.ema)):
             sharding.load_module(module, state[name])
         sharding.load_optimizer(self.optimizer, state["optimizer"])
-        self.images, self.seconds, self.columns = state["images"], state["seconds"], state["columns"]
-        self.window = list(state["window"].to(self.processes.device))
+        self.images, self.seconds = state["images"], state["seconds"]
+        self.window.columns, self.window.rows = state["columns"], list(state["window"].to(self.processes.device))
         self.diagnostics = state["diagnostics"]
         return state["metrics_bytes"]
 
