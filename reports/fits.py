@@ -25,6 +25,8 @@ EFFICIENT = 1.345  # the same in deviations of a run, where seeds tell it: 95 % 
 BOOTSTRAP = 400
 ITERATIONS = 200
 LEAST_SIZES = 4  # three numbers a form and one degree of freedom to judge it
+JOINT_PARAMETERS = 5
+COLLINEAR = 0.99  # correlation of log N and log D above which the joint form is refused
 SEED = 0
 
 
@@ -88,21 +90,25 @@ def fit(
     bootstrap: int = BOOTSTRAP,
     seed: int = SEED,
     least: int = LEAST_SIZES,
+    pooled: tuple[float, int] | None = None,
 ) -> Law:
     """Fit y = E + A N^-a (+ B D^-b) with E >= 0; points that share N (and D) are seeds of one size.
 
-    least: sizes (and values of D) below which a fit is refused. Raises Refusal for too few of them, or for values that
-    have no logarithm.
+    least: sizes (and values of D) below which a fit is refused; seed: of the bootstrap, another for each law that is
+    compared; pooled: deviation and its degrees of freedom over more than these points. Raises Refusal for too few
+    sizes, values that have no logarithm, or points that leave a parameter open.
     """
     n, y = np.asarray(n, float), np.asarray(y, float)
     d = None if d is None else np.asarray(d, float)
     check(n, y, d, least)
     problem, log_y = _Problem(n, d), np.log(y)
-    seeds = seed_deviation(n, d, log_y)
+    seeds = pooled or seed_deviation(n, d, log_y)
     huber = max(HUBER, EFFICIENT * seeds[0])
     starts = problem.starts(log_y)
     ends, costs = problem.solve(np.repeat(log_y[None], len(starts), 0), starts, huber)
     best = ends[int(np.argmin(costs))]
+    if problem.on_bound(best):
+        raise Refusal("the values do not fall with size as a power law does: an exponent lies at the edge of its range")
     prediction = problem.curve(best[None])[0][0]
     residuals = log_y - prediction
     deviation, df = seeds
@@ -181,6 +187,10 @@ class _Problem:
                 break
         return x, cost
 
+    def on_bound(self, x: np.ndarray) -> bool:
+        """Whether an exponent of the parameters x [p] lies at the edge of what is searched."""
+        return bool((np.isclose(x, self.low) | np.isclose(x, self.high))[2::2].any())
+
     def parameters(self, x: np.ndarray) -> np.ndarray:
         """E, A, a (B, b) in the units of the data, [s, p]."""
         out = [np.exp(x[:, 0])]
@@ -208,6 +218,12 @@ def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> Non
                 f"there are {len(np.unique(values))} values of {name}; "
                 f"an irreducible part, a scale and an exponent need at least {least}"
             )
+    if d is None:
+        return
+    if (points := len(np.unique(n + 1j * d))) <= JOINT_PARAMETERS:
+        raise Refusal(f"there are {points} pairs of N and D for the {JOINT_PARAMETERS} parameters of the joint form")
+    if abs(np.corrcoef(np.log(n), np.log(d))[0, 1]) > COLLINEAR:
+        raise Refusal("D goes with N in all points: what each does cannot be told apart; vary one at a fixed other")
 
 
 def seed_deviation(n: np.ndarray, d: np.ndarray | None, log_y: np.ndarray) -> tuple[float, int]:

@@ -30,7 +30,10 @@ class Prediction:
 
 
 def predict_largest(
-    n: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, bootstrap: int = BOOTSTRAP
+    n: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    bootstrap: int = BOOTSTRAP,
+    pooled: tuple[float, int] | None = None,
 ) -> Prediction:
     """Fit without the largest N and foretell it. Raises Refusal when too few sizes remain.
 
@@ -40,8 +43,9 @@ def predict_largest(
     sizes, values = np.asarray(n, float), np.asarray(y, float)
     check(sizes, values, None, 2)
     largest = sizes == sizes.max()
-    seeds = seed_deviation(sizes[~largest], None, np.log(values[~largest]))[1] > 0
-    law = fit(sizes[~largest], values[~largest], bootstrap=bootstrap, least=LEAST_SIZES - seeds)
+    seeds = pooled or seed_deviation(sizes[~largest], None, np.log(values[~largest]))
+    least = LEAST_SIZES - (seeds[1] > 0)
+    law = fit(sizes[~largest], values[~largest], bootstrap=bootstrap, least=least, pooled=pooled)
     rng = np.random.default_rng(SEED + 1)
     curve = np.array([power_law(row, sizes[largest][:1], None)[0] for row in law.samples])
     noise = law.deviation / math.sqrt(largest.sum()) * rng.standard_t(law.df, len(curve))
@@ -52,7 +56,10 @@ def predict_largest(
 
 @dataclass(frozen=True)
 class Crossing:
-    """A number with its interval; share: of the bootstrap samples in which it exists. value None: it does not."""
+    """A number with its interval; share: of the bootstrap samples in which it exists. value None: it does not.
+
+    A high end of infinity says that in more than a fortieth of the samples nothing is large enough.
+    """
 
     value: float | None
     low: float | None
@@ -61,7 +68,7 @@ class Crossing:
 
 
 def effective_parameters(method: Law, baseline: Law, n: float) -> Crossing:
-    """How many times more parameters the baseline needs for the method's y at N; none where it never gets there."""
+    """How many times more parameters the baseline needs for the method's y at N; infinite where it never gets there."""
     return _compare(method, baseline, lambda p, q: _multiplier(p, q, n))
 
 
@@ -72,7 +79,7 @@ def crossing_point(method: Law, baseline: Law, least: float, most: float) -> Cro
 
 def _multiplier(p: np.ndarray, q: np.ndarray, n: float) -> float:
     y = float(power_law(p, np.array([n]), None)[0])
-    return ((y - q[0]) / q[1]) ** (-1 / q[2]) / n if y > q[0] else math.nan
+    return ((y - q[0]) / q[1]) ** (-1 / q[2]) / n if y > q[0] else math.inf
 
 
 def _meeting(p: np.ndarray, q: np.ndarray, least: float, most: float) -> float:
@@ -91,9 +98,11 @@ def _compare(method: Law, baseline: Law, number: Callable[[np.ndarray, np.ndarra
         raise ValueError("two methods are compared by laws over sizes alone; fit them without D")
     value = number(method.values, baseline.values)
     drawn = np.array([number(p, q) for p, q in zip(method.samples, baseline.samples, strict=True)])
-    found = drawn[np.isfinite(drawn)]
-    share = len(found) / len(drawn)
-    if not len(found):
-        return Crossing(None if math.isnan(value) else value, None, None, share)
-    low, high = percentiles(found, 0.95)
-    return Crossing(None if math.isnan(value) else value, low, high, share)
+    share = float(np.isfinite(drawn).mean())
+    point = value if math.isfinite(value) else None
+    counted = drawn[~np.isnan(drawn)]
+    if not share:
+        return Crossing(point, None, None, share)
+    # order statistics, as between a number and infinity there is no middle
+    low, high = np.percentile(counted, 2.5, method="lower"), np.percentile(counted, 97.5, method="higher")
+    return Crossing(point, float(low), float(high), share)

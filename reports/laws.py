@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from reports.axes import number
 from reports.figures.distance import title_of
-from reports.fits import Law, Refusal, fit
+from reports.fits import Law, Refusal, fit, seed_deviation
 from reports.law_comparison import Crossing, crossing_point, effective_parameters, predict_largest
 from reports.summary import Group, distances, of_group
 from reports.tables import arm_cell, cell, columns
@@ -29,15 +33,19 @@ def law_tables(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _table(group: Group, rows: pd.DataFrame, name: str) -> dict[str, Any]:
     laws: dict[str, Law] = {}
     lines, refusals = [], {}
+    points = {
+        arm: (part["parameters"].to_numpy(float), part["value"].to_numpy(float)) for arm, part in rows.groupby("arm")
+    }
+    pooled = _pooled(list(points.values()))
     for arm in sorted_arms(rows["arm"]):
-        part = rows[rows["arm"] == arm]
-        n, y = part["parameters"].to_numpy(float), part["value"].to_numpy(float)
+        n, y = points[arm]
         try:
-            laws[arm] = fit(n, y)
+            # laws that are compared have each its own bootstrap: with one seed their noise would be the same
+            laws[arm] = fit(n, y, seed=zlib.crc32(arm.encode()), pooled=pooled)
         except Refusal as reason:
             refusals[arm] = str(reason)
             continue
-        lines.append(_line(arm, laws[arm], laws.get("vanilla"), n, y))
+        lines.append(_line(arm, laws[arm], laws.get("vanilla"), n, y, pooled))
     note = (
         "y = E + A N^-a in the parameters N of the backbone, 95 % intervals. Effective parameters: how many times "
         "larger vanilla would have to be for the value of the arm's largest model; crossing: where the two laws meet."
@@ -68,14 +76,23 @@ def _table(group: Group, rows: pd.DataFrame, name: str) -> dict[str, Any]:
     }
 
 
-def _line(arm: str, law: Law, baseline: Law | None, n: Any, y: Any) -> list[dict[str, Any]]:
+def _pooled(points: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, int] | None:
+    """Deviation of log y over seeds, pooled over the sizes of all arms, and its degrees of freedom; None without."""
+    found = [seed_deviation(n, None, np.log(y)) for n, y in points]
+    df = sum(one for _, one in found)
+    return (math.sqrt(sum(one * deviation**2 for deviation, one in found) / df), df) if df else None
+
+
+def _line(
+    arm: str, law: Law, baseline: Law | None, n: Any, y: Any, pooled: tuple[float, int] | None
+) -> list[dict[str, Any]]:
     line = [arm_cell(arm)]
     for name in ("E", "A", "a"):
         # an E that no measurement could tell from none is written as 0
         value, low, high = (0.0 if abs(x) < 1e-6 * y.min() else float(x) for x in (law[name], *law.interval(name)))
         line += [cell(value), cell(_between(low, high))]
     try:
-        foretold = predict_largest(n, y)
+        foretold = predict_largest(n, y, pooled=pooled)
         told = f"{number(foretold.predicted, 4)} ({_between(foretold.low, foretold.high)})"
         line += [cell(told), cell(foretold.measured)]
     except Refusal as reason:
@@ -91,7 +108,7 @@ def _line(arm: str, law: Law, baseline: Law | None, n: Any, y: Any) -> list[dict
 
 
 def _between(low: float, high: float) -> str:
-    return f"{number(low, 4)} to {number(high, 4)}"
+    return f"{number(low, 4)} to {'unbounded' if math.isinf(high) else number(high, 4)}"
 
 
 def _crossing(found: Crossing, unit: str) -> str:
@@ -99,4 +116,5 @@ def _crossing(found: Crossing, unit: str) -> str:
     if found.value is None:
         return f"none (in {100 * (1 - found.share):.0f} % of samples)"
     span = "" if found.low is None or found.high is None else f" ({_between(found.low, found.high)})"
-    return f"{number(found.value)}{unit}{span}"
+    share = "" if found.share == 1 else f"; there is none in {100 * (1 - found.share):.0f} % of samples"
+    return f"{number(found.value)}{unit}{span}{share}"

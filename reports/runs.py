@@ -93,20 +93,23 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
 
 
 def _told_apart(runs: dict[str, Run]) -> dict[str, Run]:
-    """Runs of one arm and size that differ in their recipe are arms of their own: "vanilla [optimizer.lr=0.001]".
+    """Runs of a data set and size whose recipe not all share are arms of their own: "vanilla [optimizer.lr=0.001]".
 
-    Otherwise a run with another learning rate would pass for one more seed.
+    Otherwise a run with another learning rate would pass for one more seed, or for what its method does. How an
+    encoder is read is a recipe among runs of one arm alone.
     """
-    alike: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs.values():
-        alike.setdefault(tuple(str(run.description.get(key)) for key in ("data", "arm", "size")), []).append(run)
-    arms = {}
-    for members in alike.values():
-        shared = set.intersection(*(set(flat_items(run.recipe)) for run in members))
-        for run in members:
-            own = sorted(set(flat_items(run.recipe)) - shared)
-            arms[run.id] = str(run.description.get("arm", "?")) + (f" [{', '.join(own)}]" if own else "")
-    return {name: replace(run, arm=arms[name]) for name, run in runs.items()}
+    own: dict[str, set[str]] = {run: set() for run in runs}
+    for keys, reads in ((("data", "arm", "size"), True), (("data", "size"), False)):
+        alike: dict[tuple[str, ...], dict[str, set[str]]] = {}
+        for run in runs.values():
+            items = {item for item in flat_items(run.recipe) if reads or not item.startswith("encoder.")}
+            alike.setdefault(tuple(str(run.description.get(key)) for key in keys), {})[run.id] = items
+        for members in alike.values():
+            shared = set.intersection(*members.values())
+            for name, items in members.items():
+                own[name] |= items - shared
+    marks = {name: f" [{', '.join(sorted(items))}]" if items else "" for name, items in own.items()}
+    return {name: replace(run, arm=f"{run.description.get('arm', '?')}{marks[name]}") for name, run in runs.items()}
 
 
 def flat_items(tree: dict[str, Any]) -> list[str]:

@@ -53,8 +53,11 @@ def _outcome(estimate: Estimate, unit: str, left: Sequence[str], right: Sequence
 
 
 def _arms(claim: Claim, patterns: Sequence[str], table: Table, size: str) -> list[str]:
-    """Arms of a size that a claim means; those of published encoders alone where there are any."""
-    found = [arm for pattern in patterns for arm in match(pattern, table.arms(size))]
+    """Arms of a size that a claim means; those of published encoders alone where there are any.
+
+    An arm with a recipe of its own, "vanilla [optimizer.lr=0.001]", differs in more than a claim is about.
+    """
+    found = [arm for pattern in patterns for arm in match(pattern, table.arms(size)) if not arm.endswith("]")]
     published = [
         arm for arm in found if any(match(p, [table.encoders.get(arm, "")]) for p in claim.domain.encoders if p != "*")
     ]
@@ -68,7 +71,11 @@ def _sides(claim: Claim, table: Table) -> dict[str, tuple[list[str], list[str]]]
     }
     found = {size: sides for size, sides in both.items() if all(sides)}
     if not found:
-        raise Untestable(f"needs finished runs of {_either(claim.left)} and of {_either(claim.right)} of one size")
+        others = sorted({arm for arm, _ in table.final if arm.endswith("]")})
+        raise Untestable(
+            f"needs finished runs of {_either(claim.left)} and of {_either(claim.right)} of one size"
+            + (f" and recipe; runs of another recipe are not compared ({', '.join(others)})" if others else "")
+        )
     return found
 
 

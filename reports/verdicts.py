@@ -150,8 +150,8 @@ def decide(outcome: Outcome, sign: int) -> tuple[str, str]:
     """(supported, contradicted or inconclusive; why). sign: +1 when the claim says that the effect is positive."""
     if outcome.runs < LEAST_SEEDS:
         return INCONCLUSIVE, f"an arm has {outcome.runs} seed{'s' * (outcome.runs != 1)} where {LEAST_SEEDS} are needed"
-    if outcome.pooled_df < LEAST_DF:
-        return INCONCLUSIVE, f"the deviation has {outcome.pooled_df} degrees of freedom where {LEAST_DF} are needed"
+    if (df := min(outcome.df, outcome.pooled_df)) < LEAST_DF:
+        return INCONCLUSIVE, f"the deviation has {df:.0f} degrees of freedom where {LEAST_DF} are needed"
     if outcome.low <= 0 <= outcome.high:
         return INCONCLUSIVE, "the interval contains zero"
     if abs(outcome.effect) < outcome.floor:

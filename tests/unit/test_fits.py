@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq, curve_fit
 
 from reports import fit_command
-from reports.fits import Refusal, fit
+from reports.fits import Law, Refusal, fit
 from reports.law_comparison import crossing_point, effective_parameters, predict_largest
 
 N = np.geomspace(1e5, 3e7, 6)
@@ -107,6 +107,54 @@ def test_methods_are_compared_by_multiplier_and_crossing():
     truth = brentq(lambda n: float(law(n, scale=100.0, a=0.5) - law(n)), 1e4, 3e7)
     assert met.value == pytest.approx(truth, rel=0.05)
     assert met.low <= met.value <= met.high
+
+
+def test_intervals_of_multiplier_and_crossing_cover_the_truth():
+    times = ((30 * 1e6**-0.45) / 30) ** (-1 / 0.4) / 1e6
+    meets = brentq(lambda n: float(law(n, scale=100.0, a=0.5) - law(n)), 1e4, 3e7)
+    inside = np.zeros(2)
+    for seed in range(40):
+        baseline = fit(*noisy(seed, spread=0.01), bootstrap=200, seed=1)
+        method, steep = (
+            fit(*noisy(1000 + seed, spread=0.01, **truth), bootstrap=200, seed=2)
+            for truth in ({"a": 0.45}, {"scale": 100.0, "a": 0.5})
+        )
+        found = effective_parameters(method, baseline, 1e6), crossing_point(steep, baseline, 1e4, 3e7)
+        inside += [one.low <= truth <= one.high for one, truth in zip(found, (times, meets), strict=True)]
+    assert (inside >= 35).all(), inside
+
+
+def test_where_the_baseline_never_gets_there_the_interval_is_unbounded():
+    low, flat = fit(*noisy(1, spread=1e-4), bootstrap=50), fit(*noisy(2, spread=1e-4, e=2.5), bootstrap=50)
+    never = effective_parameters(low, flat, 3e7)
+    assert never.value is None and never.share == 0
+    some = Law(low.names, low.values, low.samples[:20], low.deviation, low.df, True, low.residuals)
+    mixed = Law(flat.names, low.values, np.vstack([low.samples[:15], flat.samples[:5]]), 0.0, 1, True, flat.residuals)
+    half = effective_parameters(some, mixed, 3e7)
+    assert half.share == 0.75 and half.high == np.inf and half.low < 1.1
+
+
+def joint(pairs):
+    n, d = np.array(pairs).T
+    return n, 1.7 + 400 * n**-0.34 + 400 * d**-0.28, d
+
+
+@pytest.mark.parametrize(
+    ("pairs", "why"),
+    [
+        ([(1e6, 1e8), (1e7, 1e9), (1e8, 1e10), (1e9, 1e11), (1e6, 1e11)], "5 pairs of N and D for the 5 parameters"),
+        ([(n, 20 * n) for n in np.geomspace(1e6, 1e9, 8)], "D goes with N"),
+    ],
+)
+def test_joint_designs_that_leave_a_parameter_open_are_refused(pairs, why):
+    n, y, d = joint(pairs)
+    with pytest.raises(Refusal, match=why):
+        fit(n, y, d)
+
+
+def test_rising_values_are_no_power_law():
+    with pytest.raises(Refusal, match="do not fall with size"):
+        fit([1e5, 1e6, 1e7, 1e8], [1.0, 1.1, 1.2, 1.3])
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,39 @@ def test_studies_name_claims_that_exist():
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]) <= set(CLAIMS), path.name
 
 
+def sized(arm: str, size: str, parameters: float, values: list[float]) -> list[pd.DataFrame]:
+    """One final row a value, each of its own seed."""
+    one = rows({arm: 1.0}, seeds=1).query("final")
+    return [
+        one.assign(run=f"{arm}-{size}-{seed}", size=size, parameters=parameters, seed=seed, value=value)
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_the_intervals_own_degrees_of_freedom_must_suffice():
+    spread = np.exp([0.0, 0.3, -0.3])
+    table = pd.concat([
+        *sized("selfflow", "nano", 1e5, list(spread)), *sized("repa/m", "nano", 1e5, list(spread)),
+        *sized("selfflow", "micro", 2e5, [0.1, 0.1001, 0.0999]), *sized("repa/m", "micro", 2e5, [1.0, 1.001, 0.999]),
+    ])  # fmt: skip
+    found = verdict("gap_widens_with_size", table)
+    assert found.pooled_df == 8 and found.df < 6, "Satterthwaite's: one size has all of the deviation"
+    assert found.here == INCONCLUSIVE and "4 degrees of freedom where 6 are needed" in found.reason
+
+
+def test_runs_of_another_recipe_are_not_part_of_an_arm():
+    table = rows(ARMS)
+    other = rows({"repa/m": 30.0}).assign(arm="repa/m [optimizer.lr=0.5]")
+    other["run"] = other["run"] + "-lr"
+    plain, mixed = (
+        verdict("selfflow_beats_repa_images", table),
+        verdict("selfflow_beats_repa_images", pd.concat([table, other])),
+    )
+    assert mixed.right == plain.right == ("repa/m",) and mixed.effect == pytest.approx(plain.effect)
+    alone = verdict("selfflow_beats_repa_images", pd.concat([table[table["arm"] != "repa/m"], other]))
+    assert alone.word == NOT_TESTED and "another recipe are not compared (repa/m [optimizer.lr=0.5])" in alone.reason
+
+
 def test_a_lead_is_supported_at_this_scale_and_outside_the_claims_range():
     found = verdict("selfflow_beats_repa_images", rows(ARMS))
     assert (found.word, found.here, found.holm_word) == (OUTSIDE, SUPPORTED, SUPPORTED)
