@@ -210,6 +210,10 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
     reference = subject.data if words["reference"] == "train" else Path(words["reference"])
     if reference is None:
         raise ValueError("reference=train needs a data set whose pictures are here: give an ADM file or a folder")
+    if isinstance(reference, Path) and reference.is_file():
+        from probes.fid import reference_file
+
+        reference_file(reference).close()  # sampling takes hours: a damaged file is told before it
     networks = load_networks(metrics, words.get("inception"), subject, cache, device)
     against = hashlib.sha256(words["reference"].encode()).hexdigest()[:8]
 

@@ -9,6 +9,7 @@ what SiT and REPA train on, without flips. Blocks of 64 go through the encoder; 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -88,18 +89,23 @@ def moments(vae: Any, pictures: Tensor) -> Tensor:
 
 
 def encode_split(
-    files: list[Path], labels: np.ndarray, vae: Any, size: int, folder: Path, images: bool, workers: int
+    files: list[Path], labels: np.ndarray, vae: Any, vae_name: str, size: int, folder: Path, images: bool, workers: int
 ) -> None:
     """Write one split into `folder`, which appears when it is whole; goes on where an earlier call was cut off."""
     import numpy as np
     import torch
     from tqdm import tqdm
 
+    names = hashlib.sha256("\n".join(f"{path.parent.name}/{path.name}" for path in files).encode()).hexdigest()[:16]
+    wanted = {"files": len(files), "names": names, "size": size, "images": images, "vae": vae_name}
     if folder.is_dir():
+        record = folder / "made_from.json"
+        made = json.loads(record.read_text()) if record.exists() else wanted
+        if made != wanted:
+            raise ValueError(f"{folder} was made from {made}, not {wanted}: choose another out=, or remove it")
         return
     making = folder.with_name(f".{folder.name}.making")
     making.mkdir(parents=True, exist_ok=True)
-    wanted = {"files": len(files), "size": size, "images": images}
     state = making / "state.json"
     before = json.loads(state.read_text()) if state.exists() else {"done": 0, "wanted": wanted}
     if before["wanted"] != wanted:
@@ -129,6 +135,7 @@ def encode_split(
                 temporary.write_text(json.dumps({"done": done, "wanted": wanted}))
                 temporary.replace(state)
     np.save(making / "labels.npy", labels)
+    (making / "made_from.json").write_text(json.dumps(wanted))
     state.unlink()
     making.rename(folder)
 
@@ -162,6 +169,8 @@ def main(argv: list[str]) -> int:
         heldout = float(words.get("heldout", "0.02"))
     except ValueError as error:
         raise ValueError(f"size, workers and heldout are numbers ({error})") from None
+    if not 0 < heldout < 1:
+        raise ValueError(f"heldout={heldout} is no share: choose one above 0 and below 1")
     if size < 8 or size % 8:
         raise ValueError(f"size={size} must be a multiple of 8, which is what the VAE reduces by")
 
@@ -175,7 +184,7 @@ def main(argv: list[str]) -> int:
     _room(out, data.n_train + data.n_heldout, size, images)
     for split, files in data.files.items():
         labels = data.labels(split, slice(None)).numpy()
-        encode_split(files, labels, vae, size, out / split, images, workers)
+        encode_split(files, labels, vae, Path(words["vae"]).name, size, out / split, images, workers)
     print(f"{out}: python -m bench.run data=imagenet256 data.root={out} data.classes={data.classes} method=vanilla")
     return 0
 

@@ -119,11 +119,14 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
             raise Stopped(reason)
         try:
             measurer.run(task)
-        except OSError as error:
-            what = f"{task.kind} at {task.images} images could not be stored ({error.strerror or error})"
+        except (OSError, ValueError) as error:
+            reason = error.strerror or error if isinstance(error, OSError) else error
+            verb = "stored" if isinstance(error, OSError) else "measured"
+            what = f"{task.kind} at {task.images} images could not be {verb} ({reason})"
             if processes.main:
                 folder.status(now=True, state="failed", message=what)
-            raise OSError(error.errno, f"{what}: mend that and run the same command again") from error
+            again = f"{what}: mend that and run the same command again, or with measure=none"
+            raise (OSError(error.errno, again) if isinstance(error, OSError) else ValueError(again)) from error
         if processes.main:
             folder.status()
     left_out = planned(experiment)[1]

@@ -11,6 +11,7 @@ cached under a hash of its data, of the network's weights and of this code's ver
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,17 +55,28 @@ class FidReference:
         return f"{self.name} ({self.fingerprint})"
 
 
+def reference_file(path: Path) -> Any:
+    """An ADM reference file, opened. Raises ValueError for one that is missing, cut off or something else."""
+    if not path.is_file():
+        raise ValueError(f"there is no reference file {path}; fetch one of the ADM suite (keys mu, sigma, arr_0)")
+    try:
+        file = np.load(path, allow_pickle=False)
+        keys = set(file.files)
+        shapes = {key: file[key].shape for key in ("mu", "sigma") if key in keys}
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no whole .npz of arrays ({error}): fetch the reference file again") from error
+    if shapes.keys() != {"mu", "sigma"} or shapes["sigma"] != 2 * shapes["mu"]:
+        raise ValueError(f"{path} has {sorted(keys)} {shapes}; a reference file has mu [n] and sigma [n, n]")
+    return file
+
+
 def adm_reference(
     network: Any, path: Path, cache: Path, device: torch.device | str = "cpu", progress: bool = False
 ) -> FidReference:
     """Read an ADM reference file; only the features of its pictures have to be computed, once."""
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no reference file {path}; fetch one of the ADM suite (keys mu, sigma, arr_0)")
-    with np.load(path, allow_pickle=False) as file:
+    with reference_file(path) as file:
         keys = set(file.files)
-        if not {"mu", "sigma"} <= keys:
-            raise ValueError(f"{path} has {sorted(keys)}; a reference file has at least mu and sigma")
         pool = Gaussian(file["mu"].astype(np.float64), file["sigma"].astype(np.float64), 0)
         spatial = None
         if {"mu_s", "sigma_s"} <= keys:

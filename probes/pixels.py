@@ -5,10 +5,12 @@ to every encoder. The copy rate is the median distance of a sample to its neares
 held-out pictures: about 1 for new pictures, near 0 for a memoriser, whatever its other distances are.
 
     vectors = pixel_vectors(grid.unpatchify(tokens))
-    copy_rate(vectors, train_vectors, heldout_vectors)
+    copy_rate(vectors, train_vectors, usual=float(nearest_distances(heldout_vectors, train_vectors).median()))
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -33,19 +35,24 @@ def pixel_vectors(data: Tensor) -> Tensor:
 def nearest_distances(points: Tensor, others: Tensor, block: int = BLOCK) -> Tensor:
     """L2 distance [m] (float64) of each point [m, d] to the nearest row of others [n, d]."""
     found = []
-    others = others.double()  # float32 would make the distance of an exact copy a random small number instead of 0
+    # float32, or products of matrices, would make the distance of an exact copy a random small number instead of 0
+    others = others.double()
     for i in range(0, len(points), block):
         blocks = [
-            torch.cdist(points[i : i + block].double(), others[j : j + block]).min(dim=1).values
+            torch.cdist(
+                points[i : i + block].double(), others[j : j + block], compute_mode="donot_use_mm_for_euclid_dist"
+            ).amin(dim=1)
             for j in range(0, len(others), block)
         ]
         found.append(torch.stack(blocks).min(dim=0).values)
     return torch.cat(found)
 
 
-def copy_rate(samples: Tensor, train: Tensor, heldout: Tensor) -> float:
-    """Median distance to the nearest training row, of samples [m, d] over that of heldout [k, d]; >= 0."""
-    usual = nearest_distances(heldout, train).median()
-    if usual == 0:
-        raise ValueError("most held-out pictures are copies of training pictures; split the data again")
-    return float(nearest_distances(samples, train).median() / usual)
+def copy_rate(samples: Tensor, train: Tensor, usual: float) -> tuple[float, str]:
+    """Median distance of samples [m, d] to the nearest training row over `usual`, that of held-out rows; and a note.
+
+    NaN, with the reason, where most held-out rows are copies of training rows.
+    """
+    if not usual:
+        return math.nan, "most held-out pictures are copies of training pictures: split the data again"
+    return float(nearest_distances(samples, train).median()) / usual, ""

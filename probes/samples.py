@@ -28,7 +28,7 @@ from probes import fidelity
 from probes.extractor import LocalExtractor, label_agreement, local_extractor
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import Gaussian, distance_of, fit
-from probes.pixels import nearest_distances, pixel_vectors
+from probes.pixels import copy_rate, nearest_distances, pixel_vectors
 from probes.precision_recall import NEIGHBOURS, precision_recall
 from probes.protocols import RECORDS, protocol
 from probes.related import related
@@ -98,9 +98,10 @@ class Reference:
         pixels = distance_of(fit(vectors.numpy()), self.train_vectors)
         manifold = torch.from_numpy(self.features["train"][spread(len(self.features["train"]), MOST_MANIFOLD)])
         precision, recall = precision_recall(torch.from_numpy(features), manifold)
-        gap = float(nearest_distances(vectors, self.vectors["train"]).median())
+        copies, why = copy_rate(vectors, self.vectors["train"], self.heldout_gap)
         values = {"fd_local": local.value, "precision": precision, "recall": recall, "fd_pixels": pixels.value}
-        return values | {"copy_rate": gap / self.heldout_gap}, {"fd_local": local.note, "fd_pixels": pixels.note}
+        notes = {"fd_local": local.note, "fd_pixels": pixels.note, "copy_rate": why}
+        return values | {"copy_rate": copies}, notes
 
 
 def spread(n: int, most: int = MOST_REFERENCES) -> np.ndarray:

@@ -126,6 +126,11 @@ def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:
     return (math.sqrt(variance), freedom) if freedom else (None, 0)
 
 
+def floor_text(deviation: float) -> str:
+    """A deviation of the log as one reads it: 0.1 is "10.5 %", as in the verdicts."""
+    return f"{100 * math.expm1(deviation):.1f} %"
+
+
 def log_means(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
     """{arm: (mean of the logarithm of its positive values, how many)}."""
     return {arm: (float(values.mean()), len(values)) for arm, values in _logs(rows).items()}

@@ -7,6 +7,7 @@ A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from reports.axes import number
@@ -16,7 +17,9 @@ from reports.summary import (
     Group,
     by_size,
     distances,
+    floor_text,
     groups,
+    log_means,
     metric_label,
     of_group,
     pooled_deviation,
@@ -63,12 +66,11 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
     for size, of_size in by_size(part):
         records = {record["arm"]: record for record in summarise(of_size, ["arm"])}
         floor, freedom = pooled_deviation(of_size)
-        base = records.get("vanilla", {}).get("mean")
+        logs = log_means(of_size)
         for arm in sorted_arms(records):
             record = records[arm]
-            change = (
-                100 * (record["mean"] / base - 1) if record["mean"] is not None and base and arm != "vanilla" else None
-            )
+            compared = arm != "vanilla" and {arm, "vanilla"} <= logs.keys()
+            change = 100 * math.expm1(logs[arm][0] - logs["vanilla"][0]) if compared else None
             note = record["related"] and "related to the arm's encoder"
             note += f"{'; ' if note else ''}{record['failed']} without a value" if record["failed"] else ""
             lines.append([
@@ -78,7 +80,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
                 cell(record["sd"], 2),
                 cell(record["n"]),
                 {"text": "–" if change is None else f"{change:+.1f} %", "sort": change},
-                {"text": "–" if floor is None else f"{100 * floor:.2g} % (df {freedom})", "sort": floor},
+                {"text": "–" if floor is None else f"{floor_text(floor)} (df {freedom})", "sort": floor},
                 cell(record["real"], 3),
                 *(cell(quality.get((arm, size, metric)), 3) for metric in beside),
                 cell(record["flops"], 3),
@@ -86,7 +88,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
             ])  # fmt: skip
     note = (
         f"{metric_label(group.metric)}, {group.direction}. Mean and deviation (SD) over n seeds of finished runs. "
-        "Noise floor: the deviation of the log, pooled over the arms of a size, with its degrees of freedom. "
+        "Against vanilla: of the means of the log. Noise floor: the deviation of the log, pooled over the arms of a size, with its degrees of freedom. "
         f"Protocol {group.protocol_id} is written out at the end."
     )
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.summary import Group, by_size, distances, groups, of_group, pooled_deviation, summarise
+from reports.summary import Group, by_size, distances, floor_text, groups, of_group, pooled_deviation, summarise
 
 if TYPE_CHECKING:
     from reports.runs import Study
@@ -30,7 +30,7 @@ def _block(rows: object, group: Group) -> str:
     for size, part in by_size(of_group(rows, group)):  # type: ignore[arg-type]
         deviation, freedom = pooled_deviation(part)
         floor = (
-            f"noise floor {100 * deviation:.1f} % ({freedom} df)"
+            f"noise floor {floor_text(deviation)} ({freedom} df)"
             if deviation is not None
             else "no noise floor from one seed"
         )

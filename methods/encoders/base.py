@@ -32,7 +32,8 @@ class Encoder(nn.Module):
 
     width: numbers of a patch token; grid: its patch grid; family: of the architecture ("vit", "convnet");
     trained_on: data it was trained on; labels: whose labels it was trained with, "" when self-supervised;
-    fingerprint: 16 hexadecimal digits of the weights;
+    reading: input pixels, stride, what is resized, where the same weights can be read in several ways;
+    fingerprint: 16 hexadecimal digits of the weights and of the reading;
     attends: whether forward takes attention_of=layers;
     training_flops: of its own training where the harness did it; not_counted: what the cost leaves out, in words.
     """
@@ -44,14 +45,15 @@ class Encoder(nn.Module):
     trained_on: str
     labels: str
     fingerprint: str
+    reading: str = ""
     attends: bool = False
     training_flops: float = 0.0
     not_counted: str = ""
 
     def freeze(self) -> Encoder:
-        """No gradients, eval mode, and the fingerprint of the weights."""
+        """No gradients, eval mode, and the fingerprint."""
         self.eval().requires_grad_(False)
-        self.fingerprint = weights_fingerprint(self)
+        self.fingerprint = weights_fingerprint(self, self.reading)
         return self
 
     def train(self, mode: bool = True) -> Encoder:
@@ -59,9 +61,9 @@ class Encoder(nn.Module):
         return super().train(False)
 
 
-def weights_fingerprint(module: nn.Module) -> str:
-    """16 hexadecimal digits of the SHA-256 of names and values of all parameters and buffers."""
-    digest = hashlib.sha256()
+def weights_fingerprint(module: nn.Module, reading: str = "") -> str:
+    """16 hexadecimal digits of the SHA-256 of names and values of all parameters and buffers, and of how they read."""
+    digest = hashlib.sha256(reading.encode())
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

@@ -85,6 +85,7 @@ class DINOv2(Encoder):
         self.network.pos_embed = nn.Parameter(_resampled(self.network.pos_embed, self.patches))
         self.width = int(self.network.embed_dim)
         self.grid = self.patches if resize == "none" else (int(self.token_grid[0]), int(self.token_grid[1]))
+        self.reading = f"{PATCH * self.patches[0]} pixels, {self.grid[0]}x{self.grid[1]} tokens, resize {resize}"
         self.freeze()
 
     @torch.no_grad()

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import difflib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,14 @@ from bench.core.vision_imports import import_vision
 from methods.encoders.base import Encoder, Features, as_input, on_grid, patch_grid
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+# In timm's names -> as the presets of bench/conf/encoder say it, for the mark on related metrics. First match wins.
+DATA = {
+    "lvd142m": "LVD-142M", "lvd1689m": "LVD-1689M", "webli": "WebLI", "clip_quickgelu": "WIT-400M", ".openai": "WIT-400M",
+    "pe_core": "PE-5.4B", "pe_spatial": "PE-5.4B", "pe_lang": "PE-5.4B", ".mae": "ImageNet-1k", "in1k_ijepa": "ImageNet-1k",
+    "in22k": "ImageNet-22k", "in21k": "ImageNet-22k", "in12k": "ImageNet-22k", "in1k": "ImageNet-1k",
+}  # fmt: skip
 
 
 def pretrained_config(name: str) -> Any:
@@ -116,10 +125,15 @@ class TimmEncoder(Encoder):
     ) -> None:
         self.mean, self.std = tuple(mean), tuple(std)
         self.family = family or ("convnet" if self.stride else "vit")
-        self.trained_on = trained_on or config.tag or "unknown"
+        self.trained_on = trained_on or known_data(config) or config.tag or "unknown"
         self.labels = known_labels(config) if labels is None else labels
         same = self.resize == "none"
         self.grid = self.patches if same else (int(self.token_grid[0]), int(self.token_grid[1]))
+        norm = "without" if isinstance(getattr(self.network, "norm", None), nn.Identity) else "with"
+        self.reading = (
+            f"{self.pixels[0]}x{self.pixels[1]} pixels, {'tokens' if self.stride is None else f'stride {self.stride}'} "
+            f"{norm} final norm, {self.grid[0]}x{self.grid[1]} tokens, resize {self.resize}"
+        )
         self.freeze()
 
     @torch.no_grad()
@@ -168,19 +182,45 @@ def input_pixels(model: str, stride: int | None, patches: tuple[int, int]) -> tu
 def create(model: str, stride: int | None, pixels: tuple[int, int], file: Path | None) -> tuple[Any, int]:
     """(network, width); file: its weights, None for random ones. Raises ValueError for weights that do not fit."""
     timm = import_vision("timm")
+    missing: list[str] = []
     weights = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}} if file else {"pretrained": False}
     try:
         if stride is None:
-            network = timm.create_model(model, num_classes=0, img_size=pixels, **weights)
-            return network, int(network.num_features)
-        index, width = _level(timm, model, stride)
-        return timm.create_model(model, features_only=True, out_indices=(index,), **weights), width
+            with _loaded(missing):
+                network = timm.create_model(model, num_classes=0, img_size=pixels, **weights)
+            width = int(network.num_features)
+        else:
+            index, width = _level(timm, model, stride)
+            with _loaded(missing):
+                network = timm.create_model(model, features_only=True, out_indices=(index,), **weights)
     except (RuntimeError, OSError, KeyError, TypeError, pickle.UnpicklingError, SafetensorError) as error:
         first = " ".join(str(error).split())[:300]
         raise ValueError(
             f"timm's {model} cannot be made with {file or 'random weights'} ({first}): delete that file and fetch "
             "it again"
         ) from error
+    if missing:
+        raise ValueError(
+            f"{file} is not a file of timm's {model}: it lacks {missing[0]} and {len(missing) - 1} more tensors"
+        )
+    return network, width
+
+
+@contextmanager
+def _loaded(missing: list[str]) -> Iterator[None]:
+    """Collects the tensors that a file does not have: timm loads leniently where it takes a classifier off."""
+    load = nn.Module.load_state_dict
+
+    def strictly_told(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        result = load(self, *args, **kwargs)
+        missing.extend(result.missing_keys)
+        return result
+
+    nn.Module.load_state_dict = strictly_told  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.load_state_dict = load  # type: ignore[method-assign]
 
 
 def _level(timm: Any, model: str, stride: int) -> tuple[int, int]:
@@ -191,6 +231,12 @@ def _level(timm: Any, model: str, stride: int) -> tuple[int, int]:
         strides = ", ".join(str(level["reduction"]) for level in levels)
         raise ValueError(f"encoder.stride={stride}: timm's {model} has feature maps at strides {strides}")
     return wanted[-1], int(levels[wanted[-1]]["num_chs"])
+
+
+def known_data(config: Any) -> str:
+    """The data that a timm name speaks of, spelled as the presets spell it; "" where it says none."""
+    name = f"{config.architecture or ''}.{config.tag or ''}"
+    return next((data for part, data in DATA.items() if part in name), "")
 
 
 def known_labels(config: Any) -> str:

@@ -29,7 +29,7 @@ def effects(rows: pd.DataFrame) -> list[Figure]:
                     "title": title_of(group, size),
                     "note": note_of(group, found),
                     "x": {"label": f"change from {reference} (%), left is better"},
-                    "floor": None if floor is None else 100 * floor,
+                    "floor": None if floor is None else 100 * math.expm1(floor),
                     "rows": lines,
                 })  # fmt: skip
     caption = (

@@ -1,6 +1,7 @@
 """Local extractor, pixels, copy rate, related metrics and the rows made of them, on a small data set drawn here."""
 
 import json
+import math
 import multiprocessing
 
 import numpy as np
@@ -166,8 +167,11 @@ def test_torch_fidelity_finds_the_same_distance(blobs, reference):
 def test_copy_rate_tells_copies_from_new_pictures():
     draw = torch.Generator().manual_seed(0)
     train, heldout, new = (torch.randn(n, 10, generator=draw) for n in (200, 100, 100))
-    assert copy_rate(train[:50], train, heldout) < 1e-6
-    assert copy_rate(new, train, heldout) == pytest.approx(1, abs=0.2)
+    usual = float(nearest_distances(heldout, train).median())
+    assert copy_rate(train[:50], train, usual) == (0.0, "")
+    assert copy_rate(new, train, usual)[0] == pytest.approx(1, abs=0.2)
+    value, note = copy_rate(new, train, float(nearest_distances(train[:60], train).median()))
+    assert math.isnan(value) and "copies" in note, "of duplicated data there is no rate"
     dense = ((heldout[:, None].double() - train[None]) ** 2).sum(-1).sqrt().min(1).values
     torch.testing.assert_close(nearest_distances(heldout, train, block=33), dense)
 
