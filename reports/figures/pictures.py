@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from reports.theme import sorted_arms
 
 MOST_BYTES = 1_000_000  # of one picture, so that a page with a dozen stays under 20 MB
 MOST_BYTES_IN_ALL = 10_000_000
+MOST_PIXELS = 20_000_000
+# What readers of PNG and npz raise for a file that was cut or altered.
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
 
 def sample_grids(study: Study) -> list[Figure]:
@@ -48,9 +53,8 @@ def _figures(
                 continue
             try:
                 content = read(found[-1])
-                if not content.startswith(b"\x89PNG") or len(content) > MOST_BYTES:
-                    raise ValueError(f"not a PNG of at most {MOST_BYTES:,} bytes")
-            except (OSError, ValueError, KeyError) as error:
+                _check_png(content)
+            except DAMAGED as error:
                 study.problems.append(f"{run.id}/samples/{found[-1].name}: {error}; the picture is left out")
                 continue
             spent += len(content)
@@ -61,6 +65,22 @@ def _figures(
         place = f"{data} · {size}"
         figures += figure(f"{name}-{data}-{size}", f"{title}: {place}", caption, panels, folded=bool(figures))
     return figures
+
+
+def _check_png(content: bytes) -> None:
+    """Decode it, as a browser and typst will. Raises one of `DAMAGED`."""
+    from PIL import Image, UnidentifiedImageError
+
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{len(content):,} bytes, of which a page takes at most {MOST_BYTES:,}")
+    try:
+        picture = Image.open(io.BytesIO(content), formats=["PNG"])
+    except UnidentifiedImageError:  # its text holds an address in memory
+        raise ValueError("not a PNG") from None
+    with picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(f"{picture.width} x {picture.height} pixels, of which a page takes {MOST_PIXELS:,}")
+        picture.load()
 
 
 def _first_seeds(study: Study) -> dict[tuple[str, str], list[Run]]:
@@ -86,9 +106,9 @@ def _feature_png(path: Path) -> bytes:
 
     with np.load(path, allow_pickle=False) as archive:
         pictures = archive["pictures"]
-    if pictures.ndim != 4 or pictures.shape[-1] != 3 or not len(pictures):
-        raise ValueError(f"`pictures` has shape {pictures.shape}, expected [M, H, W, 3]")
-    shown = (np.clip(pictures[:8], 0, 1) * 255).round().astype(np.uint8)
+    if pictures.dtype.kind != "f" or pictures.ndim != 4 or pictures.shape[-1] != 3 or not pictures.size:
+        raise ValueError(f"`pictures` is {pictures.dtype} {list(pictures.shape)}, expected floats [M, H, W, 3]")
+    shown = (np.clip(np.nan_to_num(pictures[:8]), 0, 1) * 255).round().astype(np.uint8)
     factor = max(1, 96 // shown.shape[1])
     tiles = [
         np.pad(tile.repeat(factor, 0).repeat(factor, 1), ((2, 2), (2, 2), (0, 0)), constant_values=255)

@@ -196,11 +196,11 @@ def test_damaged_files_are_named_and_left_out(tmp_path):
         file.write_bytes(content)
     (second / "run.json").write_text("{")
     (third / "cost.json").write_text("no")
-    (fourth / "config.yaml").write_text("a: [1")
+    (fourth / "config.json").write_text("a: [1")
     (fourth / "metrics.jsonl").write_text('{"images": 1}\n{"half\n')
     problems = "\n".join(everything_of(tmp_path)["problems"])
     named = [*(f"{first.name}/results/{file.name}" for file in files[:4]), second.name, f"{third.name}/cost.json",
-             f"{fourth.name}/config.yaml", f"{fourth.name}/metrics.jsonl"]  # fmt: skip
+             f"{fourth.name}/config.json", f"{fourth.name}/metrics.jsonl"]  # fmt: skip
     for name in named:
         assert name in problems
     assert "schema version 2" in problems
