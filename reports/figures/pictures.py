@@ -14,6 +14,8 @@ from reports.figures import Figure, figure
 from reports.runs import Run, Study
 from reports.theme import sorted_arms
 
+# kind of picture -> its files in a run's folder samples/
+FILES = {"samples": ("grid-*.png",), "features": ("features_pca-*.png", "features_pca-*.npz")}
 MOST_BYTES = 1_000_000  # of one picture, so that a page with a dozen stays under 20 MB
 MOST_BYTES_IN_ALL = 10_000_000
 MOST_PIXELS = 20_000_000
@@ -24,7 +26,7 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, zipf
 def sample_grids(study: Study) -> list[Figure]:
     """samples/grid-<images>.png of the first seed of every arm, the newest; a figure for each data set and size."""
     return _figures(
-        study, "samples", ["grid-*.png"], Path.read_bytes, "Samples",
+        study, "samples", Path.read_bytes, "Samples",
         "EMA weights of the first seed; the same noise and labels for every arm.",
     )  # fmt: skip
 
@@ -35,36 +37,43 @@ def feature_pictures(study: Study) -> list[Figure]:
     The archive holds `pictures`, float32 [M, H, W, 3] in 0..1 on the token grid; the first eight are shown.
     """
     return _figures(
-        study, "features", ["features_pca-*.png", "features_pca-*.npz"], _feature_png, "Features as pictures",
+        study, "features", _feature_png, "Features as pictures",
         "The three main directions of the tokens' features as red, green and blue; the same pictures for every arm.",
     )  # fmt: skip
 
 
-def _figures(
-    study: Study, name: str, patterns: list[str], read: Callable[[Path], bytes], title: str, caption: str
-) -> list[Figure]:
+def _figures(study: Study, name: str, read: Callable[[Path], bytes], title: str, caption: str) -> list[Figure]:
     figures: list[Figure] = []
     spent = 0
-    for (data, size), runs in _first_seeds(study).items():
+    for (data, size), runs in first_seeds(study).items():
         panels: list[dict[str, Any]] = []
+        absent: list[str] = []
         for run in runs:
-            found = sorted(path for pattern in patterns for path in (run.folder / "samples").glob(pattern))
-            if not found or spent > MOST_BYTES_IN_ALL:
+            file = newest_picture(run, name)
+            if file is None or spent > MOST_BYTES_IN_ALL:
+                absent.append(run.arm)
                 continue
             try:
-                content = read(found[-1])
+                content = read(file)
                 _check_png(content)
             except DAMAGED as error:
-                study.problems.append(f"{run.id}/samples/{found[-1].name}: {error}; the picture is left out")
+                study.problems.append(f"{run.id}/samples/{file.name}: {error}; the picture is left out")
+                absent.append(run.arm)
                 continue
             spent += len(content)
-            images = int(found[-1].stem.rpartition("-")[2]) if found[-1].stem.rpartition("-")[2].isdigit() else 0
+            images = int(file.stem.rpartition("-")[2]) if file.stem.rpartition("-")[2].isdigit() else 0
             alt = f"{name} of {run.arm}, size {size}, after {images:,} images"
             png = base64.b64encode(content).decode()
             panels.append({"kind": "image", "arm": run.arm, "title": run.arm, "alt": alt, "png": png})
         place = f"{data} · {size}"
-        figures += figure(f"{name}-{data}-{size}", f"{title}: {place}", caption, panels, folded=bool(figures))
+        told = f"{caption} Without a picture: {', '.join(absent)}." if absent else caption
+        figures += figure(f"{name}-{data}-{size}", f"{title}: {place}", told, panels, folded=bool(figures))
     return figures
+
+
+def newest_picture(run: Run, kind: str) -> Path | None:
+    """The file of the last snapshot that a picture of a kind (a key of `FILES`) was made of."""
+    return max((path for pattern in FILES[kind] for path in (run.folder / "samples").glob(pattern)), default=None)
 
 
 def _check_png(content: bytes) -> None:
@@ -83,7 +92,7 @@ def _check_png(content: bytes) -> None:
         picture.load()
 
 
-def _first_seeds(study: Study) -> dict[tuple[str, str], list[Run]]:
+def first_seeds(study: Study) -> dict[tuple[str, str], list[Run]]:
     """{(data, size): the run of the lowest seed of each arm}, the largest size first."""
     first: dict[tuple[str, str], dict[str, Run]] = {}
     for run in sorted(study.runs.values(), key=lambda run: (run.description.get("seed") or 0, run.id)):

@@ -109,7 +109,7 @@ def test_a_page_that_typst_refuses_is_one_clear_message(sound, tmp_path, monkeyp
         raise typst.TypstError("failed to decode image")
 
     monkeypatch.setattr(typst, "compile", refuse)
-    with pytest.raises(ValueError, match="failed to decode image.*--no-pdf"):
+    with pytest.raises(ValueError, match=r"failed to decode image.*--no-pdf"):
         write_report("cost", sound.parent, out=tmp_path)
     assert (tmp_path / "cost.html").exists()
     assert main(["cost", "--runs", str(sound.parent), "--out", str(tmp_path)]) == 2
