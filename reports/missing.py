@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
+from bench.core.results import result_path
+from reports.commands import measuring_command, run_command, training_command
+from reports.figures.pictures import first_seeds, newest_picture
 from reports.runs import Run, Study
 from reports.summary import distances
 from reports.theme import sorted_arms
@@ -15,35 +15,10 @@ ENOUGH_SEEDS = 3
 MOST_LINES = 40
 
 
-def command(run: Run, **changes: Any) -> str:
-    """The command that made a run, with some keys changed; built from its identity where it was not recorded."""
-    typed = [word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word]
-    words = [word for word in typed if not word.startswith("runs=")]
-    if not words:
-        description = run.description
-        words = [
-            f"method={description.get('method')}",
-            f"size={description.get('size')}",
-            f"data={description.get('data')}",
-        ]
-        if description.get("encoder") not in (None, "", "none"):
-            words.append(f"encoder={description['encoder']}")
-        words.append(f"seed={description.get('seed', 0)}")
-    given = dict(word.split("=", 1) for word in words) | {key: str(value) for key, value in changes.items()}
-    if run.folder.parent != Path("runs"):
-        given["runs"] = str(run.folder.parent)
-    return run_command(f"{key}={value}" for key, value in given.items())
-
-
-def run_command(words: Iterable[str]) -> str:
-    """The command that trains a run."""
-    return "python -m bench.run " + " ".join(shlex.quote(word) for word in words)
-
-
 def missing(study: Study) -> list[dict[str, str]]:
-    """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm, metrics that only some runs have."""
+    """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm, metrics and pictures only some have."""
     absent = _planned(study) if study.name else _seeds(study)
-    lines = [*_unfinished(study), *absent, *_metrics(study)]
+    lines = [*_unfinished(study), *absent, *_metrics(study), *_pictures(study)]
     if len(lines) > MOST_LINES:
         more = {"what": f"and {len(lines) - MOST_LINES} more", "command": ""}
         return [*lines[:MOST_LINES], more]
@@ -72,7 +47,7 @@ def _unfinished(study: Study) -> list[dict[str, str]]:
             state = f"{run.state} ({run.status['phase']})" if run.status.get("phase") else run.state
             reason = f": {run.status['message']}" if run.status.get("message") else ""
             what = f"{run.id} is {state} at {done} of {total} images{reason}; only its snapshots are used"
-            lines.append({"what": what, "command": command(run)})
+            lines.append({"what": what, "command": training_command(run)})
     return lines
 
 
@@ -90,13 +65,13 @@ def _seeds(study: Study) -> list[dict[str, str]]:
         for arm in arms:
             if arm not in by_arm:
                 like = next(run for run in study.runs.values() if run.arm == arm)
-                example = command(like, size=size, data=data, seed=0)
+                example = training_command(like, size=size, data=data, seed=0)
                 lines.append({"what": f"{arm} has no run of size {size} on {data}", "command": example})
             elif len(by_arm[arm]) < wanted:
                 lacking = sorted((known | set(range(wanted))) - set(by_arm[arm]))[: wanted - len(by_arm[arm])]
                 run = next(iter(by_arm[arm].values()))
                 what = f"{arm}, size {size}, {data}: {len(by_arm[arm])} of {wanted} seeds"
-                lines.append({"what": what, "command": command(run, seed=lacking[0])})
+                lines.append({"what": what, "command": training_command(run, seed=lacking[0])})
     return lines
 
 
@@ -119,5 +94,27 @@ def _metrics(study: Study) -> list[dict[str, str]]:
             if lacking and have:
                 first = lacking[0]
                 what = f"{name} is missing in {len(lacking)} of {len(complete)} finished runs, the first is {first.id}"
-                lines.append({"what": what, "command": f"python -m bench.evaluate {shlex.quote(str(first.folder))}"})
+                like = {str(name): value for name, value in measured.iloc[0].items()}
+                lines.append({"what": what, "command": measuring_command(first, like)})
     return lines
+
+
+def _pictures(study: Study) -> list[dict[str, str]]:
+    """Arms whose first seed is finished and has no picture of a kind that others of its data and size have."""
+    lines = []
+    for kind, words in (("samples", "sample grid"), ("features", "features as pictures")):
+        for (data, size), runs in first_seeds(study).items():
+            lacking = [run for run in runs if newest_picture(run, kind) is None]
+            finished = [run for run in lacking if run.state == "complete"]
+            if finished and len(lacking) < len(runs):
+                arms = ", ".join(run.arm for run in finished)
+                what = f"{words}, {data}, size {size}: none of {arms}; the command measures the first of them again"
+                lines.append({"what": what, "command": _again(finished[0], kind)})
+    return lines
+
+
+def _again(run: Run, kind: str) -> str:
+    """The command that makes a measurement of the last snapshot anew: where its results are there they have to go."""
+    result = result_path(run.folder, kind, run.description["images"])
+    measure = training_command(run, measure="full")
+    return f"rm {shlex.quote(str(result))} && {measure}" if result.exists() else measure

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from reports import run_tables, tables
+from reports.commands import training_command
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
 from reports.laws import law_tables
 from reports.missing import missing
@@ -169,7 +170,7 @@ def _notices(study: Study, kind: str, lead: Figure | None) -> list[str]:
     if not any(run.state == "complete" for run in runs):
         notices.append("No run is finished: curves rest on snapshots of unfinished runs, and nothing is compared.")
     if not len(study.rows):
-        notices.append("No run has results yet: measure one with python -m bench.evaluate RUN_FOLDER")
+        notices.append(f"No run has results yet: measure one with {training_command(runs[0], measure='full')}")
     if len({run.description.get("seed") for run in runs}) == 1:
         notices.append("There is one seed only: no spread and no noise floor can be had, and so no verdict.")
     if kind == "scaling" and len({run.description.get("size") for run in runs}) == 1:

@@ -22,16 +22,21 @@ MOST_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
 
 
 def render_pdf(page: dict[str, Any]) -> bytes:
-    """The page as PDF bytes."""
+    """The page as PDF bytes. Raises ValueError where typst refuses it."""
     import typst
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "page.json").write_text(json.dumps(_for_print(page, folder)), encoding="utf-8")
         (folder / "page.typ").write_text((TEMPLATES / "page.typ").read_text(encoding="utf-8"), encoding="utf-8")
-        return typst.compile(
-            str(folder / "page.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, timestamp=0, format="pdf"
-        )
+        try:
+            return typst.compile(
+                str(folder / "page.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, timestamp=0,
+                format="pdf",
+            )  # fmt: skip
+        except typst.TypstError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"the PDF cannot be set ({reason}): --no-pdf writes the HTML page alone") from error
 
 
 def render_pngs(pictures: list[str], dots_per_inch: float) -> list[bytes]:
@@ -85,9 +90,10 @@ def _swatch(style: ArmStyle) -> str:
 
 def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
     panels = []
-    for index, panel in enumerate(figure["panels"]):
+    for panel in figure["panels"]:
         image = panel["kind"] == "image"
-        name = f"{figure['id']}-{index}.{'png' if image else 'svg'}"
+        # numbered, as an id may hold the name of a data set and so a slash
+        name = f"{sum(1 for _ in folder.iterdir())}.{'png' if image else 'svg'}"
         content = base64.b64decode(panel["png"]) if image else draw_panel(panel, styles).encode()
         (folder / name).write_bytes(content)
         panels.append(

@@ -5,13 +5,14 @@
 
 Columns (empty: not published, or does not apply):
   task             imagenet256 (class-conditional, 256 px, FID against the training set) or t2i (text to image)
-  model, method    as the paper names the backbone; method as this project does (selfflow_*: Self-Flow without one part)
+  model, method    as the paper names the backbone; method as this project does (selfflow_*: Self-Flow with one change)
   encoder          the external encoder that is aligned with
   alignment_block  1-based block whose output is aligned
-  objective        of the alignment
+  objective        of the alignment, or of the other extra term
   steps            optimiser steps of 256 images
   params_m         parameters of the backbone, millions
   cfg              classifier-free guidance: none, or a scale and where it acts
+  sampler          sde250 (a protocol of bench/core/protocols.py), ode (its steps not published), unknown
   fid, sfid        lower is better; is, precision, recall: higher is better; precision and recall are shares 0..1
   linear_probe     accuracy in percent
   source           paper and table or figure, or the public re-run
@@ -27,8 +28,16 @@ from typing import Any
 
 FILE = Path(__file__).with_name("published.csv")
 TASKS = ("imagenet256", "t2i")
+SAMPLERS = ("sde250", "ode", "unknown")
 CONFIDENCE = ("paper", "figure", "readme", "rerun")
 IMAGES_A_STEP = 256
+# Self-Flow with one change, as the column `method` names it -> the arm of this project
+ARMS = {
+    "selfflow_no_masking": "selfflow(masking=False)",
+    "selfflow_near_timestep": "selfflow(near=0.2)",
+    "selfflow_l1": "selfflow(similarity=l1)",
+    "selfflow_no_rep": "dual_timestep",
+}
 # column -> least and most that can be meant; a value outside is a slip of the pen
 RANGES: dict[str, tuple[float, float]] = {
     "alignment_block": (1, 100),
@@ -56,6 +65,7 @@ class Published:
     steps: int
     params_m: float
     cfg: str
+    sampler: str
     fid: float | None
     sfid: float | None
     is_: float | None
@@ -64,6 +74,12 @@ class Published:
     linear_probe: float | None
     source: str
     confidence: str
+
+    @property
+    def arm(self) -> str:
+        """What this project calls the arm: "repa/dinov2_b", "selfflow(near=0.2)"."""
+        method = ARMS.get(self.method, self.method)
+        return f"{method}/{self.encoder}" if self.encoder else method
 
     @property
     def images(self) -> int:
@@ -85,7 +101,7 @@ def published(task: str | None = None, path: Path = FILE) -> list[Published]:
 
 
 def _row(line: dict[str, str], where: str) -> Published:
-    for column, choices in (("task", TASKS), ("confidence", CONFIDENCE)):
+    for column, choices in (("task", TASKS), ("sampler", SAMPLERS), ("confidence", CONFIDENCE)):
         if line[column] not in choices:
             raise ValueError(f"{where}: {column} is {line[column]!r}, not one of {', '.join(choices)}")
     for column in ("model", "method", "source", "steps", "params_m", "cfg"):

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.published import TASKS, published
-from reports.runs import Study
+from bench.core.protocols import PROTOCOLS
+from reports.published import TASKS, Published, published
+from reports.runs import Run, Study, mapping
 from reports.summary import summarise
 from reports.tables import arm_cell, cell, columns
+
+SAMPLES = 50_000  # of every published FID
+# What the extra term of an arm of this project is, in the words of published.csv; another arm has none there.
+OBJECTIVES = {
+    "repa": "cosine",
+    "haste": "cosine+attention",
+    "sra": "smooth_l1",
+    "dispersive": "infonce_l2",
+    "selfflow": "cosine",
+    "selfflow(masking=False)": "cosine",
+    "selfflow(near=0.2)": "cosine",
+    "selfflow(similarity=l1)": "l1",
+}
 
 
 def published_tables(study: Study) -> list[dict[str, Any]]:
@@ -19,22 +33,22 @@ def _table(study: Study, task: str) -> dict[str, Any]:
     sizes = {str(run.description.get("size")) for run in study.runs.values() if run.description.get("data") == task}
     lines = []
     for row in published(task):
-        size = row.model.removeprefix("SiT-").partition("/")[0]
-        if size not in sizes:
+        if _size(row) not in sizes:
             continue
-        arm = f"{row.method}/{row.encoder}" if row.encoder else row.method
         lines.append([
-            arm_cell(arm), cell(row.model), cell(row.steps), cell(row.images), cell(row.cfg), cell(row.fid),
-            cell(row.sfid), cell(row.is_), cell(row.precision), cell(row.recall), cell(row.linear_probe),
-            cell(_measured(study, task, arm, size, row.images, row.cfg)), cell(row.source), cell(row.confidence),
+            arm_cell(row.arm), cell(row.model), cell(row.alignment_block), cell(row.objective), cell(row.steps),
+            cell(row.images), cell(row.cfg), cell(row.sampler), cell(row.fid), cell(row.sfid), cell(row.is_),
+            cell(row.precision), cell(row.recall), cell(row.linear_probe), cell(_measured(study, row)),
+            cell(row.source), cell(row.confidence),
         ])  # fmt: skip
     note = (
         "Other people's runs of the same backbone. A measured FID stands beside one only for the same arm, size, "
-        "images, sampler (sde250, 50,000 samples) and guidance. Certainty: paper (a table), figure, readme, rerun."
+        f"block, objective, images, recipe, sampler ({SAMPLES:,} samples) and guidance, never beside an unknown one. "
+        "Certainty: paper (a table), figure, readme, rerun."
     )
     heads = columns(
-        "arm", "model", "#steps", "#images", "guidance", "#FID", "#sFID", "#IS", "#precision", "#recall",
-        "#linear probe (%)", "#FID measured here", "source", "certainty",
+        "arm", "model", "#block", "objective", "#steps", "#images", "guidance", "sampler", "#FID", "#sFID", "#IS",
+        "#precision", "#recall", "#linear probe (%)", "#FID measured here", "source", "certainty",
     )  # fmt: skip
     return {
         "id": f"published-{task}",
@@ -45,19 +59,33 @@ def _table(study: Study, task: str) -> dict[str, Any]:
     }
 
 
-def _measured(study: Study, task: str, arm: str, size: str, images: int, guidance: str) -> float | None:
-    """Mean FID of our runs under the papers' protocol, or None where no run has it."""
-    rows = study.rows
-    chosen = rows[(rows["metric"] == "fid") & (rows["data"] == task) & (rows["arm"] == arm) & (rows["size"] == size)]
-    chosen = chosen[(chosen["images"] == images) & chosen["protocol"].map(_is_papers).astype(bool)]
-    if guidance != "none" or not len(chosen):
+def _size(row: Published) -> str:
+    return row.model.removeprefix("SiT-").partition("/")[0]
+
+
+def _measured(study: Study, row: Published) -> float | None:
+    """Mean FID of our runs that are what a published row is, under its protocol, or None where there is none."""
+    if row.cfg != "none" or row.objective != OBJECTIVES.get(row.arm.partition("/")[0], ""):
         return None
-    return summarise(chosen, ["arm"])[0]["mean"]
+    alike = [run.id for run in study.runs.values() if _is_published_set_up(run, row)]
+    rows = study.rows
+    chosen = rows[(rows["metric"] == "fid") & (rows["data"] == row.task) & (rows["arm"] == row.arm)]
+    chosen = chosen[(chosen["size"] == _size(row)) & (chosen["images"] == row.images) & chosen["run"].isin(alike)]
+    chosen = chosen[chosen["protocol"].map(lambda protocol: _sampler(protocol) == row.sampler).astype(bool)]
+    return summarise(chosen, ["arm"])[0]["mean"] if len(chosen) else None
 
 
-def _is_papers(protocol: Any) -> bool:
-    """sde250, 50,000 samples, no guidance."""
-    if not isinstance(protocol, dict) or not isinstance(protocol.get("sampling"), dict):
-        return False
-    sampling = protocol["sampling"]
-    return sampling.get("name") == "sde250" and protocol.get("n") == 50_000 and sampling.get("guidance", 1.0) == 1.0
+def _is_published_set_up(run: Run, row: Published) -> bool:
+    """Whether a run aligns the same block (none, where none is) and trains by the data's own recipe, the papers'."""
+    block = mapping(run.description.get("blocks")).get("student")
+    return block == row.alignment_block and set(run.recipe) <= {"precision", "deterministic"}
+
+
+def _sampler(protocol: Any) -> str:
+    """The named protocol that samples were made by, with no setting changed but the model's precision; "" for none."""
+    sampling = mapping(mapping(protocol).get("sampling"))
+    named = PROTOCOLS.get(str(sampling.get("name")))
+    if named is None or mapping(protocol).get("n") != SAMPLES:
+        return ""
+    settings = named.to_json() | {"model_precision": sampling.get("model_precision")}
+    return named.name if all(sampling.get(key, value) == value for key, value in settings.items()) else ""

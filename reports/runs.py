@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core import results
+from bench.core.stored_values import COST, STATUS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,44 +134,17 @@ def _typed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_run(folder: Path, problems: list[str]) -> Run | None:
+    """The run, or None for a damaged run.json, which `results.load` has named."""
     try:
-        description = _json(folder / "run.json")
+        description = results.read_description(folder)
     except (OSError, ValueError):
-        return None  # results.load has named it
-    if description.get("schema_version") != results.SCHEMA_VERSION:
         return None
-    parts = {}
-    for key, file in (("status", "status.json"), ("cost", "cost.json"), ("environment", "env.json")):
-        try:
-            parts[key] = _json(folder / file) if (folder / file).exists() else {}
-        except (OSError, ValueError) as error:
-            parts[key] = {}
-            problems.append(f"{folder.name}/{file}: is damaged ({error}); what it holds is missing from the page")
-    return Run(folder.name, folder, description, **parts, configuration=_yaml(folder / "config.yaml", problems))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
-
-
-def _yaml(path: Path, problems: list[str]) -> dict[str, Any]:
-    import yaml
-
-    # The C loader reads a thousand configurations in a second, the Python one in twenty.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or {}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        problems.append(
-            f"{path.parent.name}/{path.name}: is damaged ({reason}); what it holds is missing from the page"
-        )
-        return {}
+    files = {"status": STATUS, "cost": COST, "env": {}, "config": {}}
+    parts = {name: results.read_part(folder, f"{name}.json", kinds, problems) for name, kinds in files.items()}
+    return Run(
+        folder.name, folder, description, parts["status"], parts["cost"],
+        environment=parts["env"], configuration=parts["config"],
+    )  # fmt: skip
 
 
 def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:

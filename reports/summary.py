@@ -50,6 +50,7 @@ class Group:
     protocol_id: str
     images_total: int
     higher_is_better: bool
+    per_block: bool = False  # of features read in a block, and not of the whole model
 
     @property
     def direction(self) -> str:
@@ -72,7 +73,7 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
     chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
     counted = chosen.groupby([*GROUP, "higher_is_better"], sort=True)["run"].nunique().reset_index()
     found = [
-        (-int(row["run"]), Group(**{name: kind(row[name]) for name, kind in KINDS.items()}))
+        (-int(row["run"]), Group(**{name: kind(row[name]) for name, kind in KINDS.items()}, per_block=per_block))
         for row in counted.to_dict("records")
     ]
 
@@ -91,6 +92,7 @@ def distances(rows: pd.DataFrame) -> list[Group]:
 def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
     """The rows of one group."""
     keep = (rows["metric"] == group.metric) & (rows["protocol_id"] == group.protocol_id)
+    keep &= rows["block"].notna() == group.per_block
     return rows[keep & (rows["data"] == group.data) & (rows["images_total"] == group.images_total)]
 
 

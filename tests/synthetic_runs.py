@@ -150,9 +150,18 @@ def write_run(
             "peak_memory_bytes": 4e8 + parameters * 40,
         },
     )
-    (run / "config.yaml").write_text(
-        f"method:\n  name: {method}\nsize: {size}\ndata: {data}\nencoder: {encoder or 'none'}\nseed: {seed}\n"
-        "optimizer:\n  name: adamw\n  lr: 0.004\nbatch: 64\nimages: 131072\n"
+    results.write_json(
+        run / "config.json",
+        {
+            "method": {"name": method},
+            "size": {"name": size},
+            "data": {"name": data},
+            "encoder": {"name": encoder} if encoder else None,
+            "seed": seed,
+            "optimizer": {"lr": 0.004},
+            "batch": 64,
+            "images": IMAGES,
+        },
     )
     luck = {metric: math.exp(spread * METRICS[metric][2] * rng.standard_normal()) for metric in metrics}
     _write_metrics(run, method, factor, done, rng)

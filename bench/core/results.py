@@ -14,10 +14,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bench.core.stored_values import COST, MEASUREMENT, ROW, RUN, STATUS, Kind, check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,13 +91,33 @@ def write(run_dir: Path, kind: str, images: int, rows: Iterable[Row], context: d
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, unmarked: int | None = None) -> dict[str, Any]:
+    """A JSON object of this schema; unmarked: the version of a file that names none. Raises OSError or ValueError."""
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError("is not a JSON object")
-    if content.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"has schema version {content.get('schema_version')}, this program reads {SCHEMA_VERSION}")
+    if (version := content.get("schema_version", unmarked)) != SCHEMA_VERSION:
+        raise ValueError(f"has schema version {version}, this program reads {SCHEMA_VERSION}")
     return content
+
+
+def read_description(run_dir: Path) -> dict[str, Any]:
+    """run.json. Raises OSError or ValueError when it cannot be read or holds what no run is."""
+    content = _read(run_dir / "run.json")
+    check(content, RUN)
+    return content
+
+
+def read_part(run_dir: Path, file: str, kinds: Mapping[str, Kind], problems: list[str]) -> dict[str, Any]:
+    """A file beside run.json, {} where there is none; a damaged one is named in `problems` and {}."""
+    path = run_dir / file
+    try:
+        content = _read(path, SCHEMA_VERSION) if path.exists() else {}
+        check(content, kinds)
+        return content
+    except (OSError, ValueError) as error:
+        problems.append(f"{run_dir.name}/{file}: {_why(error)}; what it holds is missing")
+        return {}
 
 
 RUN_COLUMNS = ("arm", "method", "encoder", "size", "depth", "width", "data", "seed", "batch")
@@ -123,8 +145,8 @@ def load(runs_dir: Path | str, run_ids: Collection[str] | None = None) -> pd.Dat
             continue
         try:
             records += _run_records(run_dir, problems)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"{run_dir.name}: run.json or status.json {_why(error)}; the run is left out")
+        except (OSError, ValueError) as error:
+            problems.append(f"{run_dir.name}/run.json: {_why(error)}; the run is left out")
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     for column in ("value", "stderr", "real", "flops", "hours", "block", "t"):
         frame[column] = pd.to_numeric(frame[column], errors="coerce")
@@ -137,24 +159,31 @@ def _why(error: Exception) -> str:
 
 
 def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
-    run = _read(run_dir / "run.json")
-    status_path = run_dir / "status.json"
-    status = _read(status_path) if status_path.exists() else {}
-    cost_path = run_dir / "cost.json"
-    cost = json.loads(cost_path.read_text()) if cost_path.exists() else {}
-    state = status.get("state", "unknown")
+    """One record a row. Raises OSError or ValueError for a damaged run.json; what else is damaged is left out."""
+    run = read_description(run_dir)
+    state = read_part(run_dir, "status.json", STATUS, problems).get("state") or "unknown"
+    cost = read_part(run_dir, "cost.json", COST, problems)
     common = {"run": run_dir.name, "images_total": run["images"], "state": state}
     common |= {column: run.get(column) for column in RUN_COLUMNS}
-    common["parameters"] = cost.get("parameters", {}).get("backbone")
+    common["parameters"] = (cost.get("parameters") or {}).get("backbone")
     records = []
     for path in sorted((run_dir / "results").glob("*.json")):
         try:
             content = _read(path)
-            of_file = {key: content.get(key) for key in ("images", "flops", "hours", "kind")}
-            final = state == "complete" and content["images"] == run["images"]
-            for row in content["rows"]:
-                of_row = {column: row.get(column) for column in ROW_COLUMNS}
-                records.append(common | of_file | {"final": final} | of_row)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            check(content, MEASUREMENT)
+        except (OSError, ValueError) as error:
             problems.append(f"{run_dir.name}/results/{path.name}: {_why(error)}; its rows are left out")
+            continue
+        of_file = {key: content.get(key) for key in ("images", "flops", "hours", "kind")}
+        of_file["final"] = state == "complete" and content["images"] == run["images"]
+        faults = []
+        for row in content["rows"]:
+            try:
+                check(row, ROW)
+                records.append(common | of_file | {column: row.get(column) for column in ROW_COLUMNS})
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            where = f"{run_dir.name}/results/{path.name}"
+            problems.append(f"{where}: {faults[0]}; {len(faults)} of {len(content['rows'])} rows are left out")
     return records

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from synthetic_runs import write_run, write_runs
 
+from bench.configuration import compose
 from bench.core import results
 from bench.core.results import Row
 from bench.report import PAGES, main, write_report
@@ -177,7 +179,33 @@ def test_only_unfinished_runs(tmp_path):
 
 def test_no_measurement(tmp_path):
     write_run(tmp_path, "vanilla", metrics=(), probes=False)
-    assert "bench.evaluate" in " ".join(everything_of(tmp_path)["notices"])
+    (notice,) = [text for text in everything_of(tmp_path)["notices"] if "No run has results yet" in text]
+    cfg = compose(shlex.split(notice.partition("python -m bench.run ")[2]))
+    assert (cfg["method"]["name"], cfg["measure"], cfg["runs"]) == ("vanilla", "full", str(tmp_path))
+
+
+def test_what_is_not_measured_comes_with_the_command_that_measures_it(tmp_path):
+    write_run(tmp_path, "vanilla")
+    write_run(tmp_path, "selfflow", metrics=("fd_local",), probes=False)
+    lines = {line["what"].partition(" ")[0]: line["command"] for line in everything_of(tmp_path)["missing"]}
+    for metric in ("heldout_loss", "fd_pixels"):
+        cfg = compose(shlex.split(lines[metric].partition("python -m bench.run ")[2]))
+        assert (cfg["method"]["name"], cfg["measure"]) == ("selfflow", "full")
+
+
+def test_pictures_that_some_arms_lack_are_named(tmp_path):
+    write_run(tmp_path, "vanilla")
+    other = write_run(tmp_path, "dual_timestep")
+    write_run(tmp_path, "selfflow", pictures=True)
+    page = everything_of(tmp_path)
+    captions = [figure["caption"] for part in page["sections"] for figure in part["figures"]]
+    assert sum("Without a picture: vanilla, dual_timestep." in caption for caption in captions) == 2
+    lines = {line["what"]: line["command"] for line in page["missing"] if "none of vanilla, dual_" in line["what"]}
+    assert len(lines) == 2
+    # what has its results is not measured again: they have to go first
+    assert all(command.endswith("measure=full " + f"runs={tmp_path}") for command in lines.values())
+    assert [command.startswith("rm ") for command in lines.values()] == [False, True]
+    assert not any("none of" in line["what"] for line in everything_of(tmp_path / other.name)["missing"])
 
 
 def test_an_arm_is_missing_at_one_size(tmp_path):
@@ -196,11 +224,11 @@ def test_damaged_files_are_named_and_left_out(tmp_path):
         file.write_bytes(content)
     (second / "run.json").write_text("{")
     (third / "cost.json").write_text("no")
-    (fourth / "config.yaml").write_text("a: [1")
+    (fourth / "config.json").write_text("a: [1")
     (fourth / "metrics.jsonl").write_text('{"images": 1}\n{"half\n')
     problems = "\n".join(everything_of(tmp_path)["problems"])
     named = [*(f"{first.name}/results/{file.name}" for file in files[:4]), second.name, f"{third.name}/cost.json",
-             f"{fourth.name}/config.yaml", f"{fourth.name}/metrics.jsonl"]  # fmt: skip
+             f"{fourth.name}/config.json", f"{fourth.name}/metrics.jsonl"]  # fmt: skip
     for name in named:
         assert name in problems
     assert "schema version 2" in problems

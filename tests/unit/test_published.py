@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.published import CONFIDENCE, FILE, RANGES, TASKS, published
+from reports.published import ARMS, CONFIDENCE, FILE, RANGES, SAMPLERS, TASKS, published
 
 
 def test_every_row_has_a_source_and_numbers_in_range():
@@ -12,7 +12,7 @@ def test_every_row_has_a_source_and_numbers_in_range():
     assert len(rows) >= 70
     for row in rows:
         assert row.source and row.confidence in CONFIDENCE and row.task in TASKS
-        assert isinstance(row.steps, int)
+        assert isinstance(row.steps, int) and row.sampler in SAMPLERS
         for column, (least, most) in RANGES.items():
             value = getattr(row, "is_" if column == "is" else column)
             assert value is None or least <= value <= most
@@ -24,6 +24,32 @@ def test_known_rows():
     (row,) = [row for row in rows if row.method == "selfflow" and row.confidence == "paper"]
     assert (row.fid, row.sfid, row.is_, row.images) == (5.70, 4.97, 151.40, 1_024_000_000)
     assert {row.task for row in published("t2i")} == {"t2i"}
+
+
+def test_a_row_whose_source_names_another_sampler_or_block_says_so():
+    for row in published():
+        if "ODE sampler" in row.source:
+            assert row.sampler == "ode"
+        elif "50 steps, block 8" in row.source:
+            assert (row.sampler, row.alignment_block) == ("unknown", 8)
+        elif row.confidence == "rerun" or row.task == "t2i":
+            assert row.sampler == "unknown"
+        else:
+            assert row.sampler == "sde250"
+
+
+def test_changes_of_self_flow_are_named_as_this_project_names_its_arms():
+    from bench.configuration import compose
+    from bench.identity import arm_name
+
+    words = {
+        "selfflow_no_masking": ["method=selfflow", "method.masking=false"],
+        "selfflow_near_timestep": ["method=selfflow", "method.near=0.2"],
+        "selfflow_l1": ["method=selfflow", "method.similarity=l1"],
+        "selfflow_no_rep": ["method=dual_timestep"],
+    }
+    assert {method: arm_name(compose(said)) for method, said in words.items()} == ARMS
+    assert {row.method for row in published() if row.method.startswith("selfflow_")} == set(ARMS)
 
 
 def test_methods_are_ones_of_this_project_or_its_switches():
@@ -40,6 +66,7 @@ def test_methods_are_ones_of_this_project_or_its_switches():
         (",0.53,0.63", ",53,0.63", "precision is 53.0, outside 0 to 1"),
         ("SiT-B/2,vanilla", ",vanilla", "model is empty"),
         (",paper\n", ",rumour\n", "line 2: confidence is 'rumour'"),
+        (",none,sde250,", ",none,sde,", "line 2: sampler is 'sde', not one of sde250, ode, unknown"),
         ("task,model", "task,modell", "columns are"),
     ],
 )

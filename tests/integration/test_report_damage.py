@@ -1,0 +1,116 @@
+"""Every value of a run's files replaced by what it must not be: named and left out, never a crash, in HTML and PDF."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from synthetic_runs import IMAGES, write_run
+
+from bench.report import main, write_report
+from reports.html import render_html
+from reports.pages import build_page
+from reports.pdf import render_pdf
+from reports.runs import read_study
+
+NO_NUMBER = ("zero", float("nan"), [], {}, -1.5)
+CHANGES = [
+    *(("run.json", (key,), value) for key in ("seed", "width", "depth", "images", "batch") for value in NO_NUMBER),
+    *(("run.json", (key,), value) for key in ("arm", "method", "size", "data", "encoder") for value in (7, [], {})),
+    *(("run.json", (key,), 7) for key in ("identity", "blocks", "argv")),
+    *(("cost.json", ("flops_per_image", part), value) for part in ("heads", "total") for value in ("x", [], {})),
+    *(("cost.json", (key,), value) for key in ("parameters", "seconds_per_step") for value in ("x", float("inf"))),
+    *(("status.json", (key,), []) for key in ("state", "phase", "images", "message")),
+    *(("config.json", (), value) for value in ([], 7, "x")),
+    *(("results/features*", ("rows", 3, key), []) for key in ("metric", "block", "t", "protocol_id", "value")),
+    *(("results/features*", ("rows", 3, "block"), value) for value in ("x", 0, 1.5, float("nan"), -1)),
+    *(("results/samples-fd_local*", key, "x") for key in (("rows",), ("images",), ("rows", 0), ("rows", 0, "block"))),
+    ("results/samples-fd_local*", ("rows", 0, "details"), 7),
+]
+UNTOLD = [
+    ("results/features*", ("rows", 3, "block"), None),  # right by itself: a number of the whole model
+    ("results/samples-fd_local*", ("rows", 0, "block"), 3),
+    ("env.json", ("python",), [1]),
+    ("config.json", ("method",), 7),
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("sound"), "repa/local_m", snapshots=1, pictures=True)
+
+
+def damaged_copy(sound, root, change):
+    """The run with one value of its last file of that name changed."""
+    pattern, place, value = change
+    number = sum(1 for _ in root.iterdir())
+    run = shutil.copytree(sound, root / f"run{number}")
+    file = sorted(run.glob(pattern))[-1]
+    content = parent = {"": json.loads(file.read_text())}
+    for key in (path := ["", *place])[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = value
+    file.write_text(json.dumps(content[""]))
+    return f"{run.name}/{file.relative_to(run)}"
+
+
+def test_a_damaged_value_is_named_and_left_out(sound, tmp_path):
+    shutil.copytree(sound, tmp_path / sound.name)
+    named = [damaged_copy(sound, tmp_path, change) for change in CHANGES]
+    for change in UNTOLD:
+        damaged_copy(sound, tmp_path, change)
+    page = build_page(read_study(tmp_path), "all")
+    render_html(page)
+    problems = "\n".join(page["problems"])
+    silent = [change for change, file in zip(CHANGES, named, strict=True) if f"{file}: " not in problems]
+    assert not silent
+    assert "seed is 'zero', expected a whole number of at least 0; the run is left out" in problems
+
+
+@pytest.mark.parametrize("change", UNTOLD, ids=str)
+def test_a_strange_value_beside_sound_runs_of_one_seed(sound, tmp_path, change):
+    shutil.copytree(sound, tmp_path / sound.name)
+    damaged_copy(sound, tmp_path, change)
+    render_html(build_page(read_study(tmp_path), "all"))
+
+
+def test_pictures_that_cannot_be_decoded_are_named_and_left_out(sound, tmp_path):
+    grid, features = f"grid-{IMAGES:012d}.png", f"features_pca-{IMAGES:012d}.npz"
+    whole, archive = (sound / "samples" / grid).read_bytes(), (sound / "samples" / features).read_bytes()
+    altered = whole[:60] + bytes(reversed(whole[60:90])) + whole[90:]
+    for index, (name, content) in enumerate([(grid, whole[:300]), (grid, altered), (grid, b"\x89PNG\r\n\x1a\n"),
+                                             (features, archive[:300]), (features, b"")]):  # fmt: skip
+        run = shutil.copytree(sound, tmp_path / f"run{index}")
+        described = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(described | {"arm": f"arm{index}"}))
+        (run / "samples" / name).write_bytes(content)
+    np.savez(tmp_path / "run0" / "samples" / features, pictures=np.full((2, 4, 4, 3), "x"))
+    page = build_page(read_study(tmp_path), "all")
+    files = [line.partition(":")[0] for line in page["problems"]]
+    grids, archives = [f"run{n}/samples/{grid}" for n in range(3)], [f"run{n}/samples/{features}" for n in (0, 3, 4)]
+    assert files == grids + archives and all("the picture is left out" in line for line in page["problems"])
+    assert render_pdf(page).startswith(b"%PDF")
+
+
+def test_a_name_with_a_slash_and_markup_is_set_with_its_pictures(sound, tmp_path):
+    run = shutil.copytree(sound, tmp_path / "run")
+    described = json.loads((run / "run.json").read_text())
+    names = {"data": "../a/<b>&\"'#x", "arm": "repa/<i>$_*", "size": "na/no"}
+    (run / "run.json").write_text(json.dumps(described | names))
+    page = build_page(read_study(tmp_path), "all")
+    assert sum(figure["id"].startswith("samples-") for part in page["sections"] for figure in part["figures"]) == 1
+    assert "<i>" not in render_html(page) and render_pdf(page).startswith(b"%PDF")
+
+
+def test_a_page_that_typst_refuses_is_one_clear_message(sound, tmp_path, monkeypatch, capsys):
+    import typst
+
+    def refuse(*_, **__):
+        raise typst.TypstError("failed to decode image")
+
+    monkeypatch.setattr(typst, "compile", refuse)
+    with pytest.raises(ValueError, match=r"failed to decode image.*--no-pdf"):
+        write_report("cost", sound.parent, out=tmp_path)
+    assert (tmp_path / "cost.html").exists()
+    assert main(["cost", "--runs", str(sound.parent), "--out", str(tmp_path)]) == 2
+    assert "--no-pdf" in capsys.readouterr().err

@@ -1,0 +1,76 @@
+"""Commands on a page: what is printed goes through the real parsers and makes the run that it stands for."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.configuration import compose
+from bench.core.protocols import sampling_protocol
+from bench.evaluate import parse
+from bench.identity import arm_name, identity, run_id
+from reports.commands import measuring_command, training_command
+from reports.runs import Run
+
+
+def made_run(words, argv=None):
+    """A run as `bench.run` describes it, without training it."""
+    cfg = compose(words)
+    description = {
+        "arm": arm_name(cfg), "method": cfg["method"]["name"], "size": cfg["size"]["name"], "seed": cfg["seed"],
+        "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None, "data": cfg["data"]["name"],
+        "images": cfg["images"], "identity": identity(cfg),
+    } | ({} if argv is None else {"argv": argv})  # fmt: skip
+    return Run(run_id(cfg), Path("runs") / run_id(cfg), description, {"state": "complete"}, {}, {}, cfg)
+
+
+def words_of(command, program="bench.run"):
+    python, flag, module, *words = shlex.split(command)
+    assert (python, flag, module) == ("python", "-m", program)
+    return words
+
+
+WORDS = [
+    ["method=vanilla"],
+    ["method=selfflow", "method.attention=separated"],
+    ["method=selfflow", "method.masking=false", "method.mask_ratio=0.5", "size=micro"],
+    ["method=repa", "encoder=local_s", "images=64Ki", "optimizer.lr=1e-05"],
+    ["method=repa", "method.block={default:0.25,L:6}", "name=a b", "measure=full"],
+    ["method=dispersive", "method.block=last", "batch=128", "label_drop=0.0"],
+]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_printed_command_makes_the_run(words, kept):
+    run = made_run(words, words if kept else None)
+    again = compose(words_of(training_command(run)))
+    assert run_id(again) == run.id
+    assert all(again[key] == run.configuration[key] for key in ("images", "measure", "name"))
+    assert run_id(compose(words_of(training_command(run, seed=4)))) == run_id(compose([*words, "seed=4"]))
+
+
+def test_without_its_configuration_a_run_is_made_from_its_identity():
+    run = replace(made_run(["method=selfflow", "method.near=0.2", "images=64Ki"]), configuration={})
+    again = compose(words_of(training_command(run, measure="full")))
+    assert (run_id(again), again["images"], again["measure"]) == (run.id, 65536, "full")
+
+
+def test_what_bench_run_measures_is_measured_by_it():
+    run = made_run(["method=selfflow", "method.similarity=l1"])
+    for kind in ("heldout", "samples", "features"):
+        cfg = compose(words_of(measuring_command(run, {"kind": kind, "metric": "x", "protocol": {}})))
+        assert (run_id(cfg), cfg["measure"]) == (run.id, "full")
+
+
+def test_what_bench_evaluate_measures_is_measured_by_it():
+    run = made_run(["method=vanilla"])
+    sampling = sampling_protocol("sde250", guidance=1.5).to_json() | {"samples": 50_000, "seed": 1}
+    protocol = {"sampling": sampling, "reference": "VIRTUAL_imagenet256_labeled.npz (0a1b2c3d)"}
+    for metric, asked in (("sfid", "fid"), ("fd_dinov2", "fd_dinov2")):
+        like = {"kind": "evaluate-0a1b2c3d-1a2b3c4d-fid", "metric": metric, "protocol": protocol}
+        assert parse(words_of(measuring_command(run, like), "bench.evaluate")) == {
+            "run": str(run.folder), "protocol": "sde250", "samples": "50000", "seed": "1", "guidance": "1.5",
+            "reference": "VIRTUAL_imagenet256_labeled.npz", "metrics": asked,
+        }  # fmt: skip
