@@ -99,6 +99,15 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
+def encoder_node(name: str) -> dict[str, Any]:
+    """An encoder as its YAML says, for `build`. Raises ValueError for an unknown one."""
+    import yaml
+
+    if name not in options("encoder"):
+        raise ValueError(f"encoder {name} is unknown{nearest(name, options('encoder'))}")
+    return yaml.safe_load((CONF / "encoder" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     """{"a.b": value} of nested mappings; lists are values."""
     flat: dict[str, Any] = {}
@@ -232,6 +241,8 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
     build(cfg["method"])
+    for name in cfg["evaluation"]["encoders"]:
+        encoder_node(name)
     sampling_protocol(cfg["evaluation"]["protocol"])
     return cfg
 

@@ -86,20 +86,12 @@ def vision() -> Finding:
 def staged(cache: Path) -> Iterator[Finding]:
     """Files that bench.prepare fetches, of everything that this project names without further choices."""
     from bench import prepare
-    from bench.configuration import options
+    from bench.configuration import encoder_node, options
 
     resources = [*prepare.inception(), *prepare.reference("imagenet256", cache), *prepare.vae("ema", cache)]
     yield from (_resource(resource, needed=False) for resource in resources)
     for name in options("encoder"):
-        yield encoder_finding(_encoder_node(name), cache, needed=False)
-
-
-def _encoder_node(name: str) -> dict[str, Any]:
-    import yaml
-
-    from bench.configuration import CONF
-
-    return yaml.safe_load((CONF / "encoder" / f"{name}.yaml").read_text(encoding="utf-8"))
+        yield encoder_finding(encoder_node(name), cache, needed=False)
 
 
 def _resource(resource: Any, needed: bool) -> Finding:

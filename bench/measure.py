@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from bench.command_line import StopFlag
+from bench.configuration import build, encoder_node
 from bench.core import checkpoints, results
 from bench.core.backbone import SiT
 from bench.core.cost import flops_until
@@ -224,6 +225,11 @@ class _Measurer:
         if encoder is not None:
             rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
             rows += measure_encoder(encoder, self.data, self.cache, device=device)
+            for name in self.cfg["evaluation"]["encoders"]:
+                if name != encoder.name:
+                    parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": self.cache}
+                    other = build(encoder_node(name), **parts).to(device)
+                    rows += measure_encoder(other, self.data, self.cache, device=device)
         return [*rows, pixel_probe(self.data)]
 
 

@@ -48,6 +48,7 @@ class Evaluation:
     protocol: str = "ode50"
     samples: int = 1200
     guidance: float = 1.0
+    encoders: list[str] = field(default_factory=list)
     seed: int = 0
 
 

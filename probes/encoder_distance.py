@@ -53,7 +53,7 @@ def encoder_extractor(encoder: Any, device: torch.device | str = "cpu") -> Extra
         found = encoder(images.to(device))
         return found.patches.float().mean(dim=1) if found.cls is None else found.cls.float()
 
-    reading = f" ({encoder.reading})" if encoder.reading else ""
+    reading = f" ({encoder.reading})" if getattr(encoder, "reading", "") else ""
     stated = f"the encoder's own preprocessing{reading}; class token, or patch mean without one"
     return Extractor(
         encoder.name, encoder.fingerprint, stated, encoder.family, encoder.trained_on, encoder.labels, read

@@ -66,7 +66,9 @@ def reference_file(path: Path) -> Any:
     except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no whole .npz of arrays ({error}): fetch the reference file again") from error
     if shapes.keys() != {"mu", "sigma"} or shapes["sigma"] != 2 * shapes["mu"]:
-        raise ValueError(f"{path} has {sorted(keys)} {shapes}; a reference file has mu [n] and sigma [n, n]")
+        raise ValueError(
+            f"{path} has {sorted(keys)} {shapes}; a reference file has at least mu and sigma, [n] and [n, n]"
+        )
     return file
 
 

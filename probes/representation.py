@@ -10,7 +10,7 @@ rows += [pixel_probe(dataset)]                                # the line that ra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,7 +196,8 @@ def measure_encoder(
     for metric, (name, probe, of_recipe) in _probes(variant, recipe, device).items():
         right = probe(features["train"], labels["train"], features["heldout"], labels["heldout"])
         rows.append(_accuracy_row(f"encoder_{metric}", name, right, data | of_recipe, related=mark))
-    return [*rows, _structure_row(encoder, dataset, identity, device)]
+    rows.append(_structure_row(encoder, dataset, identity, device))
+    return [replace(row, encoder=encoder.name) for row in rows]
 
 
 @torch.no_grad()

@@ -88,7 +88,8 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
             ])  # fmt: skip
     note = (
         f"{metric_label(group.metric)}, {group.direction}. Mean and deviation (SD) over n seeds of finished runs. "
-        "Against vanilla: of the means of the log. Noise floor: the deviation of the log, pooled over the arms of a size, with its degrees of freedom. "
+        "Against vanilla: of the means of the log. Noise floor: the deviation of the log, pooled over the arms of a "
+        "size, with its degrees of freedom. "
         f"Protocol {group.protocol_id} is written out at the end."
     )
     return {

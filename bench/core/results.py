@@ -33,7 +33,8 @@ class Row:
 
     value: None when it could not be had (note says why); stderr: of this measurement, not across seeds; n: samples it
     rests on; real: the same metric of held-out real data; block, t: where features were read; related: why the metric
-    is not independent of the arm ("" when it is); protocol: a complete record.
+    is not independent of the arm ("" when it is); protocol: a complete record; encoder: whose own strength this is,
+    "" for a number of the arm.
     """
 
     metric: str
@@ -48,6 +49,7 @@ class Row:
     related: str = ""
     note: str = ""
     metric_version: int = 1
+    encoder: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -180,7 +182,9 @@ def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
         for row in content["rows"]:
             try:
                 check(row, ROW)
-                records.append(common | of_file | {column: row.get(column) for column in ROW_COLUMNS})
+                of_row = {column: row.get(column) for column in ROW_COLUMNS}
+                of_row |= {"encoder": row["encoder"]} if row.get("encoder") else {}
+                records.append(common | of_file | of_row)
             except ValueError as error:
                 faults.append(str(error))
         if faults:

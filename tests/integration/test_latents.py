@@ -74,6 +74,15 @@ def test_latents_are_what_the_data_reads_and_an_interrupted_start_goes_on(folder
         assert (folder / "cut" / file).read_bytes() == (folder / "whole" / file).read_bytes()
 
 
+def test_a_finished_split_of_other_settings_is_refused(folder, monkeypatch, capsys):
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE())
+    assert guarded(main, words(folder, "out")) == 0 and guarded(main, words(folder, "out")) == 0
+    assert guarded(main, [*words(folder, "out"), "size=32"]) == 2
+    assert "was made from" in capsys.readouterr().err
+    assert guarded(main, [*words(folder, "other"), "heldout=nan"]) == 2
+    assert "heldout=nan is no share" in capsys.readouterr().err
+
+
 def test_bad_input_is_one_sentence(folder, monkeypatch, capsys):
     monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE())
     cases = {

@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from bench.configuration import build, compose
+from bench.configuration import build, compose, encoder_node, options
 from bench.core import staging
 from bench.core.tokens import TokenGrid
 from bench.core.vision_imports import import_vision
+from methods.encoders.timm_models import create, known_data, pretrained_config
 
 GRID = TokenGrid((8, 8), 2, 3)  # 4x4 tokens
 
@@ -158,3 +159,34 @@ def test_a_missing_package_is_named_with_its_command():
 
     with pytest.raises(ValueError, match="pip install no-such-package"):
         resources({"name": "x", "package": "no-such-package"})
+
+
+def test_a_file_without_the_models_tensors_is_refused(tmp_path):
+    model = "vit_tiny_patch16_224.augreg_in21k"  # its own classifier is taken off, and timm then loads leniently
+    whole = import_vision("timm").create_model(model, num_classes=0).state_dict()
+    for name, state in {
+        "foreign": {"nothing.weight": torch.zeros(3)},
+        "cut": {key: value for key, value in whole.items() if key != "blocks.3.mlp.fc1.weight"},
+    }.items():
+        save_file(state, tmp_path / f"{name}.safetensors")
+        with pytest.raises(ValueError, match=rf"{name}\.safetensors is not a file of timm's .* it lacks"):
+            create(model, None, (224, 224), tmp_path / f"{name}.safetensors")
+    save_file(whole, tmp_path / "whole.safetensors")
+    network, _ = create(model, None, (224, 224), tmp_path / "whole.safetensors")
+    assert torch.equal(network.state_dict()["blocks.3.mlp.fc1.weight"], whole["blocks.3.mlp.fc1.weight"])
+
+
+def test_a_presets_data_is_what_its_timm_name_says():
+    for name in options("encoder"):
+        preset = encoder_node(name)
+        if "timm_models" in preset["target"] and preset["model"]:
+            assert known_data(pretrained_config(preset["model"])) == preset["trained_on"], name
+    assert known_data(pretrained_config("vit_small_patch14_dinov2.lvd142m")) == encoder_node("dinov2_s")["trained_on"]
+
+
+def test_the_same_weights_read_in_another_way_have_another_fingerprint():
+    prints = set()
+    for changes in ({}, {"stride": 8}, {"patch_grid": 8, "resize": "features"}):
+        encoder = build(encoder_node("efficientnet_lite0") | changes, token_grid=GRID)
+        prints.add(encoder.fingerprint)
+    assert len(prints) == 3
