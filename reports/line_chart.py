@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from reports.axes import CHARACTER, Frame, Scale, number, svg, text
+from reports.axes import CHARACTER, Frame, Scale, number, text, titled_svg
 from reports.theme import GRID, MUTED, ArmStyle
 
 WIDTH, HEIGHT = 440, 310
@@ -63,13 +63,13 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     left = max(LEFT, 32 + 10 * CHARACTER * max((len(label) for _, label in y.ticks()), default=0))
     frame = Frame(Scale.around([point["x"] for point in points], left, WIDTH - RIGHT, x_axis["log"]), y)
     x_ticks = [(value, f"{value:g}") for value in _thin(x_axis.get("values", []), 12)]
-    body = frame.draw(x_axis["label"], y_axis["label"], panel["title"], panel.get("note", ""), x_ticks)
+    body = frame.draw(x_axis["label"], y_axis["label"], panel.get("note", ""), x_ticks)
     body += _marks(frame, x_axis.get("marks", []))
     body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles)
     body += [_guide(frame, guide) for guide in panel.get("guides", [])]
     for series in panel["series"]:
         body.append(_series(frame, series, styles[series["arm"]]))
-    return svg(WIDTH, HEIGHT, panel["title"], body)
+    return titled_svg(WIDTH, HEIGHT, panel["title"], 22, body)
 
 
 def _thin(values: list[float], most: int) -> list[float]:
