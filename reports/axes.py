@@ -7,7 +7,7 @@ legend can switch, and class names through which the page recolours ink and grid
 from __future__ import annotations
 
 import math
-import textwrap
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -43,9 +43,19 @@ def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
     return head + "".join(body) + "</svg>"
 
 
+def _lines(title: str, most: int) -> list[str]:
+    """The title in lines of `most` characters, ended after a space, comma, slash or bracket where there is one."""
+    lines = [""]
+    for piece in re.findall(rf".{{1,{most - 1}}}?(?:[ ,/(]|$)|.{{{most}}}", title):
+        if len(lines[-1]) + len(piece.rstrip()) > most:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
 def titled_svg(width: float, height: float, title: str, left: float, body: Sequence[str]) -> str:
     """The whole picture of a panel under its title, which starts at `left`; further lines of it move the body down."""
-    lines = textwrap.wrap(title, int((width - left) / (CHARACTER * TITLE)), break_on_hyphens=False) or [""]
+    lines = _lines(title, int((width - left) / (CHARACTER * TITLE)))
     bold = 'font-weight="bold"'
     drawn = [text(left, 15 + 14 * index, line, "start", 12, "ink", bold) for index, line in enumerate(lines)]
     if more := 14 * (len(lines) - 1):
