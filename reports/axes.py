@@ -22,8 +22,8 @@ TITLE = 12.5  # font size of a title; half a point is for its weight
 def text(
     x: float, y: float, content: str, anchor: str = "middle", size: float = 11, kind: str = "ink", extra: str = ""
 ) -> str:
-    """One SVG text element; kind: "ink" or "muted"."""
-    colour = INK if kind == "ink" else MUTED
+    """One SVG text element; kind: "ink" or "muted", or these and other classes."""
+    colour = INK if kind.startswith("ink") else MUTED
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"'
     return f'<text {place} class="{kind}" fill="{colour}" {extra}>{escape(content)}</text>'
 
