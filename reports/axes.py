@@ -7,6 +7,7 @@ legend can switch, and class names through which the page recolours ink and grid
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,13 +16,14 @@ from reports.theme import GRID, INK, MUTED
 
 FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 CHARACTER = 0.6  # mean width of a character of that font, in units of the font size
+TITLE = 12.5  # font size of a title; half a point is for its weight
 
 
 def text(
     x: float, y: float, content: str, anchor: str = "middle", size: float = 11, kind: str = "ink", extra: str = ""
 ) -> str:
-    """One SVG text element; kind: "ink" or "muted"."""
-    colour = INK if kind == "ink" else MUTED
+    """One SVG text element; kind: "ink" or "muted", or these and other classes."""
+    colour = INK if kind.startswith("ink") else MUTED
     place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}"'
     return f'<text {place} class="{kind}" fill="{colour}" {extra}>{escape(content)}</text>'
 
@@ -32,11 +34,6 @@ def fit(content: str, width: float, size: float) -> str:
     return content if len(content) <= most else content[: most - 1] + "…"
 
 
-def heading(title: str, left: float, right: float) -> str:
-    """A panel's title."""
-    return text(left, 15, fit(title, right - left, 12.5), "start", 12, "ink", 'font-weight="bold"')
-
-
 def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
     """The whole picture; label is read out by screen readers."""
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
@@ -44,6 +41,26 @@ def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(label)}" font-family="{FONT}">'
     )
     return head + "".join(body) + "</svg>"
+
+
+def _lines(title: str, most: int) -> list[str]:
+    """The title in lines of `most` characters, ended after a space, comma, slash or bracket where there is one."""
+    lines = [""]
+    for piece in re.findall(rf".{{1,{most - 1}}}?(?:[ ,/(]|$)|.{{{most}}}", title):
+        if len(lines[-1]) + len(piece.rstrip()) > most:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def titled_svg(width: float, height: float, title: str, left: float, body: Sequence[str]) -> str:
+    """The whole picture of a panel under its title, which starts at `left`; further lines of it move the body down."""
+    lines = _lines(title, int((width - left) / (CHARACTER * TITLE)))
+    bold = 'font-weight="bold"'
+    drawn = [text(left, 15 + 14 * index, line, "start", 12, "ink", bold) for index, line in enumerate(lines)]
+    if more := 14 * (len(lines) - 1):
+        body = [f'<g transform="translate(0 {more})">', *body, "</g>"]
+    return svg(width, height + more, title, [*drawn, *body])
 
 
 PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
@@ -159,12 +176,10 @@ class Frame:
     x: Scale
     y: Scale
 
-    def draw(
-        self, x_label: str, y_label: str, title: str, note: str, x_ticks: Sequence[tuple[float, str]] = ()
-    ) -> list[str]:
-        """Grid lines, tick labels, axis labels with units, title, a note under it; x_ticks replace the chosen ones."""
+    def draw(self, x_label: str, y_label: str, note: str, x_ticks: Sequence[tuple[float, str]] = ()) -> list[str]:
+        """Grid lines, tick labels, axis labels with units, a note under the title; x_ticks replace the chosen ones."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        parts = [heading(title, 22, right), text(22, 29, note, "start", 10, "muted")]
+        parts = [text(22, 29, note, "start", 10, "muted")]
         for tick, label in self.y.ticks():
             y = self.y(tick)
             parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from reports.axes import CHARACTER, Frame, Scale, fit, heading, number, svg, text
+from reports.axes import CHARACTER, Frame, Scale, fit, number, text, titled_svg
 from reports.line_chart import draw_marker
 from reports.theme import GRID, MUTED, ArmStyle
 
@@ -50,7 +50,7 @@ def bar_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
         drawn.append(text(left - 6, y + 12, fit(bar["label"], left - 8, 10.5), "end", 10.5, "ink"))
         drawn.append(text(frame.x(start) + 5, y + 12, number(start), "start", 10, "muted"))
         body.append(f'<g data-arm="{styles[bar["arm"]].key}">{"".join(drawn)}</g>')
-    return svg(WIDTH, bottom + 42, panel["title"], body)
+    return titled_svg(WIDTH, bottom + 42, panel["title"], 14, body)
 
 
 def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
@@ -78,15 +78,18 @@ def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> st
                 drawn.append(f'<path d="{line}" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2"/>')
             drawn.append(draw_marker(style, frame.x(row["value"]), y, f"{row['label']}: {row['note']}"))
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
-    return svg(WIDTH, bottom + 42, panel["title"], body)
+    return titled_svg(WIDTH, bottom + 42, panel["title"], 14, body)
 
 
 def _frame(frame: Frame, panel: Mapping[str, Any], left: float) -> list[str]:
     bottom, top = frame.y.start, frame.y.end
-    body = [heading(panel["title"], 14, WIDTH - RIGHT), text(14, 29, panel.get("note", ""), "start", 10, "muted")]
+    body = [text(14, 29, panel.get("note", ""), "start", 10, "muted")]
     for tick, label in frame.x.ticks(5):
         x = frame.x(tick)
         body.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
         body.append(text(x, bottom + 15, label, "middle", 10, "muted"))
-    body.append(text((left + WIDTH - RIGHT) / 2, bottom + 33, panel["x"]["label"], "middle", 11))
+    label = panel["x"]["label"]
+    # under the middle of the axis, or as near to it as the edge allows where long names leave a short axis
+    middle = min((left + WIDTH - RIGHT) / 2, WIDTH - 4 - len(label) * 11 * CHARACTER / 2)
+    body.append(text(middle, bottom + 33, label, "middle", 11))
     return body

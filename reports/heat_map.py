@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from reports.axes import heading, number, svg, text, tick_label
+from reports.axes import number, text, tick_label, titled_svg
 from reports.theme import MUTED, ArmStyle
 
 VIRIDIS = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725")
@@ -39,7 +39,7 @@ def heat_map(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     anchors = ORANGE_PURPLE if panel.get("diverging") else VIRIDIS
     low, high = panel["low"], panel["high"]
     span = (high - low) or 1.0
-    body = [heading(panel["title"], LEFT - 40, WIDTH)]
+    body = []
     for row, (block, cells) in enumerate(zip(ys, panel["cells"], strict=True)):
         y = bottom - (row + 1) * cell_height
         if cell_height >= 12 or row % 2 == 0:
@@ -55,7 +55,7 @@ def heat_map(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     middle = (TOP + bottom) / 2
     body.append(text(13, middle, panel["y"]["label"], "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'))
     body += _colour_bar(panel, bottom + 40, anchors)
-    return svg(WIDTH, bottom + 82, panel["title"], body)
+    return titled_svg(WIDTH, bottom + 82, panel["title"], LEFT - 40, body)
 
 
 def _finite(value: float | None) -> bool:

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from reports.axes import CHARACTER, Frame, Scale, number, svg, text
+from reports.axes import CHARACTER, Frame, Scale, number, text, titled_svg
 from reports.theme import GRID, MUTED, ArmStyle
 
 WIDTH, HEIGHT = 440, 310
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
+HALO = 'stroke="#ffffff" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'
 
 
 def marker(kind: str, x: float, y: float, size: float = 4.2) -> str:
@@ -63,13 +64,13 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     left = max(LEFT, 32 + 10 * CHARACTER * max((len(label) for _, label in y.ticks()), default=0))
     frame = Frame(Scale.around([point["x"] for point in points], left, WIDTH - RIGHT, x_axis["log"]), y)
     x_ticks = [(value, f"{value:g}") for value in _thin(x_axis.get("values", []), 12)]
-    body = frame.draw(x_axis["label"], y_axis["label"], panel["title"], panel.get("note", ""), x_ticks)
+    body = frame.draw(x_axis["label"], y_axis["label"], panel.get("note", ""), x_ticks)
     body += _marks(frame, x_axis.get("marks", []))
     body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles)
     body += [_guide(frame, guide) for guide in panel.get("guides", [])]
     for series in panel["series"]:
         body.append(_series(frame, series, styles[series["arm"]]))
-    return svg(WIDTH, HEIGHT, panel["title"], body)
+    return titled_svg(WIDTH, HEIGHT, panel["title"], 22, body)
 
 
 def _thin(values: list[float], most: int) -> list[float]:
@@ -102,16 +103,25 @@ def _guide(frame: Frame, points: list[tuple[float, float]]) -> str:
 
 
 def _rules(frame: Frame, rules: list[Mapping[str, Any]], styles: Mapping[str, ArmStyle]) -> list[str]:
-    """Rules from the lowest to the highest, their labels moved up where they would touch the one below."""
-    parts, free = [], float("inf")
+    """Rules from the lowest to the highest, then their labels, moved up where they would touch the one below."""
+    parts, labels, free = [], [], float("inf")
     for rule in sorted(rules, key=lambda rule: rule["y"]):
         baseline = min(frame.y(rule["y"]) - 4, free)
         free = baseline - 11
-        parts.append(_rule(frame, rule, styles, baseline))
-    return parts
+        parts.append(_rule(frame, rule, styles))
+        # on a ground of its own, as the bands and lines of other rules run behind it
+        label = text(frame.x.end - 3, baseline, rule["label"], "end", 10, "ink halo", HALO)
+        labels.append(f"<g{_switch(rule, styles)}>{label}</g>")
+    return [*parts, *labels]
 
 
-def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle], baseline: float) -> str:
+def _switch(rule: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
+    """The attribute by which the legend switches the rule of an arm."""
+    style = styles.get(rule.get("arm", ""))
+    return f' data-arm="{style.key}"' if style else ""
+
+
+def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     """A horizontal line across the panel: an arm that the axis does not order, or the real pictures."""
     style = styles.get(rule.get("arm", ""))
     colour, names = (style.colour, f"stroke-{style.key}") if style else (MUTED, "axis")
@@ -125,9 +135,9 @@ def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle],
     dash = (style.dash if style else "1 3") or "none"
     path = f"M{left:.1f} {y:.1f}H{right:.1f}"
     parts.append(f'<path d="{path}" class="{names}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}"/>')
-    parts.append(text(right - 3, baseline, rule["label"], "end", 10, "muted"))
-    group = f' data-arm="{style.key}"' if style else ""
-    return f"<g{group}><title>{escape(rule['label'])}: {number(rule['y'], 4)}</title>{''.join(parts)}</g>"
+    return (
+        f"<g{_switch(rule, styles)}><title>{escape(rule['label'])}: {number(rule['y'], 4)}</title>{''.join(parts)}</g>"
+    )
 
 
 def _marks(frame: Frame, marks: list[tuple[float, str]]) -> list[str]:

@@ -5,9 +5,10 @@
 A page answers one question: verdicts first, the one figure that answers it beside them, then the other figures, tables,
 what is missing and how to fill it, and what the runs were. The same folders give the same page, any time and anywhere.
 
-A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive", "outside": whether the runs are outside
-the claim's range, "sentence": the claim, "short": its numbers in a line, "reason": why this word, in a sentence,
-"facts": [[name, value], ...]}; what could not be tested is in "untested" as {"sentence", "reason"}.
+A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive", "holm": the word after Holm's adjustment
+for the number of claims of the page, "outside": whether the runs are outside the claim's range,
+"sentence": the claim, "short": its numbers in a line, "reason": why this word, in a sentence, "facts": [[name, value],
+...]}; what could not be tested is in "untested" as {"sentence", "reason"}.
 """
 
 from __future__ import annotations

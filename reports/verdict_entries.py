@@ -37,8 +37,7 @@ def _encoder_parameters(study: Study) -> dict[str, float]:
 
 def _entry(verdict: Verdict) -> dict[str, Any]:
     short = f"{verdict.effect_text}, noise floor {verdict.floor_text}, {verdict.seeds} seeds"
-    if verdict.holm_word != verdict.here:
-        short += f" · {verdict.holm_word} after Holm's adjustment"
+    short += f" · Holm: {verdict.holm_word}"
     images = "" if verdict.images is None else f"{verdict.images:,} images"
     facts = [
         ("source", verdict.source),
@@ -47,11 +46,10 @@ def _entry(verdict: Verdict) -> dict[str, Any]:
         ("measured by", f"{verdict.metric}, protocol {verdict.protocol_id}"),
         ("degrees of freedom", f"{number(verdict.df)} of the interval, {verdict.pooled_df} of the noise floor"),
         ("p, Holm's p", f"{number(verdict.p, 2)}, {number(verdict.p_holm, 2)}"),
-        ("Holm-adjusted", verdict.holm_word),
         ("out of range", verdict.outside),
         ("known elsewhere", verdict.elsewhere),
         ("notes", "; ".join(verdict.notes)),
     ]
     facts = [[name, value] for name, value in facts if value]
     text = {"sentence": verdict.sentence, "short": short, "reason": verdict.reason, "facts": facts}
-    return text | {"word": verdict.here, "outside": verdict.word == OUTSIDE}
+    return text | {"word": verdict.here, "holm": verdict.holm_word, "outside": verdict.word == OUTSIDE}

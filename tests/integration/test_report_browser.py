@@ -22,11 +22,17 @@ FLAGS = (
 )
 
 
+LONG = "selfflow(attention=separated,mask_ratio=0.125)"
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     write_runs(
-        root, arms={"vanilla": 1.0, "selfflow": 0.85, "repa/local_m": 0.95}, sizes=("nano", "micro"), pictures=True
+        root,
+        arms={"vanilla": 1.0, "selfflow": 0.85, "repa/local_m": 0.95, LONG: 0.9},
+        sizes=("nano", "micro"),
+        pictures=True,
     )
     return write_report("all", root, pdf=False)[0]
 
@@ -106,3 +112,33 @@ def test_a_phone_scrolls_one_way_only(opened):
         opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         assert opened.execute_script("return document.documentElement.scrollWidth") <= width
     opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_no_verdict_is_behind_a_scroll_bar(opened):
+    measures = "const part = document.querySelector('.verdicts'); return [part.scrollHeight, part.clientHeight]"
+    needed, shown = opened.execute_script(measures)
+    assert needed <= shown
+    note = opened.find_element("css selector", ".verdicts > .note")
+    assert "claims could be tested" in note.text and note.location["y"] < 900
+
+
+def test_no_text_of_a_figure_leaves_its_panel(opened):
+    outside = """
+        document.querySelectorAll("details").forEach((part) => { part.open = true; });
+        const found = [];
+        for (const svg of document.querySelectorAll(".panel svg")) {
+          const frame = svg.getBoundingClientRect();
+          for (const text of svg.querySelectorAll("text")) {
+            const box = text.getBoundingClientRect();
+            if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1)
+              found.push(text.textContent);
+          }
+        }
+        return found"""
+    assert opened.execute_script(outside) == []
+    titles = opened.execute_script(
+        "return [...document.querySelectorAll('.heat svg')].map((svg) => [svg.getAttribute('aria-label'), "
+        "[...svg.querySelectorAll('text[font-weight=bold]')].map((line) => line.textContent).join('')])"
+    )
+    assert LONG + " − vanilla" in dict(titles)
+    assert all(label.replace(" ", "") == drawn.replace(" ", "") for label, drawn in titles)

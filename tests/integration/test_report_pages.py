@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import escape
 from synthetic_runs import write_run, write_runs
 
 from bench.configuration import compose
@@ -108,6 +109,28 @@ def test_the_pdf_says_what_the_page_says(runs, tmp_path):
     text = "".join(sheet.extract_text() for sheet in pypdf.PdfReader(pdf).pages)
     for words in ("Cost", "selfflow", "Arms", "Environments"):
         assert words in text and words in page.read_text()
+
+
+def test_the_pdf_says_of_each_verdict_what_the_page_says(runs, tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    page = build_page(read_study(runs), "scaling")
+    (tmp_path / "page.pdf").write_bytes(render_pdf(page))
+    sheets = pypdf.PdfReader(tmp_path / "page.pdf").pages
+
+    def plain(text):
+        return re.sub(r"[\s\u200b\xad-]", "", text)  # lines are broken, and words at their ends
+
+    text, html = plain("".join(sheet.extract_text() for sheet in sheets)), render_html(page)
+    assert page["verdicts"] and all(verdict["outside"] for verdict in page["verdicts"])
+    for verdict in page["verdicts"]:
+        facts = dict(verdict["facts"])
+        assert {"source", "out of range", "p, Holm's p"} <= set(facts)
+        assert plain(f"{verdict['sentence']} (Holm: {verdict['holm']})") in text
+        for words in (verdict["reason"], *facts.values()):
+            assert plain(words) in text, words
+        assert str(escape(verdict["short"])) in html and verdict["short"].endswith(f"Holm: {verdict['holm']}")
+    assert text.index(plain(page["verdicts_note"])) < text.index(plain(page["verdicts"][0]["sentence"]))
+    assert html.index(str(escape(page["verdicts_note"]))) < html.index("<article")
 
 
 def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):

@@ -8,6 +8,8 @@ from synthetic_runs import write_runs
 from bench.command_line import BAD_INPUT, guarded
 from bench.core import results
 from bench.publish import anonymous, copy_run, main
+from reports.pages import build_page
+from reports.runs import read_study
 
 
 def test_hosts_processes_and_folders_are_taken_out():
@@ -39,6 +41,16 @@ def test_a_published_run_reads_as_the_original(tmp_path):
     assert all(
         str(tmp_path).encode() not in path.read_bytes() for path in (tmp_path / "there").rglob("*") if path.is_file()
     )
+
+
+def test_a_published_page_holds_the_configuration_of_its_runs(tmp_path):
+    runs = write_runs(tmp_path / "here", {"vanilla": 1.0}, seeds=2, snapshots=1)
+    for run in runs:
+        copy_run(run, tmp_path / "there" / run.name, str(tmp_path / "here"))
+    study = read_study(tmp_path / "there")
+    assert all(run.configuration["optimizer"] == {"lr": 0.004} for run in study.runs.values())
+    (table,) = [table for table in build_page(study, "cost")["appendix"] if table["id"] == "configuration"]
+    assert ["optimizer.lr", "0.004"] in [[cell["text"] for cell in row] for row in table["rows"]]
 
 
 @pytest.mark.parametrize(

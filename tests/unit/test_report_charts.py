@@ -69,6 +69,23 @@ def heat_panel(cells, **changes):
     )
 
 
+@pytest.mark.parametrize("kind", ["line", "heat", "bar", "forest"])
+def test_a_long_title_is_set_in_lines_and_nothing_of_it_is_cut(kind):
+    panels = {"line": line_panel(), "heat": heat_panel([[0.0, 1.0], [0.2, 0.5]]),
+              "bar": {"kind": "bar", "x": {"label": "x"}, "parts": [], "bars": []},
+              "forest": {"kind": "forest", "x": {"label": "x"}, "rows": []}}  # fmt: skip
+    heights = []
+    for title in ("short", "selfflow(attention=separated,near=0.2)/a_long_name − repa/dinov2_b [optimizer.lr=0.05]"):
+        drawn = ElementTree.fromstring(draw_panel(panels[kind] | {"title": title}, STYLES))
+        lines = [part for part in drawn if part.get("font-weight") == "bold"]
+        assert "".join(line.text for line in lines).replace(" ", "") == title.replace(" ", "")
+        width, heights = float(drawn.attrib["width"]), [*heights, float(drawn.attrib["height"])]
+        assert all(float(line.attrib["x"]) + 7 * len(line.text) < width for line in lines)
+        moved = [part.get("transform") for part in drawn if "translate" in part.get("transform", "")]
+        assert moved == ([f"translate(0 {14 * (len(lines) - 1)})"] if len(lines) > 1 else [])
+    assert heights[1] == heights[0] + 14 * (len(lines) - 1) > heights[0]
+
+
 def test_a_map_colours_its_cells_and_marks_holes():
     drawn = ElementTree.fromstring(draw_panel(heat_panel([[0.0, 1.0], [None, 0.5]]), STYLES))
     cells = [rect for rect in drawn.iter(f"{SVG}rect") if rect.find(f"{SVG}title") is not None]
