@@ -50,7 +50,7 @@ class LatentData(PictureData):
                     "python -m bench.latents makes them from class folders of pictures"
                 )
             moments = self._moments[split] = _load(folder / "moments.npy")
-            labels[split] = torch.from_numpy(np.asarray(_load(folder / "labels.npy"), np.int64))
+            labels[split] = torch.from_numpy(np.array(_load(folder / "labels.npy"), np.int64))
             if (folder / "images.npy").is_file():
                 pictures[split] = _load(folder / "images.npy")
             lengths = {len(part) for part in (moments, labels[split], pictures.get(split, moments))}
