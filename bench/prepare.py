@@ -136,7 +136,12 @@ def _stage(resource: Resource, dry: bool) -> bool:
     if place is None:
         print(f"missing  {resource.what}: not at {resource.path}" + (f"; {command(resource)}" if resource.url else ""))
         return False
-    digest = recorded_hash(place)
+    from bench.core.checkpoints import file_hash
+
+    digest = recorded_hash(place) if place.is_file() else ""  # an archive's is of the file that was unpacked
+    if digest and file_hash(place) != digest:
+        print(f"damaged  {resource.what}: {place} does not have the SHA-256 beside it: remove both and run this again")
+        return False
     print(f"there    {resource.what}: {place}" + (f" (SHA-256 {digest})" if digest else ""))
     return True
 

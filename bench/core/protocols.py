@@ -59,6 +59,10 @@ class Protocol:
             raise ValueError(f"steps={self.steps} is too few for {self.name}: {least} or more")
         if not 0 < self.shift < math.inf:
             raise ValueError(f"shift={self.shift} of the times must be a number above 0 (1 is none)")
+        if self.shift != 1 and self.sampler not in ("euler", "heun"):
+            raise ValueError(f"shift={self.shift} says nothing for {self.name}, whose times are its own: leave it out")
+        if self.steps and self.sampler == "dopri5":
+            raise ValueError(f"steps={self.steps} says nothing for {self.name}, which chooses its own: leave it out")
         if not 0 < self.last_time < 1:
             raise ValueError(f"last_time={self.last_time} must lie between 0 and 1")
         if not math.isfinite(self.guidance):

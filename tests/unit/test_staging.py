@@ -112,6 +112,9 @@ def test_prepare_says_what_is_missing_and_how_to_fetch_it(offline, tmp_path, cap
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("x")
     assert prepare.main(["vae=ema", f"cache={tmp_path}"]) == 0
+    place.with_name(f"{place.name}.sha256").write_text(f"{'0' * 64}  {place.name}\n")
+    assert prepare.main(["vae=ema", f"cache={tmp_path}"]) == 1
+    assert "does not have the SHA-256 beside it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
