@@ -41,8 +41,9 @@ def test_a_time_out_saves_and_requeues_more_than_three_times(submit):
 
 @pytest.mark.slow
 def test_a_real_time_limit(submit):
-    study = submit("one", *LONG, "compute.time=1", "compute.signal=45")
-    wait_until(lambda: study.starts() == 2, 150, "the second start")
+    # SLURM sends the signal up to a minute early: with one minute in all, before the first image
+    study = submit("one", *LONG, "compute.time=2", "compute.signal=45")
+    wait_until(lambda: study.starts() == 2, 200, "the second start")
     saved = study.saved()
     assert saved > 0 and study.wait_for_images(saved) > saved
 
