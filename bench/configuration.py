@@ -187,7 +187,7 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
         cause = error.__cause__ or error
         raise ValueError(_plain(str(cause), values)) from error
     flat = flatten(cfg)
-    for key in values.keys() & flat.keys():
+    for key in (key for key in values if key in flat):
         if not key.startswith("method."):  # the class knows better: a block is a number, a fraction or "last"
             check_type(key, flat[key], known.get(key))
     return cfg

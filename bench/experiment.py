@@ -129,8 +129,8 @@ class Experiment:
                 f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own"
             )
         known = read_json(self.path / "run.json").get("fingerprints", fingerprints)
-        for part in fingerprints.keys() & known.keys():
-            if known[part] != (fingerprint := fingerprints[part]):
+        for part, fingerprint in fingerprints.items():
+            if known.get(part, fingerprint) != fingerprint:
                 raise ValueError(
                     f"the {part} changed since {self.path.name} began (fingerprint {known[part]} "
                     f"then, {fingerprint} now): "

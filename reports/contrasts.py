@@ -76,7 +76,7 @@ def contrast(
     unit. known_variance: of the effect, beside the seeds' (binomial error of a probe), taken as known exactly.
     """
     pooled = {}
-    for stratum in {strata[key] for key in weights}:
+    for stratum in dict.fromkeys(strata[key] for key in weights):  # in order: sums are the same in every process
         pooled[stratum] = pooled_variance([values for key, values in cells.items() if strata[key] == stratum])
     effect, parts, magnitude = 0.0, dict.fromkeys(pooled, 0.0), dict.fromkeys(pooled, 0.0)
     for key, weight in weights.items():
