@@ -30,7 +30,8 @@ What:
 How it is sampled (a complete record of it goes into every row):
   samples=50000     protocol=sde250|ode50|heun50|dopri5   seed=0
   steps=N  shift=A  guidance=W  guidance_low=T  guidance_high=T  labels=random|balanced  rounding=truncate|round_half_up
-  guided_channels=C of the data (default all)             model_precision=float32|bf16
+  guided_channels=C of the data (default all)  state=float32|float64
+  noise_precision=float32|bf16  model_precision=float32|bf16  decoder_precision=float32|bf16
 What is measured:
   reference=FILE.npz|FOLDER|train   ADM's file, a folder of pictures, or the training split; without it nothing is
   metrics=fid,fd_dinov2             fid: FID, sFID, IS, precision, recall, KID (default); fd_<encoder>: any encoder
@@ -49,7 +50,8 @@ OWN = (
 )
 CHANGES = {
     "steps": int, "shift": float, "guidance": float, "guidance_low": float, "guidance_high": float,
-    "guided_channels": int, "labels": str, "rounding": str, "model_precision": str,
+    "guided_channels": int, "labels": str, "rounding": str, "state": str, "noise_precision": str,
+    "model_precision": str, "decoder_precision": str,
 }  # fmt: skip
 
 
@@ -157,8 +159,7 @@ def evaluate(words: dict[str, str]) -> int:
 
 def block_maker(subject: Any, protocol: Any, seed: int, device: Any) -> Any:
     """block -> its pictures and which samples are finite."""
-    import torch
-
+    from bench.core.data import pictures_of
     from bench.core.sampling import sample_block, velocity_of
 
     backbone = subject.backbone
@@ -167,8 +168,7 @@ def block_maker(subject: Any, protocol: Any, seed: int, device: Any) -> Any:
 
     def make(block: int) -> Any:
         tokens, _ = sample_block(velocity, protocol, shape, backbone.classes, seed, block, device)
-        finite = torch.isfinite(tokens).flatten(1).all(dim=1)
-        return subject.pictures(torch.nan_to_num(tokens, posinf=0.0, neginf=0.0), protocol.rounding), finite
+        return pictures_of(subject.decode(tokens, protocol.decoder_precision), protocol.rounding)
 
     return make
 

@@ -24,13 +24,13 @@ from bench.measure import spent_until
 class Subject:
     """What is evaluated: a backbone, how its tokens become pictures, and where its results go.
 
-    pictures(tokens, rounding) -> uint8 [n, 3, H, W]; data: the data set, None where only its decoder is at hand;
-    decoded_by: the autoencoder of latents, for the record of the samples; images: training images seen (0 where that is
-    not known); context: for result files.
+    decode(tokens, precision) -> pixels [n, 1 or 3, H, W], not finite where the tokens are not; data: the data set, None
+    where only its decoder is at hand; decoded_by: the autoencoder of latents, for the record of the samples; images:
+    training images seen (0 where that is not known); context: for result files.
     """
 
     backbone: Any
-    pictures: Any
+    decode: Any
     decoded_by: dict[str, str]
     data: Any
     data_name: str
@@ -66,7 +66,7 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
     digest = checkpoints.file_hash(there[images])
     return Subject(
         backbone,
-        data.to_uint8,
+        data.decode,
         data.decoded_by(),
         data,
         data.fingerprint,
@@ -103,15 +103,15 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
         decoder = Decoder(cfg["data"]["decoder"])
         decoded_by = decoder.record()  # a missing VAE is told before hours of sampling
 
-        def pictures(tokens: Any, rounding: str) -> Any:
-            return decoder.pictures(backbone.grid.unpatchify(tokens.float()), rounding)
+        def decode(tokens: Any, precision: str) -> Any:
+            return decoder.pixels(backbone.grid.unpatchify(tokens.float()), precision)
     else:
-        pictures, decoded_by = data.to_uint8, data.decoded_by()
+        decode, decoded_by = data.decode, data.decoded_by()
     digest = checkpoints.file_hash(path)
     folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
     name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
     context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
-    return Subject(backbone, pictures, decoded_by, data, name, folder, 0, found.weights, digest, None, context)
+    return Subject(backbone, decode, decoded_by, data, name, folder, 0, found.weights, digest, None, context)
 
 
 def describe(subject: Subject, words: dict[str, str]) -> None:

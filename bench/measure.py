@@ -22,6 +22,7 @@ from bench.configuration import build, encoder_node
 from bench.core import checkpoints, results
 from bench.core.backbone import SiT
 from bench.core.cost import flops_until
+from bench.core.data import pictures_of
 from bench.core.heldout import PROTOCOL, heldout_loss
 from bench.core.protocols import Protocol, sampling_protocol
 from bench.core.run_folder import read_json, read_metrics
@@ -206,7 +207,7 @@ class _Measurer:
         classes = self.data.classes
         columns = classes if classes <= 16 else 8  # label i mod classes: few classes have a column each
         whole = len(tokens) // columns * columns
-        pictures = self.data.to_uint8(torch.nan_to_num(tokens[:whole]), protocol.rounding)
+        pictures, _ = pictures_of(self.data.decode(tokens[:whole], protocol.decoder_precision), protocol.rounding)
         save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:

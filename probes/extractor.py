@@ -108,7 +108,7 @@ def build(classes: int, recipe: Recipe) -> LocalExtractor:
 def prepare(images: Tensor) -> Tensor:
     """uint8 [B, 3, H, W] -> float32 within -1..1, larger pictures reduced to 64 pixels with antialiasing."""
     if images.dtype != torch.uint8:
-        raise ValueError(f"the extractor reads uint8 images, not {images.dtype}; convert with the data set's to_uint8")
+        raise ValueError(f"the extractor reads uint8 images, not {images.dtype}; bench.core.data.pictures_of converts")
     x = images.float() / 127.5 - 1
     if max(x.shape[2:]) > LARGEST_SIDE:
         x = F.interpolate(x, size=(LARGEST_SIDE, LARGEST_SIDE), mode="bilinear", antialias=True)

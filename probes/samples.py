@@ -22,11 +22,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.core.cached_folder import cached_folder
+from bench.core.data import pictures_of
 from bench.core.intervals import standard_error
 from bench.core.results import Row
 from probes import fidelity
 from probes.extractor import LocalExtractor, label_agreement, local_extractor
-from probes.finite import dropped_note, finite_rows
+from probes.finite import dropped_note
 from probes.frechet import Gaussian, distance_of, fit
 from probes.pixels import copy_rate, nearest_distances, pixel_vectors
 from probes.precision_recall import NEIGHBOURS, precision_recall
@@ -133,6 +134,20 @@ HIGHER_IS_BETTER = {
 }
 
 
+def _read(reference: Reference, tokens: Tensor, sampling: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """The extractor's features and logits of the samples finite before and after decoding; which, bool [n]."""
+    parts, finite = [], []
+    for part in tokens.split(BATCH):
+        pixels = reference.dataset.decode(part, sampling["decoder_precision"])
+        pictures, whole = pictures_of(pixels, sampling["rounding"])
+        whole &= torch.isfinite(part).flatten(1).all(dim=1)
+        parts.append(fidelity.extract(reference.registered, pictures[whole]) if whole.any() else None)
+        finite.append(whole)
+    read = [part for part in parts if part is not None] or [(np.empty((0, 1)), np.empty((0, 1)))]
+    features, logits = (np.concatenate(of_all) for of_all in zip(*read, strict=True))
+    return features, logits, torch.cat(finite)
+
+
 def measure_samples(
     tokens: Tensor,
     intended: Tensor,
@@ -148,16 +163,14 @@ def measure_samples(
     """
     dataset = reference.dataset
     tokens, intended = tokens.float().cpu(), intended.cpu()
-    mask, dropped = finite_rows(tokens.numpy())
-    total, kept = len(tokens), tokens[torch.from_numpy(mask)]
+    features, logits, finite = _read(reference, tokens, sampling)
+    total, kept = len(tokens), tokens[finite]
+    dropped = total - len(kept)
     note = dropped_note(dropped, total)
     values: dict[str, float | None] = dict.fromkeys(HIGHER_IS_BETTER)
     notes: dict[str, str] = {}
     if len(kept) > NEIGHBOURS:
-        pictures = (dataset.to_uint8(part, sampling["rounding"]) for part in kept.split(BATCH))
-        parts = [fidelity.extract(reference.registered, part) for part in pictures]
-        features, logits = (np.concatenate(of_all) for of_all in zip(*parts, strict=True))
-        values["label_agreement"] = label_agreement(logits, intended.numpy()[mask]) * len(kept) / total
+        values["label_agreement"] = label_agreement(logits, intended[finite].numpy()) * len(kept) / total
         found, notes = reference.distances(features, vectors_of(dataset, kept))
         values |= found
     else:

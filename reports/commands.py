@@ -5,19 +5,21 @@ training_command(run, seed=3)    # python -m bench.run method=selfflow method.ne
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.core.protocols import PROTOCOLS
+from bench.core.protocols import PROTOCOLS, Protocol
 from reports.runs import Run, mapping
 
 GROUPS = ("method", "size", "encoder", "data", "seed")
 EVALUATED = "evaluate-"  # kinds of result files that bench.evaluate writes; bench.run writes the others
 FID_FAMILY = ("fid", "sfid", "is", "precision", "recall", "kid")  # measured together
-SAMPLING = ("steps", "shift", "guidance", "guidance_low", "guidance_high", "guided_channels", "labels", "rounding")
+FIXED = ("name", "sampler", "last_time", "block", "atol", "rtol", "weights")  # fields that no word changes
+SAMPLING = tuple(field.name for field in dataclasses.fields(Protocol) if field.name not in FIXED)
 
 
 def run_command(words: Iterable[str]) -> str:
@@ -45,6 +47,8 @@ def measuring_command(run: Run, like: Mapping[str, Any]) -> str:
     reference = str(protocol.get("reference", "train")).partition(" (")[0]
     words = {"run": run.folder, "protocol": name, "samples": sampling.get("samples"), "seed": sampling.get("seed")}
     words |= {key: sampling[key] for key in SAMPLING if key in sampling and sampling[key] != usual.get(key)}
+    if "guided_channels" in words:  # counted in numbers of a token; the word counts the data's channels
+        words["guided_channels"] //= int(mapping(run.configuration.get("data")).get("patch") or 1) ** 2
     words |= {"reference": reference, "metrics": "fid" if metric in FID_FAMILY else metric}
     told = [f"{key}={value}" for key, value in words.items() if value is not None]
     return "python -m bench.evaluate " + " ".join(shlex.quote(word) for word in told)

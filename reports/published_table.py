@@ -82,10 +82,11 @@ def _is_published_set_up(run: Run, row: Published) -> bool:
 
 
 def _sampler(protocol: Any) -> str:
-    """The named protocol that samples were made by, with no setting changed but the model's precision; "" for none."""
+    """The named protocol that samples were made by, with no setting changed but precisions; "" for none."""
     sampling = mapping(mapping(protocol).get("sampling"))
     named = PROTOCOLS.get(str(sampling.get("name")))
     if named is None or mapping(protocol).get("n") != SAMPLES:
         return ""
-    settings = named.to_json() | {"model_precision": sampling.get("model_precision")}
+    free = ("state", "noise_precision", "model_precision", "decoder_precision")
+    settings = {key: value for key, value in named.to_json().items() if key not in free}
     return named.name if all(sampling.get(key, value) == value for key, value in settings.items()) else ""

@@ -31,6 +31,16 @@ def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
     return scaled.clamp(0, 255).to(torch.uint8)
 
 
+def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
+    """Pixels [n, 1 or 3, H, W] -> pictures uint8 [n, 3, H, W], and which of them were finite throughout, bool [n].
+
+    Numbers that are not finite become grey, so that a picture can be looked at; it is not one to measure.
+    """
+    finite = torch.isfinite(pixels).flatten(1).all(dim=1)
+    pictures = pixels_to_uint8(torch.nan_to_num(pixels, posinf=0.0, neginf=0.0), rounding)
+    return pictures.expand(-1, 3, *pictures.shape[2:]), finite
+
+
 class PictureData:
     """Pictures in memory, uint8 [n, 3, H, W], with labels, split into train and held-out.
 
@@ -74,10 +84,9 @@ class PictureData:
         """uint8 [n, 3, H, W] -> x / 127.5 - 1 as tokens [n, N, C]."""
         return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
 
-    def to_uint8(self, tokens: Tensor, rounding: str = "round_half_up") -> Tensor:
-        """Tokens [n, N, C] -> pictures uint8 [n, 3, H, W]; rounding: of the sampling protocol."""
-        pixels = pixels_to_uint8(self.grid.unpatchify(tokens.float()), rounding)
-        return pixels.expand(-1, 3, *self.grid.shape) if self.grid.channels == 1 else pixels
+    def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
+        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], [-1, 1] and beyond; precision: of an autoencoder."""
+        return self.grid.unpatchify(tokens.float())
 
     def decoded_by(self) -> dict[str, str]:
         """What else turns tokens into pictures, for the record of samples: nothing, where pixels are tokens."""

@@ -9,6 +9,7 @@ memory-mapped. A latent is drawn afresh each time it is seen:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.data import PictureData, pixels_to_uint8
+from bench.core.data import PictureData
 from bench.core.tokens import TokenGrid
 
 SCALE = 0.18215
@@ -90,9 +91,8 @@ class LatentData(PictureData):
         """The posterior's mean, scaled: what held-out losses and probes read."""
         return SCALE * self.moments(split, indices)[:, 0]
 
-    def to_uint8(self, tokens: Tensor, rounding: str = "round_half_up") -> Tensor:
-        """Decoded pictures uint8 [n, 3, H, W]."""
-        return self.decoder.pictures(self.grid.unpatchify(tokens.float()), rounding)
+    def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
+        return self.decoder.pixels(self.grid.unpatchify(tokens.float()), precision)
 
     def decoded_by(self) -> dict[str, str]:
         return self.decoder.record()
@@ -102,15 +102,20 @@ class Decoder:
     """Stable Diffusion's VAE decoder, loaded when first used; name: a folder, or a name in diffusers' own cache."""
 
     def __init__(self, name: str):
-        self.name, self._vae = name, None
+        self.name, self._vae, self._in_bf16 = name, None, None
 
     @torch.no_grad()
-    def pictures(self, latents: Tensor, rounding: str) -> Tensor:
-        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215) -> uint8 [n, 3, 8 h, 8 w] on the CPU."""
+    def pixels(self, latents: Tensor, precision: str = "float32") -> Tensor:
+        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215) -> pixels [n, 3, 8 h, 8 w] on the CPU.
+
+        precision: float32, or bf16 (weights and arithmetic), as Self-Flow decodes; the pixels are float32 again.
+        """
         vae = self.load()
-        device = next(vae.parameters()).device
-        decoded = [vae.decode(part.to(device)).sample.float().cpu() for part in (latents / SCALE).split(16)]
-        return pixels_to_uint8(torch.cat(decoded), rounding)
+        if precision == "bf16":
+            vae = self._in_bf16 = self._in_bf16 or copy.deepcopy(vae).to(torch.bfloat16)
+        like = next(vae.parameters())
+        decoded = [vae.decode(part.to(like)).sample.float().cpu() for part in (latents / SCALE).split(16)]
+        return torch.cat(decoded)
 
     def record(self) -> dict[str, str]:
         """Name of the VAE and 16 hexadecimal digits of its weights: published rows differ in their decoder."""

@@ -15,7 +15,9 @@ from typing import Any
 CHOICES = {
     "sampler": ("euler", "heun", "sde", "dopri5"),
     "state": ("float32", "float64"),
+    "noise_precision": ("float32", "bf16"),
     "model_precision": ("float32", "bf16"),
+    "decoder_precision": ("float32", "bf16"),
     "labels": ("random", "balanced"),
     "rounding": ("round_half_up", "truncate"),
 }
@@ -27,9 +29,11 @@ class Protocol:
 
     sampler: euler | heun | sde | dopri5; steps: evaluations of an Euler step (Heun: two each, but the last); shift: a
     of the time shift s(a, t); last_time: where the noisy steps of the SDE end; state: precision of the state;
-    guidance: w, with the interval [low, high] of t in which it is on (ends included) and the number of token channels
-    it acts on (None: all); labels: random (uniform, the papers') or balanced; rounding: of samples to uint8; block:
-    samples of one block and generator. Raises ValueError for values that no sampler has.
+    noise_precision: that the starting noise is rounded to; model_precision: of the backbone (bf16: autocast);
+    decoder_precision: of the autoencoder that decodes latents (pixels need none); guidance: w, with the interval
+    [low, high] of t in which it is on (ends included) and the number of token channels it acts on (None: all); labels:
+    random (uniform, the papers') or balanced; rounding: of samples to uint8; block: samples of one block and generator.
+    Raises ValueError for values that no sampler has.
     """
 
     name: str
@@ -38,7 +42,9 @@ class Protocol:
     shift: float = 1.0
     last_time: float = 0.04
     state: str = "float64"
+    noise_precision: str = "float32"
     model_precision: str = "float32"
+    decoder_precision: str = "float32"
     guidance: float = 1.0
     guidance_low: float = 0.0
     guidance_high: float = 1.0

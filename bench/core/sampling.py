@@ -147,6 +147,7 @@ def sample_block(
     """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU; shape: (N, C)."""
     label = block_labels(protocol, classes, seed, block).to(device)
     x = torch.randn(protocol.block, *shape, generator=generator(seed, "sample_noise", block))
+    x = x.bfloat16() if protocol.noise_precision == "bf16" else x
     x = x.to(device, getattr(torch, protocol.state))
     field = Field(velocity, protocol, null_label=classes)
     if protocol.sampler == "sde":

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.core.backbone import SiT
-from bench.core.data import Digits
+from bench.core.data import Digits, pictures_of
 from bench.core.protocols import sampling_protocol
 from bench.core.sampling import generate, velocity_of
 from bench.core.sizes import SIZES
@@ -27,7 +27,7 @@ def test_samples_of_both_devices(name):
     for device in ("cpu", "cuda"):
         velocity = velocity_of(backbone.to(device))
         tokens, labels = generate(velocity, sampling_protocol(name), shape, data.classes, 256, seed=0, device=device)
-        pictures.append((data.to_uint8(tokens).int(), labels))
+        pictures.append((pictures_of(data.decode(tokens), "round_half_up")[0].int(), labels))
     (on_cpu, labels), (on_gpu, same_labels) = pictures
     difference = (on_cpu - on_gpu).abs()
     assert torch.equal(labels, same_labels) and difference.max() <= 1

@@ -172,6 +172,32 @@ def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
     assert len(one.record()["decoder_weights"]) == 16
 
 
+def test_decoding_in_bf16_rounds_the_weights_and_leaves_the_float32_ones(monkeypatch):
+    vae = StandInVAE(0.12345678)
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: vae)
+    decoder, latents = Decoder("any"), torch.randn(2, 4, 2, 2)
+    plain, weights = decoder.pixels(latents), decoder.record()
+    rounded = decoder.pixels(latents, "bf16")
+    assert rounded.dtype == torch.float32 and 0 < (rounded - plain).abs().max() < 0.02 * plain.abs().max()
+    assert torch.equal(decoder.pixels(latents), plain) and decoder.record() == weights
+
+
+def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsys):
+    class Spoiling(StandInVAE):
+        def decode(self, latents):
+            decoded = super().decode(latents).sample
+            decoded[latents.amax((1, 2, 3)) > latents.amax((1, 2, 3)).median()] = float("nan")
+            return SimpleNamespace(sample=decoded)
+
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: Spoiling(1.0))
+    file = export_checkpoint(SiT(TokenGrid((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa")
+    words = [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path}", *QUICK]
+    assert main([*words, "data.decoder=any"]) == 0
+    pictures = np.load(next(tmp_path.glob("samples/*/samples_100.npz")))["arr_0"]
+    left_out = 100 - len(pictures)  # of 16 decoded at a time, 8: of 64 + 36 samples, 32 + 16 and up to 4
+    assert 48 <= left_out <= 52 and f"{left_out} samples were not finite" in capsys.readouterr().out
+
+
 class StandInInception(nn.Module):
     """The interface of Inception on 64 random features: pool, logits and the branch that sFID reads."""
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from small_runs import only_run, run_in_process, tiny_run
 
-from bench.core.data import Digits, stratified_split
+from bench.core.data import Digits, pictures_of, stratified_split
 from bench.core.data_folder import FolderData, decode
 from bench.core.data_latents import SCALE, LatentData
 from bench.core.loading import batches
@@ -42,7 +42,7 @@ def test_a_folder_is_split_fixed_and_stratified(tmp_path):
     assert again.fingerprint == data.fingerprint and torch.equal(again.images("train"), data.images("train"))
     assert not {*data.files["train"]} & {*data.files["heldout"]}
     assert data.tokens("train").shape == (14, 16, 12) and data.tokens("train").abs().max() <= 1
-    assert torch.equal(data.to_uint8(data.tokens("train")), data.images("train"))
+    assert torch.equal(pictures_of(data.decode(data.tokens("train")), "round_half_up")[0], data.images("train"))
 
 
 def test_own_splits_are_kept(tmp_path):
@@ -176,7 +176,7 @@ def test_latents_are_drawn_afresh_and_scaled(tmp_path):
     with pytest.raises(ValueError, match=r"images\.npy is missing"):
         data.images("train", torch.tensor([0]))
     with pytest.raises(ValueError, match=r"pip install diffusers|is not staged"):
-        data.to_uint8(data.tokens("train", torch.tensor([0])))
+        data.decode(data.tokens("train", torch.tensor([0])))
 
 
 def test_changed_and_unlike_latents_are_noticed(tmp_path):

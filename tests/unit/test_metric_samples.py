@@ -10,7 +10,7 @@ import torch
 
 from bench.core.tokens import TokenGrid
 from probes import extractor as extractor_module
-from probes import fidelity
+from probes import fidelity, samples
 from probes.extractor import Recipe, local_extractor, read_images
 from probes.frechet import distance_of, fit
 from probes.pixels import copy_rate, nearest_distances, pixel_vectors
@@ -18,7 +18,7 @@ from probes.protocols import RECORDS, protocol
 from probes.related import related, related_probe
 from probes.samples import Reference, measure_samples
 
-ROUNDED = {"rounding": "round_half_up"}
+ROUNDED = {"rounding": "round_half_up", "decoder_precision": "float32"}
 
 
 class Blobs:
@@ -30,7 +30,7 @@ class Blobs:
 
     def __init__(self):
         draw = torch.Generator().manual_seed(0)
-        self.roundings = set()
+        self.precisions = set()
         self._labels = {s: torch.arange(n) % 4 for s, n in (("train", 240), ("heldout", 120))}
         self._data = {split: self.draw(labels, draw) for split, labels in self._labels.items()}
 
@@ -48,12 +48,12 @@ class Blobs:
         return self._labels[split][torch.as_tensor(indices)]
 
     def images(self, split, indices):
-        return self.to_uint8(self.tokens(split, indices), "round_half_up")
-
-    def to_uint8(self, tokens, rounding):
-        self.roundings.add(rounding)
-        x = self.grid.unpatchify(tokens)
+        x = self.grid.unpatchify(self.tokens(split, indices))
         return ((x + 1) * 127.5).clamp(0, 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
+
+    def decode(self, tokens, precision):
+        self.precisions.add(precision)
+        return self.grid.unpatchify(tokens)
 
 
 @pytest.fixture(scope="module")
@@ -185,13 +185,16 @@ def test_pixel_vectors_are_the_data_or_its_averages():
     assert pixel_vectors(torch.randn(2, 4, 4, 32, 32)).shape[1] <= 1024
 
 
-def test_rows_of_good_and_bad_samples(blobs, reference):
+def test_rows_of_good_and_bad_samples(blobs, reference, monkeypatch):
+    roundings = set()
+    convert = samples.pictures_of
+    monkeypatch.setattr(samples, "pictures_of", lambda x, rounding: roundings.add(rounding) or convert(x, rounding))
     labels = torch.arange(100) % 4
     tokens = blobs.grid.patchify(Blobs.draw(labels, torch.Generator().manual_seed(5)))
-    sampling = {"name": "ode50", "seed": 0, "rounding": "truncate"}
-    blobs.roundings.clear()
+    sampling = {"name": "ode50", "seed": 0, "rounding": "truncate", "decoder_precision": "bf16"}
+    blobs.precisions.clear()
     rows = {row.metric: row for row in measure_samples(tokens, labels, reference, sampling, None)}
-    assert blobs.roundings == {"truncate"}, "pictures are rounded as their protocol says"
+    assert (roundings, blobs.precisions) == ({"truncate"}, {"bf16"}), "pictures are made as their protocol says"
     assert set(rows) == {"fd_local", "precision", "recall", "fd_pixels", "copy_rate", "label_agreement"}
     assert rows["label_agreement"].value > 0.9 and 0.8 < rows["copy_rate"].value < 1.2
     noise = {row.metric: row for row in measure_samples(torch.randn(100, 16, 4), labels, reference, sampling, None)}
@@ -213,6 +216,24 @@ def test_samples_that_are_not_finite_are_counted(blobs, reference):
     assert rows["label_agreement"].value <= 0.9
     all_bad = measure_samples(torch.full_like(tokens, float("inf")), labels, reference, ROUNDED, None)
     assert all(row.value is None and "nothing is measured" in row.note for row in all_bad)
+
+
+def test_a_picture_that_a_decoder_spoils_is_counted_though_its_tokens_are_finite(blobs, reference, monkeypatch):
+    labels = torch.arange(1100) % 4
+    tokens = blobs.grid.patchify(Blobs.draw(labels, torch.Generator().manual_seed(5)))
+    good = {row.metric: row for row in measure_samples(tokens[7:], labels[7:], reference, ROUNDED, None)}
+    spoilt = tokens[:7].clone()
+
+    def decode(part, precision):
+        pixels = blobs.grid.unpatchify(part)
+        pixels[[bool((one == spoilt).all((1, 2)).any()) for one in part], 0, 0, 0] = float("nan")
+        return pixels
+
+    monkeypatch.setattr(blobs, "decode", decode)
+    rows = {row.metric: row for row in measure_samples(tokens, labels, reference, ROUNDED, None)}
+    assert all("7 of 1100 samples were not finite" in row.note for row in rows.values())
+    for metric in ("fd_local", "fd_pixels", "precision", "recall", "copy_rate"):
+        assert rows[metric].value == pytest.approx(good[metric].value, rel=1e-6) and rows[metric].n == 1093
 
 
 def test_related_metrics_are_marked(blobs, reference):

@@ -28,7 +28,7 @@ def test_latents_are_scaled_by_stable_diffusions_factor_both_ways(monkeypatch):
 
     monkeypatch.setattr(Decoder, "load", lambda self: Recorder(1, 1))
     latents = torch.randn(2, 4, 2, 2)
-    Decoder("any").pictures(latents, "truncate")
+    Decoder("any").pixels(latents)
     torch.testing.assert_close(seen[0], latents / 0.18215)
     assert data_latents.SCALE == 0.18215
 

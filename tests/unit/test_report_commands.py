@@ -8,7 +8,8 @@ import pytest
 
 from bench.configuration import compose
 from bench.core.protocols import sampling_protocol
-from bench.evaluate import parse
+from bench.core.tokens import TokenGrid
+from bench.evaluate import parse, protocol_of
 from bench.identity import arm_name, identity, run_id
 from reports.commands import measuring_command, training_command
 from reports.runs import Run
@@ -74,3 +75,13 @@ def test_what_bench_evaluate_measures_is_measured_by_it():
             "run": str(run.folder), "protocol": "sde250", "samples": "50000", "seed": "1", "guidance": "1.5",
             "reference": "VIRTUAL_imagenet256_labeled.npz", "metrics": asked,
         }  # fmt: skip
+
+
+def test_a_measuring_command_samples_by_the_recorded_protocol():
+    run, grid = made_run(["method=vanilla"]), TokenGrid((8, 8), 2, 3)
+    changes = {"steps": 100, "guidance": 1.5, "guidance_high": 0.7, "labels": "balanced", "rounding": "round_half_up"}
+    changes |= dict.fromkeys(("noise_precision", "model_precision", "decoder_precision"), "bf16") | {"state": "float32"}
+    recorded = sampling_protocol("sde250", guided_channels=2 * 2 * 2, **changes)  # two of three channels, patch 2
+    like = {"kind": "evaluate-x", "metric": "fid", "protocol": {"sampling": recorded.to_json(), "reference": "train"}}
+    words = parse(words_of(measuring_command(run, like), "bench.evaluate"))
+    assert protocol_of(words, grid, "ode50") == recorded

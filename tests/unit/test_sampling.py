@@ -32,6 +32,15 @@ def start(n=2000):
     return torch.randn(n, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+def test_the_start_is_rounded_where_the_protocol_says_so():
+    still = {}
+    for precision in ("float32", "bf16"):
+        protocol = sampling_protocol("ode50", steps=1, noise_precision=precision)
+        still[precision], _ = sample_block(lambda x, t, y: torch.zeros_like(x), protocol, (4, 4), 10, 0, 0, "cpu")
+    assert torch.equal(still["bf16"], still["float32"].bfloat16().float())
+    assert not torch.equal(still["bf16"], still["float32"])
+
+
 @pytest.mark.parametrize("name", ["ode50", "heun50", "sde250", "dopri5"])
 def test_moments_of_the_data_come_out(name):
     if name == "dopri5":
