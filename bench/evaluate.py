@@ -35,6 +35,7 @@ How it is sampled (a complete record of it goes into every row):
 What is measured:
   reference=FILE.npz|FOLDER|train   ADM's file, a folder of pictures, or the training split; without it nothing is
   metrics=fid,fd_dinov2             fid: FID, sFID, IS, precision, recall, KID (default); fd_<encoder>: any encoder
+  encoder.KEY=VALUE                 of the encoder of fd_<encoder>: metrics=fd_timm encoder.name=NAME
   inception=FILE                    Inception's weights (default: $TORCH_HOME/hub/checkpoints)
 Where: device=auto|cpu|cuda  threads=1 (of a CPU; another number may change last digits)  cache=DIR  --traceback
 
@@ -63,7 +64,7 @@ def parse(argv: list[str]) -> dict[str, str]:
     for word in argv:
         key, equals, value = word.partition("=")
         known = (*OWN, *CHANGES)
-        if not equals or not value or (key not in known and not key.startswith("data.")):
+        if not equals or not value or (key not in known and not key.startswith(("data.", "encoder."))):
             raise ValueError(f"'{word}' is not one of this command's KEY=VALUE{nearest(key, known)} (see --help)")
         words[key] = value
     if ("run" in words) == ("checkpoint" in words):
@@ -129,11 +130,12 @@ def evaluate(words: dict[str, str]) -> int:
         record = protocol.to_json() | {"weights": subject.weights, "seed": seed, "samples": n} | subject.decoded_by
         key = hashlib.sha256(json.dumps([subject.sha256, record], sort_keys=True).encode()).hexdigest()[:8]
         folder = subject.folder / "samples" / f"{protocol.name}-{subject.images:012d}-{key}"
+        measure = None
         if processes.main:
+            measure = measurement(subject, metrics, words, processes.device, key) if metrics else None
             lock = RunFolder(folder)
             lock.claim()
         samples = SampleFile(folder, n, protocol.block)
-        measure = measurement(subject, metrics, words, processes.device, key) if processes.main and metrics else None
         processes.barrier()
         if not samples.done():
             samples.write(
@@ -179,7 +181,7 @@ def metrics_of(words: dict[str, str]) -> list[str]:
     from bench.schema import nearest
 
     if "reference" not in words:
-        if given := [key for key in ("metrics", "inception") if key in words]:
+        if given := [key for key in words if key in ("metrics", "inception") or key.startswith("encoder.")]:
             raise ValueError(f"{given[0]}={words[given[0]]} needs reference=FILE.npz|FOLDER|train to compare with")
         return []
     if words["reference"] != "train" and not Path(words["reference"]).exists():
@@ -191,6 +193,11 @@ def metrics_of(words: dict[str, str]) -> list[str]:
     for metric in metrics:
         if metric not in known:
             raise ValueError(f"metrics={metric} is unknown{nearest(metric, known)} (fid, fd_dinov2, or fd_<encoder>)")
+    of_encoder = next((word for word in words if word.startswith("encoder.")), None)
+    if of_encoder and sum(metric not in ("fid", "fd_dinov2") for metric in metrics) != 1:
+        raise ValueError(
+            f"{of_encoder}={words[of_encoder]} is for one encoder: metrics=fd_<encoder>, and no second one"
+        )
     return metrics
 
 
@@ -214,7 +221,7 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
         from probes.fid import reference_file
 
         reference_file(reference).close()  # sampling takes hours: a damaged file is told before it
-    networks = load_networks(metrics, words.get("inception"), subject, cache, device)
+    networks = load_networks(metrics, words, subject, cache, device)
     against = hashlib.sha256(words["reference"].encode()).hexdigest()[:8]
 
     def measure(samples: Any, record: dict[str, Any]) -> None:

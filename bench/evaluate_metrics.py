@@ -1,6 +1,6 @@
 """Rows of a finished file of samples: the FID family from one pass of Inception, and distances in encoders' features.
 
-networks = load_networks(["fid"], None, subject, cache, "cuda")
+networks = load_networks(["fid"], {}, subject, cache, "cuda")
 rows = measured_rows(subject, samples, record, networks, Path("reference.npz"), cache, "cuda")
 """
 
@@ -13,16 +13,20 @@ from typing import Any
 from bench.core.results import Row
 
 
-def load_networks(metrics: list[str], inception: str | None, subject: Any, cache: Path, device: Any) -> dict[str, Any]:
-    """The network of each metric. Called before the sampling, so that a missing file is told hours earlier."""
+def load_networks(metrics: list[str], words: dict[str, str], subject: Any, cache: Path, device: Any) -> dict[str, Any]:
+    """The network of each metric; words: inception=FILE, encoder.KEY=VALUE.
+
+    Called before the sampling, so that a missing file is told hours earlier.
+    """
     from probes import inception as network_module
 
     networks = {}
     for metric in metrics:
         if metric == "fid":
-            networks[metric] = network_module.load_inception(Path(inception) if inception else None)
+            networks[metric] = network_module.load_inception(Path(words["inception"]) if "inception" in words else None)
         else:
-            networks[metric] = _extractor(metric.removeprefix("fd_"), subject, cache, device)
+            of_encoder = [f"{key}={value}" for key, value in words.items() if key.startswith("encoder.")]
+            networks[metric] = _extractor(metric.removeprefix("fd_"), of_encoder, subject, cache, device)
     return networks
 
 
@@ -83,7 +87,7 @@ def _fid_family(
     return measure_fid_family(network, pictures, side, heldout=heldout, device=device, **common)
 
 
-def _extractor(name: str, subject: Any, cache: Path, device: Any) -> Any:
+def _extractor(name: str, words: list[str], subject: Any, cache: Path, device: Any) -> Any:
     """dgm-eval's DINOv2, or an encoder of the registry with its own preprocessing."""
     from bench.configuration import build, compose
     from probes.encoder_distance import dgm_dinov2, encoder_extractor
@@ -99,7 +103,7 @@ def _extractor(name: str, subject: Any, cache: Path, device: Any) -> Any:
         assert code is not None and weights is not None
         network = load_network(code.parent if code.is_file() else code, "dinov2_vitl14", weights)
         return dgm_dinov2(network, weights_fingerprint(network), device)
-    node = compose(["method=repa", f"encoder={name}"])["encoder"]
+    node = compose(["method=repa", f"encoder={name}", *words])["encoder"]
     if subject.data is None and name.startswith("local_"):
         raise ValueError(f"fd_{name} is trained on the data's pictures, which are not here: choose another encoder")
     encoder = build(node, token_grid=subject.backbone.grid, dataset=subject.data, cache=cache)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bench.configuration import build, compose, parse_count
 from bench.core import checkpoints
 from bench.core.backbone import SiT
@@ -16,8 +18,10 @@ from bench.core.data_latents import Decoder
 from bench.core.results import SCHEMA_VERSION, write_json
 from bench.core.run_folder import read_json
 from bench.core.sizes import Size
+from bench.identity import is_identity
 from bench.importers import format_of, import_checkpoint
 from bench.measure import spent_until
+from bench.schema import check_type
 
 
 @dataclass
@@ -56,10 +60,7 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
     images = parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
     if images not in there:
         raise ValueError(f"images={images}: run={folder} has snapshots at {', '.join(map(str, there))}")
-    changes = {key.removeprefix("data."): value for key, value in words.items() if key.startswith("data.")}
-    if unknown := [key for key in changes if key not in cfg["data"]]:
-        raise ValueError(f"data.{unknown[0]} is no key of data={cfg['data']['name']} (it has {', '.join(cfg['data'])})")
-    data = build(cfg["data"] | changes)
+    data = build(cfg["data"] | _elsewhere(cfg["data"], words))
     backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
     checkpoints.load_snapshot(there[images], backbone)
     backbone.requires_grad_(False)
@@ -77,6 +78,25 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
         run.get("aligned"),
         spent_until(folder, images),
     )
+
+
+def _elsewhere(node: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
+    """Values of `data.KEY=` words for a run's data set: where it lies and how it is read, never what it is."""
+    free = [key for key in node if not is_identity(f"data.{key}") and key not in ("target", "recipe")]
+    found = {}
+    for word, text in words.items():
+        group, _, key = word.partition(".")
+        if group != "data" or not key:
+            continue
+        if key not in node:
+            raise ValueError(f"{word} is no key of data={node['name']} (it has {', '.join(node)})")
+        if key not in free:
+            may = f"; {', '.join(f'data.{key}' for key in free)} may" if free else ""
+            raise ValueError(f"{word}={text} would be another data set than the run's, and cannot be changed{may}")
+        value = text if isinstance(node[key], str | None) else yaml.safe_load(text)
+        check_type(word, value, node[key])
+        found[key] = value
+    return found
 
 
 def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:

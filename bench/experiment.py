@@ -29,6 +29,7 @@ from bench.core.streams import generator
 from bench.core.trainer import Stopped, Trainer
 from bench.core.window import NotFinite
 from bench.identity import arm_name, identity, is_identity, run_hash, run_id
+from bench.needs import missing
 
 
 class Experiment:
@@ -72,9 +73,10 @@ class Experiment:
     def assemble(self, processes: distributed.Processes) -> None:
         """Build everything that can fail for the user's reasons, before the folder is made."""
         cfg = self.cfg
-        tracking.check(cfg["tracking"])
         self.processes = processes
         self.data = build(cfg["data"])
+        for problem in missing(cfg, self.data):
+            raise ValueError(problem)
         self.size = Size(**cfg["size"])
         self.method = build(cfg["method"])
         self.blocks = self.method.blocks(self.size)

@@ -34,6 +34,7 @@ from bench.core.tokens import TokenGrid
 TIME = "t_embedder.mlp.0.weight"
 PATCH = "x_embedder.proj.weight"
 LABELS = "y_embedder.embedding_table.weight"
+POSITIONS = "pos_embed"
 FINAL = ("final_layer.linear.weight", "final_layer.linear.bias")
 
 
@@ -89,6 +90,7 @@ def import_checkpoint(path: Path, format_name: str, size: Size, patch: int = 2, 
     state, weights = read_weights(path)
     try:
         kept, dropped = _plain_names(state, found)
+        check_dimensions(kept)
         grid = token_grid(kept, patch, channels)
         check_size(kept, size)
         check_format(kept, found)
@@ -177,6 +179,14 @@ def _needed(state: Mapping[str, Tensor], key: str) -> Tensor:
     return state[key]
 
 
+def check_dimensions(state: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a tensor that the rest reads by its shape has too few dimensions, or none."""
+    least = {PATCH: 2, POSITIONS: 2, TIME: 2, LABELS: 2, FINAL[0]: 2, FINAL[1]: 1}
+    for key, dimensions in least.items():
+        if key in state and (state[key].dim() < dimensions or not state[key].numel()):
+            raise ValueError(f"{key} has shape {list(state[key].shape)}, so this is no SiT")
+
+
 def token_grid(state: Mapping[str, Tensor], patch: int, channels: int) -> TokenGrid:
     """The square grid that the position embedding has rows for. Raises ValueError where data and weights do not fit."""
     numbers = _needed(state, PATCH)[0].numel()
@@ -184,7 +194,7 @@ def token_grid(state: Mapping[str, Tensor], patch: int, channels: int) -> TokenG
         raise ValueError(
             f"its tokens have {numbers} numbers, the data's {channels * patch**2} ({channels} channels, patch {patch})"
         )
-    tokens = _needed(state, "pos_embed").shape[-2]
+    tokens = _needed(state, POSITIONS).shape[-2]
     side = math.isqrt(tokens)
     if side**2 != tokens:
         raise ValueError(f"its position embedding has {tokens} rows, which is no square grid")

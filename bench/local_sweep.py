@@ -6,6 +6,7 @@ failed runs again, `notes.json` is what it has to say of runs that are not runni
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -116,7 +117,8 @@ class Local:
         """Only when something changed: the file is on a disk that others share."""
         notes = {job.id: job.message for job in [*pool.waiting, *pool.failed] if job.message}
         if notes != self.notes():
-            write_json(self.sweep.folder / "notes.json", notes)
+            with contextlib.suppress(OSError):  # a full disk stops runs, which say so; not the pool that holds them
+                write_json(self.sweep.folder / "notes.json", notes)
 
 
 def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:

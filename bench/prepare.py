@@ -45,10 +45,10 @@ OWN = ("inception", "reference", "vae", "dry_run", "cache")
 
 
 def inception() -> list[Resource]:
-    """torch-fidelity's Inception weights; the first digits of their SHA-256 are in the name."""
-    from probes.inception import HASH_PREFIX, URL, weights_path
+    """torch-fidelity's Inception weights."""
+    from probes.inception import resource
 
-    return [Resource("Inception's weights", weights_path(), URL, 91, sha256=HASH_PREFIX)]
+    return [resource()]
 
 
 def reference(name: str, cache: Path) -> list[Resource]:

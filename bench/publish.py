@@ -35,7 +35,7 @@ Examples:
 def anonymous(content: Any, runs: str) -> Any:
     """The same JSON without the folder of the runs, of other absolute paths the last part, and no host or process."""
     if isinstance(content, dict):
-        return {key: anonymous(value, runs) for key, value in content.items() if key not in ("host", "pid")}
+        return {key: anonymous(value, runs) for key, value in content.items() if key not in ("host", "pid", "started")}
     if isinstance(content, list):
         return [anonymous(value, runs) for value in content]
     if not isinstance(content, str):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.host import Finding, existing, memory_bytes, slurm
+from bench.needs import missing
 
 BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
 
@@ -42,6 +43,8 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         f"data {data.name}",
         f"{data.n_train} training and {data.n_heldout} held-out pictures, {data.grid.tokens} tokens",
     )
+    for problem in missing(cfg, data):
+        yield Finding("missing", "measuring", problem)
     size, method = Size(**cfg["size"]), build(cfg["method"])
     try:
         method.blocks(size)

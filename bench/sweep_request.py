@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,4 +58,4 @@ class Sweep:
             *self.words,
             *([f"action={action}"] if action else []),
         ]
-        return f"python -m bench.sweep {' '.join(words)}"
+        return f"python -m bench.sweep {shlex.join(words)}"

@@ -30,7 +30,7 @@ EPOCH = 1_280_000  # images, as the paper counts
 class SRA(Method):
     """similarity: smooth_l1 or cosine over channels; weight: None is the paper's, 0.2 or 0.5.
 
-    decay_from: images after which smooth_l1's weight decays, None for never; beta: of smooth L1.
+    decay_images: images after which smooth_l1's weight decays, None for never; beta: of smooth L1.
     """
 
     name: str
@@ -38,7 +38,7 @@ class SRA(Method):
     gap: float
     similarity: str
     beta: float
-    decay_from: int | None
+    decay_images: int | None
     student_block: Any
     teacher_block: Any
 
@@ -61,7 +61,7 @@ class SRA(Method):
     def weight_at(self, images: int) -> float:
         """The term's weight after so many images."""
         weight = WEIGHTS[self.similarity] if self.weight is None else self.weight
-        if self.similarity == "cosine" or self.decay_from is None or images < self.decay_from:
+        if self.similarity == "cosine" or self.decay_images is None or images < self.decay_images:
             return weight
         return weight * 10 ** (-(images // EPOCH - 149) / 1000)
 

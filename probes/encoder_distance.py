@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.cached_folder import cached_folder
+from bench.core.float32 import full_float32
 from bench.core.results import Row
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import Gaussian, distance_of, fit
@@ -80,6 +81,7 @@ def dgm_dinov2(model: nn.Module, fingerprint: str, device: torch.device | str = 
     )
 
 
+@full_float32()
 @torch.no_grad()
 def extract(extractor: Extractor, images: ImageSource, batch: int = 64, progress: bool = False) -> np.ndarray:
     """Features [n, d], float32, of all pictures in order."""

@@ -11,8 +11,6 @@ flattened (h, w, c).
 
 from __future__ import annotations
 
-import socket
-import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bench.core.float32 import full_float32
+from bench.core.staging import Resource, require, torch_hub
 from bench.core.vision_imports import import_vision
 from probes.image_sources import ImageSource, file_hash
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 HASH_PREFIX = "6726825d"
 SPATIAL_CHANNELS = 7
-CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,10 @@ class InceptionFeatures:
     logits: np.ndarray
 
 
-def weights_path() -> Path:
-    """Where the weights are looked for and downloaded to: $TORCH_HOME/hub/checkpoints."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]
+def resource() -> Resource:
+    """The weights as a file to stage: looked for and downloaded to $TORCH_HOME/hub/checkpoints."""
+    place = torch_hub() / "checkpoints" / URL.rsplit("/", 1)[1]
+    return Resource("Inception's weights", place, URL, 91, sha256=HASH_PREFIX)
 
 
 def find_weights(path: Path | None = None) -> Path:
@@ -50,24 +50,12 @@ def find_weights(path: Path | None = None) -> Path:
 
     Raises ValueError saying what is missing, where it was looked for and how to get it there.
     """
-    place = Path(path) if path is not None else weights_path()
-    if place.is_file():
-        return place
-    if path is not None:
-        raise ValueError(f"there are no Inception weights at {place}; fetch {URL} and give that file's path")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(CONNECT_SECONDS)
-    try:
-        torch.hub.download_url_to_file(URL, str(place), hash_prefix=HASH_PREFIX, progress=False)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        raise ValueError(
-            f"the Inception weights (91 MB) are not at {place} and cannot be downloaded ({error}); "
-            f"fetch {URL} on another machine and put it there, or give its path"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(patience)
-    return place
+    if path is None:
+        require([resource()], "the FID family", "inception=true")
+        return resource().path
+    if not path.is_file():
+        raise ValueError(f"there are no Inception weights at {path}; fetch {URL} and give that file's path")
+    return path
 
 
 def load_inception(path: Path | None = None) -> nn.Module:
@@ -95,6 +83,7 @@ def load_inception(path: Path | None = None) -> nn.Module:
     return network
 
 
+@full_float32()
 @torch.no_grad()
 def inception_features(
     network: Any, images: ImageSource, device: torch.device | str = "cpu", batch: int = 64, progress: bool = False

@@ -100,13 +100,18 @@ class Job:
         return Path(str(self.run)) / "slurm"
 
     def wait_for_lease(self) -> Lease | None:
-        """The run's lease; waits while another sweep's worker or job trains the same run."""
-        if not self.run or not self.leases or self.rank:
+        """The run's lease; waits while another sweep's worker or job trains the same run.
+
+        Rank 0 holds it for all; the others wait with it, since a rendezvous without rank 0 gives up after minutes.
+        """
+        if not self.run or not self.leases:
             return None
         leases, name = Leases(Path(self.leases)), Path(self.run).name
         told = False
         while not self.signals:
-            lease = leases.acquire(name)
+            if self.rank and not leases.held_by_other_job(name):
+                return None
+            lease = None if self.rank else leases.acquire(name)
             if lease:
                 return lease.keep()
             if not told:

@@ -71,10 +71,16 @@ class LatentData(PictureData):
                 digest.update(repr(part.shape).encode() + part[:: max(1, len(part) // SAMPLED)].tobytes())
         self.fingerprint = digest.hexdigest()[:16]
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the pictures that the latents were made from are there."""
+        return len(self._pictures) == 2
+
     def images(self, split: str, indices: Any = slice(None)) -> Tensor:
         if split not in self._pictures:
             raise ValueError(
-                f"data.root={self.root}: {split}/images.npy is missing, and methods with an encoder need the pictures"
+                f"data.root={self.root}: {split}/images.npy is missing, and methods with an encoder need the pictures: "
+                "python -m bench.latents images=true makes them"
             )
         return torch.from_numpy(np.array(self._pictures[split][_rows(indices)]))
 

@@ -7,37 +7,17 @@ the content changes while we watch. A clock set back, or a host whose clock is w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import socket
 import threading
 import time
 from pathlib import Path
 
-from bench.core.run_folder import STALE_SECONDS, read_json
+from bench.core.liveness import STALE_SECONDS, lives_here, this_process
+from bench.core.run_folder import read_json
 
 BEAT_SECONDS = 5.0
-
-
-def process_start(pid: int) -> str | None:
-    """When a process of this host began, in kernel ticks (tells it from a later one of its number); None if gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return _start_without_proc(pid)
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def _start_without_proc(pid: int) -> str | None:
-    if Path("/proc/self").exists():
-        return None
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return "unknown"
-    except OSError:
-        return None
-    return "unknown"
 
 
 class Lease:
@@ -48,13 +28,17 @@ class Lease:
         self._beats = 0
         self._written = 0.0
         self._stop = threading.Event()
+        self._writing = threading.Lock()
 
     def refresh(self) -> None:
         """Say that the holder lives; written at most every few seconds."""
         if self._beats and time.monotonic() - self._written < BEAT_SECONDS:
             return
         self._beats, self._written = self._beats + 1, time.monotonic()
-        _replace(self.path, self._content())
+        # a disk that is full for a while: the next beat tries again
+        with self._writing, contextlib.suppress(OSError):
+            if not self._stop.is_set():
+                _replace(self.path, self._content())
 
     def keep(self) -> Lease:
         """Refresh in the background until released."""
@@ -67,14 +51,12 @@ class Lease:
 
     def release(self) -> None:
         """Give it back."""
-        self._stop.set()
-        self.path.unlink(missing_ok=True)
+        with self._writing:  # a beat that is under way would bring it back
+            self._stop.set()
+            self.path.unlink(missing_ok=True)
 
     def _content(self) -> str:
-        pid = os.getpid()
-        return json.dumps(
-            {"host": socket.gethostname(), "pid": pid, "started": process_start(pid), "beats": self._beats}
-        )
+        return json.dumps(this_process() | {"job": os.environ.get("SLURM_JOB_ID"), "beats": self._beats})
 
 
 def _replace(path: Path, content: str) -> None:
@@ -132,17 +114,19 @@ class Leases:
 
     def holder_gone(self, name: str, content: str) -> bool:
         """Whether the process that wrote this content is known to be dead, or silent for too long."""
-        try:
-            holder = json.loads(content)
-            if holder["host"] == socket.gethostname():
-                return process_start(holder["pid"]) != holder["started"]
-        except (ValueError, TypeError, KeyError):
-            pass  # damaged: judged by whether it changes
+        with contextlib.suppress(ValueError, AttributeError):  # damaged: judged by whether it changes
+            if (living := lives_here(json.loads(content))) is not None:
+                return not living
         before, since = self._seen.get(name, (None, 0.0))
         if before != content:
             self._seen[name] = (content, time.monotonic())
             return False
         return time.monotonic() - since > STALE_SECONDS
+
+    def held_by_other_job(self, name: str) -> bool:
+        """Whether somebody outside this SLURM job has it."""
+        who = read_json(self.folder / f"{name}.json")
+        return bool(who) and who.get("job") != os.environ.get("SLURM_JOB_ID")
 
     def holder(self, name: str) -> str:
         """Who has it, in words."""

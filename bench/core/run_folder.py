@@ -6,18 +6,21 @@ it the heartbeat in status.json covers file systems without locks and other host
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from bench.core.liveness import is_fresh, this_process
 from bench.core.results import write_json
 
 SCHEMA_VERSION = 1
-STALE_SECONDS = 180.0  # a heartbeat older than this is a dead process's
+BEAT_SECONDS = 30.0  # between heartbeats while nothing else is said: sampling can take hours
 
 
 class RunFolder:
@@ -28,9 +31,13 @@ class RunFolder:
         self._lock: Any = None
         self._status: dict[str, Any] = {}
         self._written = float("-inf")
+        self._writing = threading.Lock()
+        self._released = threading.Event()
+        self._beating = False
 
     def claim(self) -> None:
         """Make the folder and take its lock. Raises ValueError when it cannot be written or another process has it."""
+        self._released, self._beating = threading.Event(), False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held for the life of the process
@@ -53,7 +60,8 @@ class RunFolder:
         return f"process {status.get('pid', '?')} on {status.get('host', '?')}"
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Let go of the lock, and end the heartbeat."""
+        self._released.set()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -66,14 +74,27 @@ class RunFolder:
             )
 
     def status(self, now: bool = False, **changes: Any) -> None:
-        """Merge changes into status.json, with a heartbeat; written at most every two seconds unless `now`."""
-        self._status |= changes
-        if not now and time.monotonic() - self._written < 2:
-            return
-        self._written = time.monotonic()
-        self.check_exists()
-        who = {"heartbeat": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
-        write_json(self.path / "status.json", {"schema_version": SCHEMA_VERSION} | self._status | who)
+        """Merge changes into status.json, with a heartbeat; written at most every two seconds unless `now`.
+
+        From the first call to `release` the heartbeat goes on by itself.
+        """
+        with self._writing:
+            self._status |= changes
+            if not now and time.monotonic() - self._written < 2:
+                return
+            self._written = time.monotonic()
+            self.check_exists()
+            content = {"schema_version": SCHEMA_VERSION} | self._status | this_process() | {"heartbeat": time.time()}
+            write_json(self.path / "status.json", content)
+        if not self._beating:
+            self._beating = True
+            threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._released.wait(BEAT_SECONDS):
+            with contextlib.suppress(OSError):  # the folder deleted, the disk full: the run itself will say so
+                if time.monotonic() - self._written > BEAT_SECONDS / 2:
+                    self.status(now=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -88,11 +109,6 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_status(path: Path) -> dict[str, Any]:
     """status.json of a run folder, empty when there is none or it cannot be read."""
     return read_json(path / "status.json")
-
-
-def is_fresh(status: dict[str, Any]) -> bool:
-    """Whether a status has a recent heartbeat; one from the future (a clock set back) counts as recent for as long."""
-    return abs(time.time() - float(status.get("heartbeat", 0))) < STALE_SECONDS
 
 
 class MetricsLog:

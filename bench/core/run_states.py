@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.lease import process_start
-from bench.core.run_folder import is_fresh, read_status
+from bench.core.liveness import is_fresh, lives_here
+from bench.core.run_folder import read_status
 
 ALIVE = ("training", "measuring")
 
@@ -38,8 +37,8 @@ def run_state(folder: Path) -> RunState:
         return RunState("new")
     name, message = str(status.get("state", "new")), str(status.get("message", ""))
     if name == "running":
-        here = status.get("host") == socket.gethostname()
-        living = process_start(int(status.get("pid", 0))) is not None if here else is_fresh(status)
+        here = lives_here(status)
+        living = is_fresh(status) if here is None else here
         name = str(status.get("phase", "training")) if living else "died"
         if not living:
             process = f"its process ({status.get('pid', '?')} on {status.get('host', '?')})"

@@ -290,6 +290,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "guided_channels=2: the data has 1 channel": [f"run={run}", "guided_channels=2"],
         "steps=0 is too few": [f"run={run}", "steps=0"],
         "shift=nan of the times": [f"run={run}", "shift=nan"],
+        "data.patch=4 would be another data set": [f"run={run}", "data.patch=4"],
+        "data.rot is no key of data=digits": [f"run={run}", "data.rot=x"],
         "protocol=ode is unknown": [f"run={run}", "protocol=ode"],
         "rounding=up is unknown": [f"run={run}", "rounding=up"],
         "needs format=..., size=..., data=...": [f"checkpoint={few}"],
@@ -300,6 +302,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "was trained on 7 classes": [*of_few, "size=nano"],
         "does not exist": [f"run={run}", "reference=none.npz"],
         "needs reference=": [f"run={run}", "metrics=fid"],
+        "encoder.name=x needs reference=": [f"run={run}", "encoder.name=x"],
+        "encoder.name=x is for one encoder": [f"run={run}", "reference=train", "metrics=fid", "encoder.name=x"],
+        "encoder=timm needs a model": [f"run={run}", "reference=train", "metrics=fd_timm"],
         "did you mean fd_local_s": [f"run={run}", "reference=train", "metrics=fd_local_z"],
         "diffusers" if not installed("diffusers") else "is not staged here": [
             f"checkpoint={latents}", "format=repa", "size=nano", "data=imagenet256", "data.decoder=nowhere",

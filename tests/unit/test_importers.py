@@ -264,5 +264,11 @@ def test_other_bad_files(tmp_path):
         "final_layer.linear.weight": torch.zeros(12, 16),
     }
     assert "final layer has 12 rows" in refused(saved(tmp_path, odd))
+    for key in ("x_embedder.proj.weight", "pos_embed", "y_embedder.embedding_table.weight", "t_embedder.mlp.0.weight"):
+        for value in (torch.tensor(1.0), torch.zeros(3), torch.zeros(0, 3)):
+            message = refused(saved(tmp_path, checkpoint("sit") | {key: value}))
+            assert f"{key} has shape {list(value.shape)}, so this is no SiT" in message
+    for key, value in (("final_layer.linear.bias", torch.tensor(1.0)), ("final_layer.linear.weight", torch.zeros(32))):
+        assert f"{key} has shape" in refused(saved(tmp_path, checkpoint("sit") | {key: value}))
     with pytest.raises(ValueError, match="format=sit is read but not written"):
         to_theirs(random_backbone(SIZE, GRID, CLASSES), "sit")

@@ -11,8 +11,10 @@ import time
 import pytest
 
 from bench.core import lease as lease_module
+from bench.core import run_folder
 from bench.core.lease import Leases
 from bench.core.results import write_json
+from bench.core.run_folder import RunFolder, read_json
 from bench.core.run_states import progress, run_state
 
 
@@ -69,6 +71,35 @@ def test_a_half_written_lease_does_not_block_for_ever(tmp_path, monkeypatch, con
     assert leases.acquire("run") is not None
 
 
+def test_tasks_of_the_holders_job_do_not_wait_for_their_own_lease(tmp_path, monkeypatch):
+    assert not Leases(tmp_path).held_by_other_job("run")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    lease = Leases(tmp_path).acquire("run")
+    assert not Leases(tmp_path).held_by_other_job("run")
+    monkeypatch.setenv("SLURM_JOB_ID", "13")
+    assert Leases(tmp_path).held_by_other_job("run")
+    lease.release()
+    assert not Leases(tmp_path).held_by_other_job("run")
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_the_beats(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.01)
+    lease = Leases(tmp_path).acquire("run").keep()
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease_module, "_replace", full)
+        time.sleep(0.1)
+    before = lease.path.read_text()
+    deadline = time.monotonic() + 10
+    while lease.path.read_text() == before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert lease.path.read_text() != before
+    lease.release()
+
+
 def status(folder, **changes) -> None:
     folder.mkdir(exist_ok=True)
     who = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
@@ -84,6 +115,8 @@ def test_states_of_a_run(tmp_path):
     assert run_state(tmp_path).alive and run_state(tmp_path).images == 5
     status(tmp_path, heartbeat=time.time() + 1e6)  # written before the clock was set back
     assert run_state(tmp_path).alive
+    status(tmp_path, started="5")
+    assert run_state(tmp_path).name == "died", "a later process has its number"
     status(tmp_path, pid=2**22 + 1)
     assert run_state(tmp_path).name == "died" and "goes on from its last checkpoint" in run_state(tmp_path).message
     status(tmp_path, host="elsewhere")
@@ -92,6 +125,26 @@ def test_states_of_a_run(tmp_path):
     assert run_state(tmp_path).name == "died"
     (tmp_path / "status.json").write_text('{"state": "run')
     assert run_state(tmp_path).name == "new"
+
+
+def test_the_heartbeat_goes_on_while_nothing_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "BEAT_SECONDS", 0.05)
+    folder = RunFolder(tmp_path / "run")
+    folder.claim()
+    folder.status(now=True, state="running", images=7)
+
+    def beat():
+        return read_json(folder.path / "status.json")["heartbeat"]
+
+    first, deadline = beat(), time.monotonic() + 10
+    while beat() == first and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert beat() > first and read_json(folder.path / "status.json")["images"] == 7
+    folder.release()
+    time.sleep(0.2)
+    last = beat()
+    time.sleep(0.2)
+    assert beat() == last, "a released run says nothing more"
 
 
 def test_progress_grows_with_checkpoints_and_results(tmp_path):

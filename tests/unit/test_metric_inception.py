@@ -1,11 +1,11 @@
 """The pass through torch-fidelity's Inception, with random weights; what is said when there are no weights."""
 
 import pickle
-import urllib.error
 
 import pytest
 import torch
 
+from bench.core import staging
 from bench.core.vision_imports import import_vision
 from probes import inception
 from probes.inception import find_weights, inception_features, load_inception
@@ -43,7 +43,11 @@ def test_one_pass_gives_pool_spatial_and_unbiased_logits(weights):
     network = load_inception(weights)
     assert len(network.fingerprint) == 16
     pictures = torch.randint(0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    allowed = []
+    watch = network.Conv2d_1a_3x3.register_forward_hook(lambda *_: allowed.append(torch.backends.cudnn.allow_tf32))
     found = inception_features(network, Images(pictures), batch=2)
+    watch.remove()
+    assert allowed == [False, False] and torch.backends.cudnn.allow_tf32, "float32 proper, here and only here"
     assert found.pool.shape == (3, 2048) and found.spatial.shape == (3, 2023) and found.logits.shape == (3, 1008)
     expected = torch.from_numpy(found.pool) @ network.fc.weight.T  # no bias
     torch.testing.assert_close(torch.from_numpy(found.logits), expected, rtol=1e-4, atol=1e-4)
@@ -52,16 +56,13 @@ def test_one_pass_gives_pool_spatial_and_unbiased_logits(weights):
 
 
 def test_missing_weights_are_one_clear_message(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-
-    def offline(*_, **__):
-        raise urllib.error.URLError("Name or service not known")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(staging, "unreachable", lambda url: "Name or service not known")
     with pytest.raises(ValueError) as caught:
         find_weights()
     message = str(caught.value)
-    assert str(tmp_path / "checkpoints") in message and inception.URL in message and "not known" in message
+    assert str(tmp_path / "hub" / "checkpoints") in message and inception.URL in message and "not known" in message
+    assert "bench.prepare inception=true" in message and not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"no Inception weights at .*mine\.pth; fetch"):
         find_weights(tmp_path / "mine.pth")
 

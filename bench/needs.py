@@ -1,0 +1,37 @@
+"""What tracking and measuring need beyond the data: packages, a decoder, pictures. Told before training, not after it.
+
+for problem in missing(cfg, build(cfg["data"])): ...
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+from bench.core import tracking
+
+
+def missing(cfg: dict[str, Any], data: Any) -> Iterator[str]:
+    """What a run of this configuration will lack, one sentence each; data: its data set."""
+    try:
+        tracking.check(cfg["tracking"])
+    except ValueError as error:
+        yield str(error)
+    if cfg["measure"] == "none":
+        return
+    if cfg["evaluation"]["protocol"] == "dopri5" and importlib.util.find_spec("torchdiffeq") is None:
+        yield "evaluation.protocol=dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250"
+    if not data.latent:
+        return
+    measured = f"measure={cfg['measure']} compares samples with the data's pictures"
+    if not data.has_pictures:
+        yield (
+            f"{measured}, and data.root={data.root} has none: python -m bench.latents images=true makes them; or train "
+            "with measure=none and sample with python -m bench.evaluate"
+        )
+        return
+    try:
+        data.decoded_by()
+    except ValueError as error:
+        yield f"{measured}, and {error}; or train with measure=none"
