@@ -5,6 +5,7 @@ subject = run_subject({"run": "runs/digits-vanilla-nano-s0-1a2b3c4d"}, "cpu")
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
         raise ValueError(f"run={folder} is no folder of a run (no config.json and run.json): give one of runs/*")
     if not there:
         raise ValueError(
-            f"run={folder} has no snapshot yet: train it first, python -m bench.run {' '.join(run['argv'])}"
+            f"run={folder} has no snapshot yet: train it first, python -m bench.run {shlex.join(run['argv'])}"
         )
     images = parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
     if images not in there:

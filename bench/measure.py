@@ -9,6 +9,7 @@ it.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
                 f"{kind} of {n} snapshot(s)" for kind in KINDS if (n := sum(t.kind == kind for t in left_out))
             )
             words = [word for word in experiment.argv if not word.startswith("measure=")]
-            print(f"not measured: {kinds}. To do it: python -m bench.run {' '.join([*words, 'measure=full'])}")
+            print(f"not measured: {kinds}. To do it: python -m bench.run {shlex.join([*words, 'measure=full'])}")
 
 
 class _Measurer:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.plan import Planned
     from bench.sweep_request import Sweep
 
+EARLY_SECONDS = 60  # sbatch's manual: the signal may come so much earlier than asked for
 WAITING = {
     "Dependency": "waits for the job before it",
     "Priority": "others come first",
@@ -71,6 +72,7 @@ class Slurm:
         cfg = planned[0].spec.cfg
         assert cfg is not None
         self.compute = cfg["compute"]
+        check_time(self.compute)
         self.code = code_snapshot.take(self.sweep.runs.resolve() / "sweeps")
         training = [p for p in planned if p.state.name != "trained"]
         trained = self._submit_many("train", training)
@@ -205,6 +207,15 @@ class Slurm:
         queue.cancel(jobs)
         print(f"{len(jobs)} job(s) cancelled; running ones save and end; to go on: {self.sweep.command()}")
         return 0
+
+
+def check_time(compute: dict[str, Any]) -> None:
+    """Raise ValueError where a job would be told to save as soon as it starts, again and again."""
+    if compute["signal"] + EARLY_SECONDS >= 60 * compute["time"]:
+        raise ValueError(
+            f"compute.signal={compute['signal']} (seconds) leaves nothing of compute.time={compute['time']} (minutes), "
+            f"as SLURM may send the signal {EARLY_SECONDS} s early: give more time, or a later signal"
+        )
 
 
 def _explain(state: str) -> str:

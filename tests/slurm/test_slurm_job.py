@@ -11,6 +11,7 @@ import pytest
 
 from slurm import code_snapshot, job, queue
 from slurm.job import IDLE_STARTS, Job
+from slurm.launch import check_time
 
 
 @pytest.fixture
@@ -130,6 +131,13 @@ def test_code_is_copied_once_and_runs_from_the_copy(tmp_path):
         check=True,
     ).stdout
     assert found.split() == [str(copy / "bench" / "__init__.py"), str(copy / "slurm" / "__init__.py")]
+
+
+def test_a_signal_that_comes_before_the_work_is_refused():
+    check_time({"time": 2, "signal": 59})
+    for time, signal_at in ((2, 60), (1, 120), (4, 240)):
+        with pytest.raises(ValueError, match=rf"compute.signal={signal_at} .* leaves nothing of compute.time={time}"):
+            check_time({"time": time, "signal": signal_at})
 
 
 def test_without_slurm_there_is_one_sentence(monkeypatch):
