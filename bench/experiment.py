@@ -20,6 +20,7 @@ from bench.configuration import build, flatten
 from bench.core import checkpoints, cost, distributed, tracking
 from bench.core.backbone import SiT
 from bench.core.environment import environment
+from bench.core.learner import Learner
 from bench.core.loading import micro_rows
 from bench.core.results import write_json
 from bench.core.run_folder import RunFolder, read_json
@@ -102,6 +103,10 @@ class Experiment:
         """A backbone with this run's initial weights."""
         backbone = SiT(self.data.grid, self.size, self.data.classes)
         return backbone.initialise(generator(self.cfg["seed"], "init", 0))
+
+    def learner(self) -> Learner:
+        """What will be trained, before its first step."""
+        return Learner(self.cfg, self.data, self.method, self.new_backbone(), self.encoder, self.processes)
 
     def aligned(self) -> dict[str, str] | None:
         """What the arm's encoder is, for marking related metrics."""
@@ -190,14 +195,13 @@ class Experiment:
         on_speed: Callable[[float], None] = lambda seconds_per_step: None,
     ) -> None:
         """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
-        trainer = Trainer(
-            self.cfg, self.folder, self.data, self.method, self.new_backbone(), self.encoder, self.processes
-        )
+        learner = self.learner()
+        trainer = Trainer(learner, self.folder)
         if self.encoder is not None and self.cfg["compute"]["cache_features"]:
             from methods.encoders.cache import patch_tokens
 
             main, cache = self.processes.main, Path(self.cfg["cache"])
-            trainer.ctx.cached = patch_tokens(self.encoder, self.data, "train", cache, progress=main)
+            learner.ctx.cached = patch_tokens(self.encoder, self.data, "train", cache, progress=main)
         trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
 
         def on_line(line: dict[str, Any]) -> None:

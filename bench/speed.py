@@ -25,34 +25,29 @@ Examples:
   python -m bench.speed methods=repa encoder=local_l steps=100"""
 
 
-def _trainer(words: list[str]) -> Any:
+def _learner(words: list[str]) -> Any:
     from bench.configuration import compose
     from bench.core import distributed
-    from bench.core.trainer import Trainer
     from bench.experiment import Experiment
 
     experiment = Experiment(compose(words))
     experiment.assemble(distributed.start(experiment.cfg["compute"]["device"]))
-    trainer = Trainer(
-        experiment.cfg, experiment.folder, experiment.data, experiment.method, experiment.new_backbone(),
-        experiment.encoder, experiment.processes,
-    )  # fmt: skip
-    return trainer, experiment.cost.flops_per_image["total"]
+    return experiment.learner(), experiment.cost.flops_per_image["total"]
 
 
-def _seconds(trainer: Any, source: Any, steps: int) -> float:
+def _seconds(learner: Any, source: Any, steps: int) -> float:
     import torch
 
-    cuda = trainer.processes.device.type == "cuda"
+    cuda = learner.processes.device.type == "cuda"
     clock = time.perf_counter if cuda else time.process_time
     if cuda:
         torch.cuda.synchronize()
     start = clock()
     for _ in range(steps):
-        trainer.step(source)
+        learner.step(source)
+        learner.images += learner.batch
     if cuda:
         torch.cuda.synchronize()
-    trainer.window.rows.clear()
     return (clock() - start) / steps
 
 
@@ -76,31 +71,19 @@ def main(argv: list[str]) -> int:
     import statistics
 
     from bench.configuration import uses_encoder
-    from bench.core import loading
 
     with tempfile.TemporaryDirectory() as folder:
         arms = {}
         for name in ("vanilla", *own["methods"].split(",")):
             words_of = [word for word in words if uses_encoder(name) or not word.startswith("encoder=")]
-            trainer, flops = _trainer([f"method={name}", *words_of, f"runs={folder}"])
-            cfg = trainer.cfg
-            images = cfg["batch"] * (steps * repeats + 3)
-            source = loading.batches(
-                trainer.data,
-                0,
-                0,
-                images,
-                cfg["batch"],
-                trainer.pieces,
-                "image" in trainer.method.needs,
-                cfg["compute"]["data_workers"],
-            )
-            _seconds(trainer, source, 3)  # warm-up
-            arms[name] = (trainer, source, flops)
+            learner, flops = _learner([f"method={name}", *words_of, f"runs={folder}"])
+            source = learner.batches(until=learner.batch * (steps * repeats + 3))
+            _seconds(learner, source, 3)  # warm-up
+            arms[name] = (learner, source, flops)
         seconds: dict[str, list[float]] = {name: [] for name in arms}
         for _ in range(repeats):  # in turn, so that a machine's drift meets every arm
-            for name, (trainer, source, _) in arms.items():
-                seconds[name].append(_seconds(trainer, source, steps))
+            for name, (learner, source, _) in arms.items():
+                seconds[name].append(_seconds(learner, source, steps))
     base, base_flops = seconds["vanilla"], arms["vanilla"][2]
     print(f"{'method':20} {'ms a step':>10} {'x vanilla':>10} {'min':>7} {'max':>7} {'x FLOPs':>8}")
     for name, times in seconds.items():

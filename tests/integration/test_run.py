@@ -135,7 +135,7 @@ def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(tmp_path, ca
 def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monkeypatch):
     from bench.configuration import compose
     from bench.core import distributed
-    from bench.core.trainer import Trainer
+    from bench.core.learner import Learner
     from bench.experiment import Experiment
 
     seen: dict[str, list] = {}
@@ -143,15 +143,15 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
         experiment = Experiment(compose(tiny_run(tmp_path, f"method={arm}", "images=256")))
         experiment.assemble(distributed.start("cpu"))
         experiment.open_folder()
-        make_batch = Trainer.make_batch
+        make_batch = Learner.make_batch
         batches = seen.setdefault(arm, [])
         monkeypatch.setattr(
-            Trainer,
+            Learner,
             "make_batch",
             lambda self, *a, make=make_batch, keep=batches: keep.append(make(self, *a)) or keep[-1],
         )
         experiment.train()
-        monkeypatch.setattr(Trainer, "make_batch", make_batch)
+        monkeypatch.setattr(Learner, "make_batch", make_batch)
         experiment.folder.release()
     for other in ("selfflow", "dispersive"):
         for a, b in zip(seen["vanilla"], seen[other], strict=True):

@@ -8,9 +8,9 @@ from small_runs import only_run, tiny_run
 
 from bench.configuration import compose
 from bench.core import checkpoints, distributed
+from bench.core.learner import Learner
 from bench.core.run_folder import read_metrics
 from bench.core.streams import Draw
-from bench.core.trainer import Trainer
 from bench.experiment import Experiment
 
 LR, CLIP, DECAY, DROP, BETAS, EPS = 0.01, 0.3, 0.1, 0.3, (0.8, 0.95), 1e-6
@@ -26,8 +26,8 @@ def trained(tmp_path, monkeypatch):
     experiment = Experiment(compose(words))
     experiment.assemble(distributed.start("cpu"))
     experiment.open_folder()
-    batches, make = [], Trainer.make_batch
-    monkeypatch.setattr(Trainer, "make_batch", lambda self, *a: batches.append(make(self, *a)) or batches[-1])
+    batches, make = [], Learner.make_batch
+    monkeypatch.setattr(Learner, "make_batch", lambda self, *a: batches.append(make(self, *a)) or batches[-1])
     experiment.train()
     experiment.close()
     return experiment, experiment.new_backbone(), batches
