@@ -25,7 +25,7 @@ from bench.core.loading import micro_rows
 from bench.core.results import write_json
 from bench.core.run_folder import RunFolder, read_json
 from bench.core.schedule import snapshot_counts
-from bench.core.sizes import SIZES, Size
+from bench.core.sizes import Size
 from bench.core.streams import generator
 from bench.core.trainer import Stopped, Trainer
 from bench.core.window import NotFinite
@@ -254,13 +254,3 @@ def _write_yaml(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     os.replace(temporary, path)
-
-
-def smaller_size(cfg: dict[str, Any], seconds: float, limit: float = 600.0) -> str | None:
-    """The largest size that would end within `limit` seconds, judged by parameters (FLOPs go with them), or None."""
-    here = SIZES.get(cfg["size"]["name"])
-    for size in reversed(SIZES.values()):
-        smaller = here is not None and size.depth * size.width**2 < here.depth * here.width**2
-        if smaller and here and seconds * (size.depth * size.width**2) / (here.depth * here.width**2) < limit:
-            return size.name
-    return None

@@ -44,7 +44,7 @@ def runs_folder(specs: list[RunSpec]) -> Path:
 
 def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
-    from bench import measure
+    from bench import measure_plan
     from bench.core.cost import flops_until
     from bench.experiment import Experiment
 
@@ -56,7 +56,7 @@ def make(specs: list[RunSpec]) -> list[Planned]:
             continue
         experiment = Experiment(spec.cfg)
         state = run_state(experiment.path)
-        done = state.name == "complete" and experiment.trained() and not measure.pending(experiment)
+        done = state.name == "complete" and experiment.trained() and not measure_plan.pending(experiment)
         if not done and state.name == "complete":
             state = RunState("trained", state.images, state.total, state.loss)
         planned = Planned(spec, arm_name(spec.cfg), spec.cfg["size"]["name"], state, done)

@@ -70,15 +70,16 @@ def main(argv: list[str]) -> int:
 
 def run(cfg: dict[str, Any], argv: list[str]) -> int:
     """Train and measure, or find that both are done."""
-    from bench import measure
+    from bench import measure_plan
     from bench.experiment import Experiment
 
     experiment = Experiment(cfg, argv)
-    if experiment.trained() and not measure.pending(experiment):
+    if experiment.trained() and not measure_plan.pending(experiment):
         print(f"{experiment.path} is complete: {cfg['images']} images, measured (measure={cfg['measure']})")
         return 0
     import torch
 
+    from bench import measure
     from bench.core import distributed
     from bench.core.trainer import Stopped
     from bench.core.window import NotFinite
@@ -126,8 +127,6 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
         bar.set_postfix_str(loss)
 
     def on_speed(seconds_per_step: float) -> None:
-        from bench.experiment import smaller_size
-
         seconds = seconds_per_step * cfg["images"] / cfg["batch"]
         text = f"measured {seconds_per_step:.3g} s a step: about {duration(seconds)} in all"
         smaller = smaller_size(cfg, seconds) if seconds > 3600 else None
@@ -152,6 +151,18 @@ def _announcement(experiment: Experiment) -> str:
         f"  disk: {disk['checkpoints']:.2g} GB checkpoints, {disk['snapshots']:.2g} GB snapshots\n"
         f"  device: {experiment.processes.device}, {experiment.processes.world} process(es)"
     )
+
+
+def smaller_size(cfg: dict[str, Any], seconds: float, limit: float = 600.0) -> str | None:
+    """The largest size that would end within `limit` seconds, judged by parameters (FLOPs go with them), or None."""
+    from bench.core.sizes import SIZES
+
+    here = SIZES.get(cfg["size"]["name"])
+    for size in reversed(SIZES.values()):
+        smaller = here is not None and size.depth * size.width**2 < here.depth * here.width**2
+        if smaller and here and seconds * (size.depth * size.width**2) / (here.depth * here.width**2) < limit:
+            return size.name
+    return None
 
 
 def duration(seconds: float) -> str:
