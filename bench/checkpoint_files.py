@@ -40,22 +40,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
 def _read_file(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}: see docs/released_checkpoints.md for where to fetch one")
+    if path.suffix != ".safetensors" and not _is_torch_file(path):  # a web page in the file's place, for one
+        raise ValueError(f"{path} is no checkpoint of torch, neither an archive nor a pickle: fetch it again")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # a training checkpoint holds four copies of the weights: mapped, only the one that is used is read
-        mapped = zipfile.is_zipfile(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        content = _tensors(path)
     except pickle.UnpicklingError as error:
-        with open(path, "rb") as file:
-            a_pickle = zipfile.is_zipfile(path) or file.read(1) == pickle.PROTO
-        if not a_pickle:  # a web page in the file's place, for one
-            raise ValueError(
-                f"{path} cannot be read as a checkpoint: it is damaged or of another kind, fetch it again"
-            ) from error
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" ({name[1]})" if name else ""
         raise ValueError(
@@ -67,3 +56,19 @@ def _read_file(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__} and no state dict: give a model's checkpoint")
     return content
+
+
+def _is_torch_file(path: Path) -> bool:
+    """Whether it is an archive, as torch.save writes, or the bare pickle that it wrote before."""
+    with open(path, "rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == pickle.PROTO
+
+
+def _tensors(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        # a training checkpoint holds four copies of the weights: mapped, only the one that is used is read
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

@@ -90,7 +90,8 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     """All runs of a study, seeds outermost, so that every arm has one run before any has two.
 
     extra: `key=value` words given to every run; `size=...` and `seed=...` among them narrow the study to these.
-    Raises ValueError when a word of `extra` is wrong; an arm that cannot be run here gets a reason instead of an id.
+    Raises ValueError when a word of `extra` is wrong or makes two arms one; an arm that cannot be run here gets a
+    reason instead of an id.
     """
     study, extra = load(name, data), tuple(extra)
     given: dict[str, str] = {word.partition("=")[0]: word.partition("=")[2] for word in extra}
@@ -111,7 +112,17 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
                     *extra,
                 ]
                 specs.append(_spec(arm, words, study.not_possible.get(arm, "")))
+    _check_distinct(name, specs, extra)
     return specs
+
+
+def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) -> None:
+    """Raise ValueError where two arms are one run, as words given to every arm can make them."""
+    arms: dict[str, str] = {}
+    for spec in specs:
+        if spec.id and (other := arms.setdefault(spec.id, spec.arm)) != spec.arm:
+            words = f": leave out {' '.join(extra)}, or write a study of your own" if extra else ""
+            raise ValueError(f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}")
 
 
 def _spec(arm: str, words: list[str], reason: str) -> RunSpec:

@@ -86,3 +86,8 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
     assert "3 runs, 0 done, 3 to do; at least " in shown.stdout and "FLOPs" in shown.stdout
     assert "repa/local_m  >= 87.7K" in shown.stdout, "an encoder that is not there yet is not counted"
     assert not (tmp_path / "runs").exists()
+
+
+def test_words_that_make_two_arms_one_run_are_refused():
+    with pytest.raises(ValueError, match=r"arms vanilla and repa are one run, digits-repa.*: leave out method=repa"):
+        study.runs("demo", "digits", ["method=repa"])
