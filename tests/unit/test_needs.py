@@ -1,0 +1,66 @@
+"""What a run will lack when it measures, told before it trains."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from bench.configuration import compose
+from bench.core.data_latents import Decoder, LatentData
+from bench.needs import missing
+from bench.readiness import configuration
+
+
+def latents(folder, images):
+    """A tiny data set of latents, with or without the pictures that they were made from."""
+    draw = np.random.default_rng(0)
+    for split, n in (("train", 6), ("heldout", 3)):
+        (folder / split).mkdir(parents=True)
+        np.save(folder / split / "moments.npy", abs(draw.normal(size=(n, 8, 4, 4))).astype(np.float32))
+        np.save(folder / split / "labels.npy", np.arange(n) % 3)
+        if images:
+            np.save(folder / split / "images.npy", draw.integers(0, 256, size=(n, 3, 32, 32), dtype=np.uint8))
+    return LatentData("imagenet256", str(folder), 2, 3, "nowhere")
+
+
+def words(folder, *more):
+    return ["data=imagenet256", f"data.root={folder}", "data.classes=3", "size=nano", *more]
+
+
+def test_nothing_is_missing_by_default():
+    cfg = compose([])
+    assert list(missing(cfg, type("Digits", (), {"latent": False}))) == []
+
+
+def test_packages_are_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    cfg = compose(["evaluation.protocol=dopri5", "tracking=wandb"])
+    wandb, solver = missing(cfg, type("Digits", (), {"latent": False}))
+    assert "needs the package wandb" in wandb and "pip install torchdiffeq" in solver
+
+
+def test_latents_without_pictures_can_be_trained_but_not_measured(tmp_path):
+    data = latents(tmp_path, images=False)
+    (problem,) = missing(compose(words(tmp_path)), data)
+    assert "bench.latents images=true" in problem and "measure=none" in problem
+    assert list(missing(compose(words(tmp_path, "measure=none")), data)) == []
+
+
+def test_a_decoder_that_is_not_here_is_told_before_training(tmp_path, monkeypatch):
+    data = latents(tmp_path, images=True)
+
+    def load(self):
+        raise ValueError(f"the VAE {self.name} is not staged here")
+
+    monkeypatch.setattr(Decoder, "load", load)
+    (problem,) = missing(compose(words(tmp_path)), data)
+    assert "the VAE nowhere is not staged here; or train with measure=none" in problem
+    monkeypatch.setattr(Decoder, "load", lambda self: None)
+    assert list(missing(compose(words(tmp_path)), data)) == []
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_the_doctor_says_the_same(tmp_path, images):
+    latents(tmp_path, images)
+    found = [finding for finding in configuration(words(tmp_path, "method=vanilla")) if finding.what == "measuring"]
+    assert [finding.state for finding in found] == ["missing"]
