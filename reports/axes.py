@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TypeGuard
 
 from reports.theme import GRID, INK, MUTED
 
@@ -157,7 +158,7 @@ class Scale:
             part = (value - self.low) / (self.high - self.low)
         return self.start + part * (self.end - self.start)
 
-    def holds(self, value: float | None) -> bool:
+    def holds(self, value: float | None) -> TypeGuard[float]:
         """Whether the value can be drawn."""
         return value is not None and math.isfinite(value) and (value > 0 or not self.log)
 

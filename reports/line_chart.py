@@ -11,6 +11,8 @@ round numbers (blocks), "marks" named places (sizes):
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping
 from html import escape
@@ -21,6 +23,7 @@ from reports.theme import GRID, MUTED, ArmStyle
 
 WIDTH, HEIGHT = 440, 310
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
+Place = tuple[float, float]  # in the picture, to the right and down
 HALO = 'stroke="#ffffff" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'
 
 
@@ -66,7 +69,8 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     x_ticks = [(value, f"{value:g}") for value in _thin(x_axis.get("values", []), 12)]
     body = frame.draw(x_axis["label"], y_axis["label"], panel.get("note", ""), x_ticks)
     body += _marks(frame, x_axis.get("marks", []))
-    body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles)
+    lines = [_places(frame, series) for series in panel["series"]]
+    body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles, lines)
     body += [_guide(frame, guide) for guide in panel.get("guides", [])]
     for series in panel["series"]:
         body.append(_series(frame, series, styles[series["arm"]]))
@@ -77,9 +81,28 @@ def _thin(values: list[float], most: int) -> list[float]:
     return values[:: math.ceil(len(values) / most)] if values else []
 
 
+def _shown(frame: Frame, series: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The points that the axes can show."""
+    return [point for point in series["points"] if frame.x.holds(point["x"]) and frame.y.holds(point["y"])]
+
+
+def _places(frame: Frame, series: Mapping[str, Any]) -> list[Place]:
+    """Where they are in the picture."""
+    return [(frame.x(point["x"]), frame.y(point["y"])) for point in _shown(frame, series)]
+
+
+def _in_the_way(lines: list[list[Place]], start: float, foot: float) -> int:
+    """How much of the lines is behind a label that begins at `start` and stands on `foot`: places, 24 to a stretch."""
+    count = 0
+    for line in lines:
+        for (x, y), (next_x, next_y) in itertools.pairwise([*line, *line[-1:]]):
+            stretch = [(x + (next_x - x) * i / 24, y + (next_y - y) * i / 24) for i in range(24)]
+            count += sum(at >= start and foot - 14 <= height <= foot + 4 for at, height in stretch)
+    return count
+
+
 def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:
-    shown = [point for point in series["points"] if frame.x.holds(point["x"]) and frame.y.holds(point["y"])]
-    places = [(frame.x(point["x"]), frame.y(point["y"])) for point in shown]
+    shown, places = _shown(frame, series), _places(frame, series)
     colour = f'class="stroke-{style.key}" stroke="{style.colour}" fill="none"'
     parts = []
     if len(places) > 1:
@@ -102,12 +125,21 @@ def _guide(frame: Frame, points: list[tuple[float, float]]) -> str:
     return f'<path d="{path}" class="axis" stroke="{MUTED}" stroke-width="1" fill="none" opacity="0.7"/>'
 
 
-def _rules(frame: Frame, rules: list[Mapping[str, Any]], styles: Mapping[str, ArmStyle]) -> list[str]:
-    """Rules from the lowest to the highest, then their labels, moved up where they would touch the one below."""
-    parts, labels, free = [], [], float("inf")
-    for rule in sorted(rules, key=lambda rule: rule["y"]):
+def _rules(
+    frame: Frame, rules: list[Mapping[str, Any]], styles: Mapping[str, ArmStyle], lines: list[list[Place]]
+) -> list[str]:
+    """Rules from the lowest to the highest, then their labels, moved up where they would touch the one below.
+
+    The lowest rule's label goes under it where there is room and less of the lines is in the way.
+    """
+    parts, labels, free = [], [], math.inf
+    for index, rule in enumerate(sorted(rules, key=lambda rule: rule["y"])):
         baseline = min(frame.y(rule["y"]) - 4, free)
-        free = baseline - 11
+        under = frame.y(rule["y"]) + 10
+        if index == 0 and under < frame.y.start:
+            start = frame.x.end - 3 - 10 * CHARACTER * len(rule["label"])
+            baseline = min(baseline, under, key=functools.partial(_in_the_way, lines, start))
+        free = min(baseline, frame.y(rule["y"])) - 11
         parts.append(_rule(frame, rule, styles))
         # on a ground of its own, as the bands and lines of other rules run behind it
         label = text(frame.x.end - 3, baseline, rule["label"], "end", 10, "ink halo", HALO)

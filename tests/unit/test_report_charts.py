@@ -60,6 +60,17 @@ def test_labels_of_rules_do_not_touch():
     assert abs(heights[0] - heights[1]) >= 10
 
 
+@pytest.mark.parametrize(("y", "last", "below"), [(1.0, 1.2, True), (1.0, 4.0, False)])
+def test_the_label_of_the_lowest_rule_is_where_fewer_lines_pass(y, last, below):
+    points = [point(1, 5.0), point(10, 1.1 if below else 3.0), point(100, last)]
+    panel = line_panel(series=[{"arm": "selfflow", "points": points}], rules=[{"label": "real", "y": y}])
+    drawn = ElementTree.fromstring(draw_panel(panel, STYLES))
+    (label,) = (float(found.attrib["y"]) for found in drawn.iter(f"{SVG}text") if found.text == "real")
+    group = next(g for g in drawn.iter(f"{SVG}g") if (g.findtext(f"{SVG}title") or "").startswith("real:"))
+    line = float(group.find(f"{SVG}path").attrib["d"].partition(" ")[2].partition("H")[0])
+    assert (label > line) is below
+
+
 def heat_panel(cells, **changes):
     axes = {"x": {"label": "t", "values": [0.1, 0.5]}, "y": {"label": "block", "values": [1, 2]}}
     return (
