@@ -112,6 +112,7 @@ def evaluate(words: dict[str, str]) -> int:
     from bench.configuration import parse_count
     from bench.core import distributed
     from bench.core.run_folder import RunFolder
+    from bench.evaluate_metrics import measurement
     from bench.evaluate_subjects import checkpoint_subject, run_subject
     from bench.sample_file import SampleFile
 
@@ -199,45 +200,6 @@ def metrics_of(words: dict[str, str]) -> list[str]:
             f"{of_encoder}={words[of_encoder]} is for one encoder: metrics=fd_<encoder>, and no second one"
         )
     return metrics
-
-
-def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:
-    """(samples, their record) -> rows in results/, one file a protocol, reference and set of metrics.
-
-    Everything that could be missing is looked for here, before anything is sampled.
-    """
-    import torch
-
-    from bench.core import results
-    from bench.core.environment import environment
-    from bench.evaluate_metrics import load_networks, measured_rows
-    from bench.evaluate_subjects import describe
-
-    cache = Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
-    reference = subject.data if words["reference"] == "train" else Path(words["reference"])
-    if reference is None:
-        raise ValueError("reference=train needs a data set whose pictures are here: give an ADM file or a folder")
-    if isinstance(reference, Path) and reference.is_file():
-        from probes.fid import reference_file
-
-        reference_file(reference).close()  # sampling takes hours: a damaged file is told before it
-    networks = load_networks(metrics, words, subject, cache, device)
-    against = hashlib.sha256(words["reference"].encode()).hexdigest()[:8]
-
-    def measure(samples: Any, record: dict[str, Any]) -> None:
-        rows = measured_rows(subject, samples, record, networks, reference, cache, device)
-        if not (subject.folder / "run.json").exists():
-            describe(subject, words)
-        context = subject.context | {"snapshot_sha256": subject.sha256}
-        context["environment"] = environment(device, torch.get_num_threads())
-        kind = f"evaluate-{key}-{against}-{'-'.join(metrics)}"
-        path = results.write(subject.folder, kind, subject.images, rows, context)
-        for row in rows:
-            value = "missing" if row.value is None else f"{row.value:.5g}"
-            print(f"  {row.metric:20}{value:12}{row.note}")
-        print(path)
-
-    return measure
 
 
 def main(argv: list[str]) -> int:

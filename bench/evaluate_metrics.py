@@ -1,16 +1,54 @@
 """Rows of a finished file of samples: the FID family from one pass of Inception, and distances in encoders' features.
 
-networks = load_networks(["fid"], {}, subject, cache, "cuda")
-rows = measured_rows(subject, samples, record, networks, Path("reference.npz"), cache, "cuda")
+measure = measurement(subject, ["fid"], {"reference": "reference.npz"}, "cuda", key)     # before sampling
+measure(samples, record)                                                                # after it
 """
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bench.core import results
+from bench.core.environment import environment
 from bench.core.results import Row
+from bench.evaluate_subjects import describe
+
+
+def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:
+    """(samples, their record) -> rows in results/, one file a protocol, reference and set of metrics.
+
+    Everything that could be missing is looked for here, before anything is sampled.
+    """
+    cache = Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
+    reference = subject.data if words["reference"] == "train" else Path(words["reference"])
+    if reference is None:
+        raise ValueError("reference=train needs a data set whose pictures are here: give an ADM file or a folder")
+    if isinstance(reference, Path) and reference.is_file():
+        from probes.fid import reference_file
+
+        reference_file(reference).close()  # sampling takes hours: a damaged file is told before it
+    networks = load_networks(metrics, words, subject, cache, device)
+    against = hashlib.sha256(words["reference"].encode()).hexdigest()[:8]
+
+    def measure(samples: Any, record: dict[str, Any]) -> None:
+        rows = measured_rows(subject, samples, record, networks, reference, cache, device)
+        if not (subject.folder / "run.json").exists():
+            describe(subject, words)
+        context = subject.context | {"snapshot_sha256": subject.sha256}
+        context["environment"] = environment(device, torch.get_num_threads())
+        kind = f"evaluate-{key}-{against}-{'-'.join(metrics)}"
+        path = results.write(subject.folder, kind, subject.images, rows, context)
+        for row in rows:
+            value = "missing" if row.value is None else f"{row.value:.5g}"
+            print(f"  {row.metric:20}{value:12}{row.note}")
+        print(path)
+
+    return measure
 
 
 def load_networks(metrics: list[str], words: dict[str, str], subject: Any, cache: Path, device: Any) -> dict[str, Any]:
