@@ -12,6 +12,7 @@ from typing import Any
 from bench.configuration import build
 from bench.core.run_folder import read_json
 from bench.core.run_states import RunState, run_state
+from bench.core.tokens import TokenGrid
 from bench.identity import arm_name
 from bench.study import RunSpec
 
@@ -88,13 +89,25 @@ def _cost(cfg: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool] | None
     stored = read_json(path / "cost.json")
     if stored:
         return stored, False
-    try:
-        data = build(cfg["data"])
-        method = Method() if cfg["encoder"] else build(cfg["method"])
-        counted = cost.count(method, data.grid, Size(**cfg["size"]), data.classes).to_json()
-    except (ValueError, OSError):
-        return None  # the data is not here
+    known = _grid_and_classes(cfg["data"])
+    if known is None:
+        return None
+    method = Method() if cfg["encoder"] else build(cfg["method"])
+    counted = cost.count(method, known[0], Size(**cfg["size"]), known[1]).to_json()
     return counted, bool(cfg["encoder"])
+
+
+def _grid_and_classes(node: dict[str, Any]) -> tuple[TokenGrid, int] | None:
+    """Of the data set, or, where it is not at hand (a login node), of what its recipe says of it; None if neither."""
+    try:
+        data = build(node)
+        return data.grid, data.classes
+    except (ValueError, OSError):
+        says = node["recipe"]
+        if "shape" not in says:
+            return None
+        *cells, channels = says["shape"]
+        return TokenGrid(tuple(cells), node["patch"], channels), says["classes"]
 
 
 def _copy_costs(plan: list[Planned]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from bench import study, sweep
+from bench import plan, study, sweep
 from tests.small_runs import run_cli
 
 STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")
@@ -91,3 +91,13 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
 def test_words_that_make_two_arms_one_run_are_refused():
     with pytest.raises(ValueError, match=r"arms vanilla and repa are one run, digits-repa.*: leave out method=repa"):
         study.runs("demo", "digits", ["method=repa"])
+
+
+def test_costs_are_planned_where_the_data_are_not(tmp_path):
+    specs = study.runs("encoder_bottleneck", "imagenet256", [f"runs={tmp_path}", "seed=0"])
+    planned = {p.arm: p for p in plan.make(specs)}
+    vanilla, selfflow, repa = (planned[arm] for arm in ("vanilla", "selfflow", "repa/dinov2_b"))
+    # SiT-B/2 (arXiv 2401.08740, table 1): 130M parameters, 23 GFLOPs as multiply-adds; training is 3 passes, 2 a pair
+    assert vanilla.parameters == pytest.approx(130e6, rel=0.01)
+    assert vanilla.flops == pytest.approx(3 * 2 * 23e9 * 102.4e6, rel=0.02)
+    assert selfflow.flops > 1.2 * vanilla.flops and repa.at_least and repa.parameters == vanilla.parameters
