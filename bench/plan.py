@@ -149,9 +149,8 @@ def table(plan: list[Planned]) -> str:
     lines: list[tuple[str, ...]] = [header]
     for p in plan:
         if p.spec.id is None:
-            lines.append(
-                (f"({p.spec.arm}, {p.spec.overrides[-1]})", p.arm, "", "", "", f"not possible here: {p.spec.reason}")
-            )
+            seed = next((word for word in p.spec.overrides if word.startswith("seed=")), "")
+            lines.append((f"({p.spec.arm}, {seed})", p.arm, "", "", "", f"not possible here: {p.spec.reason}"))
             continue
         state = "done" if p.done else describe(p.state)
         least = ">= " if p.at_least and p.flops is not None else ""
