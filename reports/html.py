@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.draw import draw_panel
-from reports.line_chart import draw_marker
+from reports.legend import swatch
 from reports.theme import INK, ArmStyle
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,7 +38,7 @@ def render_html(page: dict[str, Any]) -> str:
         css=Markup((TEMPLATES / "page.css").read_text() + _arm_css(styles)),
         js=Markup((TEMPLATES / "page.js").read_text()),
         draw=lambda panel: Markup(draw_panel(panel, styles)),
-        legend=[(style, Markup(_swatch(style))) for style in styles.values()],
+        legend=[(style, Markup(swatch(style))) for style in styles.values()],
         key_of=lambda arm: styles[arm].key if arm in styles else "",
         table=lambda content: Markup(_table(content, styles)),
         folded_rows=FOLDED_ROWS,
@@ -56,13 +56,6 @@ def _arm_css(styles: dict[str, ArmStyle]) -> str:
         f":root{{{light}}}:root[data-theme=dark]{{{dark}}}"
         f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}{rules}\n"
     )
-
-
-def _swatch(style: ArmStyle) -> str:
-    dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
-    line = f'<path d="M0 7H30" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2" fill="none"{dash}/>'
-    drawn = line + draw_marker(style, 15, 7, "")
-    return f'<svg width="30" height="14" viewBox="0 0 30 14" aria-hidden="true">{drawn}</svg>'
 
 
 def _table(content: dict[str, Any], styles: dict[str, ArmStyle]) -> str:

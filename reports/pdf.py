@@ -15,7 +15,7 @@ from typing import Any
 
 from reports.draw import draw_panel
 from reports.html import TEMPLATES, page_styles
-from reports.line_chart import draw_marker
+from reports.legend import swatch
 from reports.theme import ArmStyle
 
 MOST_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
@@ -75,17 +75,10 @@ def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
         }
         for section in page["sections"]
     ]  # fmt: skip
-    legend = [{"arm": arm, "svg": _swatch(style)} for arm, style in styles.items()]
+    legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items()]
     lead = _figure(page["lead"], styles, folder) if page["lead"] else None
     appendix = [_table(table) for table in page["appendix"]]
     return page | {"sections": sections, "legend": legend, "lead": lead, "appendix": appendix}
-
-
-def _swatch(style: ArmStyle) -> str:
-    dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
-    line = f'<path d="M0 7H30" stroke="{style.colour}" stroke-width="2" fill="none"{dash}/>'
-    size = 'width="30" height="14" viewBox="0 0 30 14"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{line}{draw_marker(style, 15, 7, "")}</svg>'
 
 
 def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:

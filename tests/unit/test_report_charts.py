@@ -8,6 +8,7 @@ import pytest
 from reports.axes import Scale
 from reports.draw import draw_panel
 from reports.heat_map import VIRIDIS, colour_at
+from reports.legend import with_legend
 from reports.theme import COLOURS, arm_styles, sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -142,3 +143,20 @@ def test_scale_keeps_whiskers_inside():
     drawn = draw_panel(panel, STYLES)
     low, high = Scale.around([-5, 1, 7], 264, 40)(-5), Scale.around([-5, 1, 7], 264, 40)(7)
     assert f"{low:.1f}V{high:.1f}" in drawn
+
+
+def test_a_figure_that_stands_alone_names_its_arms():
+    styles = arm_styles(["vanilla", "selfflow", "a long name of an arm & its encoder/<x>"])
+    panel = draw_panel(line_panel(series=[]), styles)
+    drawn = ElementTree.fromstring(with_legend(panel, styles, styles))
+    labels = {found.text: found.attrib for found in drawn.findall(f"{SVG}text")}
+    assert list(labels) == list(styles)
+    width, height = (float(drawn.attrib[side]) for side in ("width", "height"))
+    inner = drawn.find(f"{SVG}svg")
+    assert inner is not None and drawn.attrib["aria-label"] == inner.attrib["aria-label"]
+    for text, place in labels.items():
+        assert float(inner.attrib["height"]) < float(place["y"]) < height
+        assert float(place["x"]) + 6.6 * len(text) < width + 14
+    rows = {place["y"] for place in labels.values()}
+    assert len(rows) == 2, "a name that does not fit beside the others has a row of its own"
+    assert with_legend(panel, ["vanilla"], styles) == panel
