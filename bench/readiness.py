@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.host import Finding, existing, memory_bytes, slurm
-from bench.needs import missing
 
 BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
 
@@ -24,6 +23,7 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     from bench.core import cost
     from bench.core.sizes import Size
     from bench.identity import run_id
+    from bench.needs import missing
 
     cfg = compose(words)
     yield Finding("ok", "run", f"{run_id(cfg)}: {cfg['images']} images, batch {cfg['batch']}")
