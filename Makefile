@@ -32,7 +32,7 @@ check: $(BIN)/.installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 slurm-test: $(BIN)/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster/with_slurm.sh $(BIN)/python -m pytest -m slurm tests/slurm
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster/with_slurm.sh $(BIN)/python -m pytest --durations=10 -m slurm tests/slurm
 
 gpu-check: $(BIN)/.installed
 	$(BIN)/python -m pytest -m gpu tests/gpu

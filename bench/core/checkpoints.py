@@ -38,6 +38,11 @@ def publish(temporary: Path, final: Path) -> None:
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, final)
+    folder = os.open(final.parent, os.O_RDONLY)  # the new name too outlives a power cut
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def disk_full(error: BaseException, path: Path, needed: int) -> OSError | None:

@@ -125,10 +125,11 @@ class MetricsLog:
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    @property
-    def bytes(self) -> int:
-        """Length so far, stored in checkpoints."""
-        return self.path.stat().st_size
+    def synced_bytes(self) -> int:
+        """Length so far, all of it on disk: a checkpoint that stores it counts on these lines."""
+        with open(self.path, "rb") as file:
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

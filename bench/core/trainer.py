@@ -82,7 +82,7 @@ class Trainer:
             return
         state |= {
             "seconds": self.seconds,
-            "metrics_bytes": self.metrics.bytes,
+            "metrics_bytes": self.metrics.synced_bytes(),
             "columns": self.window.columns,
             "window": window.float(),
             "torch": str(torch.__version__),  # the class itself is refused when weights alone are loaded
