@@ -162,18 +162,19 @@ class _Measurer:
         device, aligned, encoder = self.processes.device, self.experiment.aligned(), self.experiment.encoder
         if len(self.data.grid.grid) == 2:
             save_pictures(feature_pictures(backbone, self.data, device), self.experiment.path, images)
-        grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES)
+        most = self.cfg["evaluation"]["probe_images"]
+        grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most)
         store = feature_store(backbone, self.data, grid, digest, self.cache, device)
         rows = measure_features(store, self.data, aligned, device=device)
         if encoder is not None:
             rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
-            rows += measure_encoder(encoder, self.data, self.cache, device=device)
+            rows += measure_encoder(encoder, self.data, self.cache, device=device, most_images=most)
             for name in self.cfg["evaluation"]["encoders"]:
                 if name != encoder.name:
                     parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": self.cache}
                     other = build(encoder_node(name), **parts).to(device)
-                    rows += measure_encoder(other, self.data, self.cache, device=device)
-        return [*rows, pixel_probe(self.data)]
+                    rows += measure_encoder(other, self.data, self.cache, device=device, most_images=most)
+        return [*rows, pixel_probe(self.data, most_images=most)]
 
 
 def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:

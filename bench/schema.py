@@ -49,6 +49,7 @@ class Evaluation:
     samples: int = 1200
     guidance: float = 1.0
     encoders: list[str] = field(default_factory=list)
+    probe_images: int = 50_000
     seed: int = 0
 
 
@@ -110,6 +111,7 @@ RANGES = {
     "snapshots": "[0, inf)",
     "checkpoint_minutes": "(0, inf]",
     "evaluation.guidance": "[0, inf)",
+    "evaluation.probe_images": "[100, inf)",
     "evaluation.seed": "[0, inf)",
     "data.patch": "[1, inf)",
     "data.size": "[1, inf)",

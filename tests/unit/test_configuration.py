@@ -32,7 +32,7 @@ def test_ten_identities_are_pinned(words):
     [
         "compute.threads=3 compute.device=cpu",
         "runs=elsewhere cache=there",
-        "measure=full evaluation.samples=99",
+        "measure=full evaluation.samples=99 evaluation.probe_images=4Ki",
         "images=1Ki",
         "log_images=64 checkpoint_images=64 checkpoint_minutes=1 snapshots=3",
         "name=mine",
