@@ -15,6 +15,7 @@ import difflib
 import functools
 import importlib
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -28,7 +29,11 @@ from bench.schema import Schema, check_type, check_values, nearest
 CONF = Path(__file__).parent / "conf"
 GROUPS = ("method", "size", "encoder", "data", "compute")
 
-
+# Keys that would say another thing than the option of their group, which has been chosen by then.
+CHOSEN_BY = {
+    **{f"{group}.name": group for group in ("method", "size", "compute")},
+    **{f"data.recipe.{group}": group for group in ("size", "encoder")}, "data.recipe": "data",
+}  # fmt: skip
 # Keys whose value is any text, though their default is null; where the default is text it is text as well.
 TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
 
@@ -90,8 +95,12 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ValueError(f"'{word}' is not KEY=VALUE{nearest(word, GROUPS)} (see --help)")
-        if key in GROUPS and key != "compute" and value == "null":
+        if (
+            key in ("size", "encoder") and value == "null"
+        ):  # the data's recipe chooses, as it does where nothing is said
             continue
+        if (group := CHOSEN_BY.get(key)) is not None:
+            raise ValueError(f"{word}: {key} follows from the option of the group: say {group}=NAME")
         if key in GROUPS and value not in options(key):
             names = ", ".join(options(key))
             raise ValueError(f"{key}={value} is unknown{nearest(value, options(key))} (choices: {names})")
@@ -240,6 +249,7 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
 def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
+    cfg["runs"], cfg["cache"] = (os.path.expanduser(cfg[key]) for key in ("runs", "cache"))
     build(cfg["method"])
     for name in cfg["evaluation"]["encoders"]:
         encoder_node(name)

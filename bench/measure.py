@@ -59,7 +59,8 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
         if processes.any(stop.reason is not None):
             reason = processes.first(stop.reason)
             message = f"stopped by {reason} while measuring; the same command goes on"
-            folder.status(now=True, state="stopped", message=message)
+            if processes.main:
+                folder.status(now=True, state="stopped", message=message)
             raise Stopped(reason)
         try:
             measurer.run(task)

@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,12 @@ class MetricsLog:
     def __init__(self, path: Path, keep_bytes: int):
         self.path = path
         path.touch()
-        if path.stat().st_size > keep_bytes:
+        if (size := path.stat().st_size) < keep_bytes:
+            warnings.warn(
+                f"{path} has {size} bytes, and the checkpoint knows of {keep_bytes}: lines of the past are lost",
+                stacklevel=2,
+            )
+        elif size > keep_bytes:
             os.truncate(path, keep_bytes)
 
     def append(self, line: dict[str, Any]) -> None:

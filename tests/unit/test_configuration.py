@@ -81,8 +81,16 @@ BAD = {
     "size.depth=2.5": "size.depth=2.5 is not a whole number",
     "data.patch=abc": "data.patch=abc is not a whole number",
     "data.patch=0": "data.patch=0 is outside",
-    "compute.threads=abc": "compute.threads=abc is not a number",
+    "compute.threads=abc": "compute.threads=abc is not a whole number",
     "compute.shard=maybe": "is not true or false",
+    "compute.threads=1.5": "compute.threads=1.5 is not a whole number",
+    "data=folder data.in_memory=maybe": "data.in_memory=maybe is not true or false",
+    "data=null": "data=null is unknown",
+    "method.name=other": "say method=NAME",
+    "data.recipe.size=tiny": "say size=NAME",
+    "data.name=../x": "is no folder's name",
+    "runs=": "names no folder",
+    "optimizer.clip=inf": "optimizer.clip=inf is outside",
     "optimizer.warmup_steps=-5": "optimizer.warmup_steps=-5 is outside",
     "optimizer.beta1=1.5": "optimizer.beta1=1.5 is outside",
     "time.std=0": "time.std=0.0 is outside",
@@ -109,6 +117,12 @@ def test_any_text_is_a_path(path):
             compose([f"runs={path}"])
     else:
         assert compose([f"runs={path}", "data=folder", f"data.root={path}"])["data"]["root"] == path
+
+
+def test_home_is_spelt_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    cfg = compose(["runs=~/runs"])
+    assert (cfg["runs"], cfg["cache"]) == ("/home/someone/runs", "/home/someone/runs/cache")
 
 
 def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
