@@ -6,9 +6,9 @@ A page answers one question: verdicts first, the one figure that answers it besi
 what is missing and how to fill it, and what the runs were. The same folders give the same page, any time and anywhere.
 
 A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive", "holm": the word after Holm's adjustment
-for the number of claims of the page, "outside": whether the runs are outside the claim's range,
-"sentence": the claim, "short": its numbers in a line, "reason": why this word, in a sentence, "facts": [[name, value],
-...]}; what could not be tested is in "untested" as {"sentence", "reason"}.
+for the number of claims of the page, "outside": whether the runs are outside the claim's range, "sentence": the claim,
+"reason": its numbers and why this word, in a sentence, "short": that and Holm's word, "facts": [[name, value], ...]};
+what could not be tested is in "untested" as {"sentence", "reason"}.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     lead = _take_lead(sections, LEADS_OF_ALL if kind == "all" else ())
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
-    numbers += tables.encoder_table(study.rows)
+    numbers += tables.encoder_table(study)
     numbers += law_tables(study.rows) if any(part.laws for part in chosen) else []
     numbers += published_tables(study) if any(part.distances for part in chosen) else []
     numbers = [tables.without_empty_columns(table) for table in numbers if table["rows"] or table["note"]]
