@@ -20,7 +20,7 @@ from typing import Any
 from reports import run_tables, tables
 from reports.commands import training_command
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
-from reports.laws import law_tables
+from reports.laws import fitted_laws, law_tables
 from reports.missing import missing
 from reports.published_table import published_tables
 from reports.runs import Study, flat_items
@@ -101,6 +101,7 @@ LEADS_OF_ALL = ("size", "effects", "images")
 def build_page(study: Study, kind: str) -> dict[str, Any]:
     """The page as plain data. kind: a key of `KINDS`, or "all" for every one of them on a single page."""
     chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
+    laws = fitted_laws(study.rows) if any(part.laws for part in chosen) else []
     sections, seen = [], set()
     for part in chosen:
         figures = [drawn for build in part.figures for drawn in build(study)]
@@ -113,7 +114,7 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
     numbers += tables.encoder_table(study)
-    numbers += law_tables(study.rows) if any(part.laws for part in chosen) else []
+    numbers += law_tables(laws)
     numbers += published_tables(study) if any(part.distances for part in chosen) else []
     numbers = [tables.without_empty_columns(table) for table in numbers if table["rows"] or table["note"]]
     sections.append(
