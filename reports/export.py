@@ -81,7 +81,7 @@ def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
 
 
 def _csv_value(cell: dict[str, Any], number: bool) -> Any:
-    """Numbers in full, texts as they are read, nothing where there is no value."""
+    """Numbers with the digits that every machine agrees on, texts as they are read, nothing where there is no value."""
     return cell["sort"] if number or cell["sort"] is None else cell["text"]
 
 
