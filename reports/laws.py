@@ -29,10 +29,12 @@ LOSS = "heldout_loss"
 class Fitted:
     """The laws of one comparable set of distances over sizes.
 
-    points: N and y of each arm's runs; related: arms whose encoder is kin to the metric; refusals: arms without a law.
+    rows: of the finished runs; points: N and y of each arm's; related: arms whose encoder is kin to the metric;
+    refusals: arms without a law.
     """
 
     group: Group
+    rows: pd.DataFrame
     noise: Noise
     points: dict[str, tuple[np.ndarray, np.ndarray]]
     related: set[str]
@@ -55,7 +57,7 @@ def _fitted(group: Group, rows: pd.DataFrame) -> Fitted:
         for arm in sorted_arms(by_arm)
     }
     related = {arm for arm, part in by_arm.items() if part["related"].fillna("").ne("").any()}
-    found = Fitted(group, _noise(rows), points, related)
+    found = Fitted(group, rows, _noise(rows), points, related)
     for arm, (n, y) in points.items():
         try:
             # laws that are compared have each its own bootstrap: with one seed their noise would be the same

@@ -20,6 +20,7 @@ from typing import Any
 from reports import run_tables, tables
 from reports.commands import training_command
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
+from reports.figures.laws import law_figure
 from reports.laws import fitted_laws, law_tables
 from reports.missing import missing
 from reports.published_table import published_tables
@@ -105,6 +106,7 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     sections, seen = [], set()
     for part in chosen:
         figures = [drawn for build in part.figures for drawn in build(study)]
+        figures[1:1] = law_figure(laws) if part.laws else []
         # the pages share figures; on the page of all of them each is shown once
         figures = [drawn for drawn in figures if drawn["id"] not in seen]
         seen |= {drawn["id"] for drawn in figures}

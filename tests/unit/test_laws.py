@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 from findings_truth import rows
 
+from reports.export import panel_rows
+from reports.figures.laws import law_figure
 from reports.fits import fit
 from reports.law_comparison import Crossing, effective_parameters
 from reports.laws import crossing_text, fitted_laws, law_tables, times_text
+from reports.line_chart import line_chart
+from reports.theme import arm_styles
 
 SIZES = {"a": 1e5, "b": 4e5, "c": 1.6e6, "d": 6.4e6, "e": 2.56e7}
 ARMS = {"vanilla": 30.0, "selfflow": 20.0, "repa/m": 24.0}
@@ -72,3 +76,22 @@ def test_where_no_size_is_large_enough_the_lower_limit_is_given():
 def test_too_few_sizes_are_refused_with_the_reason_and_without_pairs():
     (laws,) = law_tables(fitted_laws(study(sizes=dict(list(SIZES.items())[:3]))))
     assert not laws["rows"] and "Not fitted (vanilla, selfflow, repa/m): there are 3 values of N" in laws["note"]
+
+
+def test_the_figure_draws_law_and_band_over_the_measured_sizes_and_joins_no_markers():
+    found = fitted_laws(study())
+    [figure] = law_figure(found)
+    [panel] = figure["panels"]
+    law = found[0].laws["selfflow"]
+    [curve] = [one for one in panel["curves"] if one["arm"] == "selfflow"]
+    assert [curve["points"][0]["x"], curve["points"][-1]["x"]] == [1e5, 2.56e7]
+    for point in curve["points"][::8]:
+        assert point["y"] == pytest.approx(law["E"] + law["A"] * point["x"] ** -law["a"], rel=1e-5)
+        assert point["low"] < point["high"]
+    svg = line_chart(panel, arm_styles(ARMS))
+    assert svg.count('opacity="0.12"') == len(ARMS)
+    joined = line_chart(panel | {"curves": []}, arm_styles(ARMS))
+    assert svg.count('stroke-width="1.8"') == joined.count('stroke-width="1.8"') == len(ARMS)
+    rows_of_csv = panel_rows(panel)
+    assert len([row for row in rows_of_csv if row[-1] is None]) == len(ARMS) * len(curve["points"])
+    assert law_figure([]) == []
