@@ -80,7 +80,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
             change = 100 * math.expm1(logs[arm][0] - logs["vanilla"][0]) if compared else None
             kin = [group.metric] if record["related"] else []
             kin += [metric.replace("_", " ") for metric in beside if (arm, size, metric) in related]
-            words = [f"{', '.join(kin)} related to the arm's encoder"] if kin else []
+            words = [f"related: {', '.join(kin)}"] if kin else []
             words += [f"{record['failed']} without a value"] if record["failed"] else []
             lines.append([
                 arm_cell(arm),
@@ -98,7 +98,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
     note = (
         f"{metric_label(group.metric)}, {group.direction}. Mean and deviation (SD) over n seeds of finished runs. "
         "Against vanilla: of the means of the log. Noise floor: the deviation of the log, pooled over the arms of a "
-        "size, with its degrees of freedom. "
+        "size, with its degrees of freedom. Related: to the arm's encoder. "
         f"Protocol {group.protocol_id} is written out at the end."
     )
     return {
