@@ -65,8 +65,8 @@ def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
     if panel["kind"] == "line":
         head = ["arm", panel["x"]["label"], panel["y"]["label"], "low", "high", "n"]
         lines = [
-            [series["arm"], point["x"], point["y"], point["low"], point["high"], point["n"]]
-            for series in panel["series"]
+            [series["arm"], point["x"], point["y"], point["low"], point["high"], point.get("n")]
+            for series in [*panel["series"], *panel.get("curves", [])]  # a curve's points have no number of runs
             for point in series["points"]
         ]
         rules = [[rule["label"], None, rule["y"], rule.get("low"), rule.get("high"), None] for rule in panel["rules"]]
@@ -81,7 +81,7 @@ def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
 
 
 def _csv_value(cell: dict[str, Any], number: bool) -> Any:
-    """Numbers in full, texts as they are read, nothing where there is no value."""
+    """Numbers with the digits that every machine agrees on, texts as they are read, nothing where there is no value."""
     return cell["sort"] if number or cell["sort"] is None else cell["text"]
 
 

@@ -6,7 +6,9 @@ round numbers (blocks), "marks" named places (sizes):
     {"kind": "line", "title": ..., "note": ..., "x": {"label", "log", "marks", "values"}, "y": {"label", "log"},
      "series": [{"arm": "selfflow", "points": [{"x", "y", "low", "high", "n", "tip"}], "markers": True}],
      "rules": [{"label": "held-out real pictures", "y": 0.64, "low": None, "high": None, "arm": ""}],
-     "guides": [[(x, y), ...]]}
+     "guides": [[(x, y), ...]], "curves": [{"arm": "selfflow", "points": [{"x", "y", "low", "high"}]}]}
+
+A curve is a fitted line with a band from low to high; the markers of a panel that has curves are not joined.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def draw_marker(style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2
 def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     """The panel as SVG; points that an axis cannot show (zero on a log axis) are left out, the table has them."""
     x_axis, y_axis = panel["x"], panel["y"]
-    points = [point for series in panel["series"] for point in series["points"]]
+    curves = panel.get("curves", [])
+    points = [point for series in [*panel["series"], *curves] for point in series["points"]]
     rules = panel["rules"]
     heights = [
         value for point in points for value in (point["y"], point.get("low"), point.get("high")) if value is not None
@@ -72,8 +75,9 @@ def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
     lines = [_places(frame, series) for series in panel["series"]]
     body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles, lines)
     body += [_guide(frame, guide) for guide in panel.get("guides", [])]
+    body += [_curve(frame, curve, styles[curve["arm"]]) for curve in curves]
     for series in panel["series"]:
-        body.append(_series(frame, series, styles[series["arm"]]))
+        body.append(_series(frame, series, styles[series["arm"]], joined=not curves))
     return titled_svg(WIDTH, HEIGHT, panel["title"], 22, body)
 
 
@@ -101,11 +105,28 @@ def _in_the_way(lines: list[list[Place]], start: float, foot: float) -> int:
     return count
 
 
-def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle) -> str:
+def _curve(frame: Frame, curve: Mapping[str, Any], style: ArmStyle) -> str:
+    """A fitted line over its band."""
+    at = curve["points"]
+    edges = [(frame.x(point["x"]), frame.y(point["high"])) for point in at]
+    edges += [(frame.x(point["x"]), frame.y(point["low"])) for point in reversed(at)]
+    band, line = (
+        "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        for places in (edges, [(frame.x(point["x"]), frame.y(point["y"])) for point in at])
+    )
+    dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
+    colour = f'class="stroke-{style.key}" stroke="{style.colour}" fill="none"'
+    return (
+        f'<g data-arm="{style.key}"><path d="M{band}Z" class="fill-{style.key}" fill="{style.colour}" opacity="0.12"/>'
+        f'<path d="M{line}" {colour} stroke-width="1.8"{dash}/></g>'
+    )
+
+
+def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle, joined: bool) -> str:
     shown, places = _shown(frame, series), _places(frame, series)
     colour = f'class="stroke-{style.key}" stroke="{style.colour}" fill="none"'
     parts = []
-    if len(places) > 1:
+    if joined and len(places) > 1:
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
         dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
         parts.append(f'<path d="{path}" {colour} stroke-width="1.8"{dash}/>')

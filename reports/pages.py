@@ -6,9 +6,9 @@ A page answers one question: verdicts first, the one figure that answers it besi
 what is missing and how to fill it, and what the runs were. The same folders give the same page, any time and anywhere.
 
 A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive", "holm": the word after Holm's adjustment
-for the number of claims of the page, "outside": whether the runs are outside the claim's range,
-"sentence": the claim, "short": its numbers in a line, "reason": why this word, in a sentence, "facts": [[name, value],
-...]}; what could not be tested is in "untested" as {"sentence", "reason"}.
+for the number of claims of the page, "outside": whether the runs are outside the claim's range, "sentence": the claim,
+"reason": its numbers and why this word, in a sentence, "short": that and Holm's word, "facts": [[name, value], ...]};
+what could not be tested is in "untested" as {"sentence", "reason"}.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 from reports import run_tables, tables
 from reports.commands import training_command
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
-from reports.laws import law_tables
+from reports.figures.laws import law_figure
+from reports.laws import fitted_laws, law_tables
 from reports.missing import missing
 from reports.published_table import published_tables
 from reports.runs import Study, flat_items
@@ -101,9 +102,11 @@ LEADS_OF_ALL = ("size", "effects", "images")
 def build_page(study: Study, kind: str) -> dict[str, Any]:
     """The page as plain data. kind: a key of `KINDS`, or "all" for every one of them on a single page."""
     chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
+    laws = fitted_laws(study.rows) if any(part.laws for part in chosen) else []
     sections, seen = [], set()
     for part in chosen:
         figures = [drawn for build in part.figures for drawn in build(study)]
+        figures[1:1] = law_figure(laws) if part.laws else []
         # the pages share figures; on the page of all of them each is shown once
         figures = [drawn for drawn in figures if drawn["id"] not in seen]
         seen |= {drawn["id"] for drawn in figures}
@@ -112,8 +115,8 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     lead = _take_lead(sections, LEADS_OF_ALL if kind == "all" else ())
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
-    numbers += tables.encoder_table(study.rows)
-    numbers += law_tables(study.rows) if any(part.laws for part in chosen) else []
+    numbers += tables.encoder_table(study)
+    numbers += law_tables(laws)
     numbers += published_tables(study) if any(part.distances for part in chosen) else []
     numbers = [tables.without_empty_columns(table) for table in numbers if table["rows"] or table["note"]]
     sections.append(

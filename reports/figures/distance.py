@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reports.axes import number
+from reports.encoder_strength import Strength, encoder_strengths
 from reports.figures import Figure, figure
 from reports.summary import Group, by_size, distances, metric_label, of_group, summarise
 from reports.theme import sorted_arms
@@ -131,16 +132,6 @@ def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
     return figure(f"sizes-{axis}", f"Distance against {title}", caption, panels)
 
 
-def encoder_strengths(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """{measure: {encoder: value}} for the measures of `STRENGTHS` that the runs hold."""
-    out: dict[str, dict[str, float]] = {}
-    for measure in STRENGTHS:
-        part = rows[(rows["metric"] == measure) & rows["value"].notna()]
-        if len(part):
-            out[measure] = {str(name): float(value) for name, value in part.groupby("encoder")["value"].mean().items()}
-    return out
-
-
 def against_encoder(rows: pd.DataFrame) -> list[Figure]:
     """Final value over the encoders' own strength; arms without an encoder are horizontal lines with their spread."""
     final = rows[rows["final"]]
@@ -150,7 +141,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
         panels = []
         for group in found:
             for size, part in by_size(of_group(final, group)):
-                drawn = _encoder_panel(group, found, size, part, STRENGTHS[measure], strength)
+                drawn = _encoder_panel(group, found, size, part, STRENGTHS[measure], strength.get(group.data, {}))
                 panels += [drawn] if drawn else []
         caption = (
             f"Finished runs. {SPREAD} A marker is an arm, placed by the measured strength of its own encoder; "
@@ -164,7 +155,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
 
 
 def _encoder_panel(
-    group: Group, found: list[Group], size: str, part: pd.DataFrame, label: str, strength: Mapping[str, float]
+    group: Group, found: list[Group], size: str, part: pd.DataFrame, label: str, strength: Mapping[str, Strength]
 ) -> dict[str, Any] | None:
     records = {
         record["arm"]: record for record in summarise(part.fillna({"encoder": "none"}), ["arm", "method", "encoder"])
@@ -174,7 +165,7 @@ def _encoder_panel(
     for arm in sorted_arms(records):
         record = records[arm]
         if record["encoder"] in strength:
-            entry = point(record, strength[record["encoder"]])
+            entry = point(record, strength[record["encoder"]].value)
             if entry:
                 series.append({"arm": arm, "points": [entry]})
                 by_method.setdefault(record["method"], []).append((entry["x"], entry["y"]))
