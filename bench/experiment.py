@@ -29,7 +29,6 @@ from bench.core.sizes import Size
 from bench.core.streams import generator
 from bench.core.trainer import Stopped, Trainer
 from bench.core.window import NotFinite
-from bench.host import existing
 from bench.identity import arm_name, identity, is_identity, run_hash, run_id
 from bench.needs import missing
 
@@ -131,8 +130,9 @@ class Experiment:
 
     def check_disk(self) -> None:
         """Raise ValueError where the disk is too small for a run that has not begun."""
-        needed, free = sum(self.disk_bytes().values()), shutil.disk_usage(existing(self.path)).free
+        needed, free = sum(self.disk_bytes().values()), shutil.disk_usage(self.path).free
         if free < needed and not checkpoints.snapshots(self.path):
+            self.folder.withdraw()
             raise ValueError(
                 f"the run needs {needed / 1e6:.0f} MB of disk, {free / 1e6:.0f} MB are free: "
                 "fewer snapshots=..., a smaller size=..., or runs=DIR elsewhere"
@@ -145,8 +145,8 @@ class Experiment:
         fingerprints = self.data.fingerprints()
         if self.encoder is not None:
             fingerprints["encoder"] = self.encoder.fingerprint
-        self.check_disk()
         self.folder.claim()
+        self.check_disk()
         if found := self.differences():
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own"

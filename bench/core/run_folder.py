@@ -67,6 +67,13 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
+    def withdraw(self) -> None:
+        """Let go, and leave no trace of a folder in which nothing was written yet."""
+        self.release()
+        if [path.name for path in self.path.iterdir()] == [".lock"]:
+            (self.path / ".lock").unlink()
+            self.path.rmdir()
+
     def check_exists(self) -> None:
         """Raise OSError when somebody deleted the folder."""
         if not self.path.exists():
