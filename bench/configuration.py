@@ -24,6 +24,7 @@ from typing import Any
 
 from bench.core.protocols import sampling_protocol
 from bench.core.sizes import SIZES
+from bench.method_checks import check_method
 from bench.schema import Schema, check_type, check_values, nearest
 
 CONF = Path(__file__).parent / "conf"
@@ -203,11 +204,16 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
 
 
 def _hydra_words(key: str, value: str, known: dict[str, Any]) -> list[str]:
-    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged."""
-    if (key in TEXT or isinstance(known.get(key), str)) and value != "null":
+    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged.
+
+    A method's block may be text, a number or a mapping, whatever its default is.
+    """
+    of_method = key.startswith("method.")
+    may_be_text = not (of_method and re.match(r"[-+.\d{]", value))
+    if (key in TEXT or isinstance(known.get(key), str)) and value != "null" and may_be_text:
         doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash counts where a quote follows it
         return [f"{key}='{doubled.replace(chr(39), chr(92) + chr(39))}'"]
-    if isinstance(known.get(key), dict) or (key not in known and key.startswith("method.")):
+    if isinstance(known.get(key), dict) or (of_method and (key not in known or value.startswith("{"))):
         return [f"~{key}", f"+{key}={value}"]
     return [f"{key}={value}"]
 
@@ -250,7 +256,7 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
     cfg["runs"], cfg["cache"] = (os.path.expanduser(cfg[key]) for key in ("runs", "cache"))
-    build(cfg["method"])
+    check_method(build(cfg["method"]), cfg)
     for name in cfg["evaluation"]["encoders"]:
         encoder_node(name)
     sampling_protocol(cfg["evaluation"]["protocol"])
