@@ -7,6 +7,7 @@ measure(samples, record)                                                        
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bench.evaluate_subjects import describe
 
 
 def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:
-    """(samples, their record) -> rows in results/, one file a protocol, reference and set of metrics.
+    """(samples, their record) -> rows in results/, one file a protocol, reference, set of metrics and their networks.
 
     Everything that could be missing is looked for here, before anything is sampled.
     """
@@ -33,7 +34,9 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
 
         reference_file(reference).close()  # sampling takes hours: a damaged file is told before it
     networks = load_networks(metrics, words, subject, cache, device)
-    against = hashlib.sha256(words["reference"].encode()).hexdigest()[:8]
+    kind = "-".join(
+        ("evaluate", key, _digest(words["reference"]), *metrics, _digest(*map(_reading, networks.values())))
+    )
 
     def measure(samples: Any, record: dict[str, Any]) -> None:
         rows = measured_rows(subject, samples, record, networks, reference, cache, device)
@@ -41,7 +44,6 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
             describe(subject, words)
         context = subject.context | {"snapshot_sha256": subject.sha256}
         context["environment"] = environment(device, torch.get_num_threads())
-        kind = f"evaluate-{key}-{against}-{'-'.join(metrics)}"
         path = results.write(subject.folder, kind, subject.images, rows, context)
         for row in rows:
             value = "missing" if row.value is None else f"{row.value:.5g}"
@@ -49,6 +51,15 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
         print(path)
 
     return measure
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def _reading(network: Any) -> str:
+    """What a network is and how it reads pictures: the same metric in other features is another measurement."""
+    return " ".join((getattr(network, "name", "inception"), network.fingerprint, getattr(network, "input", "")))
 
 
 def load_networks(metrics: list[str], words: dict[str, str], subject: Any, cache: Path, device: Any) -> dict[str, Any]:

@@ -241,6 +241,23 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
     )
 
 
+def test_another_encoder_or_inception_replaces_no_results(run, tmp_path, monkeypatch):
+    words = [f"run={run}", *QUICK, "samples=80", "reference=train", f"cache={tmp_path}"]
+    before = set(run.glob("results/*.json"))
+    for steps in (2, 3, 3):
+        assert main([*words, "metrics=fd_local_s", f"encoder.steps={steps}"]) == 0
+    monkeypatch.setattr("probes.fid.fit", small_fit())
+    for name in ("one", "other"):
+        network = StandInInception()
+        network.fingerprint = name
+        monkeypatch.setattr("probes.inception.load_inception", lambda path, network=network: network)
+        assert main([*words, f"inception={name}"]) == 0
+    files = sorted(set(run.glob("results/*.json")) - before)
+    rows = [json.loads(file.read_text())["rows"] for file in files]
+    weights = {(of[0]["metric"], of[0]["protocol"]["extractor_weights"]) for of in rows}
+    assert len(files) == len(weights) == 4 and {metric for metric, _ in weights} == {"fd_local_s", "fid"}
+
+
 def small_fit():
     """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
     import probes.frechet
