@@ -26,6 +26,7 @@ from bench.core.tokens import TokenGrid
 from bench.evaluate import main
 from bench.exporters import export_checkpoint
 from bench.sample_file import SampleFile
+from probes import encoder_distance
 
 CPU = torch.device("cpu")
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
@@ -258,6 +259,32 @@ def test_another_encoder_or_inception_replaces_no_results(run, tmp_path, monkeyp
     assert len(files) == len(weights) == 4 and {metric for metric, _ in weights} == {"fd_local_s", "fid"}
 
 
+def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, monkeypatch):
+    class Model(nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(2, 3))
+
+    monkeypatch.setattr(
+        "bench.evaluate_metrics._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
+    )
+    monkeypatch.setattr(encoder_distance, "DGM_SIDE", 8)
+    marks = {}
+    for fmt, aligned in (("repa", ""), ("selfflow", ""), ("repa", "none"), ("selfflow", "dinov2_g"), ("repa", "mae_l")):
+        file = export_checkpoint(backbone_of(run), tmp_path / f"{fmt}.pt", fmt)
+        out = tmp_path / f"{fmt}-{aligned}"
+        words = [f"checkpoint={file}", f"format={fmt}", "size=nano", "data=digits", f"out={out}", "protocol=ode50"]
+        words += [f"aligned={aligned}"] if aligned else []
+        words += ["steps=1", "samples=64", "device=cpu", "reference=train", "metrics=fd_dinov2"]
+        assert main(words) == 0
+        (result,) = out.glob("results/*.json")
+        marks[fmt, aligned] = json.loads(result.read_text())["rows"][0]["related"]
+    marked = "extractor and aligned encoder are both vit trained on LVD-142M"
+    assert marks == {
+        ("repa", ""): marked, ("selfflow", ""): "", ("repa", "none"): "", ("selfflow", "dinov2_g"): marked,
+        ("repa", "mae_l"): "",
+    }  # fmt: skip
+
+
 def small_fit():
     """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
     import probes.frechet
@@ -316,6 +343,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "format=dit is unknown": ["checkpoint=none.pt", "format=dit", "size=XL", "data=digits"],
         "size=XXL is unknown": [*of_few, "size=XXL"],
         "has 4 blocks of width 32 (size=nano), but size=micro has 6": [*of_few, "size=micro"],
+        "encoder dinov2_x is unknown; did you mean dinov2": [*of_few, "size=nano", "aligned=dinov2_x"],
+        "aligned=timm does not say": [*of_few, "size=nano", "aligned=timm"],
+        "aligned=none does not go with run": [f"run={run}", "aligned=none"],
         "was trained on 7 classes": [*of_few, "size=nano"],
         "does not exist": [f"run={run}", "reference=none.npz"],
         "needs reference=": [f"run={run}", "metrics=fid"],
