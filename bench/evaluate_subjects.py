@@ -15,7 +15,7 @@ import yaml
 from bench.configuration import build, compose, encoder_node, parse_count
 from bench.core import checkpoints
 from bench.core.backbone import SiT
-from bench.core.data_latents import Decoder
+from bench.core.data_latents import CHANNELS, Decoder
 from bench.core.results import SCHEMA_VERSION, write_json
 from bench.core.run_folder import read_json
 from bench.core.sizes import Size
@@ -106,12 +106,9 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
     aligned = aligned_with(words)
     of_data = [f"{key}={value}" for key, value in words.items() if key.startswith("data.")]
     cfg = compose([f"data={words['data']}", f"size={words['size']}", *of_data])
-    latents, data = "decoder" in cfg["data"], None
-    if latents:
-        channels = 4
-    else:
-        data = build(cfg["data"])
-        channels = data.grid.channels
+    # of latents the decoder alone is needed, unless their folder is named
+    data = None if "decoder" in cfg["data"] and not cfg["data"]["root"] else build(cfg["data"])
+    channels = CHANNELS if data is None else data.grid.channels
     path = Path(words["checkpoint"]).expanduser()
     found = import_checkpoint(path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels)
     backbone = found.backbone.to(device)

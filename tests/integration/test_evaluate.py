@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_runs import ROOT, run_cli, tiny_run
+from small_runs import ROOT, random_backbone, run_cli, tiny_run
 from torch import nn
 
 from bench.command_line import guarded
@@ -27,6 +27,7 @@ from bench.evaluate import main
 from bench.exporters import export_checkpoint
 from bench.sample_file import SampleFile
 from probes import encoder_distance
+from probes.frechet import distance_of, fit
 
 CPU = torch.device("cpu")
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
@@ -156,6 +157,41 @@ class StandInVAE(nn.Module):
     def decode(self, latents):
         enlarged = nn.functional.interpolate(latents[:, :3], scale_factor=8)
         return SimpleNamespace(sample=(0.18215 * self.scale * enlarged).detach())
+
+
+def save_latents(root, pictures=True):
+    """30 training and 20 held-out latents 8 x 8 of 1,000 classes."""
+    draw = np.random.default_rng(0)
+    for split, n in (("train", 30), ("heldout", 20)):
+        (root / split).mkdir(parents=True)
+        np.save(root / split / "moments.npy", draw.random((n, 8, 8, 8), np.float32))
+        np.save(root / split / "labels.npy", np.arange(n) % 3)
+        if pictures:
+            np.save(root / split / "images.npy", draw.integers(0, 256, (n, 3, 64, 64), np.uint8))
+    return root
+
+
+def latent_words(tmp_path, monkeypatch):
+    """A checkpoint on latents, its decoder a stand-in."""
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE(1.0))
+    net = random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000)
+    file = export_checkpoint(net, tmp_path / "latents.pt", "repa")
+    return [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path / 'out'}"]
+
+
+def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, monkeypatch):
+    words = [*latent_words(tmp_path, monkeypatch), *QUICK, "reference=train", "metrics=fd_efficientnet_lite0"]
+    words += ["samples=10", "protocol=ode50", "steps=1"]
+    encoder = encoder_distance.Extractor("stand-in", "4" * 16, "", "", "", "", lambda x: x.float().mean((2, 3)))
+    monkeypatch.setattr("bench.evaluate_metrics._extractor", lambda *_: encoder)
+    with pytest.raises(ValueError, match="reference=train needs a data set whose pictures are here"):
+        main(words)
+    assert main([*words, f"data.root={save_latents(tmp_path / 'latents')}"]) == 0
+    (result,) = tmp_path.glob("out/results/*.json")
+    row = json.loads(result.read_text())["rows"][0]
+    real = [np.load(tmp_path / "latents" / split / "images.npy").mean((2, 3)) for split in ("train", "heldout")]
+    assert row["real"] == pytest.approx(distance_of(fit(real[1]), fit(real[0])).value, rel=1e-3)
+    assert row["protocol"]["reference"].startswith("imagenet256 train")
 
 
 def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
