@@ -47,7 +47,20 @@ Examples:
       data.decoder=runs/cache/vae/sd-vae-ft-ema reference=runs/cache/reference/VIRTUAL_imagenet256_labeled.npz"""
 
 OWN = (
-    *("run", "images", "checkpoint", "format", "size", "data", "out", "aligned", "samples", "protocol", "seed", "reference"),
+    *(
+        "run",
+        "images",
+        "checkpoint",
+        "format",
+        "size",
+        "data",
+        "out",
+        "aligned",
+        "samples",
+        "protocol",
+        "seed",
+        "reference",
+    ),
     *("metrics", "inception", "device", "threads", "cache"),
 )
 CHANGES = {

@@ -17,6 +17,7 @@ import torch
 from bench.core import results
 from bench.core.environment import environment
 from bench.core.results import Row
+from bench.evaluate_reference import check_reference, is_adm_file, pictures_of_reference, reference_of
 from bench.evaluate_subjects import describe
 
 
@@ -26,13 +27,9 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
     Everything that could be missing is looked for here, before anything is sampled.
     """
     cache = Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
-    reference = subject.data if words["reference"] == "train" else Path(words["reference"])
-    if reference is None:
-        raise ValueError("reference=train needs a data set whose pictures are here: give an ADM file or a folder")
-    if isinstance(reference, Path) and reference.is_file():
-        from probes.fid import reference_file
-
-        reference_file(reference).close()  # sampling takes hours: a damaged file is told before it
+    reference = reference_of(words, subject)
+    for metric, why in check_reference(reference, metrics).items():
+        print(f"  {metric:20}{why}")
     networks = load_networks(metrics, words, subject, cache, device)
     kind = "-".join(
         ("evaluate", key, _digest(words["reference"]), *metrics, _digest(*map(_reading, networks.values())))
@@ -106,31 +103,30 @@ def measured_rows(
         heldout = None if isinstance(reference, Path) else DatasetImages(reference, "heldout")
         rows.append(
             measure_encoder_distance(
-                network, pictures, _pictures_of(reference), cache, data=subject.data_name, heldout=heldout, **common
+                network,
+                pictures,
+                pictures_of_reference(reference),
+                cache,
+                data=subject.data_name,
+                heldout=heldout,
+                **common,
             )
         )
     return rows
 
 
-def _pictures_of(reference: Any) -> Any:
-    from probes.image_sources import DatasetImages, FolderImages, NpzImages
-
-    if not isinstance(reference, Path):
-        return DatasetImages(reference, "train")
-    return FolderImages(reference) if reference.is_dir() else NpzImages(reference)
-
-
 def _fid_family(
     network: Any, pictures: Any, reference: Any, cache: Path, device: Any, common: dict[str, Any]
 ) -> list[Row]:
-    from probes.fid import adm_reference, image_reference, measure_fid_family
+    from probes.fid import measure_fid_family
+    from probes.fid_reference import adm_reference, image_reference
     from probes.image_sources import DatasetImages
 
     heldout = None
-    if isinstance(reference, Path) and not reference.is_dir():
+    if is_adm_file(reference):
         side = adm_reference(network, reference, cache, device, common["progress"])
     else:
-        side = image_reference(network, _pictures_of(reference), cache, device, common["progress"])
+        side = image_reference(network, pictures_of_reference(reference), cache, device, common["progress"])
         if not isinstance(reference, Path):
             heldout = image_reference(network, DatasetImages(reference, "heldout"), cache, device, common["progress"])
     return measure_fid_family(network, pictures, side, heldout=heldout, device=device, **common)

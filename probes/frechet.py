@@ -70,7 +70,7 @@ class Moments:
         self._mean = self._scatter = np.zeros(())
 
     def add(self, features: np.ndarray) -> None:
-        """Take in rows [m, d]."""
+        """Take in rows [m, d]. Raises ValueError for non-finite values, now or with the rows that follow."""
         self._waiting.append(features.copy())
         if sum(map(len, self._waiting)) >= ROWS_AT_ONCE:
             self._merge()
@@ -79,19 +79,19 @@ class Moments:
         rows = np.concatenate(self._waiting).astype(np.float64)
         self._waiting, total = [], self._n + len(rows)
         mean = rows.mean(axis=0)
+        if not np.isfinite(mean).all():
+            raise ValueError("features hold values that are not finite; drop and count them with probes.finite first")
         rows -= mean
         gap = mean - self._mean
         self._scatter = self._scatter + rows.T @ rows + np.outer(gap, gap) * (self._n * len(rows) / total)
         self._mean, self._n = self._mean + gap * (len(rows) / total), total
 
     def gaussian(self) -> Gaussian:
-        """Of all rows so far. Raises ValueError for fewer than two rows or for non-finite values."""
+        """Of all rows so far. Raises ValueError for fewer than two."""
         if self._waiting:
             self._merge()
         if self._n < 2:
             raise ValueError(f"features of {self._n} picture(s) have no covariance; give at least two")
-        if not np.isfinite(self._mean).all():
-            raise ValueError("features hold values that are not finite; drop and count them with probes.finite first")
         return Gaussian(self._mean, self._scatter / (self._n - 1), self._n)
 
 

@@ -24,10 +24,11 @@ from bench.core.sampling import generate, velocity_of
 from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
 from bench.evaluate import main
+from bench.evaluate_reference import check_reference
 from bench.exporters import export_checkpoint
 from bench.sample_file import SampleFile
 from probes import encoder_distance
-from probes.frechet import distance_of, fit
+from probes.frechet import Moments, distance_of, fit
 
 CPU = torch.device("cpu")
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
@@ -257,7 +258,7 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
 
     torch.manual_seed(0)
     monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
-    monkeypatch.setattr("probes.fid.fit", small_fit())
+    few_features(monkeypatch)
     data = Digits("digits", 2)
     for i, picture in enumerate(data.images("train", slice(0, 150))):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:03d}.png")
@@ -283,7 +284,7 @@ def test_another_encoder_or_inception_replaces_no_results(run, tmp_path, monkeyp
     before = set(run.glob("results/*.json"))
     for steps in (2, 3, 3):
         assert main([*words, "metrics=fd_local_s", f"encoder.steps={steps}"]) == 0
-    monkeypatch.setattr("probes.fid.fit", small_fit())
+    few_features(monkeypatch)
     for name in ("one", "other"):
         network = StandInInception()
         network.fingerprint = name
@@ -321,11 +322,15 @@ def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, 
     }  # fmt: skip
 
 
-def small_fit():
+def few_features(monkeypatch):
     """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
-    import probes.frechet
 
-    return lambda features: probes.frechet.fit(features[:, :32])
+    class Few(Moments):
+        def add(self, features):
+            super().add(features[:, :32])
+
+    monkeypatch.setattr("probes.fid.fit", lambda features: fit(features[:, :32]))
+    monkeypatch.setattr("probes.fid_reference.Moments", Few)
 
 
 def test_samples_that_are_not_finite_are_counted(run, tmp_path):
@@ -418,6 +423,40 @@ def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
     assert guarded(main, words) == 2
     assert "there are no Inception weights at" in capsys.readouterr().err
     assert list(run.glob("samples/*/samples_100.npz")) == before, "told before anything is sampled"
+
+
+def test_a_bad_reference_is_told_before_anything_is_sampled(run, tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
+    arrays = {"mu": np.zeros(2048), "sigma": np.eye(2048)}
+    for name, changes in {
+        "narrow": {"mu": np.zeros(20)}, "nan": {"mu": np.full(2048, np.nan)}, "without": {},
+        "spatial": {"mu_s": np.zeros(5), "sigma_s": np.eye(5)},
+    }.items():  # fmt: skip
+        np.savez(tmp_path / f"{name}.npz", **(arrays | changes))
+    for folder, sides in (("unlike", (8, 4)), ("one", (8,))):
+        (tmp_path / folder).mkdir()
+        for i, side in enumerate(sides):
+            Image.fromarray(np.zeros((8, side, 3), np.uint8)).save(tmp_path / folder / f"{i}.png")
+    (tmp_path / "empty").mkdir()
+    cases = {
+        ("narrow.npz", "fid"): "those of Inception's features (2048,)",
+        ("nan.npz", "fid"): "not finite",
+        ("without.npz", "fd_local_s"): "has no array `arr_0`",
+        ("unlike", "fid"): "pictures are of unlike sizes",
+        ("one", "fid"): "has 1 picture(s): a distance needs at least two",
+        ("empty", "fd_local_s"): "there is no picture",
+    }
+    monkeypatch.setattr("bench.sample_file.SampleFile.write", lambda *_, **__: pytest.fail("sampled"))
+    for (name, metrics), message in cases.items():
+        words = [f"run={run}", *QUICK, "seed=9", f"reference={tmp_path / name}", f"metrics={metrics}"]
+        assert guarded(main, [*words, f"cache={tmp_path / 'cache'}"]) == 2
+        assert message in capsys.readouterr().err
+    assert (
+        "missing: mu_s and sigma_s of spatial.npz are (5,)"
+        in check_reference(tmp_path / "spatial.npz", ["fid"])["sfid"]
+    )
 
 
 def test_help_has_examples_and_imports_no_torch():
