@@ -220,6 +220,20 @@ def test_decoding_in_bf16_rounds_the_weights_and_leaves_the_float32_ones(monkeyp
     assert torch.equal(decoder.pixels(latents), plain) and decoder.record() == weights
 
 
+def test_decoding_in_float32_allows_no_tf32(monkeypatch):
+    seen = []
+
+    class Watched(StandInVAE):
+        def decode(self, latents):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+            return super().decode(latents)
+
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: Watched(1.0))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    Decoder("any").pixels(torch.randn(2, 4, 2, 2))
+    assert seen == [(False, False)] and torch.backends.cudnn.allow_tf32
+
+
 def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsys):
     class Spoiling(StandInVAE):
         def decode(self, latents):
