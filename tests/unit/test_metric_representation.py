@@ -257,6 +257,17 @@ def test_rows_of_an_encoder_and_of_pixels(tmp_path):
     assert "learned the probed labels" in told["encoder_linear_probe"].related
 
 
+def test_few_heldout_pictures_have_no_cknna_and_the_rest_goes_on(net, tmp_path):
+    data = Stripes(1.5)
+    data.n_heldout, data.fingerprint = 5, "five0000"
+    store = feature_store(net, data, GRID, "a" * 16, tmp_path)
+    rows = measure_cknna(store, data, encoder(), tmp_path, aligned=None)
+    assert len(rows) == 4 and all(row.value is None and row.n == 5 for row in rows)
+    assert rows[0].note == "missing: 5 held-out picture(s), CKNNA needs 11"
+    of_encoder = measure_encoder(encoder(), data, tmp_path)
+    assert all(row.value is not None for row in (*measure_features(store, data, None, "fast"), *of_encoder))
+
+
 def test_cknna_rows(net, tmp_path):
     data = Stripes(1.5)
     store = feature_store(net, data, GRID, "a" * 16, tmp_path)

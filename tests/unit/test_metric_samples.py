@@ -262,6 +262,18 @@ def test_heldout_pictures_that_are_training_pictures_lose_the_copy_rate_alone(qu
     assert all(row["value"] is not None and row["real"] is not None for row in rows.values())
 
 
+@pytest.mark.parametrize("heldout", [5, 3, 1])
+def test_few_heldout_pictures_lose_their_own_values_alone(quick, tmp_path, monkeypatch, heldout):
+    data = Blobs()
+    data.n_heldout, data.fingerprint = heldout, f"few{heldout}3456789abcd"
+    reference = reference_of(data, quick, tmp_path, monkeypatch)
+    tokens = data.tokens("train", torch.arange(60)) + 0.01
+    rows = stored(tmp_path, measure_samples(tokens, torch.arange(60) % 4, reference, ROUNDED, None))
+    without = {5: set(), 3: {"precision", "recall"}, 1: {"precision", "recall", "fd_local", "fd_pixels"}}
+    assert all(row["value"] is not None for row in rows.values())
+    assert {metric for metric, row in rows.items() if row["real"] is None} == without[heldout]
+
+
 def test_numbers_that_json_cannot_hold_are_named(tmp_path):
     details = {"spread": math.inf, "interval": [0.1, math.nan], "n": 3, "of": {"a": 1.5}}
     row = results.Row("m", 1.0, 3, True, {}, stderr=math.nan, real=-math.inf, note="few", details=details)
