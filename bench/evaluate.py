@@ -26,6 +26,7 @@ What:
   run=DIR           folder of a run                       images=N       its snapshot (default: the newest)
   checkpoint=FILE   a released model (docs/released_checkpoints.md)
   out=DIR           results of a checkpoint (default evaluations/<name>)
+  aligned=ENCODER   a checkpoint's encoder, whose relatives' metrics are marked (default dinov2_b for repa, else none)
   data.decoder=DIR  the VAE that decodes latents (bench.prepare vae=ema)
 How it is sampled (a complete record of it goes into every row):
   samples=50000     protocol=sde250|ode50|heun50|dopri5   seed=0
@@ -46,7 +47,20 @@ Examples:
       data.decoder=runs/cache/vae/sd-vae-ft-ema reference=runs/cache/reference/VIRTUAL_imagenet256_labeled.npz"""
 
 OWN = (
-    *("run", "images", "checkpoint", "format", "size", "data", "out", "samples", "protocol", "seed", "reference"),
+    *(
+        "run",
+        "images",
+        "checkpoint",
+        "format",
+        "size",
+        "data",
+        "out",
+        "aligned",
+        "samples",
+        "protocol",
+        "seed",
+        "reference",
+    ),
     *("metrics", "inception", "device", "threads", "cache"),
 )
 CHANGES = {
@@ -71,7 +85,7 @@ def parse(argv: list[str]) -> dict[str, str]:
         raise ValueError(
             "say what to evaluate: run=DIR, or checkpoint=FILE format=... size=... data=... (one of the two)"
         )
-    of_run, of_file = ("images",), ("format", "size", "data", "out")
+    of_run, of_file = ("images",), ("format", "size", "data", "out", "aligned")
     for key in of_file if "run" in words else of_run:
         if key in words:
             raise ValueError(

@@ -7,6 +7,7 @@ measure(samples, record)                                                        
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,23 @@ import torch
 from bench.core import results
 from bench.core.environment import environment
 from bench.core.results import Row
+from bench.evaluate_reference import check_reference, is_adm_file, pictures_of_reference, reference_of
 from bench.evaluate_subjects import describe
 
 
 def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:
-    """(samples, their record) -> rows in results/, one file a protocol, reference and set of metrics.
+    """(samples, their record) -> rows in results/, one file a protocol, reference, set of metrics and their networks.
 
     Everything that could be missing is looked for here, before anything is sampled.
     """
     cache = Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
-    reference = subject.data if words["reference"] == "train" else Path(words["reference"])
-    if reference is None:
-        raise ValueError("reference=train needs a data set whose pictures are here: give an ADM file or a folder")
-    if isinstance(reference, Path) and reference.is_file():
-        from probes.fid import reference_file
-
-        reference_file(reference).close()  # sampling takes hours: a damaged file is told before it
+    reference = reference_of(words, subject)
+    for metric, why in check_reference(reference, metrics).items():
+        print(f"  {metric:20}{why}")
     networks = load_networks(metrics, words, subject, cache, device)
-    against = hashlib.sha256(words["reference"].encode()).hexdigest()[:8]
+    kind = "-".join(
+        ("evaluate", key, _digest(words["reference"]), *metrics, _digest(*map(_reading, networks.values())))
+    )
 
     def measure(samples: Any, record: dict[str, Any]) -> None:
         rows = measured_rows(subject, samples, record, networks, reference, cache, device)
@@ -41,7 +41,6 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
             describe(subject, words)
         context = subject.context | {"snapshot_sha256": subject.sha256}
         context["environment"] = environment(device, torch.get_num_threads())
-        kind = f"evaluate-{key}-{against}-{'-'.join(metrics)}"
         path = results.write(subject.folder, kind, subject.images, rows, context)
         for row in rows:
             value = "missing" if row.value is None else f"{row.value:.5g}"
@@ -49,6 +48,15 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
         print(path)
 
     return measure
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def _reading(network: Any) -> str:
+    """What a network is and how it reads pictures: the same metric in other features is another measurement."""
+    return " ".join((getattr(network, "name", "inception"), network.fingerprint, getattr(network, "input", "")))
 
 
 def load_networks(metrics: list[str], words: dict[str, str], subject: Any, cache: Path, device: Any) -> dict[str, Any]:
@@ -95,31 +103,30 @@ def measured_rows(
         heldout = None if isinstance(reference, Path) else DatasetImages(reference, "heldout")
         rows.append(
             measure_encoder_distance(
-                network, pictures, _pictures_of(reference), cache, data=subject.data_name, heldout=heldout, **common
+                network,
+                pictures,
+                pictures_of_reference(reference),
+                cache,
+                data=subject.data_name,
+                heldout=heldout,
+                **common,
             )
         )
     return rows
 
 
-def _pictures_of(reference: Any) -> Any:
-    from probes.image_sources import DatasetImages, FolderImages, NpzImages
-
-    if not isinstance(reference, Path):
-        return DatasetImages(reference, "train")
-    return FolderImages(reference) if reference.is_dir() else NpzImages(reference)
-
-
 def _fid_family(
     network: Any, pictures: Any, reference: Any, cache: Path, device: Any, common: dict[str, Any]
 ) -> list[Row]:
-    from probes.fid import adm_reference, image_reference, measure_fid_family
+    from probes.fid import measure_fid_family
+    from probes.fid_reference import adm_reference, image_reference
     from probes.image_sources import DatasetImages
 
     heldout = None
-    if isinstance(reference, Path) and not reference.is_dir():
+    if is_adm_file(reference):
         side = adm_reference(network, reference, cache, device, common["progress"])
     else:
-        side = image_reference(network, _pictures_of(reference), cache, device, common["progress"])
+        side = image_reference(network, pictures_of_reference(reference), cache, device, common["progress"])
         if not isinstance(reference, Path):
             heldout = image_reference(network, DatasetImages(reference, "heldout"), cache, device, common["progress"])
     return measure_fid_family(network, pictures, side, heldout=heldout, device=device, **common)

@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from bench.configuration import build, compose, parse_count
+from bench.configuration import build, compose, encoder_node, parse_count
 from bench.core import checkpoints
 from bench.core.backbone import SiT
-from bench.core.data_latents import Decoder
+from bench.core.data_latents import CHANNELS, Decoder
 from bench.core.results import SCHEMA_VERSION, write_json
 from bench.core.run_folder import read_json
 from bench.core.sizes import Size
@@ -103,14 +103,12 @@ def _elsewhere(node: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
 def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
     """A released checkpoint on a data set of bench/conf/data. Raises ValueError where they do not fit."""
     format_of(words["format"])
+    aligned = aligned_with(words)
     of_data = [f"{key}={value}" for key, value in words.items() if key.startswith("data.")]
     cfg = compose([f"data={words['data']}", f"size={words['size']}", *of_data])
-    latents, data = "decoder" in cfg["data"], None
-    if latents:
-        channels = 4
-    else:
-        data = build(cfg["data"])
-        channels = data.grid.channels
+    # of latents the decoder alone is needed, unless their folder is named
+    data = None if "decoder" in cfg["data"] and not cfg["data"]["root"] else build(cfg["data"])
+    channels = CHANNELS if data is None else data.grid.channels
     path = Path(words["checkpoint"]).expanduser()
     found = import_checkpoint(path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels)
     backbone = found.backbone.to(device)
@@ -132,7 +130,23 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
     folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
     name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
     context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
-    return Subject(backbone, decode, decoded_by, data, name, folder, 0, found.weights, digest, None, context)
+    return Subject(backbone, decode, decoded_by, data, name, folder, 0, found.weights, digest, aligned, context)
+
+
+def aligned_with(words: dict[str, str]) -> dict[str, str] | None:
+    """Family, data and labels of the encoder that a released model was aligned with, for the mark on related metrics.
+
+    aligned=ENCODER|none; without the word DINOv2-B for REPA's format, whose released models were aligned with it.
+    """
+    name = words.get("aligned", "dinov2_b" if words["format"] == "repa" else "none")
+    if name == "none":
+        return None
+    node = encoder_node(name)
+    if not node.get("family") or not node.get("trained_on"):
+        raise ValueError(
+            f"aligned={name} does not say what it was trained on: name one of bench/conf/encoder that does, or none"
+        )
+    return {key: node.get(key) or "" for key in ("family", "trained_on", "labels")}
 
 
 def describe(subject: Subject, words: dict[str, str]) -> None:
@@ -143,7 +157,7 @@ def describe(subject: Subject, words: dict[str, str]) -> None:
         "method": words["format"], "encoder": None,
         "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"],
         "seed": 0,
-        "images": 0, "aligned": None, "argv": [f"{k}={v}" for k, v in words.items()],
+        "images": 0, "aligned": subject.aligned, "argv": [f"{k}={v}" for k, v in words.items()],
     }  # fmt: skip
     write_json(subject.folder / "run.json", description)
     write_json(subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"})

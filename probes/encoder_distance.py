@@ -24,7 +24,7 @@ from bench.core.cached_folder import cached_folder
 from bench.core.float32 import full_float32
 from bench.core.results import Row
 from probes.finite import dropped_note, finite_rows
-from probes.frechet import Gaussian, distance_of, fit
+from probes.frechet import Gaussian, Moments, distance_of, fit
 from probes.image_sources import ImageSource
 from probes.protocols import RECORDS, protocol
 from probes.related import related
@@ -83,20 +83,31 @@ def dgm_dinov2(model: nn.Module, fingerprint: str, device: torch.device | str = 
 
 @full_float32()
 @torch.no_grad()
-def extract(extractor: Extractor, images: ImageSource, batch: int = 64, progress: bool = False) -> np.ndarray:
-    """Features [n, d], float32, of all pictures in order."""
-    found: np.ndarray | None = None
+def _pass(
+    extractor: Extractor, images: ImageSource, take: Callable[[int, np.ndarray], None], batch: int, progress: bool
+) -> None:
+    """take(i, features [B, d]) is given those of each batch, whose first picture is the i-th."""
     done = 0
     with tqdm(total=len(images), desc=f"{extractor.name} {images.name}", unit="image", disable=not progress) as bar:
         for pictures in images.batches(batch):
             values = extractor.read(pictures).cpu().numpy()
-            if found is None:
-                found = np.empty((len(images), values.shape[1]), np.float32)
-            found[done : done + len(values)] = values
+            take(done, values)
             done += len(values)
             bar.update(len(values))
-    assert found is not None and done == len(images)
-    return found
+    assert done == len(images)
+
+
+def extract(extractor: Extractor, images: ImageSource, batch: int = 64, progress: bool = False) -> np.ndarray:
+    """Features [n, d], float32, of all pictures in order."""
+    whole: list[np.ndarray] = []
+
+    def take(first: int, values: np.ndarray) -> None:
+        if not whole:
+            whole.append(np.empty((len(images), values.shape[1]), np.float32))
+        whole[0][first : first + len(values)] = values
+
+    _pass(extractor, images, take, batch, progress)
+    return whole[0]
 
 
 def statistics(
@@ -107,7 +118,9 @@ def statistics(
     key = f"{extractor.name}-{extractor.fingerprint}-{images.fingerprint}-v{version}"
 
     def make(folder: Path) -> None:
-        gaussian = fit(extract(extractor, images, batch, progress))
+        moments = Moments()  # features of a whole training set may not fit into memory
+        _pass(extractor, images, lambda first, values: moments.add(values), batch, progress)
+        gaussian = moments.gaussian()
         np.savez(folder / "gaussian.npz", mean=gaussian.mean, covariance=gaussian.covariance, n=gaussian.n)
 
     with np.load(cached_folder(Path(cache) / "statistics" / key, make) / "gaussian.npz") as file:

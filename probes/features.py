@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.core.cached_folder import cached_folder
+from bench.core.disk import check_room, new_array
 from bench.core.flow import interpolate
 from bench.core.streams import generator
 
@@ -118,13 +119,9 @@ def _fill(
     indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, grid.most_images)
     labels = np.asarray(dataset.labels(split, indices), dtype=np.int64)
     np.save(folder / f"{split}-labels.npy", labels)
-    files = {
-        (block, t): np.lib.format.open_memmap(
-            folder / _file(split, block, t), mode="w+", dtype=np.float16, shape=(len(indices), net.size.width)
-        )
-        for block in grid.blocks
-        for t in grid.times
-    }
+    shape, places = (len(indices), net.size.width), [(block, t) for block in grid.blocks for t in grid.times]
+    check_room(folder, 2 * shape[0] * shape[1] * len(places), f"the features of {dataset.name} {split}")
+    files = {(block, t): new_array(folder / _file(split, block, t), shape, np.float16) for block, t in places}
     starts = tqdm(range(0, len(indices), batch), desc=f"features {split}", disable=not progress, leave=False)
     for start in starts:
         x0 = torch.as_tensor(dataset.tokens(split, indices[start : start + batch]))
@@ -167,7 +164,8 @@ def mean_features(
             values = read(images).float().mean(dim=1).cpu().numpy()
             if file is None:
                 shape = (len(indices), values.shape[1])
-                file = np.lib.format.open_memmap(folder / "features.npy", mode="w+", dtype=np.float16, shape=shape)
+                of = f"the features of {dataset.name} {split} by {name}"
+                file = new_array(folder / "features.npy", shape, np.float16, of)
             file[start : start + len(values)] = values
         assert file is not None
         file.flush()

@@ -1,8 +1,6 @@
 """The FID family from one feature pass: FID, sFID, IS, precision, recall and KID, as the ADM evaluator defines them.
 
-Samples are any `ImageSource` (an .npz, a folder, a data set). The reference is an ADM file (`mu`, `sigma`, `mu_s`,
-`sigma_s` of the whole training set, `arr_0`: 10,000 pictures) or another source of pictures; what is computed of it is
-cached under a hash of its data, of the network's weights and of this code's version.
+Samples are any `ImageSource` (an .npz, a folder, a data set); the reference is one of `probes.fid_reference`.
 
     network = load_inception()
     reference = adm_reference(network, Path("VIRTUAL_imagenet256_labeled.npz"), Path("cache"))
@@ -11,20 +9,17 @@ cached under a hash of its data, of the network's weights and of this code's ver
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.core.cached_folder import cached_folder
 from bench.core.results import Row
+from probes.fid_reference import FidReference
 from probes.finite import dropped_note, finite_rows
-from probes.frechet import Gaussian, distance_of, fit
-from probes.image_sources import ImageSource, NpzImages, file_hash
+from probes.frechet import distance_of, fit
+from probes.image_sources import ImageSource
 from probes.inception import InceptionFeatures, inception_features
 from probes.inception_score import inception_score
 from probes.kid import SEED, SUBSETS, kid
@@ -32,94 +27,7 @@ from probes.precision_recall import NEIGHBOURS, precision_recall
 from probes.protocols import RECORDS, protocol
 from probes.related import related
 
-CODE_VERSION = 1
-MOST_MANIFOLD = 10_000
 INCEPTION = {"family": "convnet", "trained_on": "ImageNet-1k", "labels": "ImageNet-1k"}
-
-
-@dataclass(frozen=True)
-class FidReference:
-    """The reference's side; a part that its file lacks is None, and the metrics that need it are reported missing.
-
-    pool, spatial: Gaussians of the 2,048 and 2,023 features; manifold: pool features of at most 10,000 pictures.
-    """
-
-    name: str
-    fingerprint: str
-    pool: Gaussian
-    spatial: Gaussian | None
-    manifold: np.ndarray | None
-
-    @property
-    def description(self) -> str:
-        return f"{self.name} ({self.fingerprint})"
-
-
-def reference_file(path: Path) -> Any:
-    """An ADM reference file, opened. Raises ValueError for one that is missing, cut off or something else."""
-    if not path.is_file():
-        raise ValueError(f"there is no reference file {path}; fetch one of the ADM suite (keys mu, sigma, arr_0)")
-    try:
-        file = np.load(path, allow_pickle=False)
-        keys = set(file.files)
-        shapes = {key: file[key].shape for key in ("mu", "sigma") if key in keys}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no whole .npz of arrays ({error}): fetch the reference file again") from error
-    if shapes.keys() != {"mu", "sigma"} or shapes["sigma"] != 2 * shapes["mu"]:
-        raise ValueError(
-            f"{path} has {sorted(keys)} {shapes}; a reference file has at least mu and sigma, [n] and [n, n]"
-        )
-    return file
-
-
-def adm_reference(
-    network: Any, path: Path, cache: Path, device: torch.device | str = "cpu", progress: bool = False
-) -> FidReference:
-    """Read an ADM reference file; only the features of its pictures have to be computed, once."""
-    path = Path(path)
-    with reference_file(path) as file:
-        keys = set(file.files)
-        pool = Gaussian(file["mu"].astype(np.float64), file["sigma"].astype(np.float64), 0)
-        spatial = None
-        if {"mu_s", "sigma_s"} <= keys:
-            spatial = Gaussian(file["mu_s"].astype(np.float64), file["sigma_s"].astype(np.float64), 0)
-    fingerprint = file_hash(path)
-    manifold = None
-    if "arr_0" in keys:
-
-        def make(folder: Path) -> None:
-            found = inception_features(network, NpzImages(path), device, progress=progress)
-            np.save(folder / "pool.npy", found.pool[:MOST_MANIFOLD])
-
-        folder = cached_folder(_cache_folder(cache, path.stem, fingerprint, network), make)
-        manifold = np.load(folder / "pool.npy")
-    return FidReference(path.name, fingerprint, pool, spatial, manifold)
-
-
-def image_reference(
-    network: Any, images: ImageSource, cache: Path, device: torch.device | str = "cpu", progress: bool = False
-) -> FidReference:
-    """Statistics of a folder or a data set: Gaussians of all pictures, manifold of the first 10,000 at equal steps."""
-    fingerprint = images.fingerprint
-
-    def make(folder: Path) -> None:
-        found = inception_features(network, images, device, progress=progress)
-        rows = np.linspace(0, len(found.pool) - 1, min(MOST_MANIFOLD, len(found.pool))).round().astype(np.int64)
-        np.save(folder / "pool.npy", found.pool[rows])
-        pool, spatial = fit(found.pool), fit(found.spatial)
-        np.savez(folder / "gaussians.npz", mu=pool.mean, sigma=pool.covariance, mu_s=spatial.mean,
-                 sigma_s=spatial.covariance, n=len(found.pool))  # fmt: skip
-
-    folder = cached_folder(_cache_folder(cache, images.name, fingerprint, network), make)
-    with np.load(folder / "gaussians.npz") as file:
-        n = int(file["n"])
-        pool, spatial = Gaussian(file["mu"], file["sigma"], n), Gaussian(file["mu_s"], file["sigma_s"], n)
-    return FidReference(images.name, fingerprint, pool, spatial, np.load(folder / "pool.npy"))
-
-
-def _cache_folder(cache: Path, name: str, fingerprint: str, network: Any) -> Path:
-    readable = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    return Path(cache) / "inception" / f"{readable}-{fingerprint}-{network.fingerprint}-v{CODE_VERSION}"
 
 
 def measure_fid_family(
@@ -184,9 +92,12 @@ def real_values(
     if heldout.spatial is not None and reference.spatial is not None:
         values["sfid"] = distance_of(heldout.spatial, reference.spatial).value
     if heldout.manifold is not None and reference.manifold is not None:
-        ours, theirs = (torch.from_numpy(side.manifold).to(device) for side in (heldout, reference))
-        values["precision"], values["recall"] = precision_recall(ours, theirs, progress=progress)
-        values["kid"] = kid(heldout.manifold, reference.manifold, progress=progress).value
+        lacks = heldout.lacks | reference.lacks
+        if "recall" not in lacks:
+            ours, theirs = (torch.from_numpy(side.manifold).to(device) for side in (heldout, reference))
+            values["precision"], values["recall"] = precision_recall(ours, theirs, progress=progress)
+        if "kid" not in lacks:
+            values["kid"] = kid(heldout.manifold, reference.manifold, progress=progress).value
     return values
 
 
@@ -196,24 +107,21 @@ def _values(
     """Values, notes and details of each metric; what the reference does not allow is None with a note."""
     n = len(kept.pool)
     values: dict[str, float | None] = dict.fromkeys(("fid", "sfid", "is", "precision", "recall", "kid"))
-    notes: dict[str, str] = {}
+    notes = dict(reference.lacks)
     details: dict[str, dict[str, Any]] = {"kid": {}}
     if n <= NEIGHBOURS:
         return values, dict.fromkeys(values, f"nothing is measured on {n} samples"), details
     fid = distance_of(fit(kept.pool), reference.pool)
     values["fid"], notes["fid"] = fid.value, fid.note
-    if reference.spatial is None:
-        notes["sfid"] = f"missing: {reference.name} has no mu_s and sigma_s"
-    else:
+    if reference.spatial is not None:
         sfid = distance_of(fit(kept.spatial), reference.spatial)
         values["sfid"], notes["sfid"] = sfid.value, sfid.note
     values["is"] = inception_score(kept.logits)
-    if reference.manifold is None:
-        notes |= dict.fromkeys(("precision", "recall", "kid"), f"missing: {reference.name} has no pictures (arr_0)")
-        return values, notes, details
-    samples, manifold = (torch.from_numpy(features).to(device) for features in (kept.pool, reference.manifold))
-    values["precision"], values["recall"] = precision_recall(samples, manifold, progress=progress)
-    distance = kid(kept.pool, reference.manifold, progress=progress)
-    values["kid"] = distance.value
-    details["kid"] = {"subset_size": distance.subset_size, "spread_of_subsets": distance.spread}
+    if reference.manifold is not None and "recall" not in reference.lacks:
+        samples, manifold = (torch.from_numpy(features).to(device) for features in (kept.pool, reference.manifold))
+        values["precision"], values["recall"] = precision_recall(samples, manifold, progress=progress)
+    if reference.manifold is not None:
+        distance = kid(kept.pool, reference.manifold, progress=progress)
+        values["kid"] = distance.value
+        details["kid"] = {"subset_size": distance.subset_size, "spread_of_subsets": distance.spread}
     return values, notes, details

@@ -59,6 +59,42 @@ def fit(features: np.ndarray) -> Gaussian:
     return Gaussian(mean=mean, covariance=scatter / (n - 1), n=n)
 
 
+class Moments:
+    """Mean and covariance of features that arrive in parts, for more of them than memory holds.
+
+    Blocks of rows are centred on their own mean before they are merged (Chan et al. 1979), as in `fit`.
+    """
+
+    def __init__(self) -> None:
+        self._n, self._waiting = 0, list[np.ndarray]()
+        self._mean = self._scatter = np.zeros(())
+
+    def add(self, features: np.ndarray) -> None:
+        """Take in rows [m, d]. Raises ValueError for non-finite values, now or with the rows that follow."""
+        self._waiting.append(features.copy())
+        if sum(map(len, self._waiting)) >= ROWS_AT_ONCE:
+            self._merge()
+
+    def _merge(self) -> None:
+        rows = np.concatenate(self._waiting).astype(np.float64)
+        self._waiting, total = [], self._n + len(rows)
+        mean = rows.mean(axis=0)
+        if not np.isfinite(mean).all():
+            raise ValueError("features hold values that are not finite; drop and count them with probes.finite first")
+        rows -= mean
+        gap = mean - self._mean
+        self._scatter = self._scatter + rows.T @ rows + np.outer(gap, gap) * (self._n * len(rows) / total)
+        self._mean, self._n = self._mean + gap * (len(rows) / total), total
+
+    def gaussian(self) -> Gaussian:
+        """Of all rows so far. Raises ValueError for fewer than two."""
+        if self._waiting:
+            self._merge()
+        if self._n < 2:
+            raise ValueError(f"features of {self._n} picture(s) have no covariance; give at least two")
+        return Gaussian(self._mean, self._scatter / (self._n - 1), self._n)
+
+
 def frechet_distance(mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray):
     """Squared Frechet distance (float, >= 0 up to rounding) of two Gaussians given as [d] and [d, d] arrays."""
     from scipy.linalg import sqrtm

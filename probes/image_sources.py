@@ -111,6 +111,20 @@ class FolderImages:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def check_sizes(self) -> None:
+        """Raise ValueError naming the first picture whose header cannot be read or tells another size."""
+        from PIL import Image
+
+        first: tuple[int, int] | None = None
+        for path in self.paths:
+            try:
+                with Image.open(path) as image:
+                    size = image.size
+            except (OSError, SyntaxError) as error:
+                raise ValueError(f"the picture {path} cannot be read ({error}); repair or remove it") from error
+            first = first or size
+            _check_size(path, size, first)
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """uint8 [B, 3, H, W]; raises ValueError naming a picture that cannot be read or is of another size."""
         from PIL import Image
@@ -125,11 +139,15 @@ class FolderImages:
                 except (OSError, SyntaxError) as error:
                     raise ValueError(f"the picture {path} cannot be read ({error}); repair or remove it") from error
                 expected = expected or picture.shape
-                if picture.shape != expected:
-                    sizes = f"{picture.shape[1]} x {picture.shape[0]}, the first {expected[1]} x {expected[0]}"
-                    raise ValueError(f"pictures are of unlike sizes: {path} is {sizes}; resize them to one size")
+                _check_size(path, (picture.shape[1], picture.shape[0]), (expected[1], expected[0]))
                 pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
             yield torch.stack(pictures)
+
+
+def _check_size(path: Path, size: tuple[int, int], first: tuple[int, int]) -> None:
+    if size != first:
+        sizes = f"{size[0]} x {size[1]}, the first {first[0]} x {first[1]}"
+        raise ValueError(f"pictures are of unlike sizes: {path} is {sizes}; resize them to one size")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ flattened (h, w, c).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from probes.image_sources import ImageSource, file_hash
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 HASH_PREFIX = "6726825d"
 SPATIAL_CHANNELS = 7
+POOL, SPATIAL = 2048, 17 * 17 * SPATIAL_CHANNELS  # numbers of a picture
 
 
 @dataclass(frozen=True)
@@ -85,30 +87,48 @@ def load_inception(path: Path | None = None) -> nn.Module:
 
 @full_float32()
 @torch.no_grad()
-def inception_features(
-    network: Any, images: ImageSource, device: torch.device | str = "cpu", batch: int = 64, progress: bool = False
-) -> InceptionFeatures:
-    """One pass over the pictures; three float32 arrays, about 1 GB for 50,000 pictures."""
+def inception_pass(
+    network: Any,
+    images: ImageSource,
+    take: Callable[[int, InceptionFeatures], None],
+    device: torch.device | str = "cpu",
+    batch: int = 64,
+    progress: bool = False,
+) -> None:
+    """One pass over the pictures; take(i, features) is given those of a batch, whose first picture is the i-th."""
     network.to(device)
     branch: list[Tensor] = []
     hook = network.Mixed_6d.branch1x1.register_forward_hook(lambda module, inputs, output: branch.append(output))
     n = len(images)
-    found: tuple[np.ndarray, ...] = ()
     done = 0
     try:
         with tqdm(total=n, desc=f"Inception {images.name}", unit="image", disable=not progress) as bar:
             for pictures in images.batches(batch):
                 pool, logits = network(pictures.to(device))
                 parts = (pool, spatial_features(branch.pop()), logits)
-                found = found or tuple(np.empty((n, part.shape[1]), np.float32) for part in parts)
-                for whole, part in zip(found, parts, strict=True):
-                    whole[done : done + len(part)] = part.cpu().numpy()
+                take(done, InceptionFeatures(*(part.cpu().numpy() for part in parts)))
                 done += len(pictures)
                 bar.update(len(pictures))
     finally:
         hook.remove()
     assert done == n > 0
-    return InceptionFeatures(*found)
+
+
+def inception_features(
+    network: Any, images: ImageSource, device: torch.device | str = "cpu", batch: int = 64, progress: bool = False
+) -> InceptionFeatures:
+    """Features of all pictures from one pass: three float32 arrays, about 1 GB for 50,000 pictures."""
+    whole: list[np.ndarray] = []
+
+    def take(first: int, found: InceptionFeatures) -> None:
+        parts = (found.pool, found.spatial, found.logits)
+        if not whole:
+            whole.extend(np.empty((len(images), part.shape[1]), np.float32) for part in parts)
+        for of_all, part in zip(whole, parts, strict=True):
+            of_all[first : first + len(part)] = part
+
+    inception_pass(network, images, take, device, batch, progress)
+    return InceptionFeatures(*whole)
 
 
 def spatial_features(branch: Tensor) -> Tensor:

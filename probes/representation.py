@@ -21,7 +21,7 @@ from tqdm import tqdm
 from bench.core import answers
 from bench.core.intervals import standard_error, wilson
 from bench.core.results import Row
-from probes.cknna import Neighbours, cknna, neighbours
+from probes.cknna import TOPK, Neighbours, cknna, neighbours
 from probes.features import FeatureStore, mean_features, subset
 from probes.knn import knn_predict
 from probes.linear import ProbeRecipe, fast_answers, repa_answers
@@ -32,7 +32,7 @@ from probes.structure import MEASURE, local_against_distant
 
 Variant = Literal["fast", "repa"]
 MOST_FAST = 20_000  # training images up to which logistic regression takes seconds a place
-MOST_CKNNA = 10_000
+MOST_CKNNA, FEWEST_CKNNA = 10_000, TOPK + 1
 MOST_STRUCTURE = 1024
 
 
@@ -144,8 +144,9 @@ def measure_cknna(
     theirs = encoder_features(encoder, dataset, "heldout", cache, store.grid.most_images, device)
     if len(theirs) != len(store.labels("heldout")):
         raise ValueError(f"{encoder.name} has features of {len(theirs)} images, the store of other ones; use one limit")
-    kernel = _kernel(theirs, clamp, device)
-    n = len(kernel.columns)
+    n = min(len(theirs), MOST_CKNNA)
+    kernel = _kernel(theirs, clamp, device) if n >= FEWEST_CKNNA else None
+    note = "" if kernel else f"missing: {n} held-out picture(s), CKNNA needs {FEWEST_CKNNA}"
     record = protocol(
         "cknna",
         clamp="none" if clamp is None else f"{clamp:g} quantile of |x|",
@@ -159,9 +160,9 @@ def measure_cknna(
     rows = []
     for block in store.grid.blocks:
         for t in store.grid.times:
-            value = cknna(_kernel(store.features("heldout", block, t), clamp, device), kernel)
-            row = Row("cknna", value, n, True, record, block=block, t=t, related=mark)
-            rows.append(row)
+            ours = store.features("heldout", block, t)
+            value = None if kernel is None else cknna(_kernel(ours, clamp, device), kernel)
+            rows.append(Row("cknna", value, n, True, record, block=block, t=t, related=mark, note=note))
     return rows
 
 

@@ -87,22 +87,33 @@ class Reference:
         return float(nearest_distances(self.vectors["heldout"], self.vectors["train"]).median())
 
     @cached_property
-    def real(self) -> dict[str, float]:
+    def real(self) -> dict[str, float | None]:
         """Every metric of the held-out pictures."""
         return self.distances(self.features["heldout"], self.vectors["heldout"])[0] | {
             "label_agreement": self.extractor.accuracy
         }
 
-    def distances(self, features: np.ndarray, vectors: Tensor) -> tuple[dict[str, float], dict[str, str]]:
-        """Values and notes of the distances of some pictures (features [n, 64], pixel vectors [n, d])."""
+    def distances(self, features: np.ndarray, vectors: Tensor) -> tuple[dict[str, float | None], dict[str, str]]:
+        """Values and notes of the distances of some pictures (features [n, 64], pixel vectors [n, d]).
+
+        None for what so few of them do not have.
+        """
+        copies, why = copy_rate(vectors, self.vectors["train"], self.heldout_gap)
+        values: dict[str, float | None] = dict.fromkeys(("fd_local", "precision", "recall", "fd_pixels"))
+        values["copy_rate"] = copies
+        if len(features) < 2:
+            return values, {"copy_rate": why}
         local = distance_of(fit(features), self.train_features)
         pixels = distance_of(fit(vectors.numpy()), self.train_vectors)
-        manifold = torch.from_numpy(self.features["train"][spread(len(self.features["train"]), MOST_MANIFOLD)])
-        precision, recall = precision_recall(torch.from_numpy(features), manifold)
-        copies, why = copy_rate(vectors, self.vectors["train"], self.heldout_gap)
-        values = {"fd_local": local.value, "precision": precision, "recall": recall, "fd_pixels": pixels.value}
+        values |= {"fd_local": local.value, "fd_pixels": pixels.value}
         notes = {"fd_local": local.note, "fd_pixels": pixels.note, "copy_rate": why}
-        return values | {"copy_rate": copies}, notes
+        manifold = torch.from_numpy(self.features["train"][spread(len(self.features["train"]), MOST_MANIFOLD)])
+        if min(len(features), len(manifold)) > NEIGHBOURS:
+            values["precision"], values["recall"] = precision_recall(torch.from_numpy(features), manifold)
+        else:
+            why = f"missing: {len(manifold)} training pictures, precision and recall need {NEIGHBOURS + 1}"
+            notes |= {"precision": why, "recall": why}
+        return values, notes
 
 
 def spread(n: int, most: int = MOST_REFERENCES) -> np.ndarray:
@@ -187,6 +198,8 @@ def measure_samples(
             stated |= of_extractor
         if "reference" in RECORDS[metric]:
             stated |= against
+        real, n_real = reference.real[metric], len(reference.features["heldout"])
+        few = f"{n_real} held-out picture(s) have no {metric} of their own" if real is None else ""
         row = Row(
             metric=metric,
             value=value,
@@ -194,11 +207,11 @@ def measure_samples(
             higher_is_better=HIGHER_IS_BETTER[metric],
             protocol=protocol(metric, **stated),
             stderr=standard_error(value, total) if metric == "label_agreement" and value is not None else None,
-            real=reference.real[metric],
+            real=real,
             related=mark if "extractor" in RECORDS[metric] else "",
-            note="; ".join(part for part in (notes.get(metric, ""), note) if part),
+            note="; ".join(part for part in (notes.get(metric, ""), few, note) if part),
             metric_version=RECORDS[metric]["version"],
-            details={"not_finite": dropped, "n_real": len(reference.features["heldout"])},
+            details={"not_finite": dropped, "n_real": n_real},
         )
         rows.append(row)
     return rows

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bench.core.data import PictureData
+from bench.core.float32 import full_float32
 from bench.core.tokens import TokenGrid
 
 SCALE = 0.18215
@@ -110,6 +111,7 @@ class Decoder:
     def __init__(self, name: str):
         self.name, self._vae, self._in_bf16 = name, None, None
 
+    @full_float32()
     @torch.no_grad()
     def pixels(self, latents: Tensor, precision: str = "float32") -> Tensor:
         """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215) -> pixels [n, 3, 8 h, 8 w] on the CPU.

@@ -54,10 +54,22 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row as stored: non-finite values become None with a note, and the protocol gets its short hash."""
-        row = asdict(self)
-        if self.value is not None and not math.isfinite(self.value):
-            row["value"], row["note"] = None, f"{self.note} value was {self.value}".strip()
+        row, changed = asdict(self), list[str]()
+        measured = _finite({key: row[key] for key in ("value", "stderr", "real", "details")}, "", changed)
+        row |= measured | {"note": "; ".join(part for part in (self.note, *changed) if part)}
         return row | {"protocol_id": protocol_id(self.protocol)}
+
+
+def _finite(value: Any, name: str, changed: list[str]) -> Any:
+    """The value with None for numbers that JSON cannot hold; each is named in `changed`."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner, f"{name}.{key}".strip("."), changed) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner, f"{name}[{i}]", changed) for i, inner in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        changed.append(f"{name} was {value}")
+        return None
+    return value
 
 
 def protocol_id(protocol: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from bench.core.cached_folder import cached_folder
+from bench.core.disk import new_array
 from methods.encoders.base import Encoder
 
 VERSION = 2
@@ -42,8 +43,7 @@ def patch_tokens(
                 f"{folder.parent} has "
                 f"{free / 1e9:.1f} GB: choose another cache=DIR, or compute.cache_features=false"
             )
-        shape = (n, tokens, encoder.width)
-        file = np.lib.format.open_memmap(folder / "tokens.npy", mode="w+", dtype=np.float32, shape=shape)
+        file = new_array(folder / "tokens.npy", (n, tokens, encoder.width), np.float32)
         starts = tqdm(range(0, n, batch), desc=f"{encoder.name} {split}", disable=not progress, leave=False)
         for start in starts:
             images = torch.as_tensor(dataset.images(split, slice(start, start + batch)))

@@ -1,10 +1,13 @@
 """The probes on a GPU give what they give on the CPU."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from bench.core.backbone import SiT
+from bench.core.data_latents import SCALE, Decoder
 from bench.core.sizes import Size
 from bench.core.tokens import TokenGrid
 from probes.cknna import cknna, neighbours
@@ -34,6 +37,27 @@ def test_neighbours_and_balls():
     assert precision_recall(g[:300], g[300:]) == pytest.approx(precision_recall(x[:300], x[300:]), abs=0.01)
     on_cpu = cknna(neighbours(x), neighbours(x + 0.1))
     assert cknna(neighbours(g), neighbours(g + 0.1)) == pytest.approx(on_cpu, abs=0.01)
+
+
+def test_a_decoder_in_float32_is_not_tf32(monkeypatch):
+    class Convolutional(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layers = torch.nn.Sequential(
+                torch.nn.Conv2d(4, 64, 3, padding=1), torch.nn.Conv2d(64, 3, 3, padding=1)
+            )
+
+        @torch.no_grad()
+        def decode(self, latents):
+            return SimpleNamespace(sample=self.layers(latents))
+
+    vae, latents = Convolutional(), torch.randn(8, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    exact = vae.double().decode(latents.double() / SCALE).sample
+    vae.float().cuda()
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: vae)
+    error = (Decoder("any").pixels(latents) - exact).abs().max() / exact.abs().max()
+    assert error < 3e-6  # TF32's ten bits give some 3e-4
 
 
 def test_linear_probe():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_runs import ROOT, run_cli, tiny_run
+from small_runs import ROOT, random_backbone, run_cli, tiny_run
 from torch import nn
 
 from bench.command_line import guarded
@@ -24,8 +24,11 @@ from bench.core.sampling import generate, velocity_of
 from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
 from bench.evaluate import main
+from bench.evaluate_reference import check_reference
 from bench.exporters import export_checkpoint
 from bench.sample_file import SampleFile
+from probes import encoder_distance
+from probes.frechet import Moments, distance_of, fit
 
 CPU = torch.device("cpu")
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
@@ -157,6 +160,41 @@ class StandInVAE(nn.Module):
         return SimpleNamespace(sample=(0.18215 * self.scale * enlarged).detach())
 
 
+def save_latents(root, pictures=True):
+    """30 training and 20 held-out latents 8 x 8 of 1,000 classes."""
+    draw = np.random.default_rng(0)
+    for split, n in (("train", 30), ("heldout", 20)):
+        (root / split).mkdir(parents=True)
+        np.save(root / split / "moments.npy", draw.random((n, 8, 8, 8), np.float32))
+        np.save(root / split / "labels.npy", np.arange(n) % 3)
+        if pictures:
+            np.save(root / split / "images.npy", draw.integers(0, 256, (n, 3, 64, 64), np.uint8))
+    return root
+
+
+def latent_words(tmp_path, monkeypatch):
+    """A checkpoint on latents, its decoder a stand-in."""
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE(1.0))
+    net = random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000)
+    file = export_checkpoint(net, tmp_path / "latents.pt", "repa")
+    return [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path / 'out'}"]
+
+
+def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, monkeypatch):
+    words = [*latent_words(tmp_path, monkeypatch), *QUICK, "reference=train", "metrics=fd_efficientnet_lite0"]
+    words += ["samples=10", "protocol=ode50", "steps=1"]
+    encoder = encoder_distance.Extractor("stand-in", "4" * 16, "", "", "", "", lambda x: x.float().mean((2, 3)))
+    monkeypatch.setattr("bench.evaluate_metrics._extractor", lambda *_: encoder)
+    with pytest.raises(ValueError, match="reference=train needs a data set whose pictures are here"):
+        main(words)
+    assert main([*words, f"data.root={save_latents(tmp_path / 'latents')}"]) == 0
+    (result,) = tmp_path.glob("out/results/*.json")
+    row = json.loads(result.read_text())["rows"][0]
+    real = [np.load(tmp_path / "latents" / split / "images.npy").mean((2, 3)) for split in ("train", "heldout")]
+    assert row["real"] == pytest.approx(distance_of(fit(real[1]), fit(real[0])).value, rel=1e-3)
+    assert row["protocol"]["reference"].startswith("imagenet256 train")
+
+
 def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
     grid, draw = TokenGrid((8, 8), 2, 4), torch.Generator().manual_seed(0)
     file = export_checkpoint(SiT(grid, SIZES["nano"], 1000).initialise(draw), tmp_path / "latents.pt", "repa")
@@ -180,6 +218,20 @@ def test_decoding_in_bf16_rounds_the_weights_and_leaves_the_float32_ones(monkeyp
     rounded = decoder.pixels(latents, "bf16")
     assert rounded.dtype == torch.float32 and 0 < (rounded - plain).abs().max() < 0.02 * plain.abs().max()
     assert torch.equal(decoder.pixels(latents), plain) and decoder.record() == weights
+
+
+def test_decoding_in_float32_allows_no_tf32(monkeypatch):
+    seen = []
+
+    class Watched(StandInVAE):
+        def decode(self, latents):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+            return super().decode(latents)
+
+    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: Watched(1.0))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    Decoder("any").pixels(torch.randn(2, 4, 2, 2))
+    assert seen == [(False, False)] and torch.backends.cudnn.allow_tf32
 
 
 def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsys):
@@ -220,7 +272,7 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
 
     torch.manual_seed(0)
     monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
-    monkeypatch.setattr("probes.fid.fit", small_fit())
+    few_features(monkeypatch)
     data = Digits("digits", 2)
     for i, picture in enumerate(data.images("train", slice(0, 150))):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:03d}.png")
@@ -241,11 +293,58 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
     )
 
 
-def small_fit():
-    """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
-    import probes.frechet
+def test_another_encoder_or_inception_replaces_no_results(run, tmp_path, monkeypatch):
+    words = [f"run={run}", *QUICK, "samples=80", "reference=train", f"cache={tmp_path}"]
+    before = set(run.glob("results/*.json"))
+    for steps in (2, 3, 3):
+        assert main([*words, "metrics=fd_local_s", f"encoder.steps={steps}"]) == 0
+    few_features(monkeypatch)
+    for name in ("one", "other"):
+        network = StandInInception()
+        network.fingerprint = name
+        monkeypatch.setattr("probes.inception.load_inception", lambda path, network=network: network)
+        assert main([*words, f"inception={name}"]) == 0
+    files = sorted(set(run.glob("results/*.json")) - before)
+    rows = [json.loads(file.read_text())["rows"] for file in files]
+    weights = {(of[0]["metric"], of[0]["protocol"]["extractor_weights"]) for of in rows}
+    assert len(files) == len(weights) == 4 and {metric for metric, _ in weights} == {"fd_local_s", "fid"}
 
-    return lambda features: probes.frechet.fit(features[:, :32])
+
+def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, monkeypatch):
+    class Model(nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(2, 3))
+
+    monkeypatch.setattr(
+        "bench.evaluate_metrics._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
+    )
+    monkeypatch.setattr(encoder_distance, "DGM_SIDE", 8)
+    marks = {}
+    for fmt, aligned in (("repa", ""), ("selfflow", ""), ("repa", "none"), ("selfflow", "dinov2_g"), ("repa", "mae_l")):
+        file = export_checkpoint(backbone_of(run), tmp_path / f"{fmt}.pt", fmt)
+        out = tmp_path / f"{fmt}-{aligned}"
+        words = [f"checkpoint={file}", f"format={fmt}", "size=nano", "data=digits", f"out={out}", "protocol=ode50"]
+        words += [f"aligned={aligned}"] if aligned else []
+        words += ["steps=1", "samples=64", "device=cpu", "reference=train", "metrics=fd_dinov2"]
+        assert main(words) == 0
+        (result,) = out.glob("results/*.json")
+        marks[fmt, aligned] = json.loads(result.read_text())["rows"][0]["related"]
+    marked = "extractor and aligned encoder are both vit trained on LVD-142M"
+    assert marks == {
+        ("repa", ""): marked, ("selfflow", ""): "", ("repa", "none"): "", ("selfflow", "dinov2_g"): marked,
+        ("repa", "mae_l"): "",
+    }  # fmt: skip
+
+
+def few_features(monkeypatch):
+    """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
+
+    class Few(Moments):
+        def add(self, features):
+            super().add(features[:, :32])
+
+    monkeypatch.setattr("probes.fid.fit", lambda features: fit(features[:, :32]))
+    monkeypatch.setattr("probes.fid_reference.Moments", Few)
 
 
 def test_samples_that_are_not_finite_are_counted(run, tmp_path):
@@ -299,6 +398,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "format=dit is unknown": ["checkpoint=none.pt", "format=dit", "size=XL", "data=digits"],
         "size=XXL is unknown": [*of_few, "size=XXL"],
         "has 4 blocks of width 32 (size=nano), but size=micro has 6": [*of_few, "size=micro"],
+        "encoder dinov2_x is unknown; did you mean dinov2": [*of_few, "size=nano", "aligned=dinov2_x"],
+        "aligned=timm does not say": [*of_few, "size=nano", "aligned=timm"],
+        "aligned=none does not go with run": [f"run={run}", "aligned=none"],
         "was trained on 7 classes": [*of_few, "size=nano"],
         "does not exist": [f"run={run}", "reference=none.npz"],
         "needs reference=": [f"run={run}", "metrics=fid"],
@@ -335,6 +437,40 @@ def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
     assert guarded(main, words) == 2
     assert "there are no Inception weights at" in capsys.readouterr().err
     assert list(run.glob("samples/*/samples_100.npz")) == before, "told before anything is sampled"
+
+
+def test_a_bad_reference_is_told_before_anything_is_sampled(run, tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
+    arrays = {"mu": np.zeros(2048), "sigma": np.eye(2048)}
+    for name, changes in {
+        "narrow": {"mu": np.zeros(20)}, "nan": {"mu": np.full(2048, np.nan)}, "without": {},
+        "spatial": {"mu_s": np.zeros(5), "sigma_s": np.eye(5)},
+    }.items():  # fmt: skip
+        np.savez(tmp_path / f"{name}.npz", **(arrays | changes))
+    for folder, sides in (("unlike", (8, 4)), ("one", (8,))):
+        (tmp_path / folder).mkdir()
+        for i, side in enumerate(sides):
+            Image.fromarray(np.zeros((8, side, 3), np.uint8)).save(tmp_path / folder / f"{i}.png")
+    (tmp_path / "empty").mkdir()
+    cases = {
+        ("narrow.npz", "fid"): "those of Inception's features (2048,)",
+        ("nan.npz", "fid"): "not finite",
+        ("without.npz", "fd_local_s"): "has no array `arr_0`",
+        ("unlike", "fid"): "pictures are of unlike sizes",
+        ("one", "fid"): "has 1 picture(s): a distance needs at least two",
+        ("empty", "fd_local_s"): "there is no picture",
+    }
+    monkeypatch.setattr("bench.sample_file.SampleFile.write", lambda *_, **__: pytest.fail("sampled"))
+    for (name, metrics), message in cases.items():
+        words = [f"run={run}", *QUICK, "seed=9", f"reference={tmp_path / name}", f"metrics={metrics}"]
+        assert guarded(main, [*words, f"cache={tmp_path / 'cache'}"]) == 2
+        assert message in capsys.readouterr().err
+    assert (
+        "missing: mu_s and sigma_s of spatial.npz are (5,)"
+        in check_reference(tmp_path / "spatial.npz", ["fid"])["sfid"]
+    )
 
 
 def test_help_has_examples_and_imports_no_torch():

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from probes.fid import adm_reference, image_reference, measure_fid_family
+from probes import fid_reference, frechet
+from probes.fid import measure_fid_family
+from probes.fid_reference import adm_parts, adm_reference, image_reference
 from probes.frechet import distance_of, fit
 from probes.image_sources import DatasetImages, FolderImages, NpzImages
 from probes.inception import inception_features, spatial_features
@@ -59,6 +61,9 @@ def test_spatial_features_are_channels_last_the_first_seven():
     assert found.shape == (2, 2023)
     for h, w, c in ((0, 0, 0), (3, 11, 5), (16, 16, 6)):
         assert torch.equal(found[:, (h * 17 + w) * 7 + c], branch[:, c, h, w])
+
+
+WIDTHS = (6, 7)  # pool and spatial features of a SmallNetwork
 
 
 class SmallNetwork(nn.Module):
@@ -114,7 +119,7 @@ def test_one_pass_gives_every_metric_with_an_adm_file(network, samples, tmp_path
     real = pictures(200, 1)
     source = NpzImages(save(tmp_path / "real.npz", arr_0=real))
     path = save(tmp_path / "reference.npz", arr_0=real, **statistics(network, source))
-    reference = adm_reference(network, path, tmp_path / "cache")
+    reference = adm_reference(network, path, tmp_path / "cache", widths=WIDTHS)
     network.passes = 0
     rows = {row.metric: row for row in measure_fid_family(network, samples, reference, {"name": "ode50"})}
     assert network.passes == 300
@@ -132,14 +137,14 @@ def test_one_pass_gives_every_metric_with_an_adm_file(network, samples, tmp_path
         assert row.protocol["sampling"] == {"name": "ode50"}
         assert row.note == "" and row.n == 300
     network.passes = 0
-    adm_reference(network, path, tmp_path / "cache")
+    adm_reference(network, path, tmp_path / "cache", widths=WIDTHS)
     assert network.passes == 0  # the reference's features were kept
 
 
 def test_a_reference_without_mu_s_or_pictures_leaves_the_rest(network, samples, tmp_path):
     source = NpzImages(save(tmp_path / "real.npz", arr_0=pictures(200, 1)))
     path = save(tmp_path / "reference.npz", **statistics(network, source, spatial=False))
-    reference = adm_reference(network, path, tmp_path / "cache")
+    reference = adm_reference(network, path, tmp_path / "cache", widths=WIDTHS)
     rows = {row.metric: row for row in measure_fid_family(network, samples, reference, {})}
     assert rows["sfid"].value is None and "no mu_s" in rows["sfid"].note
     assert rows["precision"].value is None and rows["kid"].value is None and "arr_0" in rows["kid"].note
@@ -148,6 +153,86 @@ def test_a_reference_without_mu_s_or_pictures_leaves_the_rest(network, samples, 
         adm_reference(network, save(tmp_path / "no.npz", arr_0=pictures(5, 1)), tmp_path / "cache")
     with pytest.raises(ValueError, match="no reference file"):
         adm_reference(network, tmp_path / "nothing.npz", tmp_path / "cache")
+
+
+def adm_file(tmp_path, network, **changes):
+    """A reference file with some of its arrays changed."""
+    source = NpzImages(save(tmp_path / "real.npz", arr_0=pictures(200, 1)))
+    return save(tmp_path / "reference.npz", **({"arr_0": pictures(200, 1)} | statistics(network, source) | changes))
+
+
+LACKING = {
+    "narrow spatial features": ({"mu_s": np.zeros(5)}, {"sfid": "mu_s and sigma_s of reference.npz are (5,) and (7, 7)"}),
+    "spatial features not finite": ({"mu_s": np.full(7, np.nan)}, {"sfid": "hold values that are not finite"}),
+    "three pictures": (
+        {"arr_0": pictures(3, 1)},
+        dict.fromkeys(("precision", "recall"), "reference.npz has 3 picture(s), precision needs 4"),
+    ),
+    "one picture": ({"arr_0": pictures(1, 1)}, dict.fromkeys(("precision", "recall", "kid"), "has 1 picture(s)")),
+    "pictures of floats": (
+        {"arr_0": np.zeros((9, 8, 8, 3), np.float32)}, dict.fromkeys(("precision", "recall", "kid"), "are uint8"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_what_a_reference_file_does_not_allow_is_missing_and_the_rest_goes_on(network, samples, tmp_path, case):
+    changes, missing = LACKING[case]
+    path = adm_file(tmp_path, network, **changes)
+    assert adm_parts(path, WIDTHS)[2].keys() == missing.keys()
+    reference = adm_reference(network, path, tmp_path / "cache", widths=WIDTHS)
+    rows = {row.metric: row for row in measure_fid_family(network, samples, reference, {}, heldout=reference)}
+    assert {metric for metric, row in rows.items() if row.value is None} == missing.keys()
+    for metric, why in missing.items():
+        assert why.replace("precision", metric) in rows[metric].note and rows[metric].real is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mu": np.zeros(4)}, r"are \(4,\) and \(6, 6\), those of Inception's features \(6,\) and \(6, 6\)"),
+        ({"mu": np.full(6, np.nan)}, "mu and sigma of .* hold values that are not finite"),
+        ({"mu": np.array(["a"] * 6)}, "is no whole .npz of arrays"),
+    ],
+)
+def test_a_reference_file_of_other_features_is_refused(network, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        adm_parts(adm_file(tmp_path, network, **changes), WIDTHS)
+    with pytest.raises(ValueError, match=r"those of Inception's features \(2048,\)"):
+        adm_parts(adm_file(tmp_path, network))
+
+
+class Wide(nn.Module):
+    """Wide features, to be held against the memory that they take."""
+
+    fingerprint = "widewidewidewide"
+
+    def __init__(self):
+        super().__init__()
+        self.Mixed_6d = nn.Module()
+        self.Mixed_6d.branch1x1 = nn.Conv2d(3, 192, 1)
+
+    def forward(self, images):
+        x = images.float()
+        self.Mixed_6d.branch1x1(x[:, :, :3, :3])
+        return x.flatten(1).repeat(1, 2) + torch.arange(384) % 7, x[:, 0, 0, :4]
+
+
+def test_memory_does_not_grow_with_the_pictures_of_a_reference(tmp_path, monkeypatch):
+    monkeypatch.setattr(frechet, "ROWS_AT_ONCE", 300)
+    monkeypatch.setattr(fid_reference, "MOST_MANIFOLD", 50)
+    images, network = NpzImages(save(tmp_path / "real.npz", arr_0=pictures(6000, 1))), Wide()
+    tracemalloc.start()
+    reference = image_reference(network, images, tmp_path / "cache")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    whole = inception_features(network, images)
+    assert peak < 7e6 < whole.pool.nbytes  # 9.2 MB
+    expected = np.cov(whole.pool.astype(np.float64), rowvar=False)
+    np.testing.assert_allclose(reference.pool.covariance, expected, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(reference.pool.mean, whole.pool.mean(axis=0, dtype=np.float64), rtol=1e-12)
+    assert reference.spatial.n == 6000 and len(reference.manifold) == 50
+    assert np.array_equal(reference.manifold[[0, -1]], whole.pool[[0, -1]])
 
 
 def test_a_folder_is_a_reference_and_its_statistics_are_kept(network, samples, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from probes.finite import dropped_note, finite_rows
-from probes.frechet import Gaussian, distance_of, fit, frechet_distance
+from probes.frechet import Gaussian, Moments, distance_of, fit, frechet_distance
 
 
 def sets(n=400, d=24, seed=0):
@@ -39,6 +39,24 @@ def test_fit_keeps_its_digits_far_from_the_origin_and_across_blocks():
     gaussian = fit(x)
     np.testing.assert_allclose(gaussian.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10)
     np.testing.assert_allclose(gaussian.mean, x.astype(np.float64).mean(0), rtol=1e-12)
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    x = sets(n=9000, d=3)[0].astype(np.float32) + np.float32(1000)
+    moments = Moments()
+    for start in range(0, 9000, 70):
+        moments.add(x[start : start + 70])
+    found = moments.gaussian()
+    np.testing.assert_allclose(found.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10)
+    np.testing.assert_allclose(found.mean, x.mean(axis=0, dtype=np.float64), rtol=1e-12)
+    assert found.n == 9000
+    with pytest.raises(ValueError, match="not finite"):
+        moments.add(np.full((3, 3), np.inf, np.float32))
+        moments.gaussian()
+    with pytest.raises(ValueError, match=r"features of 1 picture\(s\) have no covariance"):
+        one = Moments()
+        one.add(x[:1])
+        one.gaussian()
 
 
 def test_a_set_has_no_distance_to_itself():

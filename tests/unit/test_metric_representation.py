@@ -1,12 +1,15 @@
 """CKNNA, spatial structure, the feature store and their rows: planted signals, dense computations, re-use."""
 
+import errno
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from bench.core import disk
 from bench.core.backbone import SiT
+from bench.core.disk import new_array
 from bench.core.flow import interpolate
 from bench.core.sizes import Size
 from bench.core.tokens import TokenGrid
@@ -14,7 +17,13 @@ from probes import features as features_module
 from probes.cknna import cknna, clamped, neighbours
 from probes.features import FeatureGrid, feature_store, probe_noise, subset
 from probes.linear import ProbeRecipe
-from probes.representation import measure_cknna, measure_encoder, measure_features, pixel_probe
+from probes.representation import (
+    encoder_features,
+    measure_cknna,
+    measure_encoder,
+    measure_features,
+    pixel_probe,
+)
 from probes.structure import local_against_distant
 
 
@@ -149,6 +158,30 @@ def test_a_store_is_reused_for_its_snapshot_alone_and_any_batch(net, tmp_path, m
     assert feature_store(net, data, GRID, "a" * 16, tmp_path).folder == first.folder
 
 
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_full_disk_is_told_and_leaves_nothing(net, tmp_path, monkeypatch, claimed):
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if claimed:  # space that looked free is gone when the blocks are asked for
+        monkeypatch.setattr(disk.os, "posix_fallocate", no_space)
+    else:
+        monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
+    message = r"the disk is full: .* needs .* GB, .* GB are free at .*another cache=DIR"
+    with pytest.raises(OSError, match=message) as told:
+        feature_store(net, Stripes(1.0), GRID, "a" * 16, tmp_path)
+    assert told.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match=r"stripes train by cut needs"):
+        encoder_features(encoder(), Stripes(1.0), "train", tmp_path)
+    assert [path.suffix for path in (tmp_path / "features").iterdir()] == [".lock", ".lock"]
+
+
+def test_blocks_of_a_cached_array_are_on_the_disk(tmp_path):
+    new_array(tmp_path / "a.npy", (1000, 600), np.float16)
+    assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 1_200_000
+    assert np.load(tmp_path / "a.npy", mmap_mode="r").shape == (1000, 600)
+
+
 def test_noise_belongs_to_the_image():
     whole = probe_noise(0, "train", 0, 200, (4, 2))
     assert torch.equal(probe_noise(0, "train", 64, 70, (4, 2)), whole[64:134])
@@ -222,6 +255,17 @@ def test_rows_of_an_encoder_and_of_pixels(tmp_path):
     assert rows["encoder_knn"].related == "" and pixel_probe(data).value > 0.95
     told = {row.metric: row for row in measure_encoder(encoder("stripes"), data, tmp_path)}
     assert "learned the probed labels" in told["encoder_linear_probe"].related
+
+
+def test_few_heldout_pictures_have_no_cknna_and_the_rest_goes_on(net, tmp_path):
+    data = Stripes(1.5)
+    data.n_heldout, data.fingerprint = 5, "five0000"
+    store = feature_store(net, data, GRID, "a" * 16, tmp_path)
+    rows = measure_cknna(store, data, encoder(), tmp_path, aligned=None)
+    assert len(rows) == 4 and all(row.value is None and row.n == 5 for row in rows)
+    assert rows[0].note == "missing: 5 held-out picture(s), CKNNA needs 11"
+    of_encoder = measure_encoder(encoder(), data, tmp_path)
+    assert all(row.value is not None for row in (*measure_features(store, data, None, "fast"), *of_encoder))
 
 
 def test_cknna_rows(net, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core import results
 from bench.core.tokens import TokenGrid
 from probes import extractor as extractor_module
 from probes import fidelity, samples
@@ -234,6 +235,55 @@ def test_a_picture_that_a_decoder_spoils_is_counted_though_its_tokens_are_finite
     assert all("7 of 1100 samples were not finite" in row.note for row in rows.values())
     for metric in ("fd_local", "fd_pixels", "precision", "recall", "copy_rate"):
         assert rows[metric].value == pytest.approx(good[metric].value, rel=1e-6) and rows[metric].n == 1093
+
+
+def stored(path, rows):
+    """Rows as a reader of the result file finds them."""
+    file = results.write(path, "samples", 64, rows, {})
+    return {row["metric"]: row for row in json.loads(file.read_text())["rows"]}
+
+
+def reference_of(data, quick, cache, monkeypatch):
+    monkeypatch.setattr(extractor_module, "Recipe", lambda: quick)
+    return Reference.of(data, cache)
+
+
+def test_heldout_pictures_that_are_training_pictures_lose_the_copy_rate_alone(quick, tmp_path, monkeypatch):
+    data = Blobs()
+    data.fingerprint = "copies0123456789"
+    for part in (data._data, data._labels):
+        part["heldout"] = part["train"][:120]
+    reference = reference_of(data, quick, tmp_path, monkeypatch)
+    tokens = data.tokens("train", torch.arange(60)) + 0.01
+    rows = stored(tmp_path, measure_samples(tokens, torch.arange(60) % 4, reference, ROUNDED, None))
+    copies = rows.pop("copy_rate")
+    assert copies["value"] is copies["real"] is None and "held-out pictures are copies of training" in copies["note"]
+    assert "value was nan" in copies["note"] and "real was nan" in copies["note"]
+    assert all(row["value"] is not None and row["real"] is not None for row in rows.values())
+
+
+@pytest.mark.parametrize("heldout", [5, 3, 1])
+def test_few_heldout_pictures_lose_their_own_values_alone(quick, tmp_path, monkeypatch, heldout):
+    data = Blobs()
+    data.n_heldout, data.fingerprint = heldout, f"few{heldout}3456789abcd"
+    reference = reference_of(data, quick, tmp_path, monkeypatch)
+    tokens = data.tokens("train", torch.arange(60)) + 0.01
+    rows = stored(tmp_path, measure_samples(tokens, torch.arange(60) % 4, reference, ROUNDED, None))
+    without = {5: set(), 3: {"precision", "recall"}, 1: {"precision", "recall", "fd_local", "fd_pixels"}}
+    assert all(row["value"] is not None for row in rows.values())
+    assert {metric for metric, row in rows.items() if row["real"] is None} == without[heldout]
+
+
+def test_numbers_that_json_cannot_hold_are_named(tmp_path):
+    details = {"spread": math.inf, "interval": [0.1, math.nan], "n": 3, "of": {"a": 1.5}}
+    row = results.Row("m", 1.0, 3, True, {}, stderr=math.nan, real=-math.inf, note="few", details=details)
+    found = stored(tmp_path, [row, results.Row("plain", 1.0, 3, True, {}, note="few", details={"a": 0.5})])
+    assert (found["m"]["value"], found["m"]["stderr"], found["m"]["real"]) == (1.0, None, None)
+    assert found["m"]["details"] == {"spread": None, "interval": [0.1, None], "n": 3, "of": {"a": 1.5}}
+    assert found["m"]["note"] == (
+        "few; stderr was nan; real was -inf; details.spread was inf; details.interval[1] was nan"
+    )
+    assert found["plain"]["note"] == "few" and found["plain"]["details"] == {"a": 0.5}
 
 
 def test_related_metrics_are_marked(blobs, reference):
