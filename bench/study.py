@@ -10,6 +10,8 @@ A run is named by what it is (`identity.run_id`), never by its study: a run that
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,15 +105,8 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     for seed in seeds:
         for size in sizes:
             for arm, own in study.arms.items():
-                words = [
-                    f"data={data}",
-                    *study.overrides,
-                    *own,
-                    *([f"size={size}"] if size else []),
-                    f"seed={seed}",
-                    *extra,
-                ]
-                specs.append(_spec(arm, words, study.not_possible.get(arm, "")))
+                words = [f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else [])]
+                specs.append(_spec(arm, words, seed, extra, study.not_possible.get(arm, "")))
     _check_distinct(name, specs, extra)
     return specs
 
@@ -125,14 +120,19 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
             raise ValueError(f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}")
 
 
-def _spec(arm: str, words: list[str], reason: str) -> RunSpec:
-    if reason:
-        return RunSpec(arm, tuple(words), None, reason)
+def _spec(arm: str, words: list[str], seed: int, extra: tuple[str, ...], reason: str) -> RunSpec:
+    overrides = (*words, f"seed={seed}", *extra)
     try:
-        cfg = compose(words)
-        return RunSpec(arm, tuple(words), run_id(cfg), cfg=cfg)
+        cfg = None if reason else copy.deepcopy(_of_arm((*words, *extra))) | {"seed": seed}
     except ValueError as error:
-        return RunSpec(arm, tuple(words), None, str(error))
+        cfg, reason = None, str(error)
+    return RunSpec(arm, overrides, run_id(cfg) if cfg else None, reason, cfg)
+
+
+@functools.cache
+def _of_arm(words: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of these words, composed once for all seeds: no other key depends on the seed."""
+    return compose(words)
 
 
 def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:
