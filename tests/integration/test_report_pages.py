@@ -143,7 +143,7 @@ def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
     assert (tmp_path / "x" / "figure-size-0.png").read_bytes().startswith(b"\x89PNG")
     arm, size, mean = (tmp_path / "x" / "table-results-0.csv").read_text().splitlines()[1].split(",")[:3]
     rows = read_study(runs).rows
-    final = rows[rows["final"] & (rows["metric"] == "fd_local") & (rows["arm"] == arm) & (rows["size"] == size)]
+    final = rows[rows["final"] & (rows["metric"] == "fd_pixels") & (rows["arm"] == arm) & (rows["size"] == size)]
     assert float(mean) == pytest.approx(final["value"].mean(), rel=1e-5)
 
 
@@ -265,6 +265,7 @@ def test_values_that_are_no_numbers(tmp_path):
     page = everything_of(tmp_path)
     json.dumps(page, allow_nan=False)
     assert "4 result rows have no value" in " ".join(page["notices"])
+    assert {f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs} == set(page["problems"])
 
 
 def test_names_are_escaped(tmp_path):
