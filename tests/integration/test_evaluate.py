@@ -1,14 +1,16 @@
 """bench.evaluate: samples as one .npz, resumed, in any number of processes; metrics; bad input."""
 
 import json
+import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from small_runs import ROOT, random_backbone, run_cli, tiny_run
+from small_runs import ROOT, StandInEncoder, random_backbone, run_cli, run_in_process, tiny_run
 from torch import nn
 
 from bench.command_line import guarded
@@ -25,10 +27,15 @@ from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
 from bench.evaluate import main
 from bench.evaluate_reference import check_reference
+from bench.evaluate_words import metrics_of, parse
 from bench.exporters import export_checkpoint
 from bench.sample_file import SampleFile
 from probes import encoder_distance
+from probes.features import FeatureGrid, feature_store
 from probes.frechet import Moments, distance_of, fit
+from probes.knn import knn_accuracy
+from reports.commands import measuring_command
+from reports.runs import Run
 
 CPU = torch.device("cpu")
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
@@ -105,6 +112,21 @@ def make_block(number):
     return torch.randint(0, 256, (64, 3, 4, 4), generator=draw, dtype=torch.uint8), torch.rand(64, generator=draw) > 0.1
 
 
+@dataclass(frozen=True)
+class Sharing(Processes):
+    """One of several processes, told what the main one found."""
+
+    found: list
+
+    def first(self, value):
+        return self.found
+
+
+def keeping(numbers):
+    """make_block that keeps the numbers it is asked for."""
+    return lambda number: numbers.append(number) or make_block(number)
+
+
 def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
     whole = SampleFile(tmp_path / "whole", 200, 64)
     whole.write(make_block, Processes(0, 1, CPU))
@@ -125,8 +147,16 @@ def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
     cut.finish()
     assert made == [0, 1, 2, 2, 3] and cut.path.read_bytes() == whole.path.read_bytes()
     split = SampleFile(tmp_path / "split", 200, 64)
+    todo, shares = split.missing(), []
     for rank in (1, 0, 2):
-        split.write(make_block, Processes(rank, 3, CPU))
+        split.write(keeping(shares), Sharing(rank, 3, CPU, todo))
+    assert shares == [1, 0, 3, 2]
+    for number in (1, 2):  # what is lacking is dealt out, wherever it lies
+        split._block(number).unlink()
+    todo, shares = split.missing(), []
+    for rank in (0, 1):
+        split.write(keeping(shares), Sharing(rank, 2, CPU, todo))
+    assert shares == [1, 2]
     split.finish()
     assert split.path.read_bytes() == whole.path.read_bytes()
     parts = [make_block(number) for number in range(4)]
@@ -184,7 +214,7 @@ def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, m
     words = [*latent_words(tmp_path, monkeypatch), *QUICK, "reference=train", "metrics=fd_efficientnet_lite0"]
     words += ["samples=10", "protocol=ode50", "steps=1"]
     encoder = encoder_distance.Extractor("stand-in", "4" * 16, "", "", "", "", lambda x: x.float().mean((2, 3)))
-    monkeypatch.setattr("bench.evaluate_metrics._extractor", lambda *_: encoder)
+    monkeypatch.setattr("bench.evaluate_networks._extractor", lambda *_: encoder)
     with pytest.raises(ValueError, match="reference=train needs a data set whose pictures are here"):
         main(words)
     assert main([*words, f"data.root={save_latents(tmp_path / 'latents')}"]) == 0
@@ -267,6 +297,81 @@ class StandInInception(nn.Module):
         return flat, flat[:, :8]
 
 
+def test_features_are_measured_without_samples(run, tmp_path, capsys):
+    words = [f"run={run}", "device=cpu", f"cache={tmp_path}"]
+    before = set(run.rglob("*"))
+    for probe in ("auto", "repa"):
+        assert main([*words, "metrics=probes,cknna_local_s", "encoder.steps=2", f"probe={probe}"]) == 0
+    files = [path for path in set(run.rglob("*")) - before if path.is_file()]
+    assert len(files) == 2 and all(path.parent.name == "results" for path in files), "nothing is sampled"
+    rows = [json.loads(file.read_text())["rows"] for file in files]
+    assert {row["protocol"]["name"] for row in (*rows[0], *rows[1])} == {
+        "linear_probe_fast", "linear_probe_repa", "knn", "cknna",
+    }  # fmt: skip
+    places = {(row["metric"], row["block"], row["t"]) for row in rows[0]}
+    assert len(places) == len(rows[0]) == 3 * 4 * 5
+    data, net = Digits("digits", 2), backbone_of(run)
+    store = feature_store(net, data, FeatureGrid((3,), (0.5,)), "b" * 16, tmp_path)
+    (knn,) = (row for row in rows[0] if (row["metric"], row["block"], row["t"]) == ("knn", 3, 0.5))
+    x, z = (torch.from_numpy(store.features(split, 3, 0.5).astype(np.float32)) for split in ("train", "heldout"))
+    y, labels = (torch.from_numpy(store.labels(split)) for split in ("train", "heldout"))
+    assert knn["value"] == pytest.approx(knn_accuracy(x, y, z, labels), abs=1e-6)
+    for file in files:
+        file.unlink()
+
+
+def test_features_of_a_released_checkpoint(tmp_path, monkeypatch):
+    words = [*latent_words(tmp_path, monkeypatch), "metrics=probes,cknna_efficientnet_lite0", "device=cpu"]
+    encoder = StandInEncoder()
+    monkeypatch.setattr("bench.evaluate_features.encoder_of", lambda *_: encoder)
+    without = save_latents(tmp_path / "without", pictures=False)
+    with pytest.raises(ValueError, match="images.npy is missing"):
+        main([*words, f"data.root={without}"])
+    assert main([*words, "metrics=probes", f"data.root={without}"]) == 0
+    assert not list(tmp_path.glob("out/samples")) and len(list(tmp_path.glob("out/results/evaluate-features-*"))) == 1
+    other = export_checkpoint(
+        random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000, seed=1), tmp_path / "b.pt", "repa"
+    )
+    with pytest.raises(ValueError, match="holds results of another checkpoint"):
+        main([*words, "metrics=probes", f"data.root={without}", f"checkpoint={other}"])
+
+
+def test_an_arm_without_an_encoder_is_held_against_the_listed_ones(tmp_path):
+    words = ["images=256", "measure=full", "snapshots=0", "evaluation.encoders=[local_s]", "evaluation.samples=64"]
+    assert run_in_process([*tiny_run(tmp_path), *words, "evaluation.protocol=ode50"]) == 0
+    rows = json.loads(next(tmp_path.glob("digits*/results/features-*.json")).read_text())["rows"]
+    cknna = [row for row in rows if row["metric"] == "cknna"]
+    assert len(cknna) == 4 * 5 and {row["protocol"]["encoder"] for row in cknna} == {"local_s"}
+    assert {row["metric"] for row in rows if row.get("encoder") == "local_s"} == {
+        "encoder_linear_probe", "encoder_knn", "encoder_structure",
+    }  # fmt: skip
+
+
+def test_a_printed_command_measures_as_the_row_was_measured(run, tmp_path, monkeypatch):
+    few_features(monkeypatch)
+    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
+    asked = {
+        "fid": ["reference=train", "inception=weights.pth"],
+        "fd_local_s": ["reference=train", "encoder.steps=2"],
+        "cknna_local_s": ["encoder.steps=2"],
+        "probes": ["probe=fast"],
+    }
+    before = {path: path.read_text() for path in run.glob("results/*.json")}
+    other = Run("other", tmp_path / "other", {}, {}, {}, {}, {})
+    for metric, words in asked.items():
+        sampled = [*QUICK, "samples=70"] if metric.startswith("f") else ["device=cpu"]
+        assert main([f"run={run}", f"metrics={metric}", *words, *sampled, f"cache={tmp_path}"]) == 0
+        (file,) = set(run.glob("results/*.json")) - set(before)
+        frame = results.load(run.parent)
+        for like in frame[frame["kind"] == json.loads(file.read_text())["kind"]].to_dict("records"):
+            python, _, module, *printed = shlex.split(measuring_command(other, like))
+            told = parse(printed)
+            expected = {"metrics": metric} | dict(word.split("=") for word in words) | {"run": str(other.folder)}
+            assert (python, module) == ("python", "bench.evaluate") and expected.items() <= told.items()
+            assert ("samples" in told) == metric.startswith("f") and metrics_of(told) == [metric]
+        file.unlink()
+
+
 def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
     from PIL import Image
 
@@ -316,7 +421,7 @@ def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, 
             return x.mean(dim=(2, 3))
 
     monkeypatch.setattr(
-        "bench.evaluate_metrics._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
+        "bench.evaluate_networks._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
     )
     monkeypatch.setattr(encoder_distance, "DGM_SIDE", 8)
     marks = {}
@@ -386,7 +491,19 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "is no folder of a run": [f"run={tmp_path}"],
         "has snapshots at": [f"run={run}", "images=77"],
         "samples=x is not a count": [f"run={run}", "samples=x"],
-        "guided_channels=2: the data has 1 channel": [f"run={run}", "guided_channels=2"],
+        "guided_channels=2: the data has 1 channel": [f"run={run}", "guided_channels=2", "guidance=1.5"],
+        "guided_channels=1 says nothing without guidance above 1": [f"run={run}", "guided_channels=1"],
+        "guidance_high=0.7 says nothing": [f"run={run}", "guidance=1", "guidance_high=0.7"],
+        "guidance=0.5 guides nothing": [f"run={run}", "guidance=0.5"],
+        "inception=x needs metrics=fid": [f"run={run}", "reference=train", "metrics=fd_local_s", "inception=x"],
+        "has fid twice": [f"run={run}", "reference=train", "metrics=fid,fid"],
+        "probe=fast needs metrics=probes": [f"run={run}", "metrics=cknna_local_s", "probe=fast"],
+        "probe=slow is unknown": [f"run={run}", "metrics=probes", "probe=slow"],
+        "reference=train needs a metric of samples": [f"run={run}", "metrics=probes", "reference=train"],
+        "steps=4 needs samples=N: these metrics sample nothing": [f"run={run}", "metrics=probes", "steps=4"],
+        "metrics=probes reads the data set, which is not here": [
+            f"checkpoint={latents}", "format=repa", "size=nano", "data=imagenet256", "metrics=probes",
+        ],
         "steps=0 is too few": [f"run={run}", "steps=0"],
         "shift=nan of the times": [f"run={run}", "shift=nan"],
         "data.patch=4 would be another data set": [f"run={run}", "data.patch=4"],
@@ -404,8 +521,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "was trained on 7 classes": [*of_few, "size=nano"],
         "does not exist": [f"run={run}", "reference=none.npz"],
         "needs reference=": [f"run={run}", "metrics=fid"],
-        "encoder.name=x needs reference=": [f"run={run}", "encoder.name=x"],
-        "encoder.name=x is for one encoder": [f"run={run}", "reference=train", "metrics=fid", "encoder.name=x"],
+        "encoder.name=x needs metrics=": [f"run={run}", "encoder.name=x"],
+        "encoder.name=x needs one encoder": [f"run={run}", "reference=train", "metrics=fid", "encoder.name=x"],
         "encoder=timm needs a model": [f"run={run}", "reference=train", "metrics=fd_timm"],
         "did you mean fd_local_s": [f"run={run}", "reference=train", "metrics=fd_local_z"],
         "diffusers" if not installed("diffusers") else "is not staged here": [
