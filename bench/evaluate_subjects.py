@@ -6,6 +6,7 @@ subject = run_subject({"run": "runs/digits-vanilla-nano-s0-1a2b3c4d"}, "cpu")
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from bench.configuration import build, compose, encoder_node, parse_count
 from bench.core import checkpoints
 from bench.core.backbone import SiT
 from bench.core.data_latents import CHANNELS, Decoder
-from bench.core.results import SCHEMA_VERSION, write_json
 from bench.core.run_folder import read_json
 from bench.core.sizes import Size
 from bench.identity import is_identity
@@ -30,13 +30,13 @@ class Subject:
     """What is evaluated: a backbone, how its tokens become pictures, and where its results go.
 
     decode(tokens, precision) -> pixels [n, 1 or 3, H, W], not finite where the tokens are not; data: the data set, None
-    where only its decoder is at hand; decoded_by: the autoencoder of latents, for the record of the samples; images:
+    where only its decoder is at hand; decoded_by(): the autoencoder of latents, for the record of the samples; images:
     training images seen (0 where that is not known); context: for result files.
     """
 
     backbone: Any
     decode: Any
-    decoded_by: dict[str, str]
+    decoded_by: Callable[[], dict[str, str]]
     data: Any
     data_name: str
     folder: Path
@@ -69,7 +69,7 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
     return Subject(
         backbone,
         data.decode,
-        data.decoded_by(),
+        data.decoded_by,
         data,
         data.fingerprint,
         folder,
@@ -120,14 +120,19 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
         )
     if data is None:
         decoder = Decoder(cfg["data"]["decoder"])
-        decoded_by = decoder.record()  # a missing VAE is told before hours of sampling
+        decoded_by = decoder.record
 
         def decode(tokens: Any, precision: str) -> Any:
             return decoder.pixels(backbone.grid.unpatchify(tokens.float()), precision)
     else:
-        decode, decoded_by = data.decode, data.decoded_by()
+        decode, decoded_by = data.decode, data.decoded_by
     digest = checkpoints.file_hash(path)
     folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
+    for result in sorted(folder.glob("results/*.json")):
+        if read_json(result).get("snapshot_sha256", digest) != digest:
+            raise ValueError(
+                f"out={folder} holds results of another checkpoint ({result.name}): choose another out=DIR"
+            )
     name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
     context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
     return Subject(backbone, decode, decoded_by, data, name, folder, 0, found.weights, digest, aligned, context)
@@ -147,17 +152,3 @@ def aligned_with(words: dict[str, str]) -> dict[str, str] | None:
             f"aligned={name} does not say what it was trained on: name one of bench/conf/encoder that does, or none"
         )
     return {key: node.get(key) or "" for key in ("family", "trained_on", "labels")}
-
-
-def describe(subject: Subject, words: dict[str, str]) -> None:
-    """run.json of an evaluated file, so that `results.load` reads its folder as it reads a run's."""
-    size = subject.backbone.size
-    description = {
-        "schema_version": SCHEMA_VERSION, "id": subject.folder.name, "arm": Path(words["checkpoint"]).stem,
-        "method": words["format"], "encoder": None,
-        "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"],
-        "seed": 0,
-        "images": 0, "aligned": subject.aligned, "argv": [f"{k}={v}" for k, v in words.items()],
-    }  # fmt: skip
-    write_json(subject.folder / "run.json", description)
-    write_json(subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"})

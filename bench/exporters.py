@@ -1,9 +1,11 @@
-"""Our backbones as files that REPA's and Self-Flow's released code loads: the inverse of bench/importers.py.
+"""Our backbones under the names and conventions of REPA's and Self-Flow's released code: bench/importers.py reversed.
 
     export_checkpoint(backbone, Path("selfflow.pt"), "selfflow")
 
 Reading such a file back gives the same weights bit for bit. For that the one weight that is rotated (the first of the
 timestep embedder, for Self-Flow's reversed time) is stored in float64; `load_state_dict` of any reader casts it.
+Projection heads are not written, as sampling does not use them: the released code, which loads strictly, asks for them
+(`projectors.*`, `projector.*`) and has to be told strict=False.
 """
 
 from __future__ import annotations

@@ -171,11 +171,14 @@ class _Measurer:
         if encoder is not None:
             rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
             rows += measure_encoder(encoder, self.data, self.cache, device=device, most_images=most)
-            for name in self.cfg["evaluation"]["encoders"]:
-                if name != encoder.name:
-                    parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": self.cache}
-                    other = build(encoder_node(name), **parts).to(device)
-                    rows += measure_encoder(other, self.data, self.cache, device=device, most_images=most)
+        for name in self.cfg["evaluation"]["encoders"]:
+            if encoder is not None and name == encoder.name:
+                continue
+            parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": self.cache}
+            other = build(encoder_node(name), **parts).to(device)
+            if encoder is None:
+                rows += measure_cknna(store, self.data, other, self.cache, aligned, device=device)
+            rows += measure_encoder(other, self.data, self.cache, device=device, most_images=most)
         return [*rows, pixel_probe(self.data, most_images=most)]
 
 

@@ -112,6 +112,13 @@ def main(argv: list[str]) -> int:
     wanted += inception() if own.get("inception") == "true" else []
     wanted += reference(own["reference"], cache) if "reference" in own else []
     wanted += vae(own["vae"], cache) if "vae" in own else []
+    if not wanted and not to_train:
+        needed = (
+            "needs nothing from outside"
+            if names
+            else "names nothing: encoder=NAME, inception=true, reference=..., vae=ema"
+        )
+        print(f"nothing to stage: {' '.join(argv)} {needed}")
     dry = own.get("dry_run") == "true"
     missing = sum(not _stage(resource, dry) for resource in wanted)
     for cfg in to_train:

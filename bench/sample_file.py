@@ -46,26 +46,28 @@ class SampleFile:
         return self.folder / "blocks" / f"{number:06d}.npy"
 
     def write(self, make: Callable[[int], tuple[Tensor, Tensor]], processes: Processes, progress: bool = False) -> None:
-        """Write this process's blocks (rank r has r, r + world, ...) that are not there yet.
+        """Write this process's share of the blocks that are not there yet, dealt out among the processes.
 
         make(block) -> pictures uint8 [64, 3, H, W] and which of them are finite, bool [64].
         """
-        mine = range(processes.rank, self.count, processes.world)
         (self.folder / "blocks").mkdir(parents=True, exist_ok=True)
-        todo = [number for number in mine if not self._block(number).is_file()]
-        with tqdm(
-            total=len(mine), initial=len(mine) - len(todo), desc="sampling", unit="block", disable=not progress
-        ) as bar:
-            for number in todo:
+        # one process's list for all: another one's may lack what was just written
+        missing = processes.first(self.missing() if processes.main else None)
+        mine = missing[processes.rank :: processes.world]
+        with tqdm(total=len(mine), desc="sampling", unit="block", disable=not progress) as bar:
+            for number in mine:
                 pictures, finite = make(number)
                 whole = pictures.permute(0, 2, 3, 1).contiguous().numpy()
                 self._check_space(whole.nbytes)
                 self._save(number, whole, finite.numpy())
                 bar.update()
 
+    def missing(self) -> list[int]:
+        """Blocks that are not there yet."""
+        return [number for number in range(self.count) if not self._block(number).is_file()]
+
     def _check_space(self, nbytes: int) -> None:
-        left = sum(not self._block(number).is_file() for number in range(self.count))
-        needed, free = (left + self.count) * nbytes, shutil.disk_usage(self.folder).free
+        needed, free = (len(self.missing()) + self.count) * nbytes, shutil.disk_usage(self.folder).free
         if free < needed:
             raise OSError(
                 f"the disk is full: {self.path} still needs {needed / 1e9:.1f} GB (blocks and file), "

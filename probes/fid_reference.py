@@ -1,7 +1,7 @@
 """The reference's side of the FID family: an ADM file, a folder of pictures, or a split of a data set.
 
-An ADM file has `mu`, `sigma`, `mu_s`, `sigma_s` of the whole training set and `arr_0`, 10,000 pictures. What is computed
-of a reference is cached under a hash of its data, of the network's weights and of this code's version.
+An ADM file has `mu`, `sigma`, `mu_s`, `sigma_s` of the whole training set and `arr_0`, 10,000 pictures. What is
+computed of a reference is cached under a hash of its data, of the network's weights and of this code's version.
 
     adm_parts(path)                                               # before sampling: is it one, and what does it lack?
     reference = adm_reference(network, path, Path("cache"))

@@ -11,6 +11,7 @@ flattened (h, w, c).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ def find_weights(path: Path | None = None) -> Path:
 def load_inception(path: Path | None = None) -> nn.Module:
     """torch-fidelity's FeatureExtractorInceptionV3 (float32, frozen), with the weights' hash as `.fingerprint`.
 
-    Raises ValueError for a file that is not there, not a state dict of that network, or holds pickled code.
+    Warns of other weights than the published ones, whose numbers stand beside no one else's. Raises ValueError for a
+    file that is not there, not a state dict of that network, or holds pickled code.
     """
     place = find_weights(path)
     try:
@@ -81,7 +83,13 @@ def load_inception(path: Path | None = None) -> nn.Module:
     except (RuntimeError, TypeError, AttributeError) as error:
         first = " ".join(str(error).split())[:200]
         raise ValueError(f"{place} does not fit Inception v3 ({first}); fetch {URL}") from error
-    network.fingerprint = file_hash(place)  # type: ignore[assignment]
+    network.fingerprint = fingerprint = file_hash(place)  # type: ignore[assignment]
+    if not fingerprint.startswith(HASH_PREFIX):
+        warnings.warn(
+            f"{place} has the SHA-256 {fingerprint}..., the published weights {HASH_PREFIX}...: no FID of it is "
+            f"comparable with a published one; fetch {URL}",
+            stacklevel=2,
+        )
     return network
 
 

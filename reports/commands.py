@@ -40,16 +40,26 @@ def measuring_command(run: Run, like: Mapping[str, Any]) -> str:
     """The command that measures a finished run as a result row of another one was measured."""
     if not str(like["kind"]).startswith(EVALUATED):
         return training_command(run, measure="full")
-    protocol = mapping(like["protocol"])
+    protocol, asked = mapping(like["protocol"]), mapping(mapping(like.get("details")).get("words"))
+    if "sampling" not in protocol:  # of features, which take no samples
+        return _evaluate_command({"run": run.folder} | asked)
     sampling = mapping(protocol.get("sampling"))
     name, metric = str(sampling.get("name", "sde250")), str(like["metric"])
     usual = PROTOCOLS[name].to_json() if name in PROTOCOLS else {}
     reference = str(protocol.get("reference", "train")).partition(" (")[0]
+    reference = (
+        "train" if reference.endswith(" train") else reference
+    )  # of rows that do not say how they were asked for
     words = {"run": run.folder, "protocol": name, "samples": sampling.get("samples"), "seed": sampling.get("seed")}
     words |= {key: sampling[key] for key in SAMPLING if key in sampling and sampling[key] != usual.get(key)}
     if "guided_channels" in words:  # counted in numbers of a token; the word counts the data's channels
         words["guided_channels"] //= int(mapping(run.configuration.get("data")).get("patch") or 1) ** 2
-    words |= {"reference": reference, "metrics": "fid" if metric in FID_FAMILY else metric}
+    return _evaluate_command(
+        words | {"reference": reference, "metrics": "fid" if metric in FID_FAMILY else metric} | asked
+    )
+
+
+def _evaluate_command(words: Mapping[str, Any]) -> str:
     told = [f"{key}={value}" for key, value in words.items() if value is not None]
     return "python -m bench.evaluate " + " ".join(shlex.quote(word) for word in told)
 

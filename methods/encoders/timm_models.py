@@ -40,6 +40,11 @@ DATA = {
 
 def pretrained_config(name: str) -> Any:
     """timm's PretrainedCfg of a model. Raises ValueError with the nearest names for one it does not know."""
+    if name == "timm":  # the option's own name
+        raise ValueError(
+            "encoder=timm needs a model: encoder.name=vit_base_patch16_dinov3.lvd1689m, or any of "
+            "timm.list_pretrained()"
+        )
     timm = import_vision("timm")
     plain = name.split(".")[0]
     if not timm.is_model(plain):
@@ -99,11 +104,6 @@ class TimmEncoder(Encoder):
         token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
     ):  # fmt: skip
         super().__init__()
-        if name == "timm" and not model:
-            raise ValueError(
-                "encoder=timm needs a model: encoder.name=vit_base_patch16_dinov3.lvd1689m, or any of "
-                "timm.list_pretrained()"
-            )
         self.name, self.resize, self.token_grid, self.stride = name, resize, token_grid.grid, stride
         self.patches = _patch_grid(name, token_grid.grid, patch_grid, resize)
         model = model or name

@@ -1,21 +1,26 @@
-"""bench.evaluate: samples as one .npz, resumed, in any number of processes; metrics; bad input."""
+"""bench.evaluate: samples as one .npz, resumed, in any number of processes; bad input."""
 
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from small_runs import ROOT, random_backbone, run_cli, tiny_run
-from torch import nn
+from small_evaluations import (
+    QUICK,
+    StandInVAE,
+    backbone_of,
+    samples_of,
+)
+from small_runs import ROOT, run_cli, tiny_run
 
 from bench.command_line import guarded
 from bench.configuration import build, compose
-from bench.core import results
 from bench.core.backbone import SiT
-from bench.core.checkpoints import load_snapshot, save_snapshot, snapshots
+from bench.core.checkpoints import save_snapshot
 from bench.core.data import Digits, pixels_to_uint8
 from bench.core.data_latents import Decoder
 from bench.core.distributed import Processes
@@ -24,14 +29,10 @@ from bench.core.sampling import generate, velocity_of
 from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
 from bench.evaluate import main
-from bench.evaluate_reference import check_reference
 from bench.exporters import export_checkpoint
 from bench.sample_file import SampleFile
-from probes import encoder_distance
-from probes.frechet import Moments, distance_of, fit
 
 CPU = torch.device("cpu")
-QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +42,6 @@ def run(tmp_path_factory):
     done = run_cli("bench.run", *tiny_run(runs))
     assert done.returncode == 0, done.stderr
     return next(path for path in runs.iterdir() if (path / "run.json").exists())
-
-
-def backbone_of(run):
-    net = SiT(Digits("digits", 2).grid, SIZES["nano"], 10)
-    return load_snapshot(snapshots(run)[2048], net).requires_grad_(False)
-
-
-def samples_of(folder):
-    (path,) = folder.glob("samples/*/samples_100.npz")
-    return path
 
 
 def test_samples_are_those_of_the_protocol_and_a_checkpoint_gives_the_same_bytes(run, tmp_path):
@@ -105,6 +96,21 @@ def make_block(number):
     return torch.randint(0, 256, (64, 3, 4, 4), generator=draw, dtype=torch.uint8), torch.rand(64, generator=draw) > 0.1
 
 
+@dataclass(frozen=True)
+class Sharing(Processes):
+    """One of several processes, told what the main one found."""
+
+    found: list
+
+    def first(self, value):
+        return self.found
+
+
+def keeping(numbers):
+    """make_block that keeps the numbers it is asked for."""
+    return lambda number: numbers.append(number) or make_block(number)
+
+
 def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
     whole = SampleFile(tmp_path / "whole", 200, 64)
     whole.write(make_block, Processes(0, 1, CPU))
@@ -125,8 +131,16 @@ def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
     cut.finish()
     assert made == [0, 1, 2, 2, 3] and cut.path.read_bytes() == whole.path.read_bytes()
     split = SampleFile(tmp_path / "split", 200, 64)
+    todo, shares = split.missing(), []
     for rank in (1, 0, 2):
-        split.write(make_block, Processes(rank, 3, CPU))
+        split.write(keeping(shares), Sharing(rank, 3, CPU, todo))
+    assert shares == [1, 0, 3, 2]
+    for number in (1, 2):  # what is lacking is dealt out, wherever it lies
+        split._block(number).unlink()
+    todo, shares = split.missing(), []
+    for rank in (0, 1):
+        split.write(keeping(shares), Sharing(rank, 2, CPU, todo))
+    assert shares == [1, 2]
     split.finish()
     assert split.path.read_bytes() == whole.path.read_bytes()
     parts = [make_block(number) for number in range(4)]
@@ -146,53 +160,6 @@ def test_a_damaged_block_is_removed_and_said(tmp_path):
     samples.write(make_block, Processes(0, 1, CPU))
     samples.finish()
     assert samples.done()
-
-
-class StandInVAE(nn.Module):
-    """A decoder's interface: latents [n, 4, h, w] -> .sample [n, 3, 8 h, 8 w]."""
-
-    def __init__(self, scale):
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(scale))
-
-    def decode(self, latents):
-        enlarged = nn.functional.interpolate(latents[:, :3], scale_factor=8)
-        return SimpleNamespace(sample=(0.18215 * self.scale * enlarged).detach())
-
-
-def save_latents(root, pictures=True):
-    """30 training and 20 held-out latents 8 x 8 of 1,000 classes."""
-    draw = np.random.default_rng(0)
-    for split, n in (("train", 30), ("heldout", 20)):
-        (root / split).mkdir(parents=True)
-        np.save(root / split / "moments.npy", draw.random((n, 8, 8, 8), np.float32))
-        np.save(root / split / "labels.npy", np.arange(n) % 3)
-        if pictures:
-            np.save(root / split / "images.npy", draw.integers(0, 256, (n, 3, 64, 64), np.uint8))
-    return root
-
-
-def latent_words(tmp_path, monkeypatch):
-    """A checkpoint on latents, its decoder a stand-in."""
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE(1.0))
-    net = random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000)
-    file = export_checkpoint(net, tmp_path / "latents.pt", "repa")
-    return [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path / 'out'}"]
-
-
-def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, monkeypatch):
-    words = [*latent_words(tmp_path, monkeypatch), *QUICK, "reference=train", "metrics=fd_efficientnet_lite0"]
-    words += ["samples=10", "protocol=ode50", "steps=1"]
-    encoder = encoder_distance.Extractor("stand-in", "4" * 16, "", "", "", "", lambda x: x.float().mean((2, 3)))
-    monkeypatch.setattr("bench.evaluate_metrics._extractor", lambda *_: encoder)
-    with pytest.raises(ValueError, match="reference=train needs a data set whose pictures are here"):
-        main(words)
-    assert main([*words, f"data.root={save_latents(tmp_path / 'latents')}"]) == 0
-    (result,) = tmp_path.glob("out/results/*.json")
-    row = json.loads(result.read_text())["rows"][0]
-    real = [np.load(tmp_path / "latents" / split / "images.npy").mean((2, 3)) for split in ("train", "heldout")]
-    assert row["real"] == pytest.approx(distance_of(fit(real[1]), fit(real[0])).value, rel=1e-3)
-    assert row["protocol"]["reference"].startswith("imagenet256 train")
 
 
 def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
@@ -250,103 +217,6 @@ def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsy
     assert 48 <= left_out <= 52 and f"{left_out} samples were not finite" in capsys.readouterr().out
 
 
-class StandInInception(nn.Module):
-    """The interface of Inception on 64 random features: pool, logits and the branch that sFID reads."""
-
-    fingerprint = "stand-in"
-
-    def __init__(self):
-        super().__init__()
-        self.Mixed_6d = nn.Module()
-        self.Mixed_6d.branch1x1 = nn.Conv2d(3, 192, 1)
-
-    def forward(self, images):
-        x = images.float() / 255
-        self.Mixed_6d.branch1x1(nn.functional.interpolate(x, size=(17, 17)))
-        flat = x[:, 0].flatten(1)
-        return flat, flat[:, :8]
-
-
-def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
-    from PIL import Image
-
-    torch.manual_seed(0)
-    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
-    few_features(monkeypatch)
-    data = Digits("digits", 2)
-    for i, picture in enumerate(data.images("train", slice(0, 150))):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:03d}.png")
-    for reference in (tmp_path, "train"):
-        assert main([f"run={run}", *QUICK, f"reference={reference}", f"cache={tmp_path / 'cache'}"]) == 0
-    assert len(list(run.glob("results/evaluate-*.json"))) == 2, "one reference's rows do not replace the other's"
-    frame = results.load(run.parent)
-    frame = frame[frame["kind"].str.startswith("evaluate")]
-    assert set(frame["metric"]) == {"fid", "sfid", "is", "precision", "recall", "kid"}
-    row = frame[frame["metric"] == "fid"].iloc[0]
-    assert row["value"] > 0 and row["n"] == 100 and row["images"] == 2048
-    sampling = row["protocol"]["sampling"]
-    assert (
-        sampling["steps"] == 4
-        and sampling["rounding"] == "truncate"
-        and sampling["samples"] == 100
-        and sampling["seed"] == 0
-    )
-
-
-def test_another_encoder_or_inception_replaces_no_results(run, tmp_path, monkeypatch):
-    words = [f"run={run}", *QUICK, "samples=80", "reference=train", f"cache={tmp_path}"]
-    before = set(run.glob("results/*.json"))
-    for steps in (2, 3, 3):
-        assert main([*words, "metrics=fd_local_s", f"encoder.steps={steps}"]) == 0
-    few_features(monkeypatch)
-    for name in ("one", "other"):
-        network = StandInInception()
-        network.fingerprint = name
-        monkeypatch.setattr("probes.inception.load_inception", lambda path, network=network: network)
-        assert main([*words, f"inception={name}"]) == 0
-    files = sorted(set(run.glob("results/*.json")) - before)
-    rows = [json.loads(file.read_text())["rows"] for file in files]
-    weights = {(of[0]["metric"], of[0]["protocol"]["extractor_weights"]) for of in rows}
-    assert len(files) == len(weights) == 4 and {metric for metric, _ in weights} == {"fd_local_s", "fid"}
-
-
-def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, monkeypatch):
-    class Model(nn.Module):
-        def forward(self, x):
-            return x.mean(dim=(2, 3))
-
-    monkeypatch.setattr(
-        "bench.evaluate_metrics._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
-    )
-    monkeypatch.setattr(encoder_distance, "DGM_SIDE", 8)
-    marks = {}
-    for fmt, aligned in (("repa", ""), ("selfflow", ""), ("repa", "none"), ("selfflow", "dinov2_g"), ("repa", "mae_l")):
-        file = export_checkpoint(backbone_of(run), tmp_path / f"{fmt}.pt", fmt)
-        out = tmp_path / f"{fmt}-{aligned}"
-        words = [f"checkpoint={file}", f"format={fmt}", "size=nano", "data=digits", f"out={out}", "protocol=ode50"]
-        words += [f"aligned={aligned}"] if aligned else []
-        words += ["steps=1", "samples=64", "device=cpu", "reference=train", "metrics=fd_dinov2"]
-        assert main(words) == 0
-        (result,) = out.glob("results/*.json")
-        marks[fmt, aligned] = json.loads(result.read_text())["rows"][0]["related"]
-    marked = "extractor and aligned encoder are both vit trained on LVD-142M"
-    assert marks == {
-        ("repa", ""): marked, ("selfflow", ""): "", ("repa", "none"): "", ("selfflow", "dinov2_g"): marked,
-        ("repa", "mae_l"): "",
-    }  # fmt: skip
-
-
-def few_features(monkeypatch):
-    """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
-
-    class Few(Moments):
-        def add(self, features):
-            super().add(features[:, :32])
-
-    monkeypatch.setattr("probes.fid.fit", lambda features: fit(features[:, :32]))
-    monkeypatch.setattr("probes.fid_reference.Moments", Few)
-
-
 def test_samples_that_are_not_finite_are_counted(run, tmp_path):
     net = backbone_of(run)
     with torch.no_grad():
@@ -386,7 +256,19 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "is no folder of a run": [f"run={tmp_path}"],
         "has snapshots at": [f"run={run}", "images=77"],
         "samples=x is not a count": [f"run={run}", "samples=x"],
-        "guided_channels=2: the data has 1 channel": [f"run={run}", "guided_channels=2"],
+        "guided_channels=2: the data has 1 channel": [f"run={run}", "guided_channels=2", "guidance=1.5"],
+        "guided_channels=1 says nothing without guidance above 1": [f"run={run}", "guided_channels=1"],
+        "guidance_high=0.7 says nothing": [f"run={run}", "guidance=1", "guidance_high=0.7"],
+        "guidance=0.5 guides nothing": [f"run={run}", "guidance=0.5"],
+        "inception=x needs metrics=fid": [f"run={run}", "reference=train", "metrics=fd_local_s", "inception=x"],
+        "has fid twice": [f"run={run}", "reference=train", "metrics=fid,fid"],
+        "probe=fast needs metrics=probes": [f"run={run}", "metrics=cknna_local_s", "probe=fast"],
+        "probe=slow is unknown": [f"run={run}", "metrics=probes", "probe=slow"],
+        "reference=train needs a metric of samples": [f"run={run}", "metrics=probes", "reference=train"],
+        "steps=4 needs samples=N: these metrics sample nothing": [f"run={run}", "metrics=probes", "steps=4"],
+        "metrics=probes reads the data set, which is not here": [
+            f"checkpoint={latents}", "format=repa", "size=nano", "data=imagenet256", "metrics=probes",
+        ],
         "steps=0 is too few": [f"run={run}", "steps=0"],
         "shift=nan of the times": [f"run={run}", "shift=nan"],
         "data.patch=4 would be another data set": [f"run={run}", "data.patch=4"],
@@ -404,8 +286,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "was trained on 7 classes": [*of_few, "size=nano"],
         "does not exist": [f"run={run}", "reference=none.npz"],
         "needs reference=": [f"run={run}", "metrics=fid"],
-        "encoder.name=x needs reference=": [f"run={run}", "encoder.name=x"],
-        "encoder.name=x is for one encoder": [f"run={run}", "reference=train", "metrics=fid", "encoder.name=x"],
+        "encoder.name=x needs metrics=": [f"run={run}", "encoder.name=x"],
+        "encoder.name=x needs one encoder": [f"run={run}", "reference=train", "metrics=fid", "encoder.name=x"],
         "encoder=timm needs a model": [f"run={run}", "reference=train", "metrics=fd_timm"],
         "did you mean fd_local_s": [f"run={run}", "reference=train", "metrics=fd_local_z"],
         "diffusers" if not installed("diffusers") else "is not staged here": [
@@ -422,55 +304,6 @@ def installed(name):
     import importlib.util
 
     return importlib.util.find_spec(name) is not None
-
-
-def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
-    words = [
-        f"run={run}",
-        *QUICK,
-        "reference=train",
-        f"inception={tmp_path / 'none.pth'}",
-        f"cache={tmp_path}",
-        "seed=8",
-    ]
-    before = list(run.glob("samples/*/samples_100.npz"))
-    assert guarded(main, words) == 2
-    assert "there are no Inception weights at" in capsys.readouterr().err
-    assert list(run.glob("samples/*/samples_100.npz")) == before, "told before anything is sampled"
-
-
-def test_a_bad_reference_is_told_before_anything_is_sampled(run, tmp_path, monkeypatch, capsys):
-    from PIL import Image
-
-    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
-    arrays = {"mu": np.zeros(2048), "sigma": np.eye(2048)}
-    for name, changes in {
-        "narrow": {"mu": np.zeros(20)}, "nan": {"mu": np.full(2048, np.nan)}, "without": {},
-        "spatial": {"mu_s": np.zeros(5), "sigma_s": np.eye(5)},
-    }.items():  # fmt: skip
-        np.savez(tmp_path / f"{name}.npz", **(arrays | changes))
-    for folder, sides in (("unlike", (8, 4)), ("one", (8,))):
-        (tmp_path / folder).mkdir()
-        for i, side in enumerate(sides):
-            Image.fromarray(np.zeros((8, side, 3), np.uint8)).save(tmp_path / folder / f"{i}.png")
-    (tmp_path / "empty").mkdir()
-    cases = {
-        ("narrow.npz", "fid"): "those of Inception's features (2048,)",
-        ("nan.npz", "fid"): "not finite",
-        ("without.npz", "fd_local_s"): "has no array `arr_0`",
-        ("unlike", "fid"): "pictures are of unlike sizes",
-        ("one", "fid"): "has 1 picture(s): a distance needs at least two",
-        ("empty", "fd_local_s"): "there is no picture",
-    }
-    monkeypatch.setattr("bench.sample_file.SampleFile.write", lambda *_, **__: pytest.fail("sampled"))
-    for (name, metrics), message in cases.items():
-        words = [f"run={run}", *QUICK, "seed=9", f"reference={tmp_path / name}", f"metrics={metrics}"]
-        assert guarded(main, [*words, f"cache={tmp_path / 'cache'}"]) == 2
-        assert message in capsys.readouterr().err
-    assert (
-        "missing: mu_s and sigma_s of spatial.npz are (5,)"
-        in check_reference(tmp_path / "spatial.npz", ["fid"])["sfid"]
-    )
 
 
 def test_help_has_examples_and_imports_no_torch():

@@ -162,7 +162,7 @@ def adm_file(tmp_path, network, **changes):
 
 
 LACKING = {
-    "narrow spatial features": ({"mu_s": np.zeros(5)}, {"sfid": "mu_s and sigma_s of reference.npz are (5,) and (7, 7)"}),
+    "narrow spatial features": ({"mu_s": np.zeros(5)}, {"sfid": "sigma_s of reference.npz are (5,) and (7, 7)"}),
     "spatial features not finite": ({"mu_s": np.full(7, np.nan)}, {"sfid": "hold values that are not finite"}),
     "three pictures": (
         {"arr_0": pictures(3, 1)},

@@ -1,6 +1,7 @@
 """The pass through torch-fidelity's Inception, with random weights; what is said when there are no weights."""
 
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def weights(tmp_path_factory):
 
 
 def test_one_pass_gives_pool_spatial_and_unbiased_logits(weights):
-    network = load_inception(weights)
+    with pytest.warns(UserWarning, match=r"the published weights 6726825d\.\.\.: no FID of it is comparable"):
+        network = load_inception(weights)
     assert len(network.fingerprint) == 16
     pictures = torch.randint(0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     allowed = []
@@ -53,6 +55,13 @@ def test_one_pass_gives_pool_spatial_and_unbiased_logits(weights):
     torch.testing.assert_close(torch.from_numpy(found.logits), expected, rtol=1e-4, atol=1e-4)
     assert found.spatial.min() >= 0 < found.spatial.max()  # after the ReLU
     assert not network.Mixed_6d.branch1x1._forward_hooks
+
+
+def test_the_published_weights_are_not_warned_of(weights, monkeypatch):
+    monkeypatch.setattr(inception, "file_hash", lambda path: "6726825d" + "0" * 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert load_inception(weights).fingerprint == "6726825d00000000"
 
 
 def test_missing_weights_are_one_clear_message(monkeypatch, tmp_path):

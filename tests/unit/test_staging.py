@@ -101,6 +101,14 @@ def offline(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "unreachable", lambda url, seconds=0: "no network in tests")
 
 
+def test_prepare_says_that_there_is_nothing_to_stage(capsys):
+    for words in (["dry_run=true"], ["inception=false"]):
+        assert prepare.main(words) == 0
+        assert f"nothing to stage: {words[0]} names nothing: encoder=NAME" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"encoder=timm needs a model: encoder\.name="):
+        prepare.main(["encoder=timm", "dry_run=true"])
+
+
 def test_prepare_says_what_is_missing_and_how_to_fetch_it(offline, tmp_path, capsys):
     words = ["encoder=dinov2_g,local_s", "reference=imagenet256", "vae=ema", f"cache={tmp_path}", "dry_run=true"]
     assert prepare.main(words) == 1

@@ -1,0 +1,58 @@
+"""Result files of bench.evaluate: rows with the words that measured them, beside a description of what they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.core import results
+from bench.core.environment import environment
+from bench.core.results import SCHEMA_VERSION, Row, write_json
+from bench.evaluate_words import has_encoder
+
+
+def digest(*parts: str) -> str:
+    """8 hexadecimal digits of some texts."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def told(rows: Iterable[Row], metric: str, words: dict[str, str]) -> list[Row]:
+    """Rows that keep the words that measured them in their details, for whoever measures another run alike."""
+    keys = {"fid": ("reference", "inception"), "probes": ("probe",)}.get(metric, ("reference",))
+    kept = {key: words[key] for key in keys if key in words and not metric.startswith("cknna_")}
+    kept |= {key: value for key, value in words.items() if key.startswith("encoder.") and has_encoder(metric)}
+    return [replace(row, details=row.details | {"words": {"metrics": metric} | kept}) for row in rows]
+
+
+def store(subject: Any, words: dict[str, str], kind: str, rows: list[Row], device: Any) -> None:
+    """Write the rows and say them."""
+    if not (subject.folder / "run.json").exists():
+        describe(subject, words)
+    context = subject.context | {"snapshot_sha256": subject.sha256}
+    context["environment"] = environment(device, torch.get_num_threads())
+    path = results.write(subject.folder, kind, subject.images, rows, context)
+    for row in rows:
+        place = "" if row.block is None else f"block {row.block}, t = {row.t:g}"
+        value = "missing" if row.value is None else f"{row.value:.5g}"
+        print(f"  {row.metric:20}{value:12}{'; '.join(part for part in (place, row.note) if part)}".rstrip())
+    print(path)
+
+
+def describe(subject: Any, words: dict[str, str]) -> None:
+    """run.json of an evaluated file, so that `results.load` reads its folder as it reads a run's."""
+    size = subject.backbone.size
+    description = {
+        "schema_version": SCHEMA_VERSION, "id": subject.folder.name, "arm": Path(words["checkpoint"]).stem,
+        "method": words["format"], "encoder": None,
+        "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"],
+        "seed": 0,
+        "images": 0, "aligned": subject.aligned, "argv": [f"{k}={v}" for k, v in words.items()],
+    }  # fmt: skip
+    write_json(subject.folder / "run.json", description)
+    write_json(subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"})
