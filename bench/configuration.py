@@ -203,11 +203,16 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
 
 
 def _hydra_words(key: str, value: str, known: dict[str, Any]) -> list[str]:
-    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged."""
-    if (key in TEXT or isinstance(known.get(key), str)) and value != "null":
+    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged.
+
+    A method's block may be text, a number or a mapping, whatever its default is.
+    """
+    of_method = key.startswith("method.")
+    may_be_text = not (of_method and re.match(r"[-+.\d{]", value))
+    if (key in TEXT or isinstance(known.get(key), str)) and value != "null" and may_be_text:
         doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash counts where a quote follows it
         return [f"{key}='{doubled.replace(chr(39), chr(92) + chr(39))}'"]
-    if isinstance(known.get(key), dict) or (key not in known and key.startswith("method.")):
+    if isinstance(known.get(key), dict) or (of_method and (key not in known or value.startswith("{"))):
         return [f"~{key}", f"+{key}={value}"]
     return [f"{key}={value}"]
 

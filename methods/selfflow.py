@@ -12,6 +12,7 @@ student's noise and dropped labels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from methods.parts import dual_levels, self_head, self_head_description, teacher
 
 @dataclass
 class SelfFlow(Method):
-    """mask_ratio: R_M; weight: gamma; blocks: numbers or fractions of the depth.
+    """mask_ratio: R_M; weight: gamma; blocks: as `Size.block` takes them.
 
     The last four are ablation switches.
     """
@@ -34,8 +35,8 @@ class SelfFlow(Method):
     name: str
     mask_ratio: float
     weight: float
-    student_block: float
-    teacher_block: float
+    student_block: Any
+    teacher_block: Any
     masking: bool
     near: float | None
     similarity: str

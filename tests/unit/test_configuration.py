@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bench.configuration import build, compose, parse_count
+from bench.core.sizes import SIZES
 from bench.identity import arm_name, run_hash, run_id
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
@@ -132,6 +133,17 @@ def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
     cfg = compose(["method=haste", "method.teacher_layers={nano:[1]}"])
     assert cfg["method"]["teacher_layers"] == {"nano": [1]}
     assert compose(["compute=slurm", "compute.extra={exclude:node7}"])["compute"]["extra"] == {"exclude": "node7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "block"),
+    [("2", 2, 2), ("0.5", 0.5, 2), ("last", "last", 4), ("{default: 2}", {"default": 2}, 2)],
+)
+def test_a_block_is_a_number_a_fraction_last_or_a_mapping_whatever_its_default(text, value, block):
+    for method, role in (("dispersive", "block"), ("repa", "block"), ("selfflow", "student_block")):
+        cfg = compose([f"method={method}", f"method.{role}={text}"])
+        assert cfg["method"][role] == value
+        assert build(cfg["method"]).blocks(SIZES["nano"])["student"] == block
 
 
 def test_types_of_a_groups_own_keys_are_checked():
