@@ -4,6 +4,7 @@ Takes a step, overfits a batch, costs what it says, and keeps the traps of its p
 """
 
 import inspect
+import math
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,24 @@ def test_published_blocks(name, size, expected):
 def test_a_teacher_block_above_the_depth_is_refused():
     with pytest.raises(ValueError, match="block 9 is above the depth 4"):
         method("selfflow", teacher_block=9).blocks(NANO)
+
+
+@pytest.mark.parametrize("where", [1.5, 0, -1, math.nan, math.inf, True, None, [1], "2", {"XL": 1}, {"nano": None}])
+def test_what_is_no_block_is_refused_in_one_sentence(where):
+    with pytest.raises(
+        ValueError, match=r"block .*: give a block from 1 to 4, a fraction of the depth below 1, or last"
+    ):
+        NANO.block(where)
+
+
+def test_a_mapping_needs_no_default_where_it_names_the_size():
+    assert NANO.block({"nano": "last"}) == 4 and NANO.block({"default": 0.5, "XL": 8}) == 2 and NANO.block(1.0) == 1
+
+
+@pytest.mark.parametrize("student", [3, "last"])
+def test_layersync_learns_from_a_deeper_block(student):
+    with pytest.raises(ValueError, match=r"set method.student_block below method.teacher_block"):
+        method("layersync", student_block=student, teacher_block=3).blocks(NANO)
 
 
 def test_yaml_lists_every_parameter():

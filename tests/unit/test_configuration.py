@@ -137,7 +137,13 @@ def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
 
 @pytest.mark.parametrize(
     ("text", "value", "block"),
-    [("2", 2, 2), ("0.5", 0.5, 2), ("last", "last", 4), ("{default: 2}", {"default": 2}, 2)],
+    [
+        ("2", 2, 2),
+        ("0.5", 0.5, 2),
+        ("last", "last", 4),
+        ("{default: 2}", {"default": 2}, 2),
+        ("{nano: 2}", {"nano": 2}, 2),
+    ],
 )
 def test_a_block_is_a_number_a_fraction_last_or_a_mapping_whatever_its_default(text, value, block):
     for method, role in (("dispersive", "block"), ("repa", "block"), ("selfflow", "student_block")):
