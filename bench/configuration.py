@@ -24,6 +24,7 @@ from typing import Any
 
 from bench.core.protocols import sampling_protocol
 from bench.core.sizes import SIZES
+from bench.method_checks import check_method
 from bench.schema import Schema, check_type, check_values, nearest
 
 CONF = Path(__file__).parent / "conf"
@@ -255,7 +256,7 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
     cfg["runs"], cfg["cache"] = (os.path.expanduser(cfg[key]) for key in ("runs", "cache"))
-    build(cfg["method"])
+    check_method(build(cfg["method"]), cfg)
     for name in cfg["evaluation"]["encoders"]:
         encoder_node(name)
     sampling_protocol(cfg["evaluation"]["protocol"])

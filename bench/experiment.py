@@ -30,6 +30,7 @@ from bench.core.streams import generator
 from bench.core.trainer import Stopped, Trainer
 from bench.core.window import NotFinite
 from bench.identity import arm_name, identity, is_identity, run_hash, run_id
+from bench.method_checks import check_group, never_ends
 from bench.needs import missing
 
 
@@ -86,13 +87,10 @@ class Experiment:
         self.size = Size(**cfg["size"])
         self.method = build(cfg["method"])
         self.blocks = self.method.blocks(self.size)
-        group = self.method.group_size()
         for piece in micro_rows(processes.rows(cfg["batch"]), cfg["micro_batch"]):
-            if (count := piece.stop - piece.start) % group:
-                raise ValueError(
-                    f"method={self.method.name} compares {group} samples with each other, and a process computes "
-                    f"{count} at once: make batch (or micro_batch) a multiple"
-                )
+            check_group(self.method, piece.stop - piece.start)
+        if processes.main and (problem := never_ends(self.method, cfg)):
+            warnings.warn(problem, stacklevel=2)
         self.encoder = None
         if cfg["encoder"]:
             # one process at a time trains or downloads; the others find it in the cache
@@ -206,7 +204,8 @@ class Experiment:
         """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
         learner = self.learner()
         trainer = Trainer(learner, self.folder)
-        if self.encoder is not None and self.cfg["compute"]["cache_features"]:
+        cached = self.cfg["compute"]["cache_features"] and "attention" not in self.method.needs  # maps are not kept
+        if self.encoder is not None and cached:
             from methods.encoders.cache import patch_tokens
 
             main, cache = self.processes.main, Path(self.cfg["cache"])

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.configuration import CONF, compose
+from bench.configuration import CONF, build, compose
 from bench.identity import run_id
+from bench.method_checks import never_ends
 from bench.schema import nearest
 
 FOLDER = CONF / "study"
@@ -34,7 +35,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Study:
-    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; not_possible: arm -> reason."""
+    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's."""
 
     name: str
     data: str
@@ -45,11 +46,10 @@ class Study:
     arms: dict[str, tuple[str, ...]]
     sizes: tuple[str, ...]
     seeds: int
-    not_possible: dict[str, str]
 
 
 KEYS = {"description", "claims", "arms", "data"}
-DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "not_possible"}
+DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms"}
 
 
 def names() -> list[str]:
@@ -82,7 +82,6 @@ def load(name: str, data: str = "digits") -> Study:
         arms=arms,
         sizes=tuple(here.get("sizes", ())),
         seeds=here["seeds"],
-        not_possible=here.get("not_possible", {}),
     )
 
 
@@ -111,7 +110,7 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
                     f"seed={seed}",
                     *extra,
                 ]
-                specs.append(_spec(arm, words, study.not_possible.get(arm, "")))
+                specs.append(_spec(arm, words))
     _check_distinct(name, specs, extra)
     return specs
 
@@ -125,11 +124,11 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
             raise ValueError(f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}")
 
 
-def _spec(arm: str, words: list[str], reason: str) -> RunSpec:
-    if reason:
-        return RunSpec(arm, tuple(words), None, reason)
+def _spec(arm: str, words: list[str]) -> RunSpec:
     try:
         cfg = compose(words)
+        if reason := never_ends(build(cfg["method"]), cfg):
+            raise ValueError(reason)
         return RunSpec(arm, tuple(words), run_id(cfg), cfg=cfg)
     except ValueError as error:
         return RunSpec(arm, tuple(words), None, str(error))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core.method import Arm, Batch, Context, Term, generative
 from bench.core.sizes import Size
@@ -39,6 +39,8 @@ class HASTE(REPA):
     student_layers: Any
     teacher_layers: Any
     stop_images: Any
+
+    needs = frozenset({"image", "attention"})
 
     def of_size(self, values: Any, size: Size) -> Any:
         """The entry of a mapping by size (or the value itself). Raises ValueError for a size without one."""
@@ -77,13 +79,6 @@ class HASTE(REPA):
     def blocks(self, size: Size) -> dict[str, int]:
         attention = {f"attention{i}": student + 1 for i, (student, _) in enumerate(self.pairs(size))}
         return super().blocks(size) | attention
-
-    def heads(self, ctx: Context) -> nn.ModuleDict:
-        if not getattr(ctx.encoder, "attends", False):
-            raise ValueError(
-                f"haste aligns attention maps, and encoder {ctx.encoder.name} has none: choose a ViT, encoder=dinov2_b"
-            )
-        return super().heads(ctx)
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         noise = self.student_noise(batch, ctx)

@@ -99,7 +99,8 @@ class CachedFeatures(NamedTuple):
 class Method:
     """Vanilla flow matching; a method overrides what it does differently.
 
-    needs: of {"image", "ema"}: whether it is given the clean picture and the encoder, and the EMA teacher.
+    needs: of {"image", "attention", "ema"}: whether it is given the clean picture and the encoder, one that serves
+    attention maps, and the EMA teacher.
     """
 
     name: str

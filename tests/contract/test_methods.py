@@ -9,9 +9,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import NANO, ROOT, SMALL, StandInEncoder, arm_of, batch_of, context, method, random_backbone
+from small_runs import (
+    NANO,
+    ROOT,
+    SMALL,
+    StandInEncoder,
+    arm_of,
+    batch_of,
+    context,
+    method,
+    method_node,
+    random_backbone,
+)
 
-from bench.configuration import compose, locate, options
+from bench.configuration import locate, options
 from bench.core.cost import count, flops_until
 from bench.core.method import Arm
 from bench.core.sizes import SIZES
@@ -30,7 +41,7 @@ def test_every_file_is_registered_and_short():
     for name in METHODS:
         path = ROOT / "methods" / f"{name}.py"
         assert len(path.read_text().splitlines()) < 150
-        module = inspect.getmodule(locate(compose([f"method={name}"])["method"]["target"]))
+        module = inspect.getmodule(locate(method_node(name)["target"]))
         assert module and module.__doc__ and "python -m bench.run" in module.__doc__ and "arXiv" in module.__doc__
 
 
@@ -170,7 +181,7 @@ def test_layersync_learns_from_a_deeper_block(student):
 
 def test_yaml_lists_every_parameter():
     for name in METHODS:
-        node = compose([f"method={name}"])["method"]
+        node = method_node(name)
         fields = set(locate(node["target"]).__dataclass_fields__)
         assert fields == set(node) - {"target"}, name
         text = Path(ROOT / "bench/conf/method" / f"{name}.yaml").read_text()

@@ -102,6 +102,15 @@ BAD = {
     "method=repa method.head_width=0": "method.head_width=0 is outside",
     "method=selfflow method.mask_ratio=1.5": "method.mask_ratio=1.5 is outside",
     "method=selfflow method.near=-0.5": "method.near=-0.5 is outside",
+    "method=sra method.beta=-1": "method.beta=-1.0 is outside",
+    "method=layersync method.student_block=[1]": "block '[1]' is neither a number",
+    "method=repa method.block=5": "block 5 is above the depth 4 of size nano",
+    "method=dispersive batch=48 images=96": "compares 32 samples with each other, and 48 are computed at once",
+    "method=dispersive micro_batch=16": "compares 32 samples with each other, and 16 are computed at once",
+    "method=haste": "encoder local_m serves none: choose a ViT that does, encoder=dinov2_b or",
+    "method=haste encoder=dinov3_b": "encoder dinov3_b serves none: choose a ViT that does, encoder=dinov2_b or",
+    "method=haste encoder=dinov2_b": "haste has published layer pairs for the sizes B, L, XL, not for nano",
+    "method=irepa method.head_width=64": "there is no key 'method.head_width'",
 }
 
 
@@ -127,11 +136,12 @@ def test_home_is_spelt_out(monkeypatch):
 
 
 def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
-    cfg = compose(["method=haste", "method.student_layers=[0,1]", "method.stop_images=64Ki", "method.block=2"])
-    assert cfg["method"]["student_layers"] == [0, 1] and cfg["method"]["stop_images"] == 65536
+    haste = ["method=haste", "encoder=dinov2_b", "size=B"]
+    cfg = compose([*haste, "method.student_layers=[0,1,2]", "method.stop_images=64Ki", "method.block=2"])
+    assert cfg["method"]["student_layers"] == [0, 1, 2] and cfg["method"]["stop_images"] == 65536
     assert cfg["method"]["block"] == 2 and cfg["method"]["teacher_layers"]["B"] == [7, 9, 11]
-    cfg = compose(["method=haste", "method.teacher_layers={nano:[1]}"])
-    assert cfg["method"]["teacher_layers"] == {"nano": [1]}
+    cfg = compose([*haste, "method.teacher_layers={B:[1,2,3]}"])
+    assert cfg["method"]["teacher_layers"] == {"B": [1, 2, 3]}
     assert compose(["compute=slurm", "compute.extra={exclude:node7}"])["compute"]["extra"] == {"exclude": "node7"}
 
 

@@ -284,10 +284,3 @@ def test_haste_attention_term_and_refusals():
             method("haste", **nano | wrong).blocks(NANO)
     with pytest.raises(ValueError, match="stop_images=None is not a number of images"):
         method("haste", **nano | {"stop_images": None}).ends(NANO)
-
-    class Plain:
-        name, width = "local_m", 4
-
-    ctx.encoder = Plain()
-    with pytest.raises(ValueError, match="encoder local_m has none"):
-        method("haste", **nano).heads(ctx)
