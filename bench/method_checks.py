@@ -13,6 +13,8 @@ from bench.core.sizes import Size
 
 def check_method(method: Method, cfg: dict[str, Any]) -> None:
     """Raise ValueError where no run of this configuration could use its method."""
+    from bench.configuration import defaults
+
     if "attention" in method.needs:
         _check_attention(method, cfg["encoder"])
     size = Size(**cfg["size"])
@@ -20,6 +22,10 @@ def check_method(method: Method, cfg: dict[str, Any]) -> None:
     method.ends(size)
     for at_once in filter(None, (cfg["batch"], cfg["micro_batch"])):
         check_group(method, at_once)
+    for key, reason in method.inert().items():
+        value = cfg["method"][key]
+        if value != defaults({"method": method.name}).get(f"method.{key}", value):
+            raise ValueError(f"method.{key}={value} says nothing: {reason}; drop it")
 
 
 def check_group(method: Method, at_once: int) -> None:

@@ -50,11 +50,10 @@ class SelfFlow(Method):
                 raise ValueError(f"method.{key}={getattr(self, key)} is unknown (choices: {', '.join(choices)})")
         check_range("method.mask_ratio", self.mask_ratio, "[0, 1]")
         check_range("method.near", self.near, "(0, 1]")
-        if not self.masking and (self.near is not None or self.attention != "full"):
-            raise ValueError(
-                "method.masking=false has one noise level a sample, so method.near and method.attention say nothing: "
-                "drop them"
-            )
+
+    def inert(self) -> dict[str, str]:
+        reason = "method.masking=false has one noise level a sample"
+        return {} if self.masking else dict.fromkeys(("mask_ratio", "near", "attention"), reason)
 
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}

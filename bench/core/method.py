@@ -122,6 +122,10 @@ class Method:
         """Samples that the loss compares with each other: what a process computes at once is a multiple of them."""
         return 1
 
+    def inert(self) -> dict[str, str]:
+        """Options that say nothing beside the others, and why: a value of one's own is refused."""
+        return {}
+
     def heads(self, ctx: Context) -> nn.ModuleDict:
         """Trainable modules that exist in training alone."""
         return nn.ModuleDict()

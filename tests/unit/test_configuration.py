@@ -111,6 +111,11 @@ BAD = {
     "method=haste encoder=dinov3_b": "encoder dinov3_b serves none: choose a ViT that does, encoder=dinov2_b or",
     "method=haste encoder=dinov2_b": "haste has published layer pairs for the sizes B, L, XL, not for nano",
     "method=irepa method.head_width=64": "there is no key 'method.head_width'",
+    "method=selfflow method.masking=false method.mask_ratio=0.5": "method.mask_ratio=0.5 says nothing: method.masking",
+    "method=selfflow method.masking=false method.near=0.2": "method.near=0.2 says nothing: method.masking=false",
+    "method=selfflow method.masking=false method.attention=separated": "method.attention=separated says nothing",
+    "method=sra method.similarity=cosine method.beta=0.1": "method.beta=0.1 says nothing: it is of method.similarity",
+    "method=sra method.similarity=cosine method.decay_images=1e6": "method.decay_images=1000000 says nothing",
 }
 
 

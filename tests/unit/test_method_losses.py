@@ -124,9 +124,6 @@ def test_selfflow_switches():
     assert abs(l1 - arm2(batch, ctx2)["representation"].value) > 1e-3
     with pytest.raises(ValueError, match="similarity=cos is unknown"):
         method("selfflow", similarity="cos")
-    for inert in ({"near": 0.2}, {"attention": "separated"}):
-        with pytest.raises(ValueError, match="say nothing"):
-            method("selfflow", masking=False, **inert)
 
 
 def test_repa_from_the_formula_and_on_the_clean_picture():
