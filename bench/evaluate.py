@@ -24,6 +24,7 @@ Stream samples into one samples_<n>.npz (arr_0, uint8 NHWC), then measure them. 
 
 What:
   run=DIR           folder of a run                       images=N       its snapshot (default: the newest)
+  ema=FILE          instead of a snapshot, an average of the run that bench.posthoc_ema made
   checkpoint=FILE   a released model (docs/released_checkpoints.md)
   out=DIR           results of a checkpoint (default evaluations/<name>)
   data.decoder=DIR  the VAE that decodes latents (bench.prepare vae=ema)
@@ -46,7 +47,20 @@ Examples:
       data.decoder=runs/cache/vae/sd-vae-ft-ema reference=runs/cache/reference/VIRTUAL_imagenet256_labeled.npz"""
 
 OWN = (
-    *("run", "images", "checkpoint", "format", "size", "data", "out", "samples", "protocol", "seed", "reference"),
+    *(
+        "run",
+        "images",
+        "ema",
+        "checkpoint",
+        "format",
+        "size",
+        "data",
+        "out",
+        "samples",
+        "protocol",
+        "seed",
+        "reference",
+    ),
     *("metrics", "inception", "device", "threads", "cache"),
 )
 CHANGES = {
@@ -71,7 +85,7 @@ def parse(argv: list[str]) -> dict[str, str]:
         raise ValueError(
             "say what to evaluate: run=DIR, or checkpoint=FILE format=... size=... data=... (one of the two)"
         )
-    of_run, of_file = ("images",), ("format", "size", "data", "out")
+    of_run, of_file = ("images", "ema"), ("format", "size", "data", "out")
     for key in of_file if "run" in words else of_run:
         if key in words:
             raise ValueError(
@@ -130,6 +144,7 @@ def evaluate(words: dict[str, str]) -> int:
         protocol = protocol_of(words, grid, "sde250")
         record = protocol.to_json() | {"weights": subject.weights, "seed": seed, "samples": n} | subject.decoded_by
         key = hashlib.sha256(json.dumps([subject.sha256, record], sort_keys=True).encode()).hexdigest()[:8]
+        key += subject.average
         folder = subject.folder / "samples" / f"{protocol.name}-{subject.images:012d}-{key}"
         measure = None
         if processes.main:
