@@ -20,12 +20,12 @@ def check_room(folder: Path, needed: int, what: str) -> None:
         raise _full(folder, needed, what, free)
 
 
-def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -> np.ndarray:
+def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -> np.memmap:
     """A new memory-mapped .npy whose blocks are there. Raises OSError when the disk is full."""
     what = what or path.name
     needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
     check_room(path.parent, needed, what)
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    file: np.memmap = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with open(path, "r+b") as handle:
             try:
