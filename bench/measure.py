@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -179,13 +180,17 @@ class _Measurer:
 
 
 def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl, where they were read already."""
+    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl, where they were read already.
+
+    Between two lines the hours are linear in the images: a snapshot is seldom at the end of a logging interval.
+    """
     cost = read_json(path / "cost.json")
     flops = flops_until(cost, images) + cost["encoder_training_flops"] if cost else None
     log = path / "metrics.jsonl"
     lines = (read_metrics(log) if log.exists() else []) if lines is None else lines
-    seconds = [line["time"]["total_seconds"] for line in lines if line["images"] <= images]
-    return {"flops": flops, "hours": seconds[-1] / 3600 if seconds else None}
+    at = [0, *(line["images"] for line in lines)]
+    seconds = [0.0, *(line["time"]["total_seconds"] for line in lines)]
+    return {"flops": flops, "hours": float(np.interp(images, at, seconds)) / 3600 if lines else None}
 
 
 def processes_main(experiment: Experiment) -> bool:
