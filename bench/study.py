@@ -10,6 +10,8 @@ A run is named by what it is (`identity.run_id`), never by its study: a run that
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,15 +104,8 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     for seed in seeds:
         for size in sizes:
             for arm, own in study.arms.items():
-                words = [
-                    f"data={data}",
-                    *study.overrides,
-                    *own,
-                    *([f"size={size}"] if size else []),
-                    f"seed={seed}",
-                    *extra,
-                ]
-                specs.append(_spec(arm, words))
+                words = [f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else [])]
+                specs.append(_spec(arm, words, seed, extra))
     _check_distinct(name, specs, extra)
     return specs
 
@@ -124,14 +119,25 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
             raise ValueError(f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}")
 
 
-def _spec(arm: str, words: list[str]) -> RunSpec:
+def _spec(arm: str, words: list[str], seed: int, extra: tuple[str, ...]) -> RunSpec:
+    overrides = (*words, f"seed={seed}", *extra)
     try:
-        cfg = compose(words)
-        if reason := never_ends(build(cfg["method"]), cfg):
-            raise ValueError(reason)
-        return RunSpec(arm, tuple(words), run_id(cfg), cfg=cfg)
+        cfg = copy.deepcopy(_of_arm((*words, *extra))) | {"seed": seed}
+        return RunSpec(arm, overrides, run_id(cfg), cfg=cfg)
     except ValueError as error:
-        return RunSpec(arm, tuple(words), None, str(error))
+        return RunSpec(arm, overrides, None, str(error))
+
+
+@functools.cache
+def _of_arm(words: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of these words, composed once for all seeds: no other key depends on the seed.
+
+    Raises ValueError for a run that is not possible.
+    """
+    cfg = compose(words)
+    if reason := never_ends(build(cfg["method"]), cfg):
+        raise ValueError(reason)
+    return cfg
 
 
 def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:
