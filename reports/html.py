@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.draw import draw_panel
+from reports.figures import drawn
 from reports.legend import swatch
 from reports.theme import INK, ArmStyle
 
@@ -37,6 +38,7 @@ def render_html(page: dict[str, Any]) -> str:
         page=page,
         css=Markup((TEMPLATES / "page.css").read_text() + _arm_css(styles)),
         js=Markup((TEMPLATES / "page.js").read_text()),
+        drawn=drawn,
         draw=lambda panel: Markup(draw_panel(panel, styles)),
         legend=[(style, Markup(swatch(style))) for style in styles.values()],
         key_of=lambda arm: styles[arm].key if arm in styles else "",

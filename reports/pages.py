@@ -28,14 +28,21 @@ from reports.runs import Study, flat_items
 from reports.theme import arm_styles
 from reports.verdict_entries import verdict_entries
 
+Builder = Callable[[Study], list[Figure]]
+MOST_LEADING = 3  # panels of the first screen; a figure's others follow folded
+
 
 @dataclass(frozen=True)
 class Kind:
-    """title and question head the page; figures in reading order, the first one answers the question."""
+    """title and question head the page; figures in reading order, the first one answers the question.
+
+    borrowed: figures of another page, which the page of all of them shows there.
+    """
 
     title: str
     question: str
-    figures: tuple[Callable[[Study], list[Figure]], ...]
+    figures: tuple[Builder, ...]
+    borrowed: tuple[Builder, ...] = ()
     distances: bool = True  # whether the tables of distances belong to it
     probes: bool = False  # whether the table of probes does
     laws: bool = False  # whether the scaling laws do
@@ -50,14 +57,15 @@ KINDS = {
             lambda study: ablation.over_sizes(study.rows),
             lambda study: distance.over_sizes(study.rows, "flops"),
             lambda study: distance.over_sizes(study.rows, "hours"),
-            lambda study: distance.against(study.rows, "images"),
         ),
+        borrowed=(lambda study: distance.against(study.rows, "images"),),
         laws=True,
     ),
     "encoders": Kind(
         "Encoders",
         "Does a stronger external encoder give better generation?",
-        (lambda study: distance.against_encoder(study.rows), pictures.sample_grids),
+        (lambda study: distance.against_encoder(study.rows),),
+        borrowed=(pictures.sample_grids,),
     ),
     "probes": Kind(
         "Probes",
@@ -74,7 +82,8 @@ KINDS = {
     "ablation": Kind(
         "Ablation",
         "Which part of a method does the work?",
-        (lambda study: ablation.effects(study.rows), training.curves),
+        (lambda study: ablation.effects(study.rows),),
+        borrowed=(training.curves,),
     ),
     "convergence": Kind(
         "Convergence",
@@ -90,26 +99,25 @@ KINDS = {
     "cost": Kind(
         "Cost",
         "What does each arm cost, and what does it buy?",
-        (cost.flops_by_part, lambda study: distance.over_sizes(study.rows, "flops")),
+        (cost.flops_by_part,),
+        borrowed=(lambda study: distance.over_sizes(study.rows, "flops"),),
     ),
 }
 
 
-# The page of everything opens with lines over sizes, or, where there is one size, with what each arm changes.
-LEADS_OF_ALL = ("size", "effects", "images")
+# The page of everything opens with what its runs were made to vary: sizes, or encoders, or else the arms.
+LEADS_OF_ALL = ("size", "encoder_linear_probe", "effects", "images")
 
 
 def build_page(study: Study, kind: str) -> dict[str, Any]:
     """The page as plain data. kind: a key of `KINDS`, or "all" for every one of them on a single page."""
     chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
     laws = fitted_laws(study.rows) if any(part.laws for part in chosen) else []
-    sections, seen = [], set()
+    sections = []
     for part in chosen:
-        figures = [drawn for build in part.figures for drawn in build(study)]
+        builders = part.figures if kind == "all" else (*part.figures, *part.borrowed)
+        figures = [drawn for build in builders for drawn in build(study)]
         figures[1:1] = law_figure(laws) if part.laws else []
-        # the pages share figures; on the page of all of them each is shown once
-        figures = [drawn for drawn in figures if drawn["id"] not in seen]
-        seen |= {drawn["id"] for drawn in figures}
         title, question = (part.title, part.question) if kind == "all" else ("More figures", "")
         sections.append({"title": title, "question": question, "figures": figures, "tables": []})
     lead = _take_lead(sections, LEADS_OF_ALL if kind == "all" else ())
@@ -148,11 +156,17 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
 
 
 def _take_lead(sections: list[dict[str, Any]], preferred: tuple[str, ...]) -> Figure | None:
-    """Remove the figure of the first screen from its section: the first preferred one that there is, else the first."""
+    """Move the figure of the first screen out of its section: the first preferred one that there is, else the first.
+
+    Panels beyond `MOST_LEADING` stay behind as a folded figure.
+    """
     found = [(section, drawn) for section in sections for drawn in section["figures"]]
     for section, drawn in [*(pair for name in preferred for pair in found if pair[1]["id"] == name), *found]:
-        section["figures"].remove(drawn)
-        return drawn
+        place = section["figures"].index(drawn)
+        first, others = drawn["panels"][:MOST_LEADING], drawn["panels"][MOST_LEADING:]
+        rest = {"id": f"{drawn['id']}-more", "title": f"{drawn['title']}, other panels", "panels": others}
+        section["figures"][place : place + 1] = [drawn | rest | {"folded": True}] if others else []
+        return drawn | {"panels": first}
     return None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.draw import draw_panel
+from reports.figures import drawn
 from reports.html import TEMPLATES, page_styles
 from reports.legend import swatch
 from reports.theme import ArmStyle
@@ -82,7 +83,7 @@ def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
-    panels = []
+    figure, panels = drawn(figure), []
     for panel in figure["panels"]:
         image = panel["kind"] == "image"
         # numbered, as an id may hold the name of a data set and so a slash

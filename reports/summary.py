@@ -102,6 +102,11 @@ def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return sorted(parts, key=lambda item: (item[1]["parameters"].fillna(0).astype(float).mean(), item[0]))
 
 
+def places(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """(data, size) of the rows, the largest size of each data set first: what most verdicts are on."""
+    return [(str(data), size) for data, part in rows.groupby("data") for size, _ in reversed(by_size(part))]
+
+
 def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
     """Mean, deviation over runs (`sd`, n - 1) and n for each combination of `by`; rows without a value are `failed`.
 

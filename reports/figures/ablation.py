@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from reports.figures import Figure, figure
+from reports.figures import Figure, by_place, figure
 from reports.figures.distance import AXES, note_of, title_of
-from reports.summary import by_size, distances, log_means, of_group, pooled_deviation
+from reports.summary import by_size, distances, log_means, of_group, places, pooled_deviation
 from reports.theme import sorted_arms
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def effects(rows: pd.DataFrame) -> list[Figure]:
-    """One panel a distance and size: change of the mean log distance in percent with a 95 % Student interval."""
+    """A figure a size, a panel a distance: change of the mean log distance in percent with a 95 % Student interval."""
     final = rows[rows["final"]]
     found = distances(final)
     panels = []
@@ -24,19 +24,20 @@ def effects(rows: pd.DataFrame) -> list[Figure]:
         for size, part in by_size(of_group(final, group)):
             lines, floor = _lines(part, reference)
             if lines:
-                panels.append({
+                drawn = {
                     "kind": "forest",
                     "title": title_of(group, size),
                     "note": note_of(group, found),
                     "x": {"label": f"change from {reference} (%), left is better"},
                     "floor": None if floor is None else 100 * math.expm1(floor),
                     "rows": lines,
-                })  # fmt: skip
+                }
+                panels.append(((group.data, size), drawn))
     caption = (
         f"Difference of mean log distance from {reference}, in percent, with a 95 % Student interval from the "
         "deviation pooled over arms of a size. Grey band: that deviation, the noise floor. One seed gives no interval."
     )
-    return figure("effects", f"What each arm changes, against {reference}", caption, panels)
+    return by_place("effects", f"What each arm changes, against {reference}", caption, panels, places(final))
 
 
 def over_sizes(rows: pd.DataFrame) -> list[Figure]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports.axes import number
 from reports.encoder_strength import Strength, encoder_strengths
-from reports.figures import Figure, figure
-from reports.summary import Group, by_size, distances, metric_label, of_group, summarise
+from reports.figures import Figure, by_place, figure
+from reports.summary import Group, by_size, distances, metric_label, of_group, places, summarise
 from reports.theme import sorted_arms
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def against_size(rows: pd.DataFrame) -> list[Figure]:
 
 
 def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
-    """axis: "images", "flops" or "hours". Every snapshot; each size has panels of its own."""
+    """axis: "images", "flops" or "hours". Every snapshot; each size has a figure of its own."""
     found = distances(rows)
     panels = []
     for group in found:
@@ -111,10 +111,10 @@ def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
             series = lines(summarise(part, ["arm", "images"]), axis)
             if series:
                 x = {"label": AXES[axis], "log": True}
-                panels.append(panel(group, found, size, x, series, real_rule(part)))
+                panels.append(((group.data, size), panel(group, found, size, x, series, real_rule(part))))
     title = {"images": "training images", "flops": "training compute", "hours": "training time"}[axis]
-    caption = f"Every snapshot of every run, unfinished ones too, one panel a size. {SPREAD}"
-    return figure(axis, f"Distance against {title}", caption, panels)
+    caption = f"Every snapshot of every run, unfinished ones too. {SPREAD}"
+    return by_place(axis, f"Distance against {title}", caption, panels, places(rows))
 
 
 def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
@@ -142,7 +142,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
         for group in found:
             for size, part in by_size(of_group(final, group)):
                 drawn = _encoder_panel(group, found, size, part, STRENGTHS[measure], strength.get(group.data, {}))
-                panels += [drawn] if drawn else []
+                panels += [((group.data, size), drawn)] if drawn else []
         caption = (
             f"Finished runs. {SPREAD} A marker is an arm, placed by the measured strength of its own encoder; "
             "horizontal lines with bands of one standard deviation are the arms without an encoder."
@@ -150,7 +150,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
         title = "Strength of the encoder against distance"
         if measure == "encoder_structure":
             title = "Spatial structure of the encoder against distance"
-        figures += figure(measure, title, caption, panels)
+        figures += by_place(measure, title, caption, panels, places(final))
     return figures
 
 
