@@ -63,21 +63,23 @@ def file_name(name: str) -> str:
 def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
     """The numbers of a panel, headings first."""
     if panel["kind"] == "line":
-        head = ["arm", panel["x"]["label"], panel["y"]["label"], "low", "high", "n"]
+        head = ["arm", panel["x"]["label"], panel["y"]["label"], "low", "high", "n", "related"]
         lines = [
-            [series["arm"], point["x"], point["y"], point["low"], point["high"], point.get("n")]
+            [series["arm"], *(point.get(key) for key in ("x", "y", "low", "high", "n", "related"))]
             for series in [*panel["series"], *panel.get("curves", [])]  # a curve's points have no number of runs
             for point in series["points"]
         ]
-        rules = [[rule["label"], None, rule["y"], rule.get("low"), rule.get("high"), None] for rule in panel["rules"]]
+        rules = [
+            [rule["label"], None, rule["y"], rule.get("low"), rule.get("high"), None, None] for rule in panel["rules"]
+        ]
         return [head, *lines, *rules]
     if panel["kind"] == "heat":
         head = [f"{panel['y']['label']} \\ {panel['x']['label']}", *panel["x"]["values"]]
         return [head, *([block, *cells] for block, cells in zip(panel["y"]["values"], panel["cells"], strict=True))]
     if panel["kind"] == "bar":
         return [["arm", *panel["parts"]], *([bar["arm"], *bar["values"]] for bar in panel["bars"])]
-    head = ["arm", panel["x"]["label"], "low", "high"]
-    return [head, *([row["arm"], row["value"], row["low"], row["high"]] for row in panel["rows"])]
+    head = ["arm", panel["x"]["label"], "low", "high", "n", "related"]
+    return [head, *([row[key] for key in ("arm", "value", "low", "high", "n", "related")] for row in panel["rows"])]
 
 
 def _csv_value(cell: dict[str, Any], number: bool) -> Any:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPREAD = "Markers are means over seeds, whiskers one standard deviation over seeds."
+RELATED = "open markers: related to the arm's encoder"
 AXES = {
     "parameters": "parameters of the backbone",
     "flops": "training compute (FLOPs)",
     "hours": "training time (hours on the run's own device)",
     "images": "training images",
 }
+BESIDE_ENCODERS = ("vanilla", "selfflow")  # arms without an encoder that are compared with those of all encoders
 STRENGTHS = {
     "encoder_linear_probe": "linear probe of the encoder itself (accuracy)",
     "encoder_structure": "spatial structure of the encoder's features",
@@ -34,7 +36,9 @@ def point(record: Mapping[str, Any], x: float | None, place: str = "") -> dict[s
         return None
     mean, spread = record["mean"], record["sd"] or 0.0
     tip = f"{record['arm']}{place}: {number(mean, 4)} ± {number(spread, 2)}, n={record['n']}"
-    return {"x": float(x), "y": mean, "low": mean - spread, "high": mean + spread, "n": record["n"], "tip": tip}
+    tip += f", related: {record['related']}" if record["related"] else ""
+    ends = {"low": mean - spread, "high": mean + spread}
+    return {"x": float(x), "y": mean, **ends, "n": record["n"], "tip": tip, "related": bool(record["related"])}
 
 
 def lines(records: list[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
@@ -60,7 +64,8 @@ def panel(
     positive = [value for value in shown if value > 0]
     log = len(positive) == len(shown) and max(positive) / min(positive) > 3 and not group.higher_is_better
     y = {"label": metric_label(group.metric), "log": log}
-    head = {"kind": "line", "title": title_of(group, size), "note": note_of(group, found)}
+    related = any(entry["related"] for line in series for entry in line["points"])
+    head = {"kind": "line", "title": title_of(group, size), "note": note_of(group, found, related)}
     return head | {"x": x, "y": y, "series": series, "rules": rules}
 
 
@@ -75,14 +80,19 @@ def title_of(group: Group, size: str = "") -> str:
     return " · ".join(word for word in (group.metric, group.data, size) if word)
 
 
-def note_of(group: Group, found: Iterable[Group]) -> str:
-    """The direction, and the protocol and the budget where other groups of the same metric differ in them."""
+def note_of(group: Group, found: Iterable[Group], related: bool = False) -> str:
+    """The direction, and the protocol and the budget where other groups of the same metric differ in them.
+
+    related: whether an arm of the panel is marked as aligned with what the metric looks through.
+    """
     others = [other for other in found if (other.metric, other.data) == (group.metric, group.data)]
     words = [group.direction]
     if len({other.protocol_id for other in others}) > 1:
         words.append(f"protocol {group.protocol_id}")
     if len({other.images_total for other in others}) > 1:
         words.append(f"{group.images_total:,} images")
+    if related:
+        words.append(RELATED)
     return " · ".join(words)
 
 
@@ -133,7 +143,7 @@ def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
 
 
 def against_encoder(rows: pd.DataFrame) -> list[Figure]:
-    """Final value over the encoders' own strength; arms without an encoder are horizontal lines with their spread."""
+    """Final value over the encoders' own strength, of two at least; `BESIDE_ENCODERS` are lines with their spread."""
     final = rows[rows["final"]]
     found = distances(final)
     figures = []
@@ -145,7 +155,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
                 panels += [((group.data, size), drawn)] if drawn else []
         caption = (
             f"Finished runs. {SPREAD} A marker is an arm, placed by the measured strength of its own encoder; "
-            "horizontal lines with bands of one standard deviation are the arms without an encoder."
+            "horizontal lines with bands of one standard deviation are vanilla and Self-Flow, which use none."
         )
         title = "Strength of the encoder against distance"
         if measure == "encoder_structure":
@@ -169,10 +179,10 @@ def _encoder_panel(
             if entry:
                 series.append({"arm": arm, "points": [entry]})
                 by_method.setdefault(record["method"], []).append((entry["x"], entry["y"]))
-        elif record["encoder"] in ("none", ""):
+        elif arm in BESIDE_ENCODERS:
             entry = point(record, 0.0)
             rules += [{"arm": arm, "label": arm, **{key: entry[key] for key in ("y", "low", "high")}}] if entry else []
-    if not series:
+    if len({records[line["arm"]]["encoder"] for line in series}) < 2:
         return None
     guides = [sorted(places) for places in by_method.values() if len(places) > 1]
     return panel(group, found, size, {"label": label, "log": False}, series, rules) | {"guides": guides}

@@ -143,7 +143,7 @@ def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
     assert (tmp_path / "x" / "figure-size-0.png").read_bytes().startswith(b"\x89PNG")
     arm, size, mean = (tmp_path / "x" / "table-results-0.csv").read_text().splitlines()[1].split(",")[:3]
     rows = read_study(runs).rows
-    final = rows[rows["final"] & (rows["metric"] == "fd_local") & (rows["arm"] == arm) & (rows["size"] == size)]
+    final = rows[rows["final"] & (rows["metric"] == "fd_pixels") & (rows["arm"] == arm) & (rows["size"] == size)]
     assert float(mean) == pytest.approx(final["value"].mean(), rel=1e-5)
 
 

@@ -66,3 +66,20 @@ def test_an_export_writes_the_panels_that_a_page_leaves_out(study, tmp_path):
     assert render_html(page).count('class="panel line"') == MOST_PANELS
     export_page(page, tmp_path)
     assert len(list(tmp_path.glob("figure-many-*.csv"))) == MOST_PANELS + 2
+
+
+def test_the_metric_that_verdicts_use_comes_first_and_related_ones_are_marked(study):
+    panels = distance.against_size(study.rows)[0]["panels"]
+    assert [panel["title"].partition(" ")[0] for panel in panels] == ["fd_pixels", "fd_local", "heldout_loss"]
+    assert ["open markers" in panel["note"] for panel in panels] == [False, True, False]
+    marked = {line["arm"]: {point["related"] for point in line["points"]} for line in panels[1]["series"]}
+    assert marked == {"vanilla": {False}, "selfflow": {False}, "repa/local_m": {True}}
+
+
+def test_encoders_are_compared_with_vanilla_and_self_flow_alone(tmp_path):
+    others = {"vanilla": 1.0, "selfflow": 0.9, "dual_timestep": 0.95, "repa/local_m": 0.9}
+    write_runs(tmp_path, arms=others, seeds=2, snapshots=1)
+    assert distance.against_encoder(read_study(tmp_path).rows) == []  # one encoder has nothing to be ordered with
+    write_runs(tmp_path, arms={"repa/local_s": 0.95}, seeds=2, snapshots=1)
+    panels = [panel for found in distance.against_encoder(read_study(tmp_path).rows) for panel in found["panels"]]
+    assert panels and all({rule["label"] for rule in panel["rules"]} == {"vanilla", "selfflow"} for panel in panels)
