@@ -29,6 +29,7 @@ from reports.theme import arm_styles
 from reports.verdict_entries import verdict_entries
 
 Builder = Callable[[Study], list[Figure]]
+MOST_NAMED = 12  # rows without a value
 MOST_LEADING = 3  # panels of the first screen; a figure's others follow folded
 
 
@@ -150,9 +151,20 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
         "lead": lead,
         "sections": [section for section in sections if section["figures"] or section["tables"]],
         "missing": missing(study),
-        "problems": list(dict.fromkeys(study.problems)),
+        "problems": [*dict.fromkeys(study.problems), *_without_value(study)],
         "appendix": [table for table in appendix if table["rows"]],
     }
+
+
+def _without_value(study: Study) -> list[str]:
+    """The first rows without a value, by run, metric and place, and how many more there are."""
+    rows = study.rows[study.rows["value"].isna()]
+    lines = []
+    for row in rows.head(MOST_NAMED).to_dict("records"):
+        place = f", block {row['block']:g}, t = {row['t']:g}" if row["block"] == row["block"] else ""
+        lines.append(f"{row['run']}: {row['metric']} at {row['images']:,.0f} images{place} has no finite value")
+    more = len(rows) - len(lines)
+    return [*lines, f"and {more:,} more rows without a value"] if more else lines
 
 
 def _take_lead(sections: list[dict[str, Any]], preferred: tuple[str, ...]) -> Figure | None:
@@ -205,7 +217,10 @@ def _notices(study: Study, kind: str, lead: Figure | None) -> list[str]:
         notices.append(f"There is one arm only ({runs[0].arm}): there is nothing to compare it with.")
     failed = int(study.rows["value"].isna().sum())
     if failed:
-        notices.append(f"{failed} result rows have no value (NaN or not measurable): they are left out of all means.")
+        notices.append(
+            f"{failed} result rows have no value (NaN, infinite or not measurable): they are left out of all means; "
+            "the first are named at the end."
+        )
     if lead is None and len(study.rows):
         notices.append("The figures of this page need results that no finished run has; see below what is missing.")
     return notices

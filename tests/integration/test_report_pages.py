@@ -265,6 +265,7 @@ def test_values_that_are_no_numbers(tmp_path):
     page = everything_of(tmp_path)
     json.dumps(page, allow_nan=False)
     assert "4 result rows have no value" in " ".join(page["notices"])
+    assert {f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs} == set(page["problems"])
 
 
 def test_names_are_escaped(tmp_path):
