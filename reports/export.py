@@ -37,7 +37,7 @@ def export_page(page: dict[str, Any], folder: Path) -> list[Path]:
     for stem, png in zip(drawn, render_pngs(list(drawn.values()), DOTS_PER_INCH), strict=True):
         written.append(_write(stem.with_suffix(".png"), png))
     for table in page_tables(page):
-        head = [column["label"] for column in table["columns"]]
+        head = _distinct([column["label"] for column in table["columns"]])
         numeric = [column["number"] for column in table["columns"]]
         lines = ([_csv_value(*pair) for pair in zip(row, numeric, strict=True)] for row in table["rows"])
         written.append(_write_csv(folder / file_name(f"table-{table['id']}.csv"), [head, *lines]))
@@ -80,6 +80,14 @@ def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
         return [["arm", *panel["parts"]], *([bar["arm"], *bar["values"]] for bar in panel["bars"])]
     head = ["arm", panel["x"]["label"], "low", "high", "n", "related"]
     return [head, *([row[key] for key in ("arm", "value", "low", "high", "n", "related")] for row in panel["rows"])]
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """Headings as names of their own: what several columns are called follows the one before it, "E 95 % interval"."""
+    before = ["", *labels]
+    return [
+        f"{left} {label}" if labels.count(label) > 1 else label for left, label in zip(before, labels, strict=False)
+    ]
 
 
 def _csv_value(cell: dict[str, Any], number: bool) -> Any:

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Cell = dict[str, Any]
+MEANINGS = {
+    "label_agreement": " Label agreement: share of samples that a classifier reads as the class that was asked for.",
+    "copy_rate": (
+        " Copy rate: distance of a sample to its nearest training picture over that of a held-out picture, by their "
+        "medians: about 1 for new pictures, 0 for copies."
+    ),
+}
 
 
 def cell(value: Any, digits: int = 4) -> Cell:
@@ -101,6 +108,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
         "size, with its degrees of freedom. Related: to the arm's encoder. "
         f"Protocol {group.protocol_id} is written out at the end."
     )
+    note += "".join(MEANINGS[metric] for metric in beside if metric in MEANINGS)
     return {
         "id": name,
         "title": f"{title_of(group)} · after {group.images_total:,} images",
@@ -181,6 +189,21 @@ def _strength(found: Strength | None) -> Cell:
     return cell(found and found.value)
 
 
+def without_common_columns(table: dict[str, Any]) -> dict[str, Any]:
+    """The table without columns in which all of several rows say the same, which is then said once in the note."""
+    if len(table["rows"]) < 2:
+        return table
+    texts = [[cell["text"] for cell in column] for column in zip(*table["rows"], strict=True)]
+    kept = [index for index, column in enumerate(texts) if "arm" in table["rows"][0][index] or len(set(column)) > 1]
+    common = [
+        f"{head['label']} {column[0]}"
+        for index, (head, column) in enumerate(zip(table["columns"], texts, strict=True))
+        if index not in kept and column[0] not in ("", "–")
+    ]
+    note = f"{table['note']} The same for all: {', '.join(common)}." if common else table["note"]
+    return _chosen_columns(table | {"note": note.strip()}, kept)
+
+
 def without_empty_columns(table: dict[str, Any]) -> dict[str, Any]:
     """The table without columns in which no row says anything."""
     kept = [
@@ -188,5 +211,9 @@ def without_empty_columns(table: dict[str, Any]) -> dict[str, Any]:
         for index in range(len(table["columns"]))
         if any(row[index]["text"] not in ("", "–") for row in table["rows"])
     ]
+    return _chosen_columns(table, kept)
+
+
+def _chosen_columns(table: dict[str, Any], kept: list[int]) -> dict[str, Any]:
     heads = [table["columns"][index] for index in kept]
     return table | {"columns": heads, "rows": [[row[index] for index in kept] for row in table["rows"]]}
