@@ -133,6 +133,17 @@ def test_the_pdf_says_of_each_verdict_what_the_page_says(runs, tmp_path):
     assert html.index(str(escape(page["verdicts_note"]))) < html.index("<article")
 
 
+def test_the_pdf_says_why_a_claim_is_not_tested_and_names_the_arms_at_each_figure(runs, tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    page = build_page(read_study(runs), "encoders")
+    (tmp_path / "page.pdf").write_bytes(render_pdf(page))
+    text = re.sub(r"\s", "", "".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages))
+    assert page["untested"]
+    for claim in page["untested"]:
+        assert re.sub(r"\s", "", claim["reason"]) in text
+    assert "nanorepa/local_mrepa/local_s" in text  # the legend under the figure's heading
+
+
 def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
     assert (
         main(["scaling", "--runs", str(runs), "--out", str(tmp_path), "--export", str(tmp_path / "x"), "--no-pdf"]) == 0
