@@ -123,8 +123,6 @@ def _spec(arm: str, words: list[str], seed: int, extra: tuple[str, ...]) -> RunS
     overrides = (*words, f"seed={seed}", *extra)
     try:
         cfg = copy.deepcopy(_of_arm((*words, *extra))) | {"seed": seed}
-        if reason := never_ends(build(cfg["method"]), cfg):
-            raise ValueError(reason)
         return RunSpec(arm, overrides, run_id(cfg), cfg=cfg)
     except ValueError as error:
         return RunSpec(arm, overrides, None, str(error))
@@ -132,8 +130,14 @@ def _spec(arm: str, words: list[str], seed: int, extra: tuple[str, ...]) -> RunS
 
 @functools.cache
 def _of_arm(words: tuple[str, ...]) -> dict[str, Any]:
-    """The configuration of these words, composed once for all seeds: no other key depends on the seed."""
-    return compose(words)
+    """The configuration of these words, composed once for all seeds: no other key depends on the seed.
+
+    Raises ValueError for a run that is not possible.
+    """
+    cfg = compose(words)
+    if reason := never_ends(build(cfg["method"]), cfg):
+        raise ValueError(reason)
+    return cfg
 
 
 def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:

@@ -65,7 +65,7 @@ def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
     if panel["kind"] == "line":
         head = ["arm", panel["x"]["label"], panel["y"]["label"], "low", "high", "n", "related"]
         lines = [
-            [series["arm"], point["x"], point["y"], point["low"], point["high"], point.get("n"), point.get("related")]
+            [series["arm"], *(point.get(key) for key in ("x", "y", "low", "high", "n", "related"))]
             for series in [*panel["series"], *panel.get("curves", [])]  # a curve's points have no number of runs
             for point in series["points"]
         ]

@@ -114,14 +114,11 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     """The page as plain data. kind: a key of `KINDS`, or "all" for every one of them on a single page."""
     chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
     laws = fitted_laws(study.rows) if any(part.laws for part in chosen) else []
-    sections, seen = [], set()
+    sections = []
     for part in chosen:
         builders = part.figures if kind == "all" else (*part.figures, *part.borrowed)
         figures = [drawn for build in builders for drawn in build(study)]
         figures[1:1] = law_figure(laws) if part.laws else []
-        # the pages share figures; on the page of all of them each is shown once
-        figures = [drawn for drawn in figures if drawn["id"] not in seen]
-        seen |= {drawn["id"] for drawn in figures}
         title, question = (part.title, part.question) if kind == "all" else ("More figures", "")
         sections.append({"title": title, "question": question, "figures": figures, "tables": []})
     lead = _take_lead(sections, LEADS_OF_ALL if kind == "all" else ())
