@@ -47,11 +47,12 @@ class Slurm:
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Submit what is missing and not already in the queue."""
         name = f"submit-{self.sweep.name}"
-        lease = Leases(self.leases).acquire(name)
+        lease = Leases(self.leases).acquire_watching(name)
         if lease is None:
             raise ValueError(
                 f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment"
             )
+        lease.keep()  # many sbatch calls take longer than a silent lease is believed
         try:
             queue_now = self.queued(fresh=True)
             self._submit([p for p in planned if not self._in_queue(p, queue_now)])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import local_pool, plan, study, sweep
+from bench import local_pool, local_sweep, plan, study, sweep
+from bench.core import lease
 from bench.core.results import write_json
 from bench.core.run_folder import read_json
 from bench.core.run_states import run_state
@@ -187,6 +188,67 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
     assert len(list(folder.glob("checkpoints/*.pt"))) == 2
     sweep.clean(one_run, finished)
     assert len(list(folder.glob("checkpoints/*.pt"))) == 1 and [p.done for p in plan.make(specs)] == [True]
+
+
+def held_elsewhere(made: sweep.Sweep) -> Path:
+    path = made.runs / "sweeps" / "leases" / f"sweep-{made.name}.json"
+    write_json(path, {"host": "elsewhere", "pid": 1, "started": "5", "beats": 3})
+    return path
+
+
+def test_a_study_whose_host_is_gone_is_started_in_its_place(one_run, monkeypatch, capsys):
+    monkeypatch.setattr(lease, "STALE_SECONDS", 0.3)
+    path, started = held_elsewhere(one_run), []
+    monkeypatch.setattr(local_sweep, "start_in_background", lambda *a: started.append(path.exists()))
+    local_sweep.Local(one_run).start([], retry=False)
+    assert started == [False], "a lease that is left would be taken for the background process's"
+    assert "waiting for a sign of life" in capsys.readouterr().out
+
+
+def test_the_background_process_takes_over_what_another_host_left(one_run, monkeypatch):
+    monkeypatch.setattr(lease, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(local_sweep, "Pool", FakePool)
+    path = held_elsewhere(one_run)
+    monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", ""])
+    assert local_sweep.Local(one_run).work() == 0 and not path.exists()
+
+
+def test_a_study_that_another_host_took_over_ends_here(one_run, monkeypatch):
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(local_sweep, "Pool", FakePool)
+    worker = (
+        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print(1, flush=True); time.sleep(60)"
+    )
+    monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", worker])
+    started = FakePool.start
+
+    def start_and_lose(self, job):
+        started(self, job)
+        held_elsewhere(one_run)
+
+    monkeypatch.setattr(FakePool, "start", start_and_lose)
+    assert local_sweep.Local(one_run).work() == 1
+    assert read_json(one_run.runs / "sweeps" / "leases" / f"sweep-{one_run.name}.json")["host"] == "elsewhere"
+
+
+def test_a_dead_processs_lease_is_not_taken_for_the_new_ones(one_run, monkeypatch):
+    """The file that a killed process left appears ready at once; the child's own comes later."""
+    path = held_elsewhere(one_run)
+    child = (
+        "import json, os, sys, time; time.sleep(0.5); "
+        "open(sys.argv[1], 'w').write(json.dumps({'pid': os.getpid()})); time.sleep(5)"
+    )
+    real, made = subprocess.Popen, []
+
+    def popen(command, **settings):
+        made.append(real([sys.executable, "-c", child, str(path)], **settings))
+        return made[0]
+
+    monkeypatch.setattr(local_sweep.subprocess, "Popen", popen)
+    local_sweep.start_in_background(one_run, [], path)
+    assert read_json(path)["pid"] == made[0].pid
+    made[0].kill()
+    made[0].wait()
 
 
 @pytest.mark.slow
