@@ -195,7 +195,7 @@ class Slurm:
                 phase, job = waiting[0]
                 notes[run] = f"{phase} is job {job}, {_explain(queued[job])}"
             elif jobs and run_state(self.sweep.runs / run).name in ("new", "died"):
-                phase, job = next(iter(jobs.items()))
+                job = last_that_ran(self.sweep.runs / run / "slurm", jobs)
                 notes[run] = (
                     f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} "
                     f"and {self.jobs_folder}/{job}_0_log.out"
@@ -208,6 +208,12 @@ class Slurm:
         queue.cancel(jobs)
         print(f"{len(jobs)} job(s) cancelled; running ones save and end; to go on: {self.sweep.command()}")
         return 0
+
+
+def last_that_ran(folder: Path, jobs: dict[str, str]) -> str:
+    """The job of the last phase that left a log, as it does when it starts; the first phase's where none did."""
+    ordered = [(phase, jobs[phase]) for phase in ("evaluate", "train") if phase in jobs]
+    return next((job for phase, job in ordered if (folder / f"{phase}-{job}.log").exists()), ordered[-1][1])
 
 
 def check_time(compute: dict[str, Any]) -> None:
