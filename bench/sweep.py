@@ -36,8 +36,11 @@ def help_text() -> str:
 
     descriptions = []
     for name in study.names():
-        loaded = study.load(name)
-        descriptions.append(f"  {name:20} {loaded.description} ({len(loaded.arms)} arms)")
+        try:
+            loaded = study.load(name, study.scales(name)[0])
+            descriptions.append(f"  {name:20} {loaded.description} ({len(loaded.arms)} arms)")
+        except ValueError as error:  # the help page is where one looks for what is wrong
+            descriptions.append(f"  {name:20} cannot be read: {error}")
     lines = [
         "usage: python -m bench.sweep study=NAME [data=digits] [compute=local|slurm] [action=ACTION] [KEY=VALUE ...]",
         "",
