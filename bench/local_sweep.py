@@ -66,6 +66,9 @@ class Local:
         if not self.going():
             print("nobody works on this study: nothing to cancel")
             return 0
+        if self.sweep.dry_run:
+            print(f"would ask {self.leases.holder(self.lease_name)} to stop; every run would save first")
+            return 0
         self._ask("cancel")
         print(f"asked {self.leases.holder(self.lease_name)} to stop; every run saves first ...", flush=True)
         while self.going():

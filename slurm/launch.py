@@ -205,6 +205,9 @@ class Slurm:
     def cancel(self) -> int:
         """scancel all jobs of the study; running ones save first."""
         jobs = [job for job in self._jobs() if job in self.queued(fresh=True)]
+        if self.sweep.dry_run:
+            print(f"would cancel {len(jobs)} job(s): {', '.join(jobs) or 'none is in the queue'}")
+            return 0
         queue.cancel(jobs)
         print(f"{len(jobs)} job(s) cancelled; running ones save and end; to go on: {self.sweep.command()}")
         return 0

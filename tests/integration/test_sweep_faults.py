@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import local_pool, local_sweep, plan, study, sweep
+from bench import local_pool, local_sweep, plan, study, sweep, sweep_clean
 from bench.core import lease
 from bench.core.results import write_json
 from bench.core.run_folder import read_json
-from bench.core.run_states import run_state
+from bench.core.run_states import RunState, run_state
 from bench.local_pool import Job, Pool
 from tests.small_runs import ROOT, run_cli, tiny_run
 
@@ -186,8 +187,52 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
     assert [p.done for p in finished] == [True]
     folder = one_run.runs / one_run.ids[0]
     assert len(list(folder.glob("checkpoints/*.pt"))) == 2
-    sweep.clean(one_run, finished)
+    sweep_clean.clean(one_run, finished)
     assert len(list(folder.glob("checkpoints/*.pt"))) == 1 and [p.done for p in plan.make(specs)] == [True]
+
+
+def checkpoint(folder: Path, images: int, content: bytes = b"state", damaged: bool = False) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"ckpt-{images:012d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    path.write_bytes(b"half" if damaged else content)
+    return path
+
+
+def test_cleaning_keeps_the_last_whole_checkpoint_and_a_dry_run_keeps_all(one_run, capsys):
+    folder = one_run.runs / one_run.ids[0] / "checkpoints"
+    old, good = checkpoint(folder, 1), checkpoint(folder, 2)
+    newest = checkpoint(folder, 3, damaged=True)
+    killed, aside = folder / ".ckpt-000000000004.17.tmp", folder / f"damaged-{old.name}"
+    killed.touch()
+    aside.touch()
+    snapshot = folder / "README"
+    snapshot.touch()
+    finished = [plan.Planned(one_run.specs[0], "vanilla", "nano", RunState("complete"), done=True)]
+    one_run.dry_run = True
+    sweep_clean.clean(one_run, finished)
+    said = capsys.readouterr().out
+    assert all(f"would delete {path}" in said for path in (old, newest, killed, aside)) and str(good) not in said
+    assert len(list(folder.iterdir())) == 6
+    one_run.dry_run = False
+    sweep_clean.clean(one_run, finished)
+    assert set(folder.iterdir()) == {good, snapshot}
+    good.write_bytes(b"half")
+    sweep_clean.clean(one_run, finished)
+    assert set(folder.iterdir()) == {good, snapshot}, "without a whole one nothing is thrown away"
+
+
+def test_a_dry_run_of_cancel_asks_for_nothing(one_run, capsys):
+    held_elsewhere(one_run)
+    one_run.dry_run = True
+    assert local_sweep.Local(one_run).cancel() == 0
+    assert "would ask process 1 on elsewhere to stop" in capsys.readouterr().out
+    assert not (one_run.folder / "requests").exists()
+
+
+def test_nothing_to_retry_is_said(one_run, capsys):
+    words = [f"study={one_run.study}", *one_run.words, "action=retry"]
+    assert sweep.main(words) == 0
+    assert "nothing to retry: no run of this study has failed" in capsys.readouterr().out
 
 
 def held_elsewhere(made: sweep.Sweep) -> Path:
