@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from bench.command_line import guarded
-from bench.sweep_request import Sweep
+from bench.sweep_request import RETRIES, Sweep
 
 if TYPE_CHECKING:
     from bench.plan import Planned
@@ -23,6 +23,10 @@ ACTIONS = {
     "clean": "of finished runs, delete all checkpoints but the last whole one (snapshots and results stay)",
 }
 OWN = ("study", "action", "dry_run", "workers", "retries", "compute", "data")
+LOCAL_ONLY = {
+    "workers": "compute=slurm has jobs and no workers: leave it out, compute.parallel=N says how many may run at once",
+    "retries": "SLURM requeues a job as long as it saves something: leave it out with compute=slurm",
+}
 EXAMPLES = """\
 Examples:
   python -m bench.sweep study=demo                               three arms, three seeds, a worker a CPU
@@ -55,6 +59,7 @@ def help_text() -> str:
         "Keys:",
         "  dry_run=true   stop after the plan; with action=cancel and action=clean: say what they would do",
         "  workers=2      worker processes with compute=local (default: one a GPU, or one a CPU)",
+        "  compute.threads=1  of a worker (default: its share of the cores; another number may change last digits)",
         "  retries=2      how often a worker that died is started again without having saved anything in between",
         "  KEY=VALUE      any other key goes to every run (see bench.run --help); seed= and size= narrow the study",
         "",
@@ -74,6 +79,8 @@ def parse(argv: list[str]) -> Sweep:
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"'{word}' is not KEY=VALUE{nearest(word, OWN)} (see --help)")
+        if key in own:
+            raise ValueError(f"{key}= is given twice, {own[key]} and {value}: leave one of them")
         if key in OWN:
             own[key] = value
         else:
@@ -88,10 +95,13 @@ def parse(argv: list[str]) -> Sweep:
         raise ValueError(f"dry_run={own['dry_run']} is neither true nor false")
     if action == "work" and own.get("dry_run") == "true":
         raise ValueError("action=work is the work itself: leave out action=work, or dry_run=true")
+    for key in ("workers", "retries"):
+        if key in own and compute == "slurm":
+            raise ValueError(f"{key}={own[key]}: {LOCAL_ONLY[key]}")
     data = own.get("data", "digits")
     specs = study.runs(own["study"], data, [f"compute={compute}", *words])
     workers = _number("workers", own["workers"], 1) if "workers" in own else None
-    retries = _number("retries", own.get("retries", "2"), 0)
+    retries = _number("retries", own.get("retries", str(RETRIES)), 0)
     return Sweep(
         own["study"],
         data,

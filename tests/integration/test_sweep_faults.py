@@ -119,7 +119,18 @@ def test_a_run_started_by_hand_is_waited_for(tmp_path):
     assert run_state(tmp_path / "run0").name == "complete"
 
 
+@pytest.mark.parametrize(
+    ("cores", "workers", "words", "threads"),
+    [(2, 2, (), 1), (2, 4, (), 1), (8, 2, (), 4), (8, 3, (), 2), (8, 2, ("compute.threads=3",), 3)],
+)
+def test_workers_share_the_cores_unless_told(tmp_path, monkeypatch, cores, workers, words, threads):
+    monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: set(range(cores)))
+    command = Pool(tmp_path, tmp_path, workers, []).command(Job("run", words))
+    assert [word for word in command if word.startswith("compute.threads")][-1] == f"compute.threads={threads}"
+
+
 def test_workers_get_their_own_gpu_and_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: {0, 1})
     seen = []
     real = local_pool.subprocess.Popen
     monkeypatch.setattr(local_pool.subprocess, "Popen", lambda *a, **k: seen.append(k["env"]) or real(*a, **k))

@@ -85,6 +85,10 @@ def test_words_narrow_or_change_every_run():
         (["study=demo", "action=stop"], "action=stop is unknown"),
         (["study=demo", "imges=3"], "did you mean"),
         (["study=demo", "dry_run"], "is not KEY=VALUE"),
+        (["study=demo", "study=family"], "study= is given twice, demo and family"),
+        (["study=demo", "compute=slurm", "workers=2"], "workers=2: compute=slurm has jobs"),
+        (["study=demo", "compute=slurm", "retries=2"], "retries=2: SLURM requeues"),
+        (["study=demo", "action=work", "dry_run=true"], "leave out action=work"),
     ],
 )
 def test_mistakes_are_one_sentence(words, message):
@@ -172,6 +176,13 @@ def test_axes_make_an_arm_for_every_combination(written):
         "method=vanilla, deterministic=true",
         "method=selfflow, deterministic=true",
     }
+
+
+def test_the_command_to_go_on_is_the_one_that_was_given():
+    words = ["study=demo", "workers=1", "retries=5", "seed=0"]
+    made = sweep.parse(words).command("attach")
+    assert made == "python -m bench.sweep study=demo data=digits compute=local workers=1 retries=5 seed=0 action=attach"
+    assert "retries" not in sweep.parse(words[:1]).command()
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
