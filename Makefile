@@ -20,7 +20,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(BIN)/.installed
-	$(BIN)/python -m bench.sweep study=demo data=digits workers=2
+	$(BIN)/python -m bench.sweep study=demo data=digits workers=2 compute.threads=1
 	$(BIN)/python -m bench.report all --runs runs --study demo
 
 test: $(BIN)/.installed

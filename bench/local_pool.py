@@ -1,8 +1,8 @@
 """Runs of a study in worker processes of this machine: `bench.sweep compute=local` starts this in the background.
 
-A worker is one `python -m bench.run ...` with one thread and, where there are GPUs, one of them. What it did is judged
-by its exit code and by what it saved; a worker that dies is started again a bounded number of times, counted anew
-whenever it had saved something in between.
+A worker is one `python -m bench.run ...` with its share of the cores (or compute.threads=N) and, where there are GPUs,
+one of them. What it did is judged by its exit code and by what it saved; a worker that dies is started again a bounded
+number of times, counted anew whenever it had saved something in between.
 """
 
 from __future__ import annotations
@@ -66,7 +66,15 @@ class Pool:
 
     def command(self, job: Job) -> list[str]:
         """What a worker executes."""
-        return [sys.executable, "-m", "bench.run", *job.overrides, "compute.threads=1", "compute.progress=false"]
+        threads = f"compute.threads={self.threads(job)}"
+        return [sys.executable, "-m", "bench.run", *job.overrides, threads, "compute.progress=false"]
+
+    def threads(self, job: Job) -> int:
+        """What compute.threads= asks for, or the worker's share of the cores."""
+        given = [word.partition("=")[2] for word in job.overrides if word.startswith("compute.threads=")]
+        if given and given[-1].isdecimal():
+            return int(given[-1])
+        return max(1, len(os.sched_getaffinity(0)) // self.workers)
 
     def step(self) -> bool:
         """Collect what ended, start what can be started; False when there is nothing left to wait for."""
@@ -94,7 +102,7 @@ class Pool:
             return
         self.waiting.remove(job)
         slot = min(set(range(self.workers)) - {worker.slot for worker in self.running})
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads(job)), "PYTHONUNBUFFERED": "1"}
         environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)] if self.gpus else ""
         log = self.logs / f"{job.id}.log"
         with open(log, "ab") as output:

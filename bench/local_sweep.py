@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.lease import Leases
+from bench.core.lease import Lease, Leases
 from bench.core.results import write_json
 from bench.core.run_folder import read_json
 from bench.local_pool import Job, Pool, visible_gpus
@@ -49,11 +49,13 @@ class Local:
 
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Start the background process, or ask the one that is there."""
-        if self.going():
+        lease = self.leases.acquire_watching(self.lease_name)
+        if lease is None:
             print(f"this study is being run by {self.leases.holder(self.lease_name)}: showing that")
             if retry:
                 self._ask("retry")
             return
+        lease.release()  # what a dead process left is out of the way; the background process takes its own
         sweep = self.sweep
         argv = [f"study={sweep.study}", f"data={sweep.data}", f"retries={sweep.retries}", *sweep.words]
         argv += [f"workers={sweep.workers}"] if sweep.workers else []
@@ -63,6 +65,9 @@ class Local:
         """Have every worker save and end, and wait for it."""
         if not self.going():
             print("nobody works on this study: nothing to cancel")
+            return 0
+        if self.sweep.dry_run:
+            print(f"would ask {self.leases.holder(self.lease_name)} to stop; every run would save first")
             return 0
         self._ask("cancel")
         print(f"asked {self.leases.holder(self.lease_name)} to stop; every run saves first ...", flush=True)
@@ -86,7 +91,8 @@ class Local:
         from bench import plan
 
         sweep = self.sweep
-        lease = self.leases.acquire(self.lease_name)
+        say = lambda text: print(time.strftime("%F %T"), text, flush=True)  # noqa: E731
+        lease = self.leases.acquire_watching(self.lease_name, say)
         if lease is None:
             raise ValueError(f"this study is already being run by {self.leases.holder(self.lease_name)}")
         lease.keep()
@@ -97,16 +103,23 @@ class Local:
             gpus = visible_gpus()
             workers = sweep.workers or len(gpus) or len(os.sched_getaffinity(0))
             jobs = [Job(str(spec.id), spec.overrides) for spec in missing]
-            say = lambda text: print(time.strftime("%F %T"), text, flush=True)  # noqa: E731
             pool = Pool(sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.retries, say)
             signal.signal(signal.SIGTERM, lambda *_: pool.stop())
-            pool.work(between=lambda: self._between(pool))
-            self._write_notes(pool)
+            pool.work(between=lambda: self._between(pool, lease))
+            if not lease.lost:
+                self._write_notes(pool)
             return 1 if pool.failed else 0
         finally:
             lease.release()
 
-    def _between(self, pool: Pool) -> None:
+    def _between(self, pool: Pool, lease: Lease) -> None:
+        if lease.lost and not pool.stopping:
+            pool.say(
+                f"this study was taken over by {self.leases.holder(self.lease_name)}: every run saves and ends here"
+            )
+            pool.stop()
+        if lease.lost:
+            return  # requests and notes are the successor's
         if self._asked("cancel"):
             pool.stop()
         if self._asked("retry"):
@@ -130,7 +143,8 @@ def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    while not ready.exists() and process.poll() is None:
+    # its own lease: the file of a dead process may lie there still
+    while read_json(ready).get("pid") != process.pid and process.poll() is None:
         time.sleep(0.1)
     if process.poll():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,5 +1,7 @@
 """A study is a file: arms x sizes x seeds on one data set, and the claims that it is for (bench/conf/study/*.yaml).
 
+What such a file may hold is described at the head of bench/study_file.py.
+
     >>> for run in runs("demo", "digits"):
     ...     print(run.arm, run.id, run.overrides)
 
@@ -16,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench import study_file
 from bench.configuration import CONF, build, compose
 from bench.identity import run_id
 from bench.method_checks import never_ends
@@ -50,30 +53,26 @@ class Study:
     seeds: int
 
 
-KEYS = {"description", "claims", "arms", "data"}
-DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms"}
-
-
 def names() -> list[str]:
     """The studies that there are."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load(name: str, data: str = "digits") -> Study:
-    """Read a study file. Raises ValueError for an unknown study, data set or key."""
-    import yaml
+def scales(name: str) -> list[str]:
+    """The data sets that a study is for, as its file has them in order."""
+    return list(study_file.read(FOLDER / f"{name}.yaml")["data"])
 
+
+def load(name: str, data: str = "digits") -> Study:
+    """Read a study file. Raises ValueError for an unknown study or data set, and for a file that is no study."""
     path = FOLDER / f"{name}.yaml"
     if not path.exists():
         raise ValueError(f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})")
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = study_file.read(path)
     if data not in content["data"]:
         raise ValueError(f"data={data}: study={name} has no such scale (choices: {', '.join(content['data'])})")
     here = content["data"][data]
-    for key, known in [*((key, KEYS) for key in content), *((key, DATA_KEYS) for key in here)]:
-        if key not in known:
-            raise ValueError(f"{path.name}: unknown key '{key}'{nearest(key, known)}")
-    arms = {arm: tuple(words) for arm, words in (content["arms"] | here.get("arms", {})).items()}
+    arms = {arm: tuple(words) for arm, words in (content.get("arms", {}) | here.get("arms", {})).items()}
     return Study(
         name=name,
         data=data,
@@ -81,7 +80,7 @@ def load(name: str, data: str = "digits") -> Study:
         claims=tuple(content["claims"]),
         lasts=here["lasts"],
         overrides=tuple(here.get("overrides", ())),
-        arms=arms,
+        arms=study_file.expand(arms, content.get("axes", {}) | here.get("axes", {})),
         sizes=tuple(here.get("sizes", ())),
         seeds=here["seeds"],
     )

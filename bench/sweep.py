@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from bench.command_line import guarded
-from bench.sweep_request import Sweep
+from bench.sweep_request import RETRIES, Sweep
 
 if TYPE_CHECKING:
     from bench.plan import Planned
@@ -20,9 +20,13 @@ ACTIONS = {
     "attach": "show how it goes until nobody works on it any more",
     "cancel": "let every run save and end",
     "retry": "run again what has failed, died or was stopped",
-    "clean": "of finished runs, delete all checkpoints but the last (snapshots and results stay)",
+    "clean": "of finished runs, delete all checkpoints but the last whole one (snapshots and results stay)",
 }
 OWN = ("study", "action", "dry_run", "workers", "retries", "compute", "data")
+LOCAL_ONLY = {
+    "workers": "compute=slurm has jobs and no workers: leave it out, compute.parallel=N says how many may run at once",
+    "retries": "SLURM requeues a job as long as it saves something: leave it out with compute=slurm",
+}
 EXAMPLES = """\
 Examples:
   python -m bench.sweep study=demo                               three arms, three seeds, a worker a CPU
@@ -36,8 +40,11 @@ def help_text() -> str:
 
     descriptions = []
     for name in study.names():
-        loaded = study.load(name)
-        descriptions.append(f"  {name:20} {loaded.description} ({len(loaded.arms)} arms)")
+        try:
+            loaded = study.load(name, study.scales(name)[0])
+            descriptions.append(f"  {name:20} {loaded.description} ({len(loaded.arms)} arms)")
+        except ValueError as error:  # the help page is where one looks for what is wrong
+            descriptions.append(f"  {name:20} cannot be read: {error}")
     lines = [
         "usage: python -m bench.sweep study=NAME [data=digits] [compute=local|slurm] [action=ACTION] [KEY=VALUE ...]",
         "",
@@ -50,8 +57,9 @@ def help_text() -> str:
         *(f"  {name:10} {what}" for name, what in ACTIONS.items()),
         "",
         "Keys:",
-        "  dry_run=true   stop after the plan",
+        "  dry_run=true   stop after the plan; with action=cancel and action=clean: say what they would do",
         "  workers=2      worker processes with compute=local (default: one a GPU, or one a CPU)",
+        "  compute.threads=1  of a worker (default: its share of the cores; another number may change last digits)",
         "  retries=2      how often a worker that died is started again without having saved anything in between",
         "  KEY=VALUE      any other key goes to every run (see bench.run --help); seed= and size= narrow the study",
         "",
@@ -71,6 +79,8 @@ def parse(argv: list[str]) -> Sweep:
         key, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"'{word}' is not KEY=VALUE{nearest(word, OWN)} (see --help)")
+        if key in own:
+            raise ValueError(f"{key}= is given twice, {own[key]} and {value}: leave one of them")
         if key in OWN:
             own[key] = value
         else:
@@ -83,10 +93,15 @@ def parse(argv: list[str]) -> Sweep:
             raise ValueError(f"{key}={value} is unknown{nearest(value, choices)} (choices: {', '.join(choices)})")
     if own.get("dry_run", "false") not in ("true", "false"):
         raise ValueError(f"dry_run={own['dry_run']} is neither true nor false")
+    if action == "work" and own.get("dry_run") == "true":
+        raise ValueError("action=work is the work itself: leave out action=work, or dry_run=true")
+    for key in ("workers", "retries"):
+        if key in own and compute == "slurm":
+            raise ValueError(f"{key}={own[key]}: {LOCAL_ONLY[key]}")
     data = own.get("data", "digits")
     specs = study.runs(own["study"], data, [f"compute={compute}", *words])
     workers = _number("workers", own["workers"], 1) if "workers" in own else None
-    retries = _number("retries", own.get("retries", "2"), 0)
+    retries = _number("retries", own.get("retries", str(RETRIES)), 0)
     return Sweep(
         own["study"],
         data,
@@ -124,6 +139,8 @@ def main(argv: list[str]) -> int:
 
     planned = plan.make(sweep.specs)
     if sweep.action == "clean":
+        from bench.sweep_clean import clean
+
         return clean(sweep, planned)
     if sweep.action == "attach":
         return watch(sweep, launcher, planned)
@@ -137,6 +154,8 @@ def main(argv: list[str]) -> int:
     missing = [p for p in planned if p.spec.id and not p.done]
     if sweep.action == "retry":
         missing = [p for p in missing if p.state.name in ("failed", "died", "stopped") or p.spec.id in launcher.notes()]
+        if not missing:
+            print("\nnothing to retry: no run of this study has failed, died or was stopped")
     if sweep.dry_run or not missing:
         return 0
     print()
@@ -185,23 +204,6 @@ def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
     for p in unfinished:
         print(f"  {p.spec.id}: {notes.get(p.spec.id or '', plan.describe(p.state))}")
     return 1 if unfinished else 0
-
-
-def clean(sweep: Sweep, planned: list[Planned]) -> int:
-    """Delete all checkpoints but the last of finished runs; name what is kept because a run is not finished."""
-    freed = 0
-    for p in planned:
-        if not p.spec.id:
-            continue
-        if not p.done:
-            if p.state.name != "new":
-                print(f"{p.spec.id}: not finished, nothing deleted")
-            continue
-        for path in sorted((sweep.runs / p.spec.id / "checkpoints").glob("ckpt-*.pt"))[:-1]:
-            freed += path.stat().st_size
-            path.unlink()
-    print(f"freed {freed / 1e6:.1f} MB")
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from bench.study import RunSpec
 
 
+RETRIES = 2  # where nothing is said
+
+
 @dataclass
 class Sweep:
     """A study as asked for. words: given to every run; folder: the sweep's own files."""
@@ -55,6 +58,8 @@ class Sweep:
             f"study={self.study}",
             f"data={self.data}",
             f"compute={self.compute}",
+            *([f"workers={self.workers}"] if self.workers else []),
+            *([f"retries={self.retries}"] if self.retries != RETRIES else []),
             *self.words,
             *([f"action={action}"] if action else []),
         ]

@@ -47,11 +47,12 @@ class Slurm:
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Submit what is missing and not already in the queue."""
         name = f"submit-{self.sweep.name}"
-        lease = Leases(self.leases).acquire(name)
+        lease = Leases(self.leases).acquire_watching(name)
         if lease is None:
             raise ValueError(
                 f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment"
             )
+        lease.keep()  # many sbatch calls take longer than a silent lease is believed
         try:
             queue_now = self.queued(fresh=True)
             self._submit([p for p in planned if not self._in_queue(p, queue_now)])
@@ -194,7 +195,7 @@ class Slurm:
                 phase, job = waiting[0]
                 notes[run] = f"{phase} is job {job}, {_explain(queued[job])}"
             elif jobs and run_state(self.sweep.runs / run).name in ("new", "died"):
-                phase, job = next(iter(jobs.items()))
+                job = last_that_ran(self.sweep.runs / run / "slurm", jobs)
                 notes[run] = (
                     f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} "
                     f"and {self.jobs_folder}/{job}_0_log.out"
@@ -204,9 +205,18 @@ class Slurm:
     def cancel(self) -> int:
         """scancel all jobs of the study; running ones save first."""
         jobs = [job for job in self._jobs() if job in self.queued(fresh=True)]
+        if self.sweep.dry_run:
+            print(f"would cancel {len(jobs)} job(s): {', '.join(jobs) or 'none is in the queue'}")
+            return 0
         queue.cancel(jobs)
         print(f"{len(jobs)} job(s) cancelled; running ones save and end; to go on: {self.sweep.command()}")
         return 0
+
+
+def last_that_ran(folder: Path, jobs: dict[str, str]) -> str:
+    """The job of the last phase that left a log, as it does when it starts; the first phase's where none did."""
+    ordered = [(phase, jobs[phase]) for phase in ("evaluate", "train") if phase in jobs]
+    return next((job for phase, job in ordered if (folder / f"{phase}-{job}.log").exists()), ordered[-1][1])
 
 
 def check_time(compute: dict[str, Any]) -> None:

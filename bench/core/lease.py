@@ -2,7 +2,8 @@
 
 The file is made by a hard link, which is atomic on network file systems too. Its holder rewrites it every few seconds.
 Whether it is still held is judged without comparing clocks: on the holder's host by its process, elsewhere by whether
-the content changes while we watch. A clock set back, or a host whose clock is wrong, changes nothing.
+the content changes while we watch. A clock set back, or a host whose clock is wrong, changes nothing. A holder that was
+silent for too long (a hung disk, a suspended machine) and finds another's name in its file has lost it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.core.liveness import STALE_SECONDS, lives_here, this_process
@@ -21,10 +23,12 @@ BEAT_SECONDS = 5.0
 
 
 class Lease:
-    """A held lease; `release` it, or let `holder_gone` find out that its process died."""
+    """A held lease; `release` it, or let `holder_gone` find out that its process died. lost: another has it by now."""
 
     def __init__(self, path: Path):
         self.path = path
+        self.lost = False
+        self._who = this_process()
         self._beats = 0
         self._written = 0.0
         self._stop = threading.Event()
@@ -37,7 +41,7 @@ class Lease:
         self._beats, self._written = self._beats + 1, time.monotonic()
         # a disk that is full for a while: the next beat tries again
         with self._writing, contextlib.suppress(OSError):
-            if not self._stop.is_set():
+            if not self._stop.is_set() and self._ours():
                 _replace(self.path, self._content())
 
     def keep(self) -> Lease:
@@ -46,23 +50,44 @@ class Lease:
         return self
 
     def _keep(self) -> None:
-        while not self._stop.wait(BEAT_SECONDS):
+        while not self.lost and not self._stop.wait(BEAT_SECONDS):
             self.refresh()
 
     def release(self) -> None:
-        """Give it back."""
+        """Give it back, unless it is another's by now."""
         with self._writing:  # a beat that is under way would bring it back
             self._stop.set()
-            self.path.unlink(missing_ok=True)
+            if self._ours():
+                self.path.unlink(missing_ok=True)
+
+    def _ours(self) -> bool:
+        """Whether no other process has taken it since, as it may when this one was silent for too long."""
+        who = read_json(self.path)  # empty: nobody's, since a successor's is never seen half written
+        self.lost = self.lost or (bool(who) and any(who.get(key) != value for key, value in self._who.items()))
+        return not self.lost
 
     def _content(self) -> str:
-        return json.dumps(this_process() | {"job": os.environ.get("SLURM_JOB_ID"), "beats": self._beats})
+        return json.dumps(self._who | {"job": os.environ.get("SLURM_JOB_ID"), "beats": self._beats})
 
 
 def _replace(path: Path, content: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(content, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def _lives(content: str) -> bool | None:
+    """Whether the holder lives; None where only time can tell: it is on another host, or the lease is damaged."""
+    with contextlib.suppress(ValueError, AttributeError):
+        return lives_here(json.loads(content))
+    return None
 
 
 class Leases:
@@ -92,6 +117,24 @@ class Leases:
                     return None
         return None
 
+    def acquire_watching(self, name: str, say: Callable[[str], None] = print) -> Lease | None:
+        """As `acquire`, but a holder on another host is watched until it gives a sign of life, or is too long silent.
+
+        A command that has just begun cannot know since when that host has been silent.
+        """
+        path = self.folder / f"{name}.json"
+        content, told = _read(path), False
+        while (lease := self.acquire(name)) is None and _read(path) == content and _lives(content) is None:
+            if not told:
+                say(
+                    f"{self.holder(name)} has this study: waiting for a sign of life, at most {STALE_SECONDS:.0f} s ..."
+                )
+                told = True
+            time.sleep(min(1.0, STALE_SECONDS / 10))
+        if lease and told:
+            say("it gave none: going on in its place")
+        return lease
+
     def _take_away(self, path: Path) -> bool:
         """Remove a lease whose holder is gone; False while it lives, or may live."""
         try:
@@ -114,9 +157,8 @@ class Leases:
 
     def holder_gone(self, name: str, content: str) -> bool:
         """Whether the process that wrote this content is known to be dead, or silent for too long."""
-        with contextlib.suppress(ValueError, AttributeError):  # damaged: judged by whether it changes
-            if (living := lives_here(json.loads(content))) is not None:
-                return not living
+        if (living := _lives(content)) is not None:
+            return not living
         before, since = self._seen.get(name, (None, 0.0))
         if before != content:
             self._seen[name] = (content, time.monotonic())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import local_pool, plan, study, sweep
+from bench import local_pool, local_sweep, plan, study, sweep, sweep_clean
+from bench.core import lease
 from bench.core.results import write_json
 from bench.core.run_folder import read_json
-from bench.core.run_states import run_state
+from bench.core.run_states import RunState, run_state
 from bench.local_pool import Job, Pool
 from tests.small_runs import ROOT, run_cli, tiny_run
 
@@ -117,7 +119,18 @@ def test_a_run_started_by_hand_is_waited_for(tmp_path):
     assert run_state(tmp_path / "run0").name == "complete"
 
 
+@pytest.mark.parametrize(
+    ("cores", "workers", "words", "threads"),
+    [(2, 2, (), 1), (2, 4, (), 1), (8, 2, (), 4), (8, 3, (), 2), (8, 2, ("compute.threads=3",), 3)],
+)
+def test_workers_share_the_cores_unless_told(tmp_path, monkeypatch, cores, workers, words, threads):
+    monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: set(range(cores)))
+    command = Pool(tmp_path, tmp_path, workers, []).command(Job("run", words))
+    assert [word for word in command if word.startswith("compute.threads")][-1] == f"compute.threads={threads}"
+
+
 def test_workers_get_their_own_gpu_and_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: {0, 1})
     seen = []
     real = local_pool.subprocess.Popen
     monkeypatch.setattr(local_pool.subprocess, "Popen", lambda *a, **k: seen.append(k["env"]) or real(*a, **k))
@@ -185,8 +198,113 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
     assert [p.done for p in finished] == [True]
     folder = one_run.runs / one_run.ids[0]
     assert len(list(folder.glob("checkpoints/*.pt"))) == 2
-    sweep.clean(one_run, finished)
+    sweep_clean.clean(one_run, finished)
     assert len(list(folder.glob("checkpoints/*.pt"))) == 1 and [p.done for p in plan.make(specs)] == [True]
+
+
+def checkpoint(folder: Path, images: int, content: bytes = b"state", damaged: bool = False) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"ckpt-{images:012d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    path.write_bytes(b"half" if damaged else content)
+    return path
+
+
+def test_cleaning_keeps_the_last_whole_checkpoint_and_a_dry_run_keeps_all(one_run, capsys):
+    folder = one_run.runs / one_run.ids[0] / "checkpoints"
+    old, good = checkpoint(folder, 1), checkpoint(folder, 2)
+    newest = checkpoint(folder, 3, damaged=True)
+    killed, aside = folder / ".ckpt-000000000004.17.tmp", folder / f"damaged-{old.name}"
+    killed.touch()
+    aside.touch()
+    snapshot = folder / "README"
+    snapshot.touch()
+    finished = [plan.Planned(one_run.specs[0], "vanilla", "nano", RunState("complete"), done=True)]
+    one_run.dry_run = True
+    sweep_clean.clean(one_run, finished)
+    said = capsys.readouterr().out
+    assert all(f"would delete {path}" in said for path in (old, newest, killed, aside)) and str(good) not in said
+    assert len(list(folder.iterdir())) == 6
+    one_run.dry_run = False
+    sweep_clean.clean(one_run, finished)
+    assert set(folder.iterdir()) == {good, snapshot}
+    good.write_bytes(b"half")
+    sweep_clean.clean(one_run, finished)
+    assert set(folder.iterdir()) == {good, snapshot}, "without a whole one nothing is thrown away"
+
+
+def test_a_dry_run_of_cancel_asks_for_nothing(one_run, capsys):
+    held_elsewhere(one_run)
+    one_run.dry_run = True
+    assert local_sweep.Local(one_run).cancel() == 0
+    assert "would ask process 1 on elsewhere to stop" in capsys.readouterr().out
+    assert not (one_run.folder / "requests").exists()
+
+
+def test_nothing_to_retry_is_said(one_run, capsys):
+    words = [f"study={one_run.study}", *one_run.words, "action=retry"]
+    assert sweep.main(words) == 0
+    assert "nothing to retry: no run of this study has failed" in capsys.readouterr().out
+
+
+def held_elsewhere(made: sweep.Sweep) -> Path:
+    path = made.runs / "sweeps" / "leases" / f"sweep-{made.name}.json"
+    write_json(path, {"host": "elsewhere", "pid": 1, "started": "5", "beats": 3})
+    return path
+
+
+def test_a_study_whose_host_is_gone_is_started_in_its_place(one_run, monkeypatch, capsys):
+    monkeypatch.setattr(lease, "STALE_SECONDS", 0.3)
+    path, started = held_elsewhere(one_run), []
+    monkeypatch.setattr(local_sweep, "start_in_background", lambda *a: started.append(path.exists()))
+    local_sweep.Local(one_run).start([], retry=False)
+    assert started == [False], "a lease that is left would be taken for the background process's"
+    assert "waiting for a sign of life" in capsys.readouterr().out
+
+
+def test_the_background_process_takes_over_what_another_host_left(one_run, monkeypatch):
+    monkeypatch.setattr(lease, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(local_sweep, "Pool", FakePool)
+    path = held_elsewhere(one_run)
+    monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", ""])
+    assert local_sweep.Local(one_run).work() == 0 and not path.exists()
+
+
+def test_a_study_that_another_host_took_over_ends_here(one_run, monkeypatch):
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(local_sweep, "Pool", FakePool)
+    worker = (
+        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print(1, flush=True); time.sleep(60)"
+    )
+    monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", worker])
+    started = FakePool.start
+
+    def start_and_lose(self, job):
+        started(self, job)
+        held_elsewhere(one_run)
+
+    monkeypatch.setattr(FakePool, "start", start_and_lose)
+    assert local_sweep.Local(one_run).work() == 1
+    assert read_json(one_run.runs / "sweeps" / "leases" / f"sweep-{one_run.name}.json")["host"] == "elsewhere"
+
+
+def test_a_dead_processs_lease_is_not_taken_for_the_new_ones(one_run, monkeypatch):
+    """The file that a killed process left appears ready at once; the child's own comes later."""
+    path = held_elsewhere(one_run)
+    child = (
+        "import json, os, sys, time; time.sleep(0.5); "
+        "open(sys.argv[1], 'w').write(json.dumps({'pid': os.getpid()})); time.sleep(5)"
+    )
+    real, made = subprocess.Popen, []
+
+    def popen(command, **settings):
+        made.append(real([sys.executable, "-c", child, str(path)], **settings))
+        return made[0]
+
+    monkeypatch.setattr(local_sweep.subprocess, "Popen", popen)
+    local_sweep.start_in_background(one_run, [], path)
+    assert read_json(path)["pid"] == made[0].pid
+    made[0].kill()
+    made[0].wait()
 
 
 @pytest.mark.slow

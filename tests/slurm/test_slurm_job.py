@@ -11,7 +11,7 @@ import pytest
 
 from slurm import code_snapshot, job, queue
 from slurm.job import IDLE_STARTS, Job
-from slurm.launch import check_time
+from slurm.launch import check_time, last_that_ran
 
 
 @pytest.fixture
@@ -138,6 +138,16 @@ def test_a_signal_that_comes_before_the_work_is_refused():
     for time, signal_at in ((2, 60), (1, 120), (4, 240)):
         with pytest.raises(ValueError, match=rf"compute.signal={signal_at} .* leaves nothing of compute.time={time}"):
             check_time({"time": time, "signal": signal_at})
+
+
+def test_the_job_that_is_named_is_the_last_that_ran(tmp_path):
+    jobs = {"evaluate": "13", "train": "12_0"}
+    assert last_that_ran(tmp_path, jobs) == "12_0", "none has begun: the others wait for it"
+    (tmp_path / "train-12_0.log").touch()
+    assert last_that_ran(tmp_path, jobs) == "12_0"
+    (tmp_path / "evaluate-13.log").touch()
+    assert last_that_ran(tmp_path, jobs) == "13"
+    assert last_that_ran(tmp_path, {"evaluate": "14"}) == "14"
 
 
 def test_without_slurm_there_is_one_sentence(monkeypatch):

@@ -61,6 +61,38 @@ def test_another_host_holds_it_while_its_lease_changes_whatever_the_clocks_say(t
     assert leases.acquire("run") is not None
 
 
+ELSEWHERE = {"host": "elsewhere", "pid": 1, "started": "5"}
+
+
+def test_a_silent_holder_on_another_host_is_watched_and_succeeded(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "STALE_SECONDS", 0.3)
+    (tmp_path / "run.json").write_text(json.dumps(ELSEWHERE))
+    said: list[str] = []
+    lease = Leases(tmp_path).acquire_watching("run", said.append)
+    assert lease is not None and read_json(lease.path)["pid"] == os.getpid()
+    assert "process 1 on elsewhere" in said[0] and "in its place" in said[1]
+
+
+def test_watching_ends_at_a_sign_of_life(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(ELSEWHERE | {"beats": 1}))
+    monkeypatch.setattr(time, "sleep", lambda _: path.write_text(json.dumps(ELSEWHERE | {"beats": 2})))
+    assert Leases(tmp_path).acquire_watching("run", lambda _: None) is None
+    assert read_json(path)["beats"] == 2
+
+
+def test_a_holder_that_hung_does_not_take_its_lease_back_from_its_successor(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "BEAT_SECONDS", 0.0)
+    lease = Leases(tmp_path).acquire("run")
+    lease.refresh()
+    assert not lease.lost
+    lease.path.write_text(json.dumps(ELSEWHERE))
+    lease.refresh()
+    assert lease.lost
+    lease.release()
+    assert read_json(lease.path) == ELSEWHERE
+
+
 @pytest.mark.parametrize("content", ["", "{", "[1]"])
 def test_a_half_written_lease_does_not_block_for_ever(tmp_path, monkeypatch, content):
     monkeypatch.setattr(lease_module, "STALE_SECONDS", 0.1)

@@ -85,12 +85,104 @@ def test_words_narrow_or_change_every_run():
         (["study=demo", "action=stop"], "action=stop is unknown"),
         (["study=demo", "imges=3"], "did you mean"),
         (["study=demo", "dry_run"], "is not KEY=VALUE"),
+        (["study=demo", "study=family"], "study= is given twice, demo and family"),
+        (["study=demo", "compute=slurm", "workers=2"], "workers=2: compute=slurm has jobs"),
+        (["study=demo", "compute=slurm", "retries=2"], "retries=2: SLURM requeues"),
+        (["study=demo", "action=work", "dry_run=true"], "leave out action=work"),
     ],
 )
 def test_mistakes_are_one_sentence(words, message):
     with pytest.raises(ValueError, match=message) as caught:
         sweep.parse(words)
     assert "\n" not in str(caught.value)
+
+
+GOOD = """\
+description: One run
+claims: [selfflow_faster]
+arms:
+  vanilla: [method=vanilla]
+data:
+  digits: {lasts: seconds, sizes: [nano], seeds: 1}
+"""
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Writes the study file `mine`."""
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+
+    def write(content: str | bytes) -> None:
+        (tmp_path / "mine.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds nothing: write the keys description"),
+        ("some words", "holds no mapping"),
+        ("a: [", r"is no YAML text \(line 1: .*mend it"),
+        (b"\xff\xfe\x00", "is no YAML text"),
+        (GOOD.partition("data:")[0], "data: names no data set"),
+        (GOOD.replace("seeds: 1", ""), "data.digits.seeds is missing: write how many"),
+        (GOOD.replace("seeds: 1", "seeds: three"), "data.digits.seeds is 'three'"),
+        (GOOD.replace("seeds: 1", "seeds: 0"), "data.digits.seeds is 0: .* at least 1"),
+        (GOOD.replace("seeds: 1", "seeds: true"), "data.digits.seeds is True"),
+        (GOOD.replace("seeds: 1", "seeds: 1, seds: 2"), "unknown key 'data.digits.seds'; did you mean seeds"),
+        (GOOD.replace("lasts: seconds, ", ""), "data.digits.lasts is missing: write a few words"),
+        (GOOD.replace("{lasts: seconds, sizes: [nano], seeds: 1}", "3"), "data.digits is 3: write"),
+        (GOOD.replace("arms:\n  vanilla: [method=vanilla]\n", ""), "data.digits has no arms: write"),
+        (GOOD.replace("[method=vanilla]", "method=vanilla"), "arms.vanilla is 'method=vanilla': write a list"),
+        (GOOD.replace("[method=vanilla]", "[vanilla]"), r"arms.vanilla is \['vanilla'\]: .* KEY=VALUE"),
+        (GOOD.replace("  vanilla:", "  1:"), "has an arm named 1: write its name as text"),
+        (GOOD.replace("[nano]", "nano"), "data.digits.sizes is 'nano': write a list"),
+        (GOOD.replace("[nano]", "[nanno]"), "data.digits.sizes names nanno, which is unknown; did you mean nano"),
+        (GOOD.replace("data:", "  vanilla: [method=repa]\ndata:"), "the key 'vanilla' stands twice .* line 4"),
+        (GOOD + "claims: []\n", "the key 'claims' stands twice"),
+        (GOOD.replace("[selfflow_faster]", "[selfflow_faster, selfflow_faster]"), "claims names selfflow_faster twice"),
+        (GOOD.replace("[selfflow_faster]", "[selfflow_fast]"), "claims names selfflow_fast, .*did you mean selfflow_f"),
+        (GOOD.replace("[selfflow_faster]", "selfflow_faster"), "claims is 'selfflow_faster': write a list"),
+        (GOOD + "axes: [encoder]\n", r"axes is \['encoder'\]: write"),
+        (GOOD + "axes: {method.weight: 1}\n", "axes.method.weight is 1: write a list"),
+        (GOOD + "axes: {batch: [64, 64]}\n", "axes.batch has a value twice"),
+        (GOOD + "axes: {seed: [1, 2]}\n", "axes.seed: seed is no axis here: write seeds: NUMBER"),
+    ],
+)
+def test_a_bad_study_file_is_one_sentence_and_leaves_the_help_page(written, content, message):
+    written(content)
+    with pytest.raises(ValueError, match=r"^mine.yaml: .*" + message) as caught:
+        study.load("mine")
+    assert "\n" not in str(caught.value)
+    assert "mine                 cannot be read: mine.yaml: " in sweep.help_text()
+
+
+def test_axes_make_an_arm_for_every_combination(written):
+    arms = "arms:\n  repa: [method=repa]\n"
+    file = GOOD.replace("arms:\n  vanilla: [method=vanilla]\n", arms)
+    written(file + "axes:\n  encoder: [local_s, local_m]\n  method.weight: [0.25, 1]\n")
+    runs = {run.arm: run for run in study.runs("mine")}
+    assert list(runs) == [
+        f"repa, encoder={encoder}, method.weight={weight}"
+        for encoder in ("local_s", "local_m")
+        for weight in ("0.25", "1")
+    ]
+    cfg = runs["repa, encoder=local_m, method.weight=0.25"].cfg
+    assert cfg["encoder"]["name"] == "local_m" and cfg["method"]["weight"] == 0.25
+    assert len({run.id for run in runs.values()}) == 4 and None not in {run.id for run in runs.values()}
+    written(file.replace(arms, "axes: {method: [vanilla, selfflow], deterministic: [true]}\n"))
+    assert set(study.load("mine").arms) == {
+        "method=vanilla, deterministic=true",
+        "method=selfflow, deterministic=true",
+    }
+
+
+def test_the_command_to_go_on_is_the_one_that_was_given():
+    words = ["study=demo", "workers=1", "retries=5", "seed=0"]
+    made = sweep.parse(words).command("attach")
+    assert made == "python -m bench.sweep study=demo data=digits compute=local workers=1 retries=5 seed=0 action=attach"
+    assert "retries" not in sweep.parse(words[:1]).command()
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path):

@@ -1,0 +1,182 @@
+"""Reading bench/conf/study/*.yaml: what a study file may hold, and what is said of one that holds something else.
+
+description: One sentence
+claims: [selfflow_faster]         # names of reports/claims.yaml that it is for; [] for none
+arms:                             # name -> KEY=VALUE words
+  repa: [method=repa]
+axes:                             # any keys, encoder and method too: an arm for each combination of their values
+  method.weight: [0.25, 0.5]      # here "repa, method.weight=0.25" and "repa, method.weight=0.5"; without `arms`
+                                  # every combination is an arm of its own
+data:
+  digits:                         # data=digits
+    lasts: about five minutes on two cores
+    seeds: 3                      # 0, 1, 2
+    sizes: [nano]                 # left out: the recipe's
+    overrides: [measure=full]     # words of every run
+    arms: {}                      # further arms, or others in the place of those above; `axes` likewise
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from bench.schema import nearest
+
+KEYS = {"description", "claims", "arms", "axes", "data"}
+DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "axes"}
+FORBIDDEN_AXES = {"seed": "seeds: NUMBER", "size": "sizes: [NAME]", "data": "a key of its own under data:"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The checked content. Raises ValueError, one sentence that names file and key and says what to write instead."""
+    try:
+        content = _yaml(path)
+        _check(content)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error.__cause__
+    return content
+
+
+def _yaml(path: Path) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Of two equal keys YAML's own takes the last, without a word."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            for key in keys:
+                if keys.count(key) > 1:
+                    line = node.start_mark.line + 1
+                    raise ValueError(f"the key '{key}' stands twice in the mapping of line {line}: leave one of them")
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}: {getattr(error, 'problem', '')})" if mark else ""
+        raise ValueError(f"is no YAML text{where}: mend it, or copy another study file and change that") from error
+
+
+def _check(content: Any) -> None:
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else "no mapping"
+        raise ValueError(f"holds {found}: write the keys description, claims, arms and data, as the other studies do")
+    _known("", content, KEYS)
+    _text("description", content)
+    _claims(content)
+    _arms("arms", content.get("arms", {}))
+    _axes("axes", content.get("axes", {}))
+    scales = content.get("data")
+    if not isinstance(scales, dict) or not scales:
+        raise ValueError("data: names no data set: write data: {digits: {lasts: SOME TIME, seeds: 3}}")
+    for name, here in scales.items():
+        at = f"data.{name}"
+        if not isinstance(here, dict):
+            raise ValueError(f"{at} is {here!r}: write {at}: {{lasts: SOME TIME, seeds: 3}}")
+        _known(f"{at}.", here, DATA_KEYS)
+        _text("lasts", here, f"{at}.")
+        _seeds(at, here.get("seeds"))
+        _words(f"{at}.overrides", here.get("overrides", []))
+        _sizes(f"{at}.sizes", here.get("sizes", []))
+        _arms(f"{at}.arms", here.get("arms", {}))
+        _axes(f"{at}.axes", here.get("axes", {}))
+        if not any(node.get(key) for node in (content, here) for key in ("arms", "axes")):
+            raise ValueError(f"{at} has no arms: write arms: {{vanilla: [method=vanilla]}} there or at the top")
+
+
+def _known(prefix: str, node: dict[Any, Any], known: set[str]) -> None:
+    for key in node:
+        if key not in known:
+            raise ValueError(
+                f"unknown key '{prefix}{key}'{nearest(str(key), known)} (choices: {', '.join(sorted(known))})"
+            )
+
+
+def _text(key: str, node: dict[str, Any], prefix: str = "") -> None:
+    if not isinstance(node.get(key), str) or not node[key].strip():
+        said = f"is {node[key]!r}" if key in node else "is missing"
+        raise ValueError(f"{prefix}{key} {said}: write a few words, {key}: WORDS")
+
+
+def _claims(content: dict[str, Any]) -> None:
+    from reports.claims import load_claims
+
+    named = content.get("claims")
+    if not _texts(named):
+        said = f"is {named!r}" if "claims" in content else "is missing"
+        raise ValueError(f"claims {said}: write a list of names of reports/claims.yaml, claims: [] for none")
+    known = [claim.name for claim in load_claims()]
+    for claim in named:
+        if claim not in known:
+            raise ValueError(f"claims names {claim}, which reports/claims.yaml has not{nearest(claim, known)}")
+        if named.count(claim) > 1:
+            raise ValueError(f"claims names {claim} twice: leave one of them")
+
+
+def _seeds(at: str, seeds: Any) -> None:
+    if type(seeds) is not int or seeds < 1:
+        said = "is missing" if seeds is None else f"is {seeds!r}"
+        raise ValueError(f"{at}.seeds {said}: write how many, a whole number of at least 1, seeds: 3")
+
+
+def _sizes(key: str, sizes: Any) -> None:
+    from bench.configuration import options
+
+    if not _texts(sizes):
+        raise ValueError(f"{key} is {sizes!r}: write a list, sizes: [nano]")
+    for size in sizes:
+        if size not in options("size"):
+            names = ", ".join(options("size"))
+            raise ValueError(f"{key} names {size}, which is unknown{nearest(size, options('size'))} (choices: {names})")
+        if sizes.count(size) > 1:
+            raise ValueError(f"{key} names {size} twice: leave one of them")
+
+
+def _arms(key: str, arms: Any) -> None:
+    if not isinstance(arms, dict):
+        raise ValueError(f"{key} is {arms!r}: write arms: {{NAME: [method=vanilla]}}")
+    for arm, words in arms.items():
+        if not isinstance(arm, str):
+            raise ValueError(f"{key} has an arm named {arm!r}: write its name as text, in quotes where need be")
+        _words(f"{key}.{arm}", words)
+
+
+def _words(key: str, words: Any) -> None:
+    if not _texts(words) or not all("=" in word for word in words):
+        raise ValueError(f"{key} is {words!r}: write a list of KEY=VALUE words, [method=vanilla]")
+
+
+def _axes(key: str, axes: Any) -> None:
+    if not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes):
+        raise ValueError(f"{key} is {axes!r}: write axes: {{method.weight: [0.25, 0.5]}}")
+    for axis, values in axes.items():
+        if axis in FORBIDDEN_AXES:
+            raise ValueError(f"{key}.{axis}: {axis} is no axis here: write {FORBIDDEN_AXES[axis]}")
+        if not isinstance(values, list) or not values or any(isinstance(v, dict | list | type(None)) for v in values):
+            raise ValueError(f"{key}.{axis} is {values!r}: write a list of values, {axis}: [A, B]")
+        if len({text(value) for value in values}) < len(values):
+            raise ValueError(f"{key}.{axis} has a value twice: leave one of them")
+
+
+def _texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def text(value: Any) -> str:
+    """A value of YAML as a word of the command line has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def expand(arms: dict[str, tuple[str, ...]], axes: dict[str, list[Any]]) -> dict[str, tuple[str, ...]]:
+    """Every arm with every combination of the axes' values: "repa, encoder=local_s"; an axis wins over the arm."""
+    arms = arms or {"": ()}
+    words = [[f"{key}={text(value)}" for value in values] for key, values in axes.items()]
+    return {
+        ", ".join(filter(None, [arm, *combination])): (*own, *combination)
+        for arm, own in arms.items()
+        for combination in itertools.product(*words)
+    }
