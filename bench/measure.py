@@ -60,6 +60,8 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
         )
 
     def stop_if_asked() -> None:
+        if processes.main:
+            folder.check_exists()
         if not processes.any(stop.reason is not None):
             return
         reason = processes.first(stop.reason)
@@ -122,6 +124,7 @@ class _Measurer:
         }  # fmt: skip
         rows = measure[task.kind](backbone, task.images, digest)
         if self.processes.main:
+            self.experiment.folder.check_exists()
             results.write(self.experiment.path, task.kind, task.images, rows, self.context(task.images, digest))
             if task.kind == "samples":
                 sample_spool.remove(self.experiment.path, task.images)
@@ -171,6 +174,7 @@ class _Measurer:
         columns = classes if classes <= 16 else 8  # label i mod classes: few classes have a column each
         whole = len(tokens) // columns * columns
         pictures, _ = pictures_of(self.data.decode(tokens[:whole], protocol.decoder_precision), protocol.rounding)
+        self.experiment.folder.check_exists()
         save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
@@ -182,6 +186,7 @@ class _Measurer:
             return []
         device, aligned, encoder = self.processes.device, self.experiment.aligned(), self.experiment.encoder
         if len(self.data.grid.grid) == 2:
+            self.experiment.folder.check_exists()
             save_pictures(feature_pictures(backbone, self.data, device), self.experiment.path, images)
         most = self.cfg["evaluation"]["probe_images"]
         grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most)

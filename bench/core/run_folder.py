@@ -7,6 +7,7 @@ it the heartbeat in status.json covers file systems without locks and other host
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -51,6 +52,9 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} is being written by another process ({self._holder()}): wait for it or stop it"
             ) from None
+        if self._deleted():  # between opening and locking its holder withdrew: the lock is of no folder any more
+            self.release()
+            return self.claim()
         status = read_status(self.path)
         elsewhere = status.get("host") not in (None, socket.gethostname())
         if elsewhere and status.get("state") == "running" and is_fresh(status):
@@ -69,14 +73,26 @@ class RunFolder:
 
     def withdraw(self) -> None:
         """Let go, and leave no trace of a folder in which nothing was written yet."""
-        self.release()
         if [path.name for path in self.path.iterdir()] == [".lock"]:
-            (self.path / ".lock").unlink()
-            self.path.rmdir()
+            (self.path / ".lock").unlink()  # while it is held: afterwards it might be another process's
+            with contextlib.suppress(OSError):  # another process claimed the folder meanwhile
+                self.path.rmdir()
+        self.release()
+
+    def _deleted(self) -> bool:
+        """Whether the folder that was claimed is no longer there, be there another of its name or not."""
+        if self._lock is None:
+            return not self.path.exists()
+        try:
+            return not os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / ".lock"))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+                return True
+            raise
 
     def check_exists(self) -> None:
-        """Raise OSError when somebody deleted the folder."""
-        if not self.path.exists():
+        """Raise OSError when somebody deleted the folder; called before whatever would make it anew."""
+        if self._deleted():
             raise OSError(
                 f"the run folder {self.path} was deleted while the run was going on: the same command starts it anew"
             )
