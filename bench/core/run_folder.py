@@ -146,6 +146,7 @@ class MetricsLog:
                 f"{path} has {size} bytes, and the checkpoint knows of {keep_bytes}: lines of the past are lost",
                 stacklevel=2,
             )
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # half a line would be glued to the next one
         elif size > keep_bytes:
             os.truncate(path, keep_bytes)
 
