@@ -89,7 +89,7 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
     left_out = planned(experiment)[1]
     if processes.main:
         for images in checkpoints.snapshots(folder.path):
-            if results.result_path(folder.path, "samples", images).exists():
+            if results.readable(results.result_path(folder.path, "samples", images)):
                 sample_spool.remove(folder.path, images)  # a kill may have come between the result and this
         folder.status(now=True, state="complete", message="")
         print(summary(experiment))

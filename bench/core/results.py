@@ -134,6 +134,21 @@ def read_part(run_dir: Path, file: str, kinds: Mapping[str, Kind], problems: lis
         return {}
 
 
+def read_measurement(path: Path) -> dict[str, Any]:
+    """A result file. Raises OSError or ValueError when it cannot be read."""
+    content = _read(path)
+    check(content, MEASUREMENT)
+    return content
+
+
+def readable(path: Path) -> bool:
+    """Whether `load` would take a result file."""
+    try:
+        return bool(read_measurement(path))
+    except (OSError, ValueError):
+        return False
+
+
 RUN_COLUMNS = ("arm", "method", "encoder", "size", "depth", "width", "data", "seed", "batch")
 ROW_COLUMNS = (
     *("metric", "value", "stderr", "n", "real", "higher_is_better", "block", "t", "related"),
@@ -183,8 +198,7 @@ def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
     records = []
     for path in sorted((run_dir / "results").glob("*.json")):
         try:
-            content = _read(path)
-            check(content, MEASUREMENT)
+            content = read_measurement(path)
         except (OSError, ValueError) as error:
             problems.append(f"{run_dir.name}/results/{path.name}: {_why(error)}; its rows are left out")
             continue
