@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.checkpoints import disk_full, publish
+from bench.core.checkpoints import publish
+from bench.core.disk import disk_full
 from bench.core.distributed import Processes
 from bench.core.protocols import Protocol
 from bench.core.results import protocol_id

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.disk import disk_full
 from bench.core.stored_values import COST, MEASUREMENT, ROW, RUN, STATUS, Kind, check
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def protocol_id(protocol: dict[str, Any]) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: a temporary file beside it, fsync, rename."""
+    """Write JSON atomically (temporary file, fsync, rename). Raises OSError, clearly when the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -87,6 +88,8 @@ def write_json(path: Path, content: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise disk_full(error, path) or error from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from bench.core.disk import disk_full
 from bench.core.liveness import is_fresh, this_process
 from bench.core.results import write_json
 
@@ -151,9 +152,12 @@ class MetricsLog:
             os.truncate(path, keep_bytes)
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add one JSON line."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Add one JSON line. Raises OSError, clearly when the disk is full."""
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise disk_full(error, self.path) or error from error
 
     def synced_bytes(self) -> int:
         """Length so far, all of it on disk: a checkpoint that stores it counts on these lines."""
