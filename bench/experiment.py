@@ -238,6 +238,7 @@ class Experiment:
         lines = read_metrics(self.path / "metrics.jsonl")
         seconds = lines[-1]["time"]["total_seconds"] if lines else 0.0
         steps = self.cfg["images"] // self.cfg["batch"]
+        self.folder.check_exists()
         measured = {"seconds_per_step": seconds / steps, "peak_memory_bytes": peak}
         write_json(self.path / "cost.json", self.cost.to_json() | measured)
 

@@ -30,7 +30,7 @@ class Job:
     id: str
     overrides: tuple[str, ...]
     attempts: int = 0
-    saved: int = -1
+    saved: float = -1
     message: str = ""
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from bench import sample_spool
 from bench.command_line import StopFlag
 from bench.configuration import build, encoder_node
 from bench.core import checkpoints, results
@@ -26,12 +27,13 @@ from bench.core.data import pictures_of
 from bench.core.heldout import heldout_loss
 from bench.core.protocols import Protocol, sampling_protocol
 from bench.core.run_folder import read_json, read_metrics
-from bench.core.sampling import generate, sample_block, velocity_of
+from bench.core.sampling import block_labels, sample_block, velocity_of
 from bench.core.tracking import numbers_of_rows
 from bench.core.trainer import Stopped
 from bench.experiment import Experiment
 from bench.measure_plan import KINDS, PROBE_TIMES, Task, pending, planned
 from bench.pictures import picture_grid, save_png
+from bench.sample_spool import SampleSpool
 
 
 def probe_blocks(depth: int) -> tuple[int, ...]:
@@ -40,7 +42,10 @@ def probe_blocks(depth: int) -> tuple[int, ...]:
 
 
 def measure(experiment: Experiment, stop: StopFlag) -> None:
-    """Make the pending measurements and declare the run complete. Raises Stopped between two of them."""
+    """Make the pending measurements and declare the run complete.
+
+    Raises Stopped between two of them, and between blocks of samples.
+    """
     folder, processes = experiment.folder, experiment.processes
     tasks = pending(experiment)
     total = experiment.cfg["images"]
@@ -54,15 +59,22 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
             seconds_left=None,
             message="",
         )
-    measurer = _Measurer(experiment)
+
+    def stop_if_asked() -> None:
+        if processes.main:
+            folder.check_exists()
+        if not processes.any(stop.reason is not None):
+            return
+        reason = processes.first(stop.reason)
+        message = f"stopped by {reason} while measuring; the same command goes on"
+        if processes.main:
+            folder.status(now=True, state="stopped", message=message)
+        raise Stopped(reason)
+
+    measurer = _Measurer(experiment, stop_if_asked)
     quiet = not (processes.main and experiment.cfg["compute"]["progress"])
     for task in tqdm(tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False):
-        if processes.any(stop.reason is not None):
-            reason = processes.first(stop.reason)
-            message = f"stopped by {reason} while measuring; the same command goes on"
-            if processes.main:
-                folder.status(now=True, state="stopped", message=message)
-            raise Stopped(reason)
+        stop_if_asked()
         try:
             measurer.run(task)
         except (OSError, ValueError) as error:
@@ -77,6 +89,9 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
             folder.status()
     left_out = planned(experiment)[1]
     if processes.main:
+        for images in checkpoints.snapshots(folder.path):
+            if results.readable(results.result_path(folder.path, "samples", images)):
+                sample_spool.remove(folder.path, images)  # a kill may have come between the result and this
         folder.status(now=True, state="complete", message="")
         print(summary(experiment))
         if left_out:
@@ -90,8 +105,8 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
 class _Measurer:
     """Holds what the measurements of one run share, made when first needed."""
 
-    def __init__(self, experiment: Experiment):
-        self.experiment, self.cfg = experiment, experiment.cfg
+    def __init__(self, experiment: Experiment, stop_if_asked: Callable[[], None]):
+        self.experiment, self.cfg, self.stop_if_asked = experiment, experiment.cfg, stop_if_asked
         self.data, self.processes = experiment.data, experiment.processes
         self.cache = Path(self.cfg["cache"])
         self._reference: Any = None
@@ -110,7 +125,10 @@ class _Measurer:
         }  # fmt: skip
         rows = measure[task.kind](backbone, task.images, digest)
         if self.processes.main:
+            self.experiment.folder.check_exists()
             results.write(self.experiment.path, task.kind, task.images, rows, self.context(task.images, digest))
+            if task.kind == "samples":
+                sample_spool.remove(self.experiment.path, task.images)
             self.experiment.track(task.images, numbers_of_rows(rows))
         self.processes.barrier()
 
@@ -133,11 +151,16 @@ class _Measurer:
         e, grid, p = self.cfg["evaluation"], self.data.grid, self.processes
         protocol, shape = self.protocol(), (grid.tokens, grid.token_dim)
         velocity = velocity_of(backbone, protocol.model_precision)
-        blocks = range(p.rank, -(-e["samples"] // protocol.block), p.world)
-        mine = generate(velocity, protocol, shape, self.data.classes, e["samples"], e["seed"], p.device, blocks=blocks)
-        tokens, labels = gather_blocks(*mine, protocol.block, e["samples"], p)
+        spool = SampleSpool(self.experiment.path, images, digest, protocol, e["seed"])
+
+        def make(block: int) -> torch.Tensor:
+            return sample_block(velocity, protocol, shape, self.data.classes, e["seed"], block, p.device)[0]
+
+        blocks = range(-(-e["samples"] // protocol.block))
+        tokens = spool.tokens(make, len(blocks), p, self.stop_if_asked)[: e["samples"]]
         if not p.main:
             return []
+        labels = torch.cat([block_labels(protocol, self.data.classes, e["seed"], b) for b in blocks])[: len(tokens)]
         self.picture(velocity, protocol, shape, images)
         if self._reference is None:
             self._reference = Reference.of(self.data, self.cache)
@@ -152,6 +175,7 @@ class _Measurer:
         columns = classes if classes <= 16 else 8  # label i mod classes: few classes have a column each
         whole = len(tokens) // columns * columns
         pictures, _ = pictures_of(self.data.decode(tokens[:whole], protocol.decoder_precision), protocol.rounding)
+        self.experiment.folder.check_exists()
         save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
@@ -163,6 +187,7 @@ class _Measurer:
             return []
         device, aligned, encoder = self.processes.device, self.experiment.aligned(), self.experiment.encoder
         if len(self.data.grid.grid) == 2:
+            self.experiment.folder.check_exists()
             save_pictures(feature_pictures(backbone, self.data, device), self.experiment.path, images)
         most = self.cfg["evaluation"]["probe_images"]
         grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most)
@@ -199,24 +224,6 @@ def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = No
 def processes_main(experiment: Experiment) -> bool:
     """Whether this process reads and writes the run's files."""
     return experiment.processes.main and (experiment.path / "metrics.jsonl").exists()
-
-
-def gather_blocks(
-    tokens: torch.Tensor, labels: torch.Tensor, block: int, n: int, processes: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """All processes' blocks (rank r has blocks r, r + world, ...) put back in order."""
-    if processes.world == 1:
-        return tokens, labels
-    import torch.distributed as dist
-
-    everyone: list[Any] = [None] * processes.world
-    dist.all_gather_object(everyone, (tokens.split(block), labels.split(block)))
-    count = -(-n // block)
-    ordered = [
-        (everyone[b % processes.world][0][b // processes.world], everyone[b % processes.world][1][b // processes.world])
-        for b in range(count)
-    ]
-    return torch.cat([t for t, _ in ordered]), torch.cat([label for _, label in ordered])
 
 
 def summary(experiment: Experiment) -> str:

@@ -72,5 +72,5 @@ def pending(experiment: Experiment) -> list[Task]:
     return [
         task
         for task in planned(experiment)[0]
-        if "rows" not in read_json(results.result_path(path, task.kind, task.images))
+        if not results.readable(results.result_path(path, task.kind, task.images))
     ]

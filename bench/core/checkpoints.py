@@ -7,11 +7,9 @@ snapshot is the EMA backbone alone, `snapshots/<images>.safetensors`, kept for g
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from bench.core.disk import disk_full
 
 KEPT = 2
 _NAME = re.compile(r"ckpt-(\d{12})-([0-9a-f]{16})\.pt")
@@ -43,18 +43,6 @@ def publish(temporary: Path, final: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def disk_full(error: BaseException, path: Path, needed: int) -> OSError | None:
-    """The clear message for a full disk, or None when the error is another one."""
-    codes = (errno.ENOSPC, errno.EDQUOT)
-    full = isinstance(error, OSError) and error.errno in codes
-    if not full and shutil.disk_usage(path.parent).free >= needed:
-        return None
-    return OSError(
-        errno.ENOSPC,
-        f"the disk is full: {path.name} needs {needed / 1e6:.1f} MB; free some space and run the same command again",
-    )
 
 
 def save_checkpoint(folder: Path, images: int, state: dict[str, Any]) -> Path:

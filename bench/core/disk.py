@@ -9,8 +9,22 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def disk_full(error: BaseException, path: Path, needed: int = 0) -> OSError | None:
+    """The clear message for a full disk, or None when the error is another one; needed: bytes, where it takes many."""
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    full = isinstance(error, OSError) and error.errno in codes
+    if not full and (not needed or shutil.disk_usage(path.parent).free >= needed):
+        return None
+    what = f"needs {needed / 1e6:.1f} MB" if needed else "cannot be written"
+    return OSError(
+        errno.ENOSPC, f"the disk is full: {path.name} {what}; free some space and run the same command again"
+    )
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
@@ -22,6 +36,8 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -> np.memmap:
     """A new memory-mapped .npy whose blocks are there. Raises OSError when the disk is full."""
+    import numpy as np  # here: what only writes status.json starts faster without it
+
     what = what or path.name
     needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
     check_room(path.parent, needed, what)

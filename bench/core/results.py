@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.disk import disk_full
 from bench.core.stored_values import COST, MEASUREMENT, ROW, RUN, STATUS, Kind, check
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def protocol_id(protocol: dict[str, Any]) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically: a temporary file beside it, fsync, rename."""
+    """Write JSON atomically (temporary file, fsync, rename). Raises OSError, clearly when the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -87,6 +88,8 @@ def write_json(path: Path, content: Any) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise disk_full(error, path) or error from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -132,6 +135,21 @@ def read_part(run_dir: Path, file: str, kinds: Mapping[str, Kind], problems: lis
     except (OSError, ValueError) as error:
         problems.append(f"{run_dir.name}/{file}: {_why(error)}; what it holds is missing")
         return {}
+
+
+def read_measurement(path: Path) -> dict[str, Any]:
+    """A result file. Raises OSError or ValueError when it cannot be read."""
+    content = _read(path)
+    check(content, MEASUREMENT)
+    return content
+
+
+def readable(path: Path) -> bool:
+    """Whether `load` would take a result file."""
+    try:
+        return bool(read_measurement(path))
+    except (OSError, ValueError):
+        return False
 
 
 RUN_COLUMNS = ("arm", "method", "encoder", "size", "depth", "width", "data", "seed", "batch")
@@ -183,8 +201,7 @@ def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
     records = []
     for path in sorted((run_dir / "results").glob("*.json")):
         try:
-            content = _read(path)
-            check(content, MEASUREMENT)
+            content = read_measurement(path)
         except (OSError, ValueError) as error:
             problems.append(f"{run_dir.name}/results/{path.name}: {_why(error)}; its rows are left out")
             continue

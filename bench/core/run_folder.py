@@ -7,6 +7,7 @@ it the heartbeat in status.json covers file systems without locks and other host
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from bench.core.disk import disk_full
 from bench.core.liveness import is_fresh, this_process
 from bench.core.results import write_json
 
@@ -51,6 +53,9 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} is being written by another process ({self._holder()}): wait for it or stop it"
             ) from None
+        if self._deleted():  # between opening and locking its holder withdrew: the lock is of no folder any more
+            self.release()
+            return self.claim()
         status = read_status(self.path)
         elsewhere = status.get("host") not in (None, socket.gethostname())
         if elsewhere and status.get("state") == "running" and is_fresh(status):
@@ -69,14 +74,26 @@ class RunFolder:
 
     def withdraw(self) -> None:
         """Let go, and leave no trace of a folder in which nothing was written yet."""
-        self.release()
         if [path.name for path in self.path.iterdir()] == [".lock"]:
-            (self.path / ".lock").unlink()
-            self.path.rmdir()
+            (self.path / ".lock").unlink()  # while it is held: afterwards it might be another process's
+            with contextlib.suppress(OSError):  # another process claimed the folder meanwhile
+                self.path.rmdir()
+        self.release()
+
+    def _deleted(self) -> bool:
+        """Whether the folder that was claimed is no longer there, be there another of its name or not."""
+        if self._lock is None:
+            return not self.path.exists()
+        try:
+            return not os.path.samestat(os.fstat(self._lock.fileno()), os.stat(self.path / ".lock"))
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+                return True
+            raise
 
     def check_exists(self) -> None:
-        """Raise OSError when somebody deleted the folder."""
-        if not self.path.exists():
+        """Raise OSError when somebody deleted the folder; called before whatever would make it anew."""
+        if self._deleted():
             raise OSError(
                 f"the run folder {self.path} was deleted while the run was going on: the same command starts it anew"
             )
@@ -130,13 +147,17 @@ class MetricsLog:
                 f"{path} has {size} bytes, and the checkpoint knows of {keep_bytes}: lines of the past are lost",
                 stacklevel=2,
             )
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # half a line would be glued to the next one
         elif size > keep_bytes:
             os.truncate(path, keep_bytes)
 
     def append(self, line: dict[str, Any]) -> None:
-        """Add one JSON line."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        """Add one JSON line. Raises OSError, clearly when the disk is full."""
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise disk_full(error, self.path) or error from error
 
     def synced_bytes(self) -> int:
         """Length so far, all of it on disk: a checkpoint that stores it counts on these lines."""

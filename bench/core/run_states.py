@@ -54,9 +54,13 @@ def run_state(folder: Path) -> RunState:
     )
 
 
-def progress(folder: Path) -> int:
-    """A number that grows whenever something was saved: images of the newest checkpoint plus the number of results."""
+def progress(folder: Path) -> float:
+    """A number that grows whenever something was saved.
+
+    Images of the newest checkpoint, plus the number of results, plus less than 1 for the blocks of the next result.
+    """
     newest = max(
         (int(m[1]) for p in folder.glob("checkpoints/ckpt-*.pt") if (m := re.match(r"ckpt-(\d+)-", p.name))), default=0
     )
-    return newest + len(list(folder.glob("results/*.json")))
+    blocks = len(list(folder.glob("samples/blocks-*/*.npy")))
+    return newest + len(list(folder.glob("results/*.json"))) + blocks / (blocks + 1)

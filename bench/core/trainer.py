@@ -80,6 +80,7 @@ class Trainer:
         state = self.learner.state()
         if self.metrics is None:
             return
+        self.folder.check_exists()
         state |= {
             "seconds": self.seconds,
             "metrics_bytes": self.metrics.synced_bytes(),
@@ -98,6 +99,7 @@ class Trainer:
         self.read_window()
         state = sharding.whole(self.learner.ema.state_dict(), self.processes.main)
         if self.processes.main:
+            self.folder.check_exists()
             checkpoints.save_snapshot(self.folder.path, self.learner.images, state)
 
     def restore(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -189,3 +190,13 @@ def test_progress_grows_with_checkpoints_and_results(tmp_path):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
     assert progress(tmp_path) == 1281
+    blocks = tmp_path / "samples" / "blocks-000000001280-aa"
+    blocks.mkdir(parents=True)
+    seen = [progress(tmp_path)]
+    for number in range(3):
+        (blocks / f"{number:06d}.npy").touch()
+        seen.append(progress(tmp_path))
+    (tmp_path / "results" / "samples-1.json").touch()  # whose blocks are removed
+    shutil.rmtree(blocks)
+    seen.append(progress(tmp_path))
+    assert seen == sorted(set(seen)), "it grows with every block, and with the result of them"

@@ -1,0 +1,30 @@
+"""A run's folder that is deleted under its process, made anew by another one, or withdrawn."""
+
+import shutil
+
+import pytest
+
+from bench.core.run_folder import RunFolder
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_deleted_folder_is_noticed_even_when_another_has_its_name(tmp_path, made_anew):
+    folder = RunFolder(tmp_path / "run")
+    folder.claim()
+    folder.status(now=True, state="running")
+    shutil.rmtree(folder.path)
+    if made_anew:
+        other = RunFolder(folder.path)
+        other.claim()
+    with pytest.raises(OSError, match="was deleted while"):
+        folder.status(now=True, state="complete")
+    assert not (folder.path / "status.json").exists()
+
+
+def test_a_withdrawn_folder_leaves_nothing_and_can_be_claimed(tmp_path):
+    folder, again = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    folder.claim()
+    folder.withdraw()
+    assert not folder.path.exists()
+    again.claim()
+    again.check_exists()
