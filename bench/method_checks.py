@@ -5,10 +5,12 @@ check_method(build(cfg["method"]), cfg)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.core.method import Method
 from bench.core.sizes import Size
+
+if TYPE_CHECKING:
+    from bench.core.method import Method  # imports PyTorch, for which a help page does not wait
 
 
 def check_method(method: Method, cfg: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ def words_of(command, program="bench.run"):
 WORDS = [
     ["method=vanilla"],
     ["method=selfflow", "method.attention=separated"],
-    ["method=selfflow", "method.masking=false", "method.mask_ratio=0.5", "size=micro"],
+    ["method=selfflow", "method.near=0.2", "method.mask_ratio=0.5", "size=micro"],
     ["method=repa", "encoder=local_s", "images=64Ki", "optimizer.lr=1e-05"],
     ["method=repa", "method.block={default:0.25,L:6}", "name=a b", "measure=full"],
     ["method=dispersive", "method.block=last", "batch=128", "label_drop=0.0"],
