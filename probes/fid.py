@@ -91,7 +91,7 @@ def real_values(
     if heldout.spatial is not None and reference.spatial is not None:
         values["sfid"] = distance_of(heldout.spatial, reference.spatial).value
     if heldout.manifold is not None and reference.manifold is not None:
-        lacks = heldout.lacks | reference.lacks
+        lacks = {**heldout.lacks, **reference.lacks}
         if "recall" not in lacks:
             ours, theirs = (torch.from_numpy(side.manifold).to(device) for side in (heldout, reference))
             values["precision"], values["recall"] = precision_recall(ours, theirs, progress=progress)

@@ -20,7 +20,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
         raise _full(folder, needed, what, free)
 
 
-def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -> np.ndarray:
+def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -> np.memmap:
     """A new memory-mapped .npy whose blocks are there. Raises OSError when the disk is full."""
     what = what or path.name
     needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
