@@ -15,6 +15,7 @@ import difflib
 import functools
 import importlib
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -23,12 +24,17 @@ from typing import Any
 
 from bench.core.protocols import sampling_protocol
 from bench.core.sizes import SIZES
+from bench.method_checks import check_method
 from bench.schema import Schema, check_type, check_values, nearest
 
 CONF = Path(__file__).parent / "conf"
 GROUPS = ("method", "size", "encoder", "data", "compute")
 
-
+# Keys that would say another thing than the option of their group, which has been chosen by then.
+CHOSEN_BY = {
+    **{f"{group}.name": group for group in ("method", "size", "compute")},
+    **{f"data.recipe.{group}": group for group in ("size", "encoder")}, "data.recipe": "data",
+}  # fmt: skip
 # Keys whose value is any text, though their default is null; where the default is text it is text as well.
 TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
 
@@ -90,8 +96,12 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ValueError(f"'{word}' is not KEY=VALUE{nearest(word, GROUPS)} (see --help)")
-        if key in GROUPS and key != "compute" and value == "null":
+        if (
+            key in ("size", "encoder") and value == "null"
+        ):  # the data's recipe chooses, as it does where nothing is said
             continue
+        if (group := CHOSEN_BY.get(key)) is not None:
+            raise ValueError(f"{word}: {key} follows from the option of the group: say {group}=NAME")
         if key in GROUPS and value not in options(key):
             names = ", ".join(options(key))
             raise ValueError(f"{key}={value} is unknown{nearest(value, options(key))} (choices: {names})")
@@ -194,11 +204,16 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
 
 
 def _hydra_words(key: str, value: str, known: dict[str, Any]) -> list[str]:
-    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged."""
-    if (key in TEXT or isinstance(known.get(key), str)) and value != "null":
+    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged.
+
+    A method's block may be text, a number or a mapping, whatever its default is.
+    """
+    of_method = key.startswith("method.")
+    may_be_text = not (of_method and re.match(r"[-+.\d{]", value))
+    if (key in TEXT or isinstance(known.get(key), str)) and value != "null" and may_be_text:
         doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash counts where a quote follows it
         return [f"{key}='{doubled.replace(chr(39), chr(92) + chr(39))}'"]
-    if isinstance(known.get(key), dict) or (key not in known and key.startswith("method.")):
+    if isinstance(known.get(key), dict) or (of_method and (key not in known or value.startswith("{"))):
         return [f"~{key}", f"+{key}={value}"]
     return [f"{key}={value}"]
 
@@ -240,7 +255,8 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
 def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
-    build(cfg["method"])
+    cfg["runs"], cfg["cache"] = (os.path.expanduser(cfg[key]) for key in ("runs", "cache"))
+    check_method(build(cfg["method"]), cfg)
     for name in cfg["evaluation"]["encoders"]:
         encoder_node(name)
     sampling_protocol(cfg["evaluation"]["protocol"])

@@ -51,6 +51,7 @@ def evaluate(words: dict[str, str]) -> int:
             return 0
         record = protocol.to_json() | {"weights": subject.weights, "seed": seed, "samples": n} | subject.decoded_by()
         key = hashlib.sha256(json.dumps([subject.sha256, record], sort_keys=True).encode()).hexdigest()[:8]
+        key += subject.average
         folder = subject.folder / "samples" / f"{protocol.name}-{subject.images:012d}-{key}"
         measure = None
         if processes.main:

@@ -33,7 +33,7 @@ def feature_measurement(subject: Any, metrics: list[str], words: dict[str, str],
     chosen = words.get("probe", "auto")
     variant: Any = variant_for(min(data.n_train, grid.most_images)) if chosen == "auto" else chosen
     read_by = [f"{encoder.name} {encoder.fingerprint}" for encoder in encoders.values()]
-    kind = "-".join(("evaluate-features", *metrics, digest(variant, *read_by)))
+    kind = "-".join((f"evaluate-features{subject.average}", *metrics, digest(variant, *read_by)))
 
     def measure() -> None:
         progress, aligned = sys.stderr.isatty(), subject.aligned

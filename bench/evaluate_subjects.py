@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from bench import posthoc_ema
 from bench.configuration import build, compose, encoder_node, parse_count
 from bench.core import checkpoints
 from bench.core.backbone import SiT
@@ -31,7 +32,8 @@ class Subject:
 
     decode(tokens, precision) -> pixels [n, 1 or 3, H, W], not finite where the tokens are not; data: the data set, None
     where only its decoder is at hand; decoded_by(): the autoencoder of latents, for the record of the samples; images:
-    training images seen (0 where that is not known); context: for result files.
+    training images seen (0 where that is not known); context: for result files; average: a rebuilt EMA's, "-decay0.99",
+    in the names of its files.
     """
 
     backbone: Any
@@ -45,10 +47,11 @@ class Subject:
     sha256: str
     aligned: dict[str, str] | None
     context: dict[str, Any]
+    average: str = ""
 
 
 def run_subject(words: dict[str, str], device: Any) -> Subject:
-    """A run's snapshot. Raises ValueError where there is none."""
+    """A run's snapshot, or its rebuilt EMA. Raises ValueError where there is none."""
     folder = Path(words["run"])
     cfg, run = read_json(folder / "config.json"), read_json(folder / "run.json")
     there = checkpoints.snapshots(folder)
@@ -61,11 +64,19 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
     images = parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
     if images not in there:
         raise ValueError(f"images={images}: run={folder} has snapshots at {', '.join(map(str, there))}")
+    path, average, noted = there[images], "", {}
+    if "ema" in words:
+        if "images" in words:
+            raise ValueError(f"images={words['images']} does not go with ema=...: the file ends where it says")
+        path = Path(words["ema"])
+        noted = posthoc_ema.about(folder, path)
+        images = int(noted["images"])
+        average = f"-decay{float(noted['decay']):g}" + ("-warmup" if noted["warmup"] == "True" else "")
     data = build(cfg["data"] | _elsewhere(cfg["data"], words))
     backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
-    checkpoints.load_snapshot(there[images], backbone)
+    checkpoints.load_snapshot(path, backbone)
     backbone.requires_grad_(False)
-    digest = checkpoints.file_hash(there[images])
+    digest = checkpoints.file_hash(path)
     return Subject(
         backbone,
         data.decode,
@@ -74,10 +85,11 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
         data.fingerprint,
         folder,
         images,
-        "ema",
+        f"ema{average}",
         digest,
         run.get("aligned"),
-        spent_until(folder, images),
+        spent_until(folder, images) | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
+        average,
     )
 
 

@@ -16,6 +16,7 @@ Stream samples into one samples_<n>.npz (arr_0, uint8 NHWC), then measure them. 
 
 What:
   run=DIR           folder of a run                       images=N       its snapshot (default: the newest)
+  ema=FILE          instead of a snapshot, an average of the run that bench.posthoc_ema made
   checkpoint=FILE   a released model (docs/released_checkpoints.md)
   out=DIR           results of a checkpoint (default evaluations/<name>)
   aligned=ENCODER   a checkpoint's encoder, whose relatives' metrics are marked (default dinov2_b for repa, else none)
@@ -46,6 +47,7 @@ OWN = (
     *(
         "run",
         "images",
+        "ema",
         "checkpoint",
         "format",
         "size",
@@ -85,7 +87,7 @@ def parse(argv: list[str]) -> dict[str, str]:
         raise ValueError(
             "say what to evaluate: run=DIR, or checkpoint=FILE format=... size=... data=... (one of the two)"
         )
-    of_run, of_file = ("images",), ("format", "size", "data", "out", "aligned")
+    of_run, of_file = ("images", "ema"), ("format", "size", "data", "out", "aligned")
     for key in of_file if "run" in words else of_run:
         if key in words:
             raise ValueError(

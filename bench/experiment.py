@@ -23,13 +23,14 @@ from bench.core.environment import environment
 from bench.core.learner import Learner
 from bench.core.loading import micro_rows
 from bench.core.results import write_json
-from bench.core.run_folder import RunFolder, read_json
+from bench.core.run_folder import RunFolder, read_json, read_metrics, read_status
 from bench.core.schedule import snapshot_counts
 from bench.core.sizes import Size
 from bench.core.streams import generator
 from bench.core.trainer import Stopped, Trainer
 from bench.core.window import NotFinite
 from bench.identity import arm_name, identity, is_identity, run_hash, run_id
+from bench.method_checks import check_group, never_ends
 from bench.needs import missing
 
 
@@ -47,6 +48,11 @@ class Experiment:
     def trained(self) -> bool:
         """Whether all images of this configuration were seen and the last snapshot is there."""
         return self.cfg["images"] in checkpoints.snapshots(self.path) and not self.differences()
+
+    def closed(self) -> bool:
+        """Whether the folder says so too: killed after the last result, a run is finished and its status is not."""
+        state = read_status(self.path).get("state")
+        return state == "complete" and read_json(self.path / "cost.json").get("seconds_per_step") is not None
 
     def differences(self) -> list[str]:
         """Settings of the folder's earlier start that this configuration contradicts, in words."""
@@ -81,13 +87,10 @@ class Experiment:
         self.size = Size(**cfg["size"])
         self.method = build(cfg["method"])
         self.blocks = self.method.blocks(self.size)
-        group = self.method.group_size()
         for piece in micro_rows(processes.rows(cfg["batch"]), cfg["micro_batch"]):
-            if (count := piece.stop - piece.start) % group:
-                raise ValueError(
-                    f"method={self.method.name} compares {group} samples with each other, and a process computes "
-                    f"{count} at once: make batch (or micro_batch) a multiple"
-                )
+            check_group(self.method, piece.stop - piece.start)
+        if processes.main and (problem := never_ends(self.method, cfg)):
+            warnings.warn(problem, stacklevel=2)
         self.encoder = None
         if cfg["encoder"]:
             # one process at a time trains or downloads; the others find it in the cache
@@ -123,6 +126,16 @@ class Experiment:
         checkpoint = 4 * (3 * (backbone + heads) + backbone)
         return {"checkpoints": (checkpoints.KEPT + 1) * checkpoint, "snapshots": 4 * backbone * len(counts)}
 
+    def check_disk(self) -> None:
+        """Raise ValueError where the disk is too small for a run that has not begun."""
+        needed, free = sum(self.disk_bytes().values()), shutil.disk_usage(self.path).free
+        if free < needed and not checkpoints.snapshots(self.path):
+            self.folder.withdraw()
+            raise ValueError(
+                f"the run needs {needed / 1e6:.0f} MB of disk, {free / 1e6:.0f} MB are free: "
+                "fewer snapshots=..., a smaller size=..., or runs=DIR elsewhere"
+            )
+
     def open_folder(self) -> None:
         """Claim the folder and write who and what; refuse one of another configuration, data or encoder."""
         if not self.processes.main:
@@ -131,6 +144,7 @@ class Experiment:
         if self.encoder is not None:
             fingerprints["encoder"] = self.encoder.fingerprint
         self.folder.claim()
+        self.check_disk()
         if found := self.differences():
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own"
@@ -143,13 +157,6 @@ class Experiment:
                     f"then, {fingerprint} now): "
                     f"bring the old {part} back, or start a new run with name=..."
                 )
-        needed = sum(self.disk_bytes().values())
-        free = shutil.disk_usage(self.path).free
-        if free < needed and not checkpoints.snapshots(self.path):
-            raise ValueError(
-                f"the run needs {needed / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free: "
-                "fewer snapshots=..., a smaller size=..., or runs=DIR elsewhere"
-            )
         cfg = self.cfg
         environment_now = environment(self.processes.device, torch.get_num_threads())
         self.warn_of_changes(environment_now)
@@ -197,7 +204,8 @@ class Experiment:
         """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
         learner = self.learner()
         trainer = Trainer(learner, self.folder)
-        if self.encoder is not None and self.cfg["compute"]["cache_features"]:
+        cached = self.cfg["compute"]["cache_features"] and "attention" not in self.method.needs  # maps are not kept
+        if self.encoder is not None and cached:
             from methods.encoders.cache import patch_tokens
 
             main, cache = self.processes.main, Path(self.cfg["cache"])
@@ -212,21 +220,26 @@ class Experiment:
         try:
             trainer.run()
         except Stopped as stopped:
-            self.folder.status(
-                now=True, state="stopped", message=f"stopped by {stopped.reason}; the same command resumes"
-            )
+            if self.processes.main:
+                message = f"stopped by {stopped.reason}; the same command resumes"
+                self.folder.status(now=True, state="stopped", message=message)
             raise
         except (NotFinite, OSError, RuntimeError, ValueError) as error:
-            if self.path.exists():
-                self.folder.status(now=True, state="failed", message=str(error))
+            if self.path.exists():  # whichever process it is, what the main one has said stays
+                said = read_status(self.path) | {"state": "failed", "message": str(error)}
+                self.folder.status(now=True, **said)
             raise
-        if self.processes.main:
-            steps = max(1, self.cfg["images"] // self.cfg["batch"])
-            measured = {
-                "seconds_per_step": trainer.seconds / steps,
-                "peak_memory_bytes": peak_memory(self.processes.device),
-            }
-            write_json(self.path / "cost.json", self.cost.to_json() | measured)
+        self.write_cost(peak_memory(self.processes.device))
+
+    def write_cost(self, peak: int | None = None) -> None:
+        """cost.json of a trained run; peak: bytes of memory, None where another process trained."""
+        if not self.processes.main:
+            return
+        lines = read_metrics(self.path / "metrics.jsonl")
+        seconds = lines[-1]["time"]["total_seconds"] if lines else 0.0
+        steps = self.cfg["images"] // self.cfg["batch"]
+        measured = {"seconds_per_step": seconds / steps, "peak_memory_bytes": peak}
+        write_json(self.path / "cost.json", self.cost.to_json() | measured)
 
     def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:
         """Mirror numbers (the main process's); first: as in `tracking.open_tracker`, when this opens the tracker."""

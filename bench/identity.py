@@ -70,7 +70,8 @@ def run_name(cfg: dict[str, Any]) -> str:
     if cfg["name"]:
         return str(cfg["name"])
     encoder = [cfg["encoder"]["name"]] if cfg["encoder"] else []
-    return "-".join([cfg["data"]["name"], cfg["method"]["name"], *encoder, cfg["size"]["name"], f"s{cfg['seed']}"])
+    parts = [cfg["data"]["name"], cfg["method"]["name"], *encoder, cfg["size"]["name"], f"s{cfg['seed']}"]
+    return "-".join(parts).replace("/", "-")  # timm's names of models on a hub have a slash
 
 
 def run_id(cfg: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -59,7 +60,8 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
         if processes.any(stop.reason is not None):
             reason = processes.first(stop.reason)
             message = f"stopped by {reason} while measuring; the same command goes on"
-            folder.status(now=True, state="stopped", message=message)
+            if processes.main:
+                folder.status(now=True, state="stopped", message=message)
             raise Stopped(reason)
         try:
             measurer.run(task)
@@ -162,12 +164,13 @@ class _Measurer:
         device, aligned, encoder = self.processes.device, self.experiment.aligned(), self.experiment.encoder
         if len(self.data.grid.grid) == 2:
             save_pictures(feature_pictures(backbone, self.data, device), self.experiment.path, images)
-        grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES)
+        most = self.cfg["evaluation"]["probe_images"]
+        grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most)
         store = feature_store(backbone, self.data, grid, digest, self.cache, device)
         rows = measure_features(store, self.data, aligned, device=device)
         if encoder is not None:
             rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
-            rows += measure_encoder(encoder, self.data, self.cache, device=device)
+            rows += measure_encoder(encoder, self.data, self.cache, device=device, most_images=most)
         for name in self.cfg["evaluation"]["encoders"]:
             if encoder is not None and name == encoder.name:
                 continue
@@ -175,18 +178,22 @@ class _Measurer:
             other = build(encoder_node(name), **parts).to(device)
             if encoder is None:
                 rows += measure_cknna(store, self.data, other, self.cache, aligned, device=device)
-            rows += measure_encoder(other, self.data, self.cache, device=device)
-        return [*rows, pixel_probe(self.data)]
+            rows += measure_encoder(other, self.data, self.cache, device=device, most_images=most)
+        return [*rows, pixel_probe(self.data, most_images=most)]
 
 
 def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl, where they were read already."""
+    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl, where they were read already.
+
+    Between two lines the hours are linear in the images: a snapshot is seldom at the end of a logging interval.
+    """
     cost = read_json(path / "cost.json")
     flops = flops_until(cost, images) + cost["encoder_training_flops"] if cost else None
     log = path / "metrics.jsonl"
     lines = (read_metrics(log) if log.exists() else []) if lines is None else lines
-    seconds = [line["time"]["total_seconds"] for line in lines if line["images"] <= images]
-    return {"flops": flops, "hours": seconds[-1] / 3600 if seconds else None}
+    at = [0, *(line["images"] for line in lines)]
+    seconds = [0.0, *(line["time"]["total_seconds"] for line in lines)]
+    return {"flops": flops, "hours": float(np.interp(images, at, seconds)) / 3600 if lines else None}
 
 
 def processes_main(experiment: Experiment) -> bool:

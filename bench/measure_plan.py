@@ -40,7 +40,7 @@ def all_tasks(experiment: Experiment) -> list[Task]:
     flops = {
         "heldout": forward * min(sizes["heldout"], 50_000) * PROTOCOL["repeats"],
         "samples": forward * cfg["evaluation"]["samples"] * evaluations,
-        "features": forward * sum(min(n, 50_000) for n in sizes.values()) * len(PROBE_TIMES),
+        "features": forward * sum(min(n, cfg["evaluation"]["probe_images"]) for n in sizes.values()) * len(PROBE_TIMES),
     }
     counts = [images for images in checkpoints.snapshots(path) if images <= cfg["images"]]
     last = cfg["evaluation"]["snapshots"] == "last"

@@ -23,6 +23,11 @@ def missing(cfg: dict[str, Any], data: Any) -> Iterator[str]:
         return
     if cfg["evaluation"]["protocol"] == "dopri5" and importlib.util.find_spec("torchdiffeq") is None:
         yield "evaluation.protocol=dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250"
+    if data.n_heldout < 2:
+        yield (
+            f"measure={cfg['measure']} compares with held-out pictures, and {data.name} holds out {data.n_heldout}: "
+            "a distance needs two; hold out more, or train with measure=none"
+        )
     if not data.latent:
         return
     measured = f"measure={cfg['measure']} compares samples with the data's pictures"

@@ -36,6 +36,8 @@ Rebuild the EMA of other decays from a run's snapshots, in DIR/posthoc/<images>-
   images=N     where the average ends (default: the last snapshot; counts like 64Ki)
   warmup=...   whether the average warms up, min(D, (1 + n) / (10 + n)); default: as in the run
 
+python -m bench.evaluate run=DIR ema=FILE samples and measures it.
+
 Example:
   python -m bench.posthoc_ema run=runs/digits-vanilla-nano-s0-1a2b3c4d decay=0.99,0.998"""
 
@@ -126,6 +128,25 @@ def rebuild(run_dir: Path, decay: float, images: int | None = None, warmup: bool
     metadata["coefficients"] = " ".join(f"{at}:{x!r}" for at, x in zip(used, fitted.coefficients.tolist(), strict=True))
     checkpoints.write_tensors(path, combine(list(used.values()), fitted.coefficients), metadata)
     return path, fitted
+
+
+def about(run_dir: Path, path: Path) -> dict[str, str]:
+    """What `rebuild` noted in a file: images, decay, warmup, profile_error, coefficients.
+
+    Raises ValueError unless it is one of this run's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if path.resolve().parent != posthoc_path(run_dir, 0, 0, False).resolve().parent:
+        raise ValueError(f"{path} is not of this run: python -m bench.posthoc_ema run={run_dir} decay=... makes one")
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): python -m bench.posthoc_ema writes it anew") from error
+    if not {"images", "decay", "warmup", "profile_error"} <= found.keys():
+        raise ValueError(f"{path} does not say which average it is: python -m bench.posthoc_ema writes it anew")
+    return found
 
 
 def main(argv: list[str]) -> int:

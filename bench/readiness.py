@@ -46,11 +46,6 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     for problem in missing(cfg, data):
         yield Finding("missing", "measuring", problem)
     size, method = Size(**cfg["size"]), build(cfg["method"])
-    try:
-        method.blocks(size)
-    except ValueError as error:
-        yield Finding("missing", "method", str(error))
-        return
     parameters = (
         _parameters(data, size)
         if cfg["encoder"]

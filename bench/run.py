@@ -5,6 +5,7 @@ The same command again resumes where the run stopped, or says that it is complet
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,13 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
     from bench import measure_plan
     from bench.experiment import Experiment
 
+    if cfg["compute"]["name"] == "slurm" and "SLURM_JOB_ID" not in os.environ:
+        raise ValueError(
+            "bench.run trains in this process, and compute=slurm is for jobs: submit with python -m bench.sweep "
+            "study=NAME compute=slurm, or leave compute= out"
+        )
     experiment = Experiment(cfg, argv)
-    if experiment.trained() and not measure_plan.pending(experiment):
+    if experiment.trained() and not measure_plan.pending(experiment) and experiment.closed():
         print(f"{experiment.path} is complete: {cfg['images']} images, measured (measure={cfg['measure']})")
         return 0
     import torch
@@ -87,6 +93,7 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
     if cfg["compute"]["threads"]:
         torch.set_num_threads(cfg["compute"]["threads"])
     if cfg["deterministic"]:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
         torch.use_deterministic_algorithms(True)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     stop = StopFlag().install()
@@ -96,6 +103,8 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
         experiment.open_folder()
         if not experiment.trained():
             _train(experiment, stop)
+        elif not experiment.closed():
+            experiment.write_cost()
         measure.measure(experiment, stop)
         return 0
     except Stopped as stopped:
@@ -157,10 +166,10 @@ def smaller_size(cfg: dict[str, Any], seconds: float, limit: float = 600.0) -> s
     """The largest size that would end within `limit` seconds, judged by parameters (FLOPs go with them), or None."""
     from bench.core.sizes import SIZES
 
-    here = SIZES.get(cfg["size"]["name"])
+    here = cfg["size"]["depth"] * cfg["size"]["width"] ** 2
     for size in reversed(SIZES.values()):
-        smaller = here is not None and size.depth * size.width**2 < here.depth * here.width**2
-        if smaller and here and seconds * (size.depth * size.width**2) / (here.depth * here.width**2) < limit:
+        there = size.depth * size.width**2
+        if there < here and seconds * there / here < limit:
             return size.name
     return None
 

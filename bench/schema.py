@@ -49,6 +49,7 @@ class Evaluation:
     samples: int = 1200
     guidance: float = 1.0
     encoders: list[str] = field(default_factory=list)
+    probe_images: int = 50_000
     seed: int = 0
 
 
@@ -104,19 +105,21 @@ RANGES = {
     "optimizer.beta2": "[0, 1)",
     "optimizer.eps": "(0, inf)",
     "optimizer.weight_decay": "[0, inf)",
-    "optimizer.clip": "(0, inf]",
+    "optimizer.clip": "(0, inf)",
     "optimizer.warmup_steps": "[0, inf)",
     "ema.decay": "[0, 1)",
     "snapshots": "[0, inf)",
-    "checkpoint_minutes": "(0, inf]",
+    "checkpoint_minutes": "(0, inf)",
     "evaluation.guidance": "[0, inf)",
+    "evaluation.probe_images": "[100, inf)",
     "evaluation.seed": "[0, inf)",
     "data.patch": "[1, inf)",
     "data.size": "[1, inf)",
     "data.heldout": "(0, 1)",
-    "compute.threads": "[1, inf)",
+    "compute.threads": "[1, 1024]",
     "compute.data_workers": "[0, inf)",
 }
+NULLABLE = {"compute.threads": int, "data.in_memory": bool}  # kinds of keys whose default is null
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", list: "a list [a, b]"}
 
 
@@ -128,11 +131,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def check_type(key: str, value: Any, default: Any) -> None:
     """Raise ValueError where a value is not of the default's kind; null, and whole numbers for numbers, are."""
-    if value is None or default is None or isinstance(value, dict):
+    if value is None or (default is None and key not in NULLABLE) or isinstance(value, dict):
         return
-    kind = type(default)
+    kind = NULLABLE.get(key, type(default))
     if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ValueError(f"{key}={value} is not {KINDS[kind]}, as {default!r} is")
+        raise ValueError(
+            f"{key}={value} is not {KINDS[kind]}, as {default!r} is"
+            if default is not None
+            else f"{key}={value} is not {KINDS[kind]}"
+        )
 
 
 def check_values(flat: Mapping[str, Any]) -> None:
@@ -152,6 +159,12 @@ def check_values(flat: Mapping[str, Any]) -> None:
         raise ValueError(f"images={images} is no multiple of batch={batch}: images={near} would be")
     if micro is not None and batch % micro:
         raise ValueError(f"micro_batch={micro} does not divide batch={batch}: choose a divisor")
-    name = flat["name"]
-    if name is not None and (not name or name.startswith(".") or "/" in name or "\\" in name):
-        raise ValueError(f"name={name} is no folder's name: leave out slashes and a leading dot (runs=DIR says where)")
+    for key in ("name", "data.name"):
+        name = flat[key]
+        if name is not None and (not name or name.startswith(".") or "/" in name or "\\" in name):
+            raise ValueError(
+                f"{key}={name} is no folder's name: leave out slashes and a leading dot (runs=DIR says where)"
+            )
+    for key in ("runs", "cache"):
+        if not flat[key]:
+            raise ValueError(f"{key}= names no folder: give one, {key}=DIR")

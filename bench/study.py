@@ -10,12 +10,15 @@ A run is named by what it is (`identity.run_id`), never by its study: a run that
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.configuration import CONF, compose
+from bench.configuration import CONF, build, compose
 from bench.identity import run_id
+from bench.method_checks import never_ends
 from bench.schema import nearest
 
 FOLDER = CONF / "study"
@@ -34,7 +37,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Study:
-    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; not_possible: arm -> reason."""
+    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's."""
 
     name: str
     data: str
@@ -45,11 +48,10 @@ class Study:
     arms: dict[str, tuple[str, ...]]
     sizes: tuple[str, ...]
     seeds: int
-    not_possible: dict[str, str]
 
 
 KEYS = {"description", "claims", "arms", "data"}
-DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "not_possible"}
+DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms"}
 
 
 def names() -> list[str]:
@@ -82,7 +84,6 @@ def load(name: str, data: str = "digits") -> Study:
         arms=arms,
         sizes=tuple(here.get("sizes", ())),
         seeds=here["seeds"],
-        not_possible=here.get("not_possible", {}),
     )
 
 
@@ -103,15 +104,8 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     for seed in seeds:
         for size in sizes:
             for arm, own in study.arms.items():
-                words = [
-                    f"data={data}",
-                    *study.overrides,
-                    *own,
-                    *([f"size={size}"] if size else []),
-                    f"seed={seed}",
-                    *extra,
-                ]
-                specs.append(_spec(arm, words, study.not_possible.get(arm, "")))
+                words = [f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else [])]
+                specs.append(_spec(arm, words, seed, extra))
     _check_distinct(name, specs, extra)
     return specs
 
@@ -125,14 +119,21 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
             raise ValueError(f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}")
 
 
-def _spec(arm: str, words: list[str], reason: str) -> RunSpec:
-    if reason:
-        return RunSpec(arm, tuple(words), None, reason)
+def _spec(arm: str, words: list[str], seed: int, extra: tuple[str, ...]) -> RunSpec:
+    overrides = (*words, f"seed={seed}", *extra)
     try:
-        cfg = compose(words)
-        return RunSpec(arm, tuple(words), run_id(cfg), cfg=cfg)
+        cfg = copy.deepcopy(_of_arm((*words, *extra))) | {"seed": seed}
+        if reason := never_ends(build(cfg["method"]), cfg):
+            raise ValueError(reason)
+        return RunSpec(arm, overrides, run_id(cfg), cfg=cfg)
     except ValueError as error:
-        return RunSpec(arm, tuple(words), None, str(error))
+        return RunSpec(arm, overrides, None, str(error))
+
+
+@functools.cache
+def _of_arm(words: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of these words, composed once for all seeds: no other key depends on the seed."""
+    return compose(words)
 
 
 def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core.method import Arm, Batch, Context, Term, generative
 from bench.core.sizes import Size
@@ -40,6 +40,8 @@ class HASTE(REPA):
     teacher_layers: Any
     stop_images: Any
 
+    needs = frozenset({"image", "attention"})
+
     def of_size(self, values: Any, size: Size) -> Any:
         """The entry of a mapping by size (or the value itself). Raises ValueError for a size without one."""
         if not isinstance(values, dict):
@@ -52,31 +54,43 @@ class HASTE(REPA):
         return values[size.name]
 
     def ends(self, size: Size) -> int:
-        return int(self.of_size(self.stop_images, size))
+        stop = self.of_size(self.stop_images, size)
+        if type(stop) is not int or stop < 1:
+            raise ValueError(f"method.stop_images={stop} is not a number of images: choose a whole number from 1")
+        return stop
+
+    def pairs(self, size: Size) -> list[tuple[int, int]]:
+        """(student, teacher) layers, counted from 0. Raises ValueError for lists that make no pairs."""
+        students, teachers = (self.of_size(layers, size) for layers in (self.student_layers, self.teacher_layers))
+        for key, layers in (("student_layers", students), ("teacher_layers", teachers)):
+            if not isinstance(layers, list) or not layers or any(type(n) is not int or n < 0 for n in layers):
+                raise ValueError(f"method.{key}={layers} is no list of layers: write it like [2, 3, 4], counted from 0")
+        if len(students) != len(teachers):
+            raise ValueError(
+                f"method.student_layers={students} and method.teacher_layers={teachers} make no pairs: "
+                "give as many of each"
+            )
+        if max(students) >= size.depth:
+            raise ValueError(
+                f"method.student_layers={students}: size {size.name} has the layers 0 to {size.depth - 1}: choose these"
+            )
+        return list(zip(students, teachers, strict=True))
 
     def blocks(self, size: Size) -> dict[str, int]:
-        return super().blocks(size) | {
-            f"attention{i}": layer + 1 for i, layer in enumerate(self.of_size(self.student_layers, size))
-        }
-
-    def heads(self, ctx: Context) -> nn.ModuleDict:
-        if not getattr(ctx.encoder, "attends", False):
-            raise ValueError(
-                f"haste aligns attention maps, and encoder {ctx.encoder.name} has none: choose a ViT, encoder=dinov2_b"
-            )
-        return super().heads(ctx)
+        attention = {f"attention{i}": student + 1 for i, (student, _) in enumerate(self.pairs(size))}
+        return super().blocks(size) | attention
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         noise = self.student_noise(batch, ctx)
         if ctx.images >= self.ends(ctx.size):
             return {"velocity": generative(net, batch, noise)[0], "alignment": switched_off(net.heads)}
         block = super().blocks(ctx.size)["student"]
-        students = [layer + 1 for layer in self.of_size(self.student_layers, ctx.size)]
-        term, features = generative(net, batch, noise, taps=(block,), qk_taps=students)
-        encoded = ctx.encode(batch, attention_of=self.of_size(self.teacher_layers, ctx.size))
+        students, teachers = zip(*self.pairs(ctx.size), strict=True)
+        term, features = generative(net, batch, noise, taps=(block,), qk_taps=[n + 1 for n in students])
+        encoded = ctx.encode(batch, attention_of=teachers)
         pairs = []
         for number, teacher in zip(students, encoded.attention, strict=True):
-            q, k = features["qk", number]
+            q, k = features["qk", number + 1]
             heads = min(HEADS, q.shape[1], teacher.shape[1])
             student = q[:, :heads].float() @ k[:, :heads].float().transpose(-1, -2) / math.sqrt(q.shape[-1])
             pairs.append(attention_cross_entropy(teacher[:, :heads].float(), student))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.core.method import Context
 from bench.core.sizes import Size
-from methods.repa import REPA
+from methods.repa import Alignment
 
 
 class ConvolutionHead(nn.Module):
@@ -40,7 +40,7 @@ def spatially_normalised(y: Tensor, share: float) -> Tensor:
 
 
 @dataclass
-class IREPA(REPA):
+class IREPA(Alignment):
     """mean_share: gamma, how much of the mean over tokens is taken away."""
 
     mean_share: float

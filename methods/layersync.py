@@ -28,7 +28,13 @@ class LayerSync(Method):
     teacher_block: Any
 
     def blocks(self, size: Size) -> dict[str, int]:
-        return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}
+        student, teacher = size.block(self.student_block), size.block(self.teacher_block)
+        if student >= teacher:
+            raise ValueError(
+                f"layersync's block {student} learns from a deeper one, and {teacher} is none: "
+                "set method.student_block below method.teacher_block"
+            )
+        return {"student": student, "teacher": teacher}
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         blocks = self.blocks(ctx.size)

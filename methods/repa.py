@@ -19,30 +19,20 @@ from methods.parts import repa_head, repa_hidden, token_cosine
 
 
 @dataclass
-class REPA(Method):
-    """weight: lambda; block: l, a number, a fraction of the depth or one a size; head_width: H.
+class Alignment(Method):
+    """A block is aligned with the encoder's patch tokens through a head, "projector": REPA and its relatives.
 
-    None is 2048, or 2W below S.
+    weight: lambda; block: l, as `Size.block` takes it.
     """
 
     name: str
     weight: float
     block: Any
-    head_width: int | None
 
     needs = frozenset({"image"})
 
-    def __post_init__(self) -> None:
-        check_range("method.head_width", self.head_width, "[1, inf)")
-
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.block)}
-
-    def head_description(self, size: Size) -> str:
-        return f"3-layer MLP, {repa_hidden(size.width, self.head_width)} wide"
-
-    def heads(self, ctx: Context) -> nn.ModuleDict:
-        return nn.ModuleDict({"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)})
 
     def target(self, patches: Tensor) -> Tensor:
         """What is aligned to, from the encoder's patch tokens of the clean, un-noised picture: here, themselves."""
@@ -57,3 +47,19 @@ class REPA(Method):
         block = self.blocks(ctx.size)["student"]
         term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(block,))
         return {"velocity": term, "alignment": self.alignment(net, features[block], ctx.encode(batch).patches, ctx)}
+
+
+@dataclass
+class REPA(Alignment):
+    """head_width: H of the three-layer head; None is 2048, or 2W below S."""
+
+    head_width: int | None
+
+    def __post_init__(self) -> None:
+        check_range("method.head_width", self.head_width, "[1, inf)")
+
+    def head_description(self, size: Size) -> str:
+        return f"3-layer MLP, {repa_hidden(size.width, self.head_width)} wide"
+
+    def heads(self, ctx: Context) -> nn.ModuleDict:
+        return nn.ModuleDict({"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)})

@@ -12,6 +12,7 @@ student's noise and dropped labels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from methods.parts import dual_levels, self_head, self_head_description, teacher
 
 @dataclass
 class SelfFlow(Method):
-    """mask_ratio: R_M; weight: gamma; blocks: numbers or fractions of the depth.
+    """mask_ratio: R_M; weight: gamma; blocks: as `Size.block` takes them.
 
     The last four are ablation switches.
     """
@@ -34,8 +35,8 @@ class SelfFlow(Method):
     name: str
     mask_ratio: float
     weight: float
-    student_block: float
-    teacher_block: float
+    student_block: Any
+    teacher_block: Any
     masking: bool
     near: float | None
     similarity: str
@@ -49,11 +50,10 @@ class SelfFlow(Method):
                 raise ValueError(f"method.{key}={getattr(self, key)} is unknown (choices: {', '.join(choices)})")
         check_range("method.mask_ratio", self.mask_ratio, "[0, 1]")
         check_range("method.near", self.near, "(0, 1]")
-        if not self.masking and (self.near is not None or self.attention != "full"):
-            raise ValueError(
-                "method.masking=false has one noise level a sample, so method.near and method.attention say nothing: "
-                "drop them"
-            )
+
+    def inert(self) -> dict[str, str]:
+        reason = "method.masking=false has one noise level a sample"
+        return {} if self.masking else dict.fromkeys(("mask_ratio", "near", "attention"), reason)
 
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}

@@ -48,6 +48,11 @@ class SRA(Method):
         if self.similarity not in WEIGHTS:
             raise ValueError(f"method.similarity={self.similarity} is unknown (choices: {', '.join(WEIGHTS)})")
         check_range("method.gap", self.gap, "[0, 1]")
+        check_range("method.beta", self.beta, "[0, inf)")
+
+    def inert(self) -> dict[str, str]:
+        reason = "it is of method.similarity=smooth_l1 alone"
+        return dict.fromkeys(("beta", "decay_images"), reason) if self.similarity == "cosine" else {}
 
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}

@@ -17,6 +17,7 @@ from reports.theme import GRID, INK, MUTED
 
 FONT = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif"
 CHARACTER = 0.6  # mean width of a character of that font, in units of the font size
+NOTE = 10
 TITLE = 12.5  # font size of a title; half a point is for its weight
 
 
@@ -54,12 +55,16 @@ def _lines(title: str, most: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def titled_svg(width: float, height: float, title: str, left: float, body: Sequence[str]) -> str:
-    """The whole picture of a panel under its title, which starts at `left`; further lines of it move the body down."""
+def titled_svg(width: float, height: float, title: str, left: float, body: Sequence[str], note: str = "") -> str:
+    """The whole picture of a panel under title and note, which start at `left`; more than a line of either moves the
+    body down."""
     lines = _lines(title, int((width - left) / (CHARACTER * TITLE)))
+    notes = _lines(note, int((width - left) / (CHARACTER * NOTE)))
     bold = 'font-weight="bold"'
     drawn = [text(left, 15 + 14 * index, line, "start", 12, "ink", bold) for index, line in enumerate(lines)]
-    if more := 14 * (len(lines) - 1):
+    below = 15 + 14 * len(lines)
+    drawn += [text(left, below + 12 * index, line, "start", NOTE, "muted") for index, line in enumerate(notes) if note]
+    if more := 14 * (len(lines) - 1) + 12 * (len(notes) - 1):
         body = [f'<g transform="translate(0 {more})">', *body, "</g>"]
     return svg(width, height + more, title, [*drawn, *body])
 
@@ -142,13 +147,19 @@ class Scale:
 
     @classmethod
     def around(
-        cls, values: Sequence[float], start: float, end: float, log: bool = False, margin: float = 0.06
+        cls,
+        values: Sequence[float],
+        start: float,
+        end: float,
+        log: bool = False,
+        margin: float = 0.06,
+        most: float = math.inf,
     ) -> Scale:
-        """A scale that holds all finite values with a margin; a single value gets a range around it."""
+        """A scale that holds all finite values with a margin, which ends at `most`; a single value gets a range."""
         finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
         low, high = (math.log10(min(finite)), math.log10(max(finite))) if log else (min(finite), max(finite))
         pad = (high - low) * margin or (0.1 if log else abs(high) * 0.1 or 1.0)
-        low, high = low - pad, high + pad
+        low, high = low - pad, max(high, min(high + pad, most))
         return cls(10.0**low, 10.0**high, start, end, True) if log else cls(low, high, start, end)
 
     def __call__(self, value: float) -> float:
@@ -177,10 +188,10 @@ class Frame:
     x: Scale
     y: Scale
 
-    def draw(self, x_label: str, y_label: str, note: str, x_ticks: Sequence[tuple[float, str]] = ()) -> list[str]:
-        """Grid lines, tick labels, axis labels with units, a note under the title; x_ticks replace the chosen ones."""
+    def draw(self, x_label: str, y_label: str, x_ticks: Sequence[tuple[float, str]] = ()) -> list[str]:
+        """Grid lines, tick labels, axis labels with units; x_ticks replace the chosen ones."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        parts = [text(22, 29, note, "start", 10, "muted")]
+        parts = []
         for tick, label in self.y.ticks():
             y = self.y(tick)
             parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')

@@ -2,7 +2,7 @@
 
 {"kind": "bar", "title", "x": {"label"}, "parts": ["backbone", ...], "bars": [{"arm", "label", "values": [...]}]}
 {"kind": "forest", "title", "x": {"label"}, "zero": "vanilla", "floor": 0.02,
- "rows": [{"arm", "label", "value", "low", "high", "note"}]}
+ "rows": [{"arm", "label", "value", "low", "high", "note", "related"}]}
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def bar_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
         drawn.append(text(left - 6, y + 12, fit(bar["label"], left - 8, 10.5), "end", 10.5, "ink"))
         drawn.append(text(frame.x(start) + 5, y + 12, number(start), "start", 10, "muted"))
         body.append(f'<g data-arm="{styles[bar["arm"]].key}">{"".join(drawn)}</g>')
-    return titled_svg(WIDTH, bottom + 42, panel["title"], 14, body)
+    return titled_svg(WIDTH, bottom + 42, panel["title"], 14, body, panel.get("note", ""))
 
 
 def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
@@ -76,14 +76,15 @@ def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> st
             if row["low"] is not None and row["high"] is not None:
                 line = f"M{frame.x(row['low']):.1f} {y:.1f}H{frame.x(row['high']):.1f}"
                 drawn.append(f'<path d="{line}" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2"/>')
-            drawn.append(draw_marker(style, frame.x(row["value"]), y, f"{row['label']}: {row['note']}"))
+            tip = f"{row['label']}: {row['note']}"
+            drawn.append(draw_marker(style, frame.x(row["value"]), y, tip, related=row.get("related", False)))
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
-    return titled_svg(WIDTH, bottom + 42, panel["title"], 14, body)
+    return titled_svg(WIDTH, bottom + 42, panel["title"], 14, body, panel.get("note", ""))
 
 
 def _frame(frame: Frame, panel: Mapping[str, Any], left: float) -> list[str]:
     bottom, top = frame.y.start, frame.y.end
-    body = [text(14, 29, panel.get("note", ""), "start", 10, "muted")]
+    body = []
     for tick, label in frame.x.ticks(5):
         x = frame.x(tick)
         body.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')

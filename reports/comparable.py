@@ -9,9 +9,8 @@ never meet. What cannot be used (no value, two runs with one seed) is left out a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -161,15 +160,3 @@ def _correct(rows: pd.DataFrame) -> np.ndarray | None:
         except (KeyError, TypeError, ValueError):
             return None
     return np.mean(out, axis=0) if out and len({len(one) for one in out}) == 1 else None
-
-
-def encoder_properties(
-    rows: pd.DataFrame, encoder_parameters: Mapping[str, float] | None = None
-) -> dict[str, dict[str, float]]:
-    """{property: {encoder: value}}: its own linear probe, its spatial structure and, where given, its parameters."""
-    found: dict[str, dict[str, float]] = {"encoder_parameters": dict(encoder_parameters or {})}
-    for name in ("encoder_linear_probe", "encoder_structure"):
-        known = rows[(rows["metric"] == name) & rows["value"].notna()]
-        means: Any = known.groupby("encoder")["value"].mean()
-        found[name] = {str(encoder): float(value) for encoder, value in means.items()}
-    return found

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+LEAST_SEEDS, LEAST_DF = 3, 6  # of an arm, and of a deviation, below which nothing is decided
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Estimate:
     """A contrast and its error.
 
     effect and stderr: in the unit of the cells (log distance, accuracy); df: of the interval; floor: deviation of one
-    run, in the same unit (of one difference of two runs where the contrast is of differences); pooled_df: degrees of
+    run, in the same unit (of one difference of two runs where the contrast is of differences), nan where no arm of a
+    stratum tells it; pooled_df: degrees of
     freedom that the floor rests on; runs: the smallest number of runs in a cell of the contrast.
     """
 
@@ -89,11 +91,11 @@ def contrast(
     total = seeds_variance + known_variance
     pooled_df = sum(df for _, df in pooled.values())
     df = total**2 / doubt if doubt > 0 else float(pooled_df)
-    if any(freedom == 0 for _, freedom in pooled.values()):
-        df = 0.0
     share = sum(magnitude.values())
     per_run = sum(magnitude[stratum] / share * variance for stratum, (variance, _) in pooled.items())
     floor = math.sqrt(runs_in_a_unit * per_run + known_variance / 2)
+    if any(freedom == 0 for _, freedom in pooled.values()):
+        df, floor = 0.0, math.nan
     runs = min(len(cells[key]) for key in weights)
     return Estimate(effect, math.sqrt(total), df, floor, pooled_df, runs)
 

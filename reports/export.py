@@ -37,7 +37,7 @@ def export_page(page: dict[str, Any], folder: Path) -> list[Path]:
     for stem, png in zip(drawn, render_pngs(list(drawn.values()), DOTS_PER_INCH), strict=True):
         written.append(_write(stem.with_suffix(".png"), png))
     for table in page_tables(page):
-        head = [column["label"] for column in table["columns"]]
+        head = _distinct([column["label"] for column in table["columns"]])
         numeric = [column["number"] for column in table["columns"]]
         lines = ([_csv_value(*pair) for pair in zip(row, numeric, strict=True)] for row in table["rows"])
         written.append(_write_csv(folder / file_name(f"table-{table['id']}.csv"), [head, *lines]))
@@ -63,25 +63,35 @@ def file_name(name: str) -> str:
 def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
     """The numbers of a panel, headings first."""
     if panel["kind"] == "line":
-        head = ["arm", panel["x"]["label"], panel["y"]["label"], "low", "high", "n"]
+        head = ["arm", panel["x"]["label"], panel["y"]["label"], "low", "high", "n", "related"]
         lines = [
-            [series["arm"], point["x"], point["y"], point["low"], point["high"], point["n"]]
-            for series in panel["series"]
+            [series["arm"], point["x"], point["y"], point["low"], point["high"], point.get("n"), point.get("related")]
+            for series in [*panel["series"], *panel.get("curves", [])]  # a curve's points have no number of runs
             for point in series["points"]
         ]
-        rules = [[rule["label"], None, rule["y"], rule.get("low"), rule.get("high"), None] for rule in panel["rules"]]
+        rules = [
+            [rule["label"], None, rule["y"], rule.get("low"), rule.get("high"), None, None] for rule in panel["rules"]
+        ]
         return [head, *lines, *rules]
     if panel["kind"] == "heat":
         head = [f"{panel['y']['label']} \\ {panel['x']['label']}", *panel["x"]["values"]]
         return [head, *([block, *cells] for block, cells in zip(panel["y"]["values"], panel["cells"], strict=True))]
     if panel["kind"] == "bar":
         return [["arm", *panel["parts"]], *([bar["arm"], *bar["values"]] for bar in panel["bars"])]
-    head = ["arm", panel["x"]["label"], "low", "high"]
-    return [head, *([row["arm"], row["value"], row["low"], row["high"]] for row in panel["rows"])]
+    head = ["arm", panel["x"]["label"], "low", "high", "n", "related"]
+    return [head, *([row[key] for key in ("arm", "value", "low", "high", "n", "related")] for row in panel["rows"])]
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """Headings as names of their own: what several columns are called follows the one before it, "E 95 % interval"."""
+    before = ["", *labels]
+    return [
+        f"{left} {label}" if labels.count(label) > 1 else label for left, label in zip(before, labels, strict=False)
+    ]
 
 
 def _csv_value(cell: dict[str, Any], number: bool) -> Any:
-    """Numbers in full, texts as they are read, nothing where there is no value."""
+    """Numbers with the digits that every machine agrees on, texts as they are read, nothing where there is no value."""
     return cell["sort"] if number or cell["sort"] is None else cell["text"]
 
 

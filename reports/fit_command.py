@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reports.axes import Scale, number
 from reports.fits import Law, Refusal, fit
 from reports.law_comparison import predict_largest
 
@@ -28,19 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the law and write its picture; 0. Raises ValueError for what the user can mend."""
+    out = options.out or options.csv.with_name(f"{options.csv.stem}-fit.svg")
+    if out.suffix not in (".svg", ".png"):
+        raise ValueError(f"--out {out}: the picture is written as .svg or .png")
     n, y, d = read_columns(options.csv, options.x, options.y, options.x2)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out}: the folder {out.parent} cannot be made ({error.strerror})") from None
     law = fit(n, y, d)
     print("\n".join(describe(law, options.x, options.x2, options.y)))
     if d is None:
         try:
             foretold = predict_largest(n, y)
             print(
-                f"{options.y} at {options.x} = {foretold.n:g} from the smaller ones: {foretold.predicted:.5g} "
+                f"{options.y} at {options.x} = {number(foretold.n)} from the smaller ones: {foretold.predicted:.5g} "
                 f"({foretold.low:.5g} to {foretold.high:.5g}); measured: {foretold.measured:.5g}"
             )
         except Refusal as reason:
             print(f"no prediction of the largest {options.x} from the smaller ones: {reason}")
-    out = options.out or options.csv.with_name(f"{options.csv.stem}-fit.svg")
     draw(law, n, y, d, options.x, options.x2, options.y, out)
     print(f"curve: {out}")
     return 0
@@ -89,9 +96,8 @@ def draw(
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
-    if out.suffix not in (".svg", ".png"):
-        raise ValueError(f"--out {out}: the picture is written as .svg or .png")
     with matplotlib.rc_context({"svg.hashsalt": "fit", "font.family": "DejaVu Sans"}):
         figure = Figure(figsize=(6, 4), layout="constrained")
         FigureCanvasAgg(figure)
@@ -101,11 +107,18 @@ def draw(
         for index, level in enumerate(levels):
             colour = f"C{index % 10}"
             here = np.ones(len(n), bool) if level is None else d == level
-            axes.plot(n[here], y[here], "o", color=colour, ms=4, label=None if level is None else f"{x2} = {level:g}")
+            axes.plot(
+                n[here], y[here], "o", color=colour, ms=4, label=None if level is None else f"{x2} = {number(level)}"
+            )
             axes.plot(grid, [law.predict(at, level) for at in grid], color=colour)
             band = np.array([law.predict_interval(at, level) for at in grid])
             axes.fill_between(grid, band[:, 0], band[:, 1], color=colour, alpha=0.2, lw=0)
         axes.set(xscale="log", yscale="log", xlabel=x, ylabel=name)
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = axis.get_view_interval()
+            ticks, labels = zip(*Scale(low, high, 0.0, 1.0, log=True).ticks(), strict=True)
+            axis.set_ticks(ticks, labels)
+            axis.set_minor_locator(NullLocator())
         if d is not None:
             axes.legend(frameon=False, fontsize=8)
         figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None, dpi=150)

@@ -5,7 +5,7 @@
 
 The form and the robust loss are those of Hoffmann et al. 2022 (arXiv 2203.15556, equation 10 and appendix D.2): E is
 the loss that no size removes, a and b are exponents. Residuals are log(y) - log(prediction); their deviation comes from
-seeds where a point has several runs, else from the residuals.
+seeds where a point has several runs, of each size its own, else from the residuals.
 
     python -m bench.report fit --csv FILE --x N --y loss
 """
@@ -13,15 +13,16 @@ seeds where a point has several runs, else from the residuals.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from reports.contrasts import pooled_variance
+from reports.contrasts import LEAST_DF, pooled_variance
 
 HUBER = 1e-3  # of a log residual, where the loss turns from square to absolute (Hoffmann et al.)
 EFFICIENT = 1.345  # the same in deviations of a run, where seeds tell it: 95 % efficient on normal noise (Huber 1964)
+Noise = Mapping[float, tuple[float, int]]  # N: deviation of one run's log y there, and its degrees of freedom
 BOOTSTRAP = 400
 ITERATIONS = 200
 LEAST_SIZES = 4  # three numbers a form and one degree of freedom to judge it
@@ -38,7 +39,8 @@ class Refusal(ValueError):
 class Law:
     """A fitted law. names: E, A, a (and B, b); values in that order; samples: [bootstrap, parameters].
 
-    deviation: of one run's log y; df: its degrees of freedom; from_seeds: whether it comes from repeated points.
+    deviation: of one run's log y, root mean square over the points; df: its degrees of freedom; from_seeds: whether it
+    comes from repeated points.
     """
 
     names: tuple[str, ...]
@@ -90,39 +92,42 @@ def fit(
     bootstrap: int = BOOTSTRAP,
     seed: int = SEED,
     least: int = LEAST_SIZES,
-    pooled: tuple[float, int] | None = None,
+    noise: Noise | None = None,
 ) -> Law:
     """Fit y = E + A N^-a (+ B D^-b) with E >= 0; points that share N (and D) are seeds of one size.
 
     least: sizes (and values of D) below which a fit is refused; seed: of the bootstrap, another for each law that is
-    compared; pooled: deviation and its degrees of freedom over more than these points. Raises Refusal for too few
-    sizes, values that have no logarithm, or points that leave a parameter open.
+    compared; noise: of each N, where more than these points tell it. A point counts by its deviation, in the fit and in
+    the bootstrap. Raises Refusal for too few sizes, values that have no logarithm, or points that leave a parameter
+    open.
     """
     n, y = np.asarray(n, float), np.asarray(y, float)
     d = None if d is None else np.asarray(d, float)
     check(n, y, d, least)
     problem, log_y = _Problem(n, d), np.log(y)
-    seeds = pooled or seed_deviation(n, d, log_y)
-    huber = max(HUBER, EFFICIENT * seeds[0])
+    seeds = size_noise([(n, d, log_y)]) if noise is None else noise
+    of_points = [seeds[float(at)] if seeds else (0.0, 0) for at in n]
+    unit = np.maximum(HUBER / EFFICIENT, [deviation for deviation, _ in of_points])
     starts = problem.starts(log_y)
-    ends, costs = problem.solve(np.repeat(log_y[None], len(starts), 0), starts, huber)
+    ends, costs = problem.solve(np.repeat(log_y[None], len(starts), 0), starts, unit)
     best = ends[int(np.argmin(costs))]
     if problem.on_bound(best):
         raise Refusal("the values do not fall with size as a power law does: an exponent lies at the edge of its range")
     prediction = problem.curve(best[None])[0][0]
     residuals = log_y - prediction
-    deviation, df = seeds
-    if not df:
+    if not seeds:
         df = max(len(y) - len(best), 1)
-        deviation = float(np.sqrt((residuals**2).sum() / df))
+        of_points = [(float(np.sqrt((residuals**2).sum() / df)), df)] * len(y)
     rng = np.random.default_rng(seed)
-    # an uncertain deviation widens the interval as Student's t does
-    spread = deviation * np.sqrt(df / rng.chisquare(df, (bootstrap, 1)))
+    # an uncertain deviation widens the interval as Student's t does; points that share one share its draw
+    spreads = {one: one[0] * np.sqrt(one[1] / rng.chisquare(one[1], bootstrap)) for one in dict.fromkeys(of_points)}
+    spread = np.stack([spreads[one] for one in of_points], 1)
     drawn = prediction + spread * rng.standard_normal((bootstrap, len(y)))
-    refits, _ = problem.solve(drawn, np.repeat(best[None], bootstrap, 0), huber)
+    refits, _ = problem.solve(drawn, np.repeat(best[None], bootstrap, 0), unit)
     names = ("E", "A", "a") if d is None else ("E", "A", "a", "B", "b")
     values, samples = problem.parameters(best[None])[0], problem.parameters(refits)
-    return Law(names, values, samples, deviation, df, bool(seeds[1]), residuals)
+    deviation = math.sqrt(float(np.mean([one**2 for one, _ in of_points])))
+    return Law(names, values, samples, deviation, sum(df for _, df in spreads), bool(seeds), residuals)
 
 
 class _Problem:
@@ -156,26 +161,27 @@ class _Problem:
                 out.append([math.log(share * low)] + [rest, a] * len(self.axes))
         return np.array(out)
 
-    def solve(self, log_y: np.ndarray, x: np.ndarray, huber: float) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters and costs of the samples log_y [s, points] from the starts x [s, p].
+    def solve(self, log_y: np.ndarray, x: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters and costs of the samples log_y [s, points] from the starts x [s, p]; unit: deviation of a point.
 
         Levenberg and Marquardt's iteration on Huber's loss of log residuals, all samples at once: a fit costs
         milliseconds, where a call of an optimiser for each bootstrap sample costs seconds.
         """
         damping = np.full(len(x), 1e-2)
         prediction, slope = self.curve(x)
-        cost = _huber(prediction - log_y, huber).sum(1)
+        cost = _huber((prediction - log_y) / unit).sum(1)
         for _ in range(ITERATIONS):
-            residual = prediction - log_y
-            weight = np.minimum(1.0, huber / np.maximum(np.abs(residual), 1e-300))
-            gradient = np.einsum("snp,sn->sp", slope, weight * residual)
-            curvature = np.einsum("snp,sn,snq->spq", slope, weight, slope)
+            residual = (prediction - log_y) / unit
+            scaled = slope / unit[:, None]
+            weight = np.minimum(1.0, EFFICIENT / np.maximum(np.abs(residual), 1e-300))
+            gradient = np.einsum("snp,sn->sp", scaled, weight * residual)
+            curvature = np.einsum("snp,sn,snq->spq", scaled, weight, scaled)
             scale = np.maximum(np.diagonal(curvature, axis1=1, axis2=2), 1e-12)
             damped = curvature + (damping[:, None] * scale)[:, :, None] * np.eye(x.shape[1])
             step = np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
             tried = np.clip(x - np.clip(step, -2.0, 2.0), self.low, self.high)
             new_prediction, new_slope = self.curve(tried)
-            new_cost = _huber(new_prediction - log_y, huber).sum(1)
+            new_cost = _huber((new_prediction - log_y) / unit).sum(1)
             better = new_cost < cost
             gain = np.where(better, cost - new_cost, 0.0)
             damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-12, 1e8)
@@ -200,9 +206,9 @@ class _Problem:
         return np.stack(out, 1)
 
 
-def _huber(residual: np.ndarray, huber: float) -> np.ndarray:
+def _huber(residual: np.ndarray) -> np.ndarray:
     size = np.abs(residual)
-    return np.where(size <= huber, 0.5 * size**2, huber * (size - 0.5 * huber))
+    return np.where(size <= EFFICIENT, 0.5 * size**2, EFFICIENT * (size - 0.5 * EFFICIENT))
 
 
 def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> None:
@@ -226,8 +232,18 @@ def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> Non
         raise Refusal("D goes with N in all points: what each does cannot be told apart; vary one at a fixed other")
 
 
-def seed_deviation(n: np.ndarray, d: np.ndarray | None, log_y: np.ndarray) -> tuple[float, int]:
-    """Deviation of log y over seeds of one point, pooled over points, and its degrees of freedom (0: no seeds)."""
-    _, point = np.unique(n if d is None else n + 1j * d, return_inverse=True)
-    variance, df = pooled_variance([log_y[point == index] for index in range(point.max() + 1)])
-    return math.sqrt(variance), df
+def size_noise(parts: Sequence[tuple[np.ndarray, np.ndarray | None, np.ndarray]]) -> dict[float, tuple[float, int]]:
+    """Deviation of log y over seeds at each N, pooled over the parts (n, d, log y), and its degrees of freedom.
+
+    Noise differs by size. But a deviation of a few degrees of freedom is no weight: with fewer than six, a size takes
+    the one that is pooled over all sizes. {} where no point has two runs.
+    """
+    cells: dict[float, list[np.ndarray]] = {}
+    for n, d, log_y in parts:
+        points, index = np.unique(n if d is None else n + 1j * d, return_inverse=True)
+        for at, point in enumerate(points):
+            cells.setdefault(float(point.real), []).append(log_y[index == at])
+    pooled, df = pooled_variance([values for at in cells.values() for values in at])
+    own = {at: pooled_variance(values) for at, values in cells.items()}
+    found = {at: one if one[1] >= LEAST_DF else (pooled, df) for at, one in own.items()}
+    return {at: (math.sqrt(variance), freedom) for at, (variance, freedom) in found.items()} if df else {}

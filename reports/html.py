@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from reports.draw import draw_panel
+from reports.figures import drawn
 from reports.legend import swatch
 from reports.theme import INK, ArmStyle
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDED_ROWS = 40  # a longer table starts folded
-LONG_TEXT = 40  # characters of a cell that is set in lines
+# Characters of a cell that is set in lines where the table would be too wide for the page, the least of a line by CSS.
+WRAPPED = {"long": 40, "some": 18}
 # Okabe and Ito's colours are made for paper; on a dark ground the darker ones are lifted to a contrast of at least 5.
 ON_DARK = {"#0072B2": "#4ba6e3", "#D55E00": "#f0803c", "#009E73": "#2fc296", "#CC79A7": "#dd94bd", INK: "#e8eaed"}
 
@@ -37,6 +39,7 @@ def render_html(page: dict[str, Any]) -> str:
         page=page,
         css=Markup((TEMPLATES / "page.css").read_text() + _arm_css(styles)),
         js=Markup((TEMPLATES / "page.js").read_text()),
+        drawn=drawn,
         draw=lambda panel: Markup(draw_panel(panel, styles)),
         legend=[(style, Markup(swatch(style))) for style in styles.values()],
         key_of=lambda arm: styles[arm].key if arm in styles else "",
@@ -77,6 +80,7 @@ def _td(cell: dict[str, Any], number: bool, styles: dict[str, ArmStyle]) -> str:
     text, sort = escape(cell["text"]), cell["sort"]
     style = styles.get(cell.get("arm", ""))
     dot = f'<i style="background:var(--{style.key})"></i>' if style else ""
-    kind = " class=num" if number else " class=long" if len(cell["text"]) > LONG_TEXT else ""
+    wrapped = next((f" class={name}" for name, least in WRAPPED.items() if len(cell["text"]) > least), "")
+    kind = " class=num" if number else wrapped
     given = f' data-sort="{escape(str(sort))}"' if sort is not None and str(sort) != cell["text"] else ""
     return f"<td{kind}{given}>{dot}{text}</td>"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.fits import BOOTSTRAP, LEAST_SIZES, SEED, Law, check, fit, percentiles, power_law, seed_deviation
+from reports.fits import BOOTSTRAP, LEAST_SIZES, SEED, Law, Noise, check, fit, percentiles, power_law, size_noise
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def predict_largest(
     n: Sequence[float] | np.ndarray,
     y: Sequence[float] | np.ndarray,
     bootstrap: int = BOOTSTRAP,
-    pooled: tuple[float, int] | None = None,
+    noise: Noise | None = None,
 ) -> Prediction:
     """Fit without the largest N and foretell it. Raises Refusal when too few sizes remain.
 
@@ -43,14 +43,15 @@ def predict_largest(
     sizes, values = np.asarray(n, float), np.asarray(y, float)
     check(sizes, values, None, 2)
     largest = sizes == sizes.max()
-    seeds = pooled or seed_deviation(sizes[~largest], None, np.log(values[~largest]))
-    least = LEAST_SIZES - (seeds[1] > 0)
-    law = fit(sizes[~largest], values[~largest], bootstrap=bootstrap, least=least, pooled=pooled)
+    n_largest = float(sizes.max())
+    # how much runs of the largest size scatter is known, where they lie is not
+    seeds = size_noise([(sizes, None, np.log(values))]) if noise is None else noise
+    law = fit(sizes[~largest], values[~largest], bootstrap=bootstrap, least=LEAST_SIZES - bool(seeds), noise=seeds)
     rng = np.random.default_rng(SEED + 1)
     curve = np.array([power_law(row, sizes[largest][:1], None)[0] for row in law.samples])
-    noise = law.deviation / math.sqrt(largest.sum()) * rng.standard_t(law.df, len(curve))
-    low, high = percentiles(curve * np.exp(noise), 0.95)
-    n_largest = float(sizes.max())
+    deviation, df = seeds.get(n_largest, (law.deviation, law.df))
+    luck = deviation / math.sqrt(largest.sum()) * rng.standard_t(df, len(curve))
+    low, high = percentiles(curve * np.exp(luck), 0.95)
     return Prediction(n_largest, law.predict(n_largest), low, high, float(np.exp(np.log(values[largest]).mean())))
 
 

@@ -7,7 +7,7 @@ import shlex
 from bench.core.results import result_path
 from reports.commands import measuring_command, run_command, training_command
 from reports.figures.pictures import first_seeds, newest_picture
-from reports.runs import Run, Study
+from reports.runs import Run, Study, mapping, training_curve
 from reports.summary import distances
 from reports.theme import sorted_arms
 
@@ -18,7 +18,7 @@ MOST_LINES = 40
 def missing(study: Study) -> list[dict[str, str]]:
     """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm, metrics and pictures only some have."""
     absent = _planned(study) if study.name else _seeds(study)
-    lines = [*_unfinished(study), *absent, *_metrics(study), *_pictures(study)]
+    lines = [*_unfinished(study), *absent, *_metrics(study), *_pictures(study), *_agreement(study)]
     if len(lines) > MOST_LINES:
         more = {"what": f"and {len(lines) - MOST_LINES} more", "command": ""}
         return [*lines[:MOST_LINES], more]
@@ -100,17 +100,40 @@ def _metrics(study: Study) -> list[dict[str, str]]:
 
 
 def _pictures(study: Study) -> list[dict[str, str]]:
-    """Arms whose first seed is finished and has no picture of a kind that others of its data and size have."""
+    """Arms whose first seed is finished and has no picture of a kind."""
     lines = []
     for kind, words in (("samples", "sample grid"), ("features", "features as pictures")):
         for (data, size), runs in first_seeds(study).items():
             lacking = [run for run in runs if newest_picture(run, kind) is None]
             finished = [run for run in lacking if run.state == "complete"]
-            if finished and len(lacking) < len(runs):
+            if finished:
                 arms = ", ".join(run.arm for run in finished)
                 what = f"{words}, {data}, size {size}: none of {arms}; the command measures the first of them again"
                 lines.append({"what": what, "command": _again(finished[0], kind)})
     return lines
+
+
+def _agreement(study: Study) -> list[dict[str, str]]:
+    """Arms with a term beside the velocity whose first seed has logged no agreement of the two terms' gradients."""
+    lines = []
+    for (data, size), runs in first_seeds(study).items():
+        lacking = [run for run in runs if run.state == "complete" and _lacks_agreement(run)]
+        if lacking:
+            run, aside = lacking[0], lacking[0].folder.parent.with_name(f"{lacking[0].folder.parent.name}-replaced")
+            arms = ", ".join(run.arm for run in lacking)
+            what = (
+                f"gradient agreement, {data}, size {size}: none of {arms}; it is found while training, so the command "
+                "puts the folder of the first of them aside and trains it again"
+            )
+            aside_words = shlex.join(["mkdir", "-p", str(aside)]), shlex.join(["mv", str(run.folder), str(aside)])
+            lines.append({"what": what, "command": " && ".join([*aside_words, training_command(run)])})
+    return lines
+
+
+def _lacks_agreement(run: Run) -> bool:
+    curve = training_curve(run, [])  # what is damaged in it is named where it is drawn
+    several = any(len(mapping(line.get("loss")).keys() - {"total"}) > 1 for line in curve)
+    return several and not any("gradient_agreement" in mapping(line.get("diagnostics")) for line in curve)
 
 
 def _again(run: Run, kind: str) -> str:

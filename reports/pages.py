@@ -6,9 +6,9 @@ A page answers one question: verdicts first, the one figure that answers it besi
 what is missing and how to fill it, and what the runs were. The same folders give the same page, any time and anywhere.
 
 A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive", "holm": the word after Holm's adjustment
-for the number of claims of the page, "outside": whether the runs are outside the claim's range,
-"sentence": the claim, "short": its numbers in a line, "reason": why this word, in a sentence, "facts": [[name, value],
-...]}; what could not be tested is in "untested" as {"sentence", "reason"}.
+for the number of claims of the page, "outside": whether the runs are outside the claim's range, "sentence": the claim,
+"reason": its numbers and why this word, in a sentence, "short": that and Holm's word, "facts": [[name, value], ...]};
+what could not be tested is in "untested" as {"sentence", "reason"}.
 """
 
 from __future__ import annotations
@@ -20,21 +20,30 @@ from typing import Any
 from reports import run_tables, tables
 from reports.commands import training_command
 from reports.figures import Figure, ablation, cost, distance, pictures, probes, training
-from reports.laws import law_tables
+from reports.figures.laws import law_figure
+from reports.laws import fitted_laws, law_tables
 from reports.missing import missing
 from reports.published_table import published_tables
 from reports.runs import Study, flat_items
 from reports.theme import arm_styles
 from reports.verdict_entries import verdict_entries
 
+Builder = Callable[[Study], list[Figure]]
+MOST_NAMED = 12  # rows without a value
+MOST_LEADING = 3  # panels of the first screen; a figure's others follow folded
+
 
 @dataclass(frozen=True)
 class Kind:
-    """title and question head the page; figures in reading order, the first one answers the question."""
+    """title and question head the page; figures in reading order, the first one answers the question.
+
+    borrowed: figures of another page, which the page of all of them shows there.
+    """
 
     title: str
     question: str
-    figures: tuple[Callable[[Study], list[Figure]], ...]
+    figures: tuple[Builder, ...]
+    borrowed: tuple[Builder, ...] = ()
     distances: bool = True  # whether the tables of distances belong to it
     probes: bool = False  # whether the table of probes does
     laws: bool = False  # whether the scaling laws do
@@ -49,14 +58,15 @@ KINDS = {
             lambda study: ablation.over_sizes(study.rows),
             lambda study: distance.over_sizes(study.rows, "flops"),
             lambda study: distance.over_sizes(study.rows, "hours"),
-            lambda study: distance.against(study.rows, "images"),
         ),
+        borrowed=(lambda study: distance.against(study.rows, "images"),),
         laws=True,
     ),
     "encoders": Kind(
         "Encoders",
         "Does a stronger external encoder give better generation?",
-        (lambda study: distance.against_encoder(study.rows), pictures.sample_grids),
+        (lambda study: distance.against_encoder(study.rows),),
+        borrowed=(pictures.sample_grids,),
     ),
     "probes": Kind(
         "Probes",
@@ -73,7 +83,8 @@ KINDS = {
     "ablation": Kind(
         "Ablation",
         "Which part of a method does the work?",
-        (lambda study: ablation.effects(study.rows), training.curves),
+        (lambda study: ablation.effects(study.rows),),
+        borrowed=(training.curves,),
     ),
     "convergence": Kind(
         "Convergence",
@@ -89,21 +100,25 @@ KINDS = {
     "cost": Kind(
         "Cost",
         "What does each arm cost, and what does it buy?",
-        (cost.flops_by_part, lambda study: distance.over_sizes(study.rows, "flops")),
+        (cost.flops_by_part,),
+        borrowed=(lambda study: distance.over_sizes(study.rows, "flops"),),
     ),
 }
 
 
-# The page of everything opens with lines over sizes, or, where there is one size, with what each arm changes.
-LEADS_OF_ALL = ("size", "effects", "images")
+# The page of everything opens with what its runs were made to vary: sizes, or encoders, or else the arms.
+LEADS_OF_ALL = ("size", "encoder_linear_probe", "effects", "images")
 
 
 def build_page(study: Study, kind: str) -> dict[str, Any]:
     """The page as plain data. kind: a key of `KINDS`, or "all" for every one of them on a single page."""
     chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
+    laws = fitted_laws(study.rows) if any(part.laws for part in chosen) else []
     sections, seen = [], set()
     for part in chosen:
-        figures = [drawn for build in part.figures for drawn in build(study)]
+        builders = part.figures if kind == "all" else (*part.figures, *part.borrowed)
+        figures = [drawn for build in builders for drawn in build(study)]
+        figures[1:1] = law_figure(laws) if part.laws else []
         # the pages share figures; on the page of all of them each is shown once
         figures = [drawn for drawn in figures if drawn["id"] not in seen]
         seen |= {drawn["id"] for drawn in figures}
@@ -112,8 +127,8 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
     lead = _take_lead(sections, LEADS_OF_ALL if kind == "all" else ())
     numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
     numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
-    numbers += tables.encoder_table(study.rows)
-    numbers += law_tables(study.rows) if any(part.laws for part in chosen) else []
+    numbers += tables.encoder_table(study)
+    numbers += law_tables(laws)
     numbers += published_tables(study) if any(part.distances for part in chosen) else []
     numbers = [tables.without_empty_columns(table) for table in numbers if table["rows"] or table["note"]]
     sections.append(
@@ -139,17 +154,34 @@ def build_page(study: Study, kind: str) -> dict[str, Any]:
         "lead": lead,
         "sections": [section for section in sections if section["figures"] or section["tables"]],
         "missing": missing(study),
-        "problems": list(dict.fromkeys(study.problems)),
+        "problems": [*dict.fromkeys(study.problems), *_without_value(study)],
         "appendix": [table for table in appendix if table["rows"]],
     }
 
 
+def _without_value(study: Study) -> list[str]:
+    """The first rows without a value, by run, metric and place, and how many more there are."""
+    rows = study.rows[study.rows["value"].isna()]
+    lines = []
+    for row in rows.head(MOST_NAMED).to_dict("records"):
+        place = f", block {row['block']:g}, t = {row['t']:g}" if row["block"] == row["block"] else ""
+        lines.append(f"{row['run']}: {row['metric']} at {row['images']:,.0f} images{place} has no finite value")
+    more = len(rows) - len(lines)
+    return [*lines, f"and {more:,} more rows without a value"] if more else lines
+
+
 def _take_lead(sections: list[dict[str, Any]], preferred: tuple[str, ...]) -> Figure | None:
-    """Remove the figure of the first screen from its section: the first preferred one that there is, else the first."""
+    """Move the figure of the first screen out of its section: the first preferred one that there is, else the first.
+
+    Panels beyond `MOST_LEADING` stay behind as a folded figure.
+    """
     found = [(section, drawn) for section in sections for drawn in section["figures"]]
     for section, drawn in [*(pair for name in preferred for pair in found if pair[1]["id"] == name), *found]:
-        section["figures"].remove(drawn)
-        return drawn
+        place = section["figures"].index(drawn)
+        first, others = drawn["panels"][:MOST_LEADING], drawn["panels"][MOST_LEADING:]
+        rest = {"id": f"{drawn['id']}-more", "title": f"{drawn['title']}, other panels", "panels": others}
+        section["figures"][place : place + 1] = [drawn | rest | {"folded": True}] if others else []
+        return drawn | {"panels": first}
     return None
 
 
@@ -188,7 +220,10 @@ def _notices(study: Study, kind: str, lead: Figure | None) -> list[str]:
         notices.append(f"There is one arm only ({runs[0].arm}): there is nothing to compare it with.")
     failed = int(study.rows["value"].isna().sum())
     if failed:
-        notices.append(f"{failed} result rows have no value (NaN or not measurable): they are left out of all means.")
+        notices.append(
+            f"{failed} result rows have no value (NaN, infinite or not measurable): they are left out of all means; "
+            "the first are named at the end."
+        )
     if lead is None and len(study.rows):
         notices.append("The figures of this page need results that no finished run has; see below what is missing.")
     return notices

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.draw import draw_panel
+from reports.figures import drawn
 from reports.html import TEMPLATES, page_styles
 from reports.legend import swatch
 from reports.theme import ArmStyle
@@ -66,7 +67,7 @@ def fonts() -> list[str]:
 
 
 def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The page with figures written to files, legend swatches drawn, and long tables cut with a word about it."""
+    """The page with figures written to files, each with its legend, and long tables cut with a word about it."""
     styles = page_styles(page)
     sections = [
         section | {
@@ -75,14 +76,13 @@ def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
         }
         for section in page["sections"]
     ]  # fmt: skip
-    legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items()]
     lead = _figure(page["lead"], styles, folder) if page["lead"] else None
     appendix = [_table(table) for table in page["appendix"]]
-    return page | {"sections": sections, "legend": legend, "lead": lead, "appendix": appendix}
+    return page | {"sections": sections, "lead": lead, "appendix": appendix}
 
 
 def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
-    panels = []
+    figure, panels = drawn(figure), []
     for panel in figure["panels"]:
         image = panel["kind"] == "image"
         # numbered, as an id may hold the name of a data set and so a slash
@@ -92,7 +92,10 @@ def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -
         panels.append(
             {"file": name, "kind": panel["kind"], "title": panel["title"], "alt": panel.get("alt", panel["title"])}
         )
-    return {"title": figure["title"], "caption": figure["caption"], "panels": panels}
+    named = {series["arm"] for panel in figure["panels"] for series in panel.get("series", [])}
+    # other kinds of panels name their arms themselves
+    legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items() if arm in named]
+    return {"title": figure["title"], "caption": figure["caption"], "panels": panels, "legend": legend}
 
 
 def _table(table: dict[str, Any]) -> dict[str, Any]:

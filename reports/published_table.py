@@ -38,17 +38,18 @@ def _table(study: Study, task: str) -> dict[str, Any]:
         lines.append([
             arm_cell(row.arm), cell(row.model), cell(row.alignment_block), cell(row.objective), cell(row.steps),
             cell(row.images), cell(row.cfg), cell(row.sampler), cell(row.fid), cell(row.sfid), cell(row.is_),
-            cell(row.precision), cell(row.recall), cell(row.linear_probe), cell(_measured(study, row)),
+            cell(row.precision), cell(row.recall), cell(row.linear_probe),
+            *(cell(value, digits) for value, digits in zip(_measured(study, row), (4, 2, 4), strict=True)),
             cell(row.source), cell(row.confidence),
         ])  # fmt: skip
     note = (
         "Other people's runs of the same backbone. A measured FID stands beside one only for the same arm, size, "
         f"block, objective, images, recipe, sampler ({SAMPLES:,} samples) and guidance, never beside an unknown one. "
-        "Certainty: paper (a table), figure, readme, rerun."
+        "SD and n are over its seeds. Certainty: paper (a table), figure, readme, rerun."
     )
     heads = columns(
         "arm", "model", "#block", "objective", "#steps", "#images", "guidance", "sampler", "#FID", "#sFID", "#IS",
-        "#precision", "#recall", "#linear probe (%)", "#FID measured here", "source", "certainty",
+        "#precision", "#recall", "#linear probe (%)", "#FID measured here", "#SD", "#n", "source", "certainty",
     )  # fmt: skip
     return {
         "id": f"published-{task}",
@@ -63,16 +64,17 @@ def _size(row: Published) -> str:
     return row.model.removeprefix("SiT-").partition("/")[0]
 
 
-def _measured(study: Study, row: Published) -> float | None:
-    """Mean FID of our runs that are what a published row is, under its protocol, or None where there is none."""
+def _measured(study: Study, row: Published) -> tuple[float | None, float | None, int | None]:
+    """FID of our runs that are what a published row is, under its protocol: mean, deviation and number of seeds."""
+    nothing = (None, None, None)
     if row.cfg != "none" or row.objective != OBJECTIVES.get(row.arm.partition("/")[0], ""):
-        return None
+        return nothing
     alike = [run.id for run in study.runs.values() if _is_published_set_up(run, row)]
     rows = study.rows
     chosen = rows[(rows["metric"] == "fid") & (rows["data"] == row.task) & (rows["arm"] == row.arm)]
     chosen = chosen[(chosen["size"] == _size(row)) & (chosen["images"] == row.images) & chosen["run"].isin(alike)]
     chosen = chosen[chosen["protocol"].map(lambda protocol: _sampler(protocol) == row.sampler).astype(bool)]
-    return summarise(chosen, ["arm"])[0]["mean"] if len(chosen) else None
+    return tuple(summarise(chosen, ["arm"])[0][key] for key in ("mean", "sd", "n")) if len(chosen) else nothing
 
 
 def _is_published_set_up(run: Run, row: Published) -> bool:

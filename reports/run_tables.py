@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.figures.cost import PARTS
 from reports.runs import Run, Study, flat, mapping
-from reports.tables import arm_cell, cell, columns
+from reports.tables import arm_cell, cell, columns, without_common_columns
 from reports.theme import sorted_arms
 
 MOST_DIFFERING = 6  # configuration keys that get a column of their own in the table of runs
@@ -41,16 +41,17 @@ def arms_table(study: Study) -> dict[str, Any]:
             cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4), cell(len(members)),
             cell(run.cost.get("not_counted") or ""),
         ])  # fmt: skip
-    return {
+    table = {
         "id": "arms",
         "title": "Arms",
         "note": "Blocks count from 1. FLOPs: one training image, forward and backward, all parts; time is measured.",
         "columns": columns(
-            "arm", "data", "size", "blocks", "head", "encoder", "#parameters", "#head parameters", "#FLOPs / image",
-            "of which", "#encoder's own training (FLOPs)", "#s / step", "#peak memory (MiB)", "#runs", "not counted",
+            "arm", "data", "size", "blocks", "head", "encoder", "#parameters", "#of the head", "#FLOPs / image",
+            "of which", "#encoder training (FLOPs)", "#s / step", "#peak MiB", "#runs", "not counted",
         ),
         "rows": lines,
     }  # fmt: skip
+    return without_common_columns(table)
 
 
 def _mean(values: list[Any]) -> float | None:

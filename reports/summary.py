@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reports.comparable import is_distance
 from reports.contrasts import pooled_variance
 
 if TYPE_CHECKING:
@@ -69,19 +70,34 @@ def metric_position(metric: str) -> tuple[int, str]:
 
 
 def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
-    """Comparable sets among the rows, those of most runs first; per_block: of probes instead of whole-model metrics."""
+    """Comparable sets among the rows; per_block: of probes instead of whole-model metrics.
+
+    The distances by which verdicts judge come first: those unrelated to every arm. Of one metric, the set of most runs.
+    """
     chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
-    counted = chosen.groupby([*GROUP, "higher_is_better"], sort=True)["run"].nunique().reset_index()
+    counted = (
+        chosen.assign(related=is_related(chosen))
+        .groupby([*GROUP, "higher_is_better"], sort=True)
+        .agg(runs=("run", "nunique"), related=("related", "any"))
+        .reset_index()
+    )
     found = [
-        (-int(row["run"]), Group(**{name: kind(row[name]) for name, kind in KINDS.items()}, per_block=per_block))
+        (Group(**{name: kind(row[name]) for name, kind in KINDS.items()}, per_block=per_block), row)
         for row in counted.to_dict("records")
     ]
 
-    def position(item: tuple[int, Group]) -> tuple:
-        runs, group = item
-        return (metric_position(group.metric), group.data, runs, -group.images_total, group.protocol_id)
+    def position(item: tuple[Group, dict]) -> tuple:
+        group, row = item
+        judged_by = is_distance(group.metric) and not row["related"]
+        name = metric_position(group.metric)
+        return (not judged_by, name, group.data, -row["runs"], -group.images_total, group.protocol_id)
 
-    return [group for _, group in sorted(found, key=position)]
+    return [group for group, _ in sorted(found, key=position)]
+
+
+def is_related(rows: pd.DataFrame) -> pd.Series:
+    """Of each row, whether its metric is kin to the encoder of its arm."""
+    return rows["related"].fillna("") != ""
 
 
 def distances(rows: pd.DataFrame) -> list[Group]:
@@ -102,6 +118,11 @@ def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return sorted(parts, key=lambda item: (item[1]["parameters"].fillna(0).astype(float).mean(), item[0]))
 
 
+def places(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """(data, size) of the rows, the largest size of each data set first: what most verdicts are on."""
+    return [(str(data), size) for data, part in rows.groupby("data") for size, _ in reversed(by_size(part))]
+
+
 def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
     """Mean, deviation over runs (`sd`, n - 1) and n for each combination of `by`; rows without a value are `failed`.
 
@@ -109,7 +130,7 @@ def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
     """
     columns = list(by)
     means = {name: (name, "mean") for name in ("parameters", "flops", "hours", "real", "stderr")}
-    marked = rows.assign(related=rows["related"].where(rows["related"].fillna("") != ""))
+    marked = rows.assign(related=rows["related"].where(is_related(rows)))
     table = marked.groupby(columns, sort=True, dropna=False).agg(
         mean=("value", "mean"), sd=("value", "std"), n=("value", "count"), rows=("value", "size"),
         related=("related", "first"), **means,

@@ -8,10 +8,12 @@ A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from reports.axes import number
-from reports.figures.distance import encoder_strengths, title_of
+from reports.encoder_strength import Strength, encoder_parameters, encoder_strengths, pixel_strengths
+from reports.figures.distance import title_of
+from reports.runs import Study
 from reports.summary import (
     QUALITY,
     Group,
@@ -31,6 +33,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Cell = dict[str, Any]
+MEANINGS = {
+    "label_agreement": " Label agreement: share of samples that a classifier reads as the class that was asked for.",
+    "copy_rate": (
+        " Copy rate: distance of a sample to its nearest training picture over that of a held-out picture, by their "
+        "medians: about 1 for new pictures, 0 for copies."
+    ),
+}
 
 
 def cell(value: Any, digits: int = 4) -> Cell:
@@ -39,7 +48,12 @@ def cell(value: Any, digits: int = 4) -> Cell:
         return {"text": "–", "sort": None}
     if isinstance(value, bool) or not isinstance(value, int | float):
         return {"text": str(value), "sort": str(value)}
-    return {"text": f"{value:,}" if isinstance(value, int) else number(value, digits), "sort": value}
+    return {"text": f"{value:,}" if isinstance(value, int) else number(value, digits), "sort": rounded(value)}
+
+
+def rounded(value: float | None) -> float | None:
+    """To six significant digits: the last bits of a sum or a fit are another on other processors."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def arm_cell(arm: str) -> Cell:
@@ -60,7 +74,7 @@ def results_tables(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
     part = of_group(final, group)
-    quality = _quality(final, part)
+    quality, related = _quality(final, part)
     beside = [metric for metric in QUALITY if any(key[2] == metric for key in quality)]
     lines = []
     for size, of_size in by_size(part):
@@ -71,27 +85,30 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
             record = records[arm]
             compared = arm != "vanilla" and {arm, "vanilla"} <= logs.keys()
             change = 100 * math.expm1(logs[arm][0] - logs["vanilla"][0]) if compared else None
-            note = record["related"] and "related to the arm's encoder"
-            note += f"{'; ' if note else ''}{record['failed']} without a value" if record["failed"] else ""
+            kin = [group.metric] if record["related"] else []
+            kin += [metric.replace("_", " ") for metric in beside if (arm, size, metric) in related]
+            words = [f"related: {', '.join(kin)}"] if kin else []
+            words += [f"{record['failed']} without a value"] if record["failed"] else []
             lines.append([
                 arm_cell(arm),
-                {"text": size, "sort": record["parameters"]},
+                {"text": size, "sort": rounded(record["parameters"])},
                 cell(record["mean"]),
                 cell(record["sd"], 2),
                 cell(record["n"]),
-                {"text": "–" if change is None else f"{change:+.1f} %", "sort": change},
-                {"text": "–" if floor is None else f"{floor_text(floor)} (df {freedom})", "sort": floor},
+                {"text": "–" if change is None else f"{change:+.1f} %", "sort": rounded(change)},
+                {"text": "–" if floor is None else f"{floor_text(floor)} (df {freedom})", "sort": rounded(floor)},
                 cell(record["real"], 3),
                 *(cell(quality.get((arm, size, metric)), 3) for metric in beside),
                 cell(record["flops"], 3),
-                cell(note),
+                cell("; ".join(words)),
             ])  # fmt: skip
     note = (
         f"{metric_label(group.metric)}, {group.direction}. Mean and deviation (SD) over n seeds of finished runs. "
         "Against vanilla: of the means of the log. Noise floor: the deviation of the log, pooled over the arms of a "
-        "size, with its degrees of freedom. "
+        "size, with its degrees of freedom. Related: to the arm's encoder. "
         f"Protocol {group.protocol_id} is written out at the end."
     )
+    note += "".join(MEANINGS[metric] for metric in beside if metric in MEANINGS)
     return {
         "id": name,
         "title": f"{title_of(group)} · after {group.images_total:,} images",
@@ -104,11 +121,19 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _quality(final: pd.DataFrame, part: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """{(arm, size, metric): mean} of what is said beside a distance, of the same runs."""
+Place = tuple[str, str, str]  # arm, size, metric
+
+
+def _quality(final: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Place, float], set[Place]]:
+    """Means of what is said beside a distance, of the same runs, and which of them are related to the arm's encoder."""
     chosen = final[final["metric"].isin(QUALITY) & final["run"].isin(part["run"].unique())]
-    means = chosen.groupby(["arm", "size", "metric"])["value"].mean()
-    return {key: float(value) for key, value in means.items() if value == value}  # type: ignore[misc]
+    means, related = {}, set()
+    for key, cell_rows in chosen.groupby(["arm", "size", "metric"], sort=True):
+        place = cast(Place, key)
+        mean = float(cell_rows["value"].mean())
+        means |= {place: mean} if mean == mean else {}
+        related |= {place} if cell_rows["related"].fillna("").ne("").any() else set()
+    return means, related
 
 
 def probe_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -125,7 +150,7 @@ def probe_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
                     continue
                 best = (max if group.higher_is_better else min)(own, key=lambda record: record["mean"])
                 lines.append([
-                    arm_cell(arm), {"text": size, "sort": best["parameters"]}, cell(group.metric),
+                    arm_cell(arm), {"text": size, "sort": rounded(best["parameters"])}, cell(group.metric),
                     cell(int(best["block"])), cell(best["t"] if best["t"] >= 0 else None, 2),
                     cell(best["mean"]), cell(best["sd"], 2), cell(best["n"]),
                     cell(best["stderr"], 2), cell(best["related"]),
@@ -137,26 +162,46 @@ def probe_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"id": "probes", "title": "Best place to probe", "note": note, "columns": heads, "rows": lines}]
 
 
-def encoder_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Strength of each encoder by its own measures, and the line that raw pixels draw."""
-    strengths = encoder_strengths(rows)
-    pixels = rows.loc[rows["metric"] == "pixel_linear_probe", "value"].dropna()
-    names = sorted({name for values in strengths.values() for name in values})
-    if not names:
+def encoder_table(study: Study) -> list[dict[str, Any]]:
+    """Strength of each encoder by its own measures and its size, and the line that raw pixels draw."""
+    strengths = encoder_strengths(study.rows)
+    parts = [strengths.get(name, {}) for name in ("encoder_linear_probe", "encoder_structure")]
+    if not any(parts):
         return []
-    lines = [
-        [
-            cell(name),
-            cell(strengths.get("encoder_linear_probe", {}).get(name)),
-            cell(strengths.get("encoder_structure", {}).get(name)),
-        ]
-        for name in names
-    ]
-    if len(pixels):
-        lines.append([cell("raw pixels"), cell(float(pixels.mean())), cell(None)])
-    heads = columns("encoder", "#linear probe (accuracy)", "#spatial structure")
+    parts.append(encoder_parameters(study.runs.values()))
+    pixels = pixel_strengths(study.rows)
+    lines, notes = [], []
+    for data in sorted({data for part in parts for data in part}):
+        for encoder in sorted({encoder for part in parts for encoder in part.get(data, {})}):
+            found = [part.get(data, {}).get(encoder) for part in parts]
+            notes += [one.note for one in found if one and one.note]
+            lines.append([cell(encoder), cell(data), *(_strength(one) for one in found)])
+        if data in pixels:
+            notes += filter(None, [pixels[data].note])
+            lines.append([cell("raw pixels"), cell(data), _strength(pixels[data]), cell(None), cell(None)])
+    heads = columns("encoder", "data", "#linear probe (accuracy)", "#spatial structure", "#parameters")
     note = "Measured on the encoder's frozen features; one below the raw pixels knows less than its input shows."
+    note = " ".join([note, *(f"{words[:1].upper()}{words[1:]}." for words in dict.fromkeys(notes))])
     return [{"id": "encoders", "title": "Strength of the encoders", "note": note, "columns": heads, "rows": lines}]
+
+
+def _strength(found: Strength | None) -> Cell:
+    return cell(found and found.value)
+
+
+def without_common_columns(table: dict[str, Any]) -> dict[str, Any]:
+    """The table without columns in which all of several rows say the same, which is then said once in the note."""
+    if len(table["rows"]) < 2:
+        return table
+    texts = [[cell["text"] for cell in column] for column in zip(*table["rows"], strict=True)]
+    kept = [index for index, column in enumerate(texts) if "arm" in table["rows"][0][index] or len(set(column)) > 1]
+    common = [
+        f"{head['label']} {column[0]}"
+        for index, (head, column) in enumerate(zip(table["columns"], texts, strict=True))
+        if index not in kept and column[0] not in ("", "–")
+    ]
+    note = f"{table['note']} The same for all: {', '.join(common)}." if common else table["note"]
+    return _chosen_columns(table | {"note": note.strip()}, kept)
 
 
 def without_empty_columns(table: dict[str, Any]) -> dict[str, Any]:
@@ -166,5 +211,9 @@ def without_empty_columns(table: dict[str, Any]) -> dict[str, Any]:
         for index in range(len(table["columns"]))
         if any(row[index]["text"] not in ("", "–") for row in table["rows"])
     ]
+    return _chosen_columns(table, kept)
+
+
+def _chosen_columns(table: dict[str, Any], kept: list[int]) -> dict[str, Any]:
     heads = [table["columns"][index] for index in kept]
     return table | {"columns": heads, "rows": [[row[index] for index in kept] for row in table["rows"]]}

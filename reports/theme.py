@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 INK = "#1c2024"
+PAPER = "#ffffff"
 MUTED = "#5f6b76"
 GRID = "#dfe3e8"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

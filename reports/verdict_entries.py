@@ -6,7 +6,8 @@ from typing import Any
 
 from reports.axes import number
 from reports.claims import load_claims
-from reports.runs import Study, mapping
+from reports.encoder_strength import encoder_parameters
+from reports.runs import Study
 from reports.verdicts import INCONCLUSIVE, OUTSIDE, Verdict, evaluate, summary
 
 
@@ -18,26 +19,19 @@ def verdict_entries(study: Study, kind: str) -> dict[str, Any]:
     claims = [claim for claim in load_claims() if kind == "all" or kind in claim.pages]
     if not len(study.rows) or not claims:
         return {"verdicts": [], "untested": [], "verdicts_note": ""}
-    verdicts = evaluate(claims, study.rows, _encoder_parameters(study))
+    verdicts = evaluate(claims, study.rows, encoder_parameters(study.runs.values()))
     tested = sorted(
         (one for one in verdicts if one.tested), key=lambda one: (one.word == OUTSIDE, one.here == INCONCLUSIVE)
     )
-    untested = [{"sentence": one.sentence, "reason": one.reason} for one in verdicts if not one.tested]
+    reasons: dict[str, list[str]] = {}
+    for one in verdicts:
+        if not one.tested:
+            reasons.setdefault(one.sentence, []).append(one.reason)
+    untested = [{"sentence": claim, "reason": " ".join(given)} for claim, given in reasons.items()]
     return {"verdicts": [_entry(one) for one in tested], "untested": untested, "verdicts_note": summary(verdicts)}
 
 
-def _encoder_parameters(study: Study) -> dict[str, float]:
-    found = {}
-    for run in study.runs.values():
-        parameters = mapping(run.cost.get("parameters")).get("encoder")
-        if run.description.get("encoder") and isinstance(parameters, int | float):
-            found[str(run.description["encoder"])] = float(parameters)
-    return found
-
-
 def _entry(verdict: Verdict) -> dict[str, Any]:
-    short = f"{verdict.effect_text}, noise floor {verdict.floor_text}, {verdict.seeds} seeds"
-    short += f" · Holm: {verdict.holm_word}"
     images = "" if verdict.images is None else f"{verdict.images:,} images"
     facts = [
         ("source", verdict.source),
@@ -51,5 +45,6 @@ def _entry(verdict: Verdict) -> dict[str, Any]:
         ("notes", "; ".join(verdict.notes)),
     ]
     facts = [[name, value] for name, value in facts if value]
+    short = f"{verdict.reason} Holm: {verdict.holm_word}"
     text = {"sentence": verdict.sentence, "short": short, "reason": verdict.reason, "facts": facts}
     return text | {"word": verdict.here, "holm": verdict.holm_word, "outside": verdict.word == OUTSIDE}

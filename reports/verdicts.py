@@ -11,21 +11,23 @@ paper no verdict on it is given: the word says so, and `here` holds what the rul
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.claims import Claim
-from reports.comparable import Table, comparable, encoder_properties
-from reports.statistics import STATISTICS, Outcome, Properties, Untestable
+from reports.comparable import Table, comparable
+from reports.contrasts import LEAST_DF, LEAST_SEEDS
+from reports.encoder_strength import Strengths, encoder_strengths
+from reports.outcomes import Outcome, Properties, Untestable
+from reports.statistics import STATISTICS
+from reports.verdict_text import effect_text, sentence, size_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
 OUTSIDE, NOT_TESTED = "outside the claim's range", "not tested"
-LEAST_SEEDS, LEAST_DF = 3, 6
 LEVEL = 0.05
 
 
@@ -79,16 +81,13 @@ class Verdict:
         return self.p is not None
 
 
-def evaluate(
-    claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: Mapping[str, float] | None = None
-) -> list[Verdict]:
+def evaluate(claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: Strengths | None = None) -> list[Verdict]:
     """One verdict a claim and data set, in the order of the claims.
 
-    rows: of one study (`bench.core.results.load`); encoder_parameters: {encoder: parameters}, from cost.json, for the
-    claims that order encoders by size. Never raises for what the runs lack: the verdict is then "not tested", with the
-    reason.
+    rows: of one study (`bench.core.results.load`); encoder_parameters: of `reports.encoder_strength`, for the claims
+    that order encoders by size. Never raises for what the runs lack: the verdict is then "not tested", with the reason.
     """
-    properties = encoder_properties(rows, encoder_parameters)
+    strengths = encoder_strengths(rows) | {"encoder_parameters": encoder_parameters or {}}
     cache: dict[tuple, list[Table]] = {}
     out = []
     for claim in claims:
@@ -96,7 +95,8 @@ def evaluate(
         if key not in cache:
             cache[key] = comparable(rows, *key)
         for data in sorted({table.data for table in cache[key]}) or [""]:
-            out.append(_verdict(claim, [table for table in cache[key] if table.data == data], properties))
+            own = {order: of_data.get(data, {}) for order, of_data in strengths.items()}
+            out.append(_verdict(claim, [table for table in cache[key] if table.data == data], own))
     return holm(out)
 
 
@@ -109,22 +109,27 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
             found.append((table, STATISTICS[claim.statistic](claim, table, properties)))
         except Untestable as error:
             reasons.append(str(error))
+    data = tables[0].data if tables else ""
+    not_tested = f"Not tested{data and f' on {data}'}"
     if not found:
         why = reasons[0] if reasons else f"no finished run has {measure}"
-        return replace(common, reason=f"Not tested: {why}.", data=tables[0].data if tables else "")
+        return replace(common, reason=f"{not_tested}: {why}.", data=data)
     usable = [one for one in found if not _is_related(*one)]
     related = sorted({table.metric for table, outcome in found if _is_related(table, outcome)})
     if not usable:
         why = f"{', '.join(related)} is related to an encoder of the compared arms, and nothing unrelated was measured"
-        return replace(common, reason=f"Not tested: {why}.", data=found[0][0].data)
-    # the largest budget first, then the order of metrics; never the most favourable one
-    table, outcome = min(usable, key=lambda one: (-one[0].images, one[0].position))
+        return replace(common, reason=f"{not_tested}: {why}.", data=data)
+    # what has its seeds first, then the largest budget, then the order of metrics; never the most favourable one
+    table, outcome = min(usable, key=lambda one: (one[1].runs < LEAST_SEEDS, -one[0].images, one[0].position))
     here, why = decide(outcome, claim.sign)
     encoders = [table.encoders[arm] for arm in (*outcome.left, *outcome.right) if arm in table.encoders]
     outside = claim.domain.outside(table.data, outcome.sizes, encoders, table.images)
     notes = [
         note for (arm, _), given in table.notes.items() if arm in (*outcome.left, *outcome.right) for note in given
     ]
+    notes += outcome.notes
+    if (longer := max(one.images for one, _ in usable)) > table.images:
+        notes.append(f"runs of {longer:,} images are left out, as an arm has fewer than {LEAST_SEEDS} seeds there")
     if related:
         notes.append(f"{', '.join(related)} is left out: related to an encoder of the compared arms")
     others = sorted({other.protocol_id for other, _ in usable if other.metric == table.metric} - {table.protocol_id})
@@ -132,9 +137,9 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
         notes.append(f"{table.metric} under other protocols ({', '.join(others)}) is not mixed in")
     return replace(
         common,
-        word=OUTSIDE if outside else here, here=here, reason=_reason(claim, table, outcome, why), in_domain=not outside,
-        outside=outside, effect=outcome.effect, low=outcome.low, high=outcome.high, floor=outcome.floor,
-        unit=outcome.unit,
+        word=OUTSIDE if outside else here, here=here, reason=sentence(claim, table, outcome, why),
+        in_domain=not outside, outside=outside, effect=outcome.effect, low=outcome.low, high=outcome.high,
+        floor=outcome.floor, unit=outcome.unit,
         effect_text=effect_text(outcome), floor_text=size_text(outcome.floor, outcome.unit), df=outcome.df,
         pooled_df=outcome.pooled_df, seeds=outcome.runs, p=outcome.p, data=table.data, metric=table.metric,
         protocol_id=table.protocol_id, images=table.images, sizes=outcome.sizes, left=outcome.left, right=outcome.right,
@@ -172,65 +177,14 @@ def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """How many claims were tested, for the foot of the verdicts."""
+    """How many claims were tested, for the head of the verdicts."""
     tested = [verdict for verdict in verdicts if verdict.tested]
     kept = sum(verdict.here != INCONCLUSIVE for verdict in tested)
     after = sum(verdict.holm_word != INCONCLUSIVE for verdict in tested)
+    data = sorted({verdict.data for verdict in verdicts} - {""})
+    on = f" on {len(data)} data sets ({', '.join(data)}), {len(tested)} times in all" if len(data) > 1 else ""
     return (
-        f"{len(tested)} of {len(verdicts)} claims could be tested; {kept} came out other than inconclusive, "
-        f"{after} of them also after Holm's adjustment for the number tested. "
-        "A verdict is on the sentence at this scale."
-    )
-
-
-def size_text(value: float, unit: str) -> str:
-    """A size without direction: "2.1 %" of a distance, "1.20 times" of images, "0.8 points" of an accuracy."""
-    if not math.isfinite(value):
-        return "unknown"
-    if unit == "accuracy":
-        return f"{100 * abs(value):.1f} points"
-    if unit == "log images":
-        return f"{math.exp(abs(value)):.2f} times"
-    return f"{100 * math.expm1(abs(value)):.1f} %"
-
-
-def _signed(value: float, unit: str) -> str:
-    if not math.isfinite(value):
-        return "unbounded"
-    if unit == "accuracy":
-        return f"{100 * value:+.1f} points"
-    if unit == "log images":
-        return f"x {math.exp(value):.2f}"
-    return f"{100 * math.expm1(value):+.1f} %"
-
-
-def effect_text(outcome: Outcome) -> str:
-    """ "-7.3 % (95 % interval -12.0 % to -2.1 %)" """
-    low, high = _signed(outcome.low, outcome.unit), _signed(outcome.high, outcome.unit)
-    return f"{_signed(outcome.effect, outcome.unit)} (95 % interval {low} to {high})"
-
-
-def _df_text(df: float) -> str:
-    return f"{df:.3g}" if df < 1000 else "over 1,000"
-
-
-_WHAT = {
-    "difference": "{left} against {right} at size {size}",
-    "equal_flops": "{left} against {right} at size {size} and equal FLOPs",
-    "speed_up": "images that {left} needs against {right} at size {size} to the worst final quality of their runs",
-    "next_size": "{left} against {right} one size larger, mean over neighbouring sizes of {sizes}",
-    "gap_trend": "change of the difference of {left} and {right} from size {first} to {size}",
-    "level_trend": "change from {first_arm} to {last_arm} along the order {left} at size {size}",
-    "worst": "{left} against the nearest of {right} at size {size}",
-}
-
-
-def _reason(claim: Claim, table: Table, outcome: Outcome, why: str) -> str:
-    what = _WHAT[claim.statistic].format(
-        left=", ".join(outcome.left), right=", ".join(outcome.right), size=outcome.sizes[-1], first=outcome.sizes[0],
-        sizes=", ".join(outcome.sizes), first_arm=outcome.left[0], last_arm=outcome.left[-1],
-    )  # fmt: skip
-    return (
-        f"{table.metric}, {what}: {effect_text(outcome)}, noise floor {size_text(outcome.floor, outcome.unit)}, "
-        f"{outcome.runs} seeds, {_df_text(outcome.df)} degrees of freedom: {why}."
+        f"{len({one.claim for one in tested})} of {len({one.claim for one in verdicts})} claims could be tested{on}; "
+        f"{kept} came out other than inconclusive, {after} of them also after Holm's adjustment for the number tested. "
+        "In brackets: 95 % intervals. A verdict is on the sentence at this scale."
     )

@@ -8,22 +8,24 @@ import pandas as pd
 from bench.core.results import COLUMNS
 from reports.claims import Claim
 from reports.comparable import Curve, Table
+from reports.encoder_strength import Strength
 
 SPREAD = 0.02  # deviation of a run, log distance or accuracy
 SLOPE = 0.5  # of log distance over log images
 IMAGES = np.array([1, 2, 4, 8, 16, 32, 64]) * 1e5
 SIZES = ("small", "middle", "large")
 ENCODERS = {"s": 0.7, "m": 0.8, "l": 0.9}
-PROPERTIES = dict.fromkeys(("encoder_linear_probe", "encoder_parameters", "encoder_structure"), ENCODERS)
+STRENGTHS = {name: Strength(value) for name, value in ENCODERS.items()}
+PROPERTIES = dict.fromkeys(("encoder_linear_probe", "encoder_parameters", "encoder_structure"), STRENGTHS)
 PICTURES = 10_000
 
 
 def arms_of(claim: Claim) -> list[str]:
-    """Three arms that a claim can be tested with."""
+    """Three arms that a claim can be tested with; the worst of all has all of its rivals."""
     if claim.statistic == "level_trend":
         return [f"repa/{encoder}" for encoder in ENCODERS]
     right = [name.replace("*", "m") for name in claim.right]
-    return [*claim.left, *right, "spare"][:3] if claim.statistic == "worst" else [claim.left[0], right[0], "spare"]
+    return [*claim.left, *right] if claim.statistic == "worst" else [claim.left[0], right[0], "spare"]
 
 
 def shifts(claim: Claim, floors: float) -> dict[tuple[str, str], float]:
@@ -43,7 +45,7 @@ def binomial() -> float:
 
 
 def table(claim: Claim, seeds: int, rng: np.random.Generator, shift: dict[tuple[str, str], float]) -> Table:
-    """A study of three arms and three sizes with normal seeds; shift: of the mean of a cell."""
+    """A study of the claim's arms and three sizes with normal seeds; shift: of the mean of a cell."""
     distance = claim.measure == "distance"
     made = Table("digits", "fd_pixels" if distance else "linear_probe", "p", int(IMAGES[-1]), 64, SIZES)
     for arm in arms_of(claim):

@@ -64,9 +64,14 @@ class StandInEncoder(Encoder):
         return Features(patches, None, self.grid, tuple(logits))
 
 
+def method_node(name: str) -> dict[str, Any]:
+    """A method as its YAML says; composed for data whose recipe suits every method."""
+    return compose([f"method={name}", "data=imagenet256"])["method"]
+
+
 def method(name: str, **changes: Any) -> Any:
     """A method as its YAML says, with changes."""
-    cfg = compose([f"method={name}"])["method"]
+    cfg = method_node(name)
     assert changes.keys() <= cfg.keys()
     return build(cfg | changes)
 

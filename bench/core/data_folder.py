@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from tqdm import tqdm
 from bench.core.data import PictureData, stratified_split
 from bench.core.tokens import TokenGrid
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 IN_MEMORY_BYTES = 2 * 1024**3
 HELDOUT_FOLDERS = ("test", "val", "validation", "heldout")
 
@@ -34,12 +38,12 @@ def decode(path: Path, size: int) -> Tensor:
 
     Raises ValueError naming a file that cannot be read whole.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
-            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            pixels = torch.from_numpy(_rgb(image)).permute(2, 0, 1)
+    except Exception as error:  # each format's reader raises its own kinds for what is not whole
         raise ValueError(
             f"{path} cannot be read ({error}): mend or remove it, or allow data.skip_damaged=true"
         ) from error
@@ -53,6 +57,19 @@ def decode(path: Path, size: int) -> Tensor:
     return resized[:, top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
 
 
+def _rgb(image: Image) -> np.ndarray:
+    """uint8 [H, W, 3], upright. Sixteen bits become eight. Raises ValueError for numbers whose range is unknown."""
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        grey = np.rint(np.asarray(image.convert("I")) / 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are {image.mode}, 32-bit numbers of no stated range: convert it to 8 or 16 bits")
+    return np.array(image.convert("RGB"))
+
+
 def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
     """Class names, picture files in order, and their labels.
 
@@ -60,10 +77,13 @@ def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
     """
     from PIL import Image
 
-    extensions = Image.registered_extensions()
+    extensions = {extension for extension, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     try:
         classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        files = [[p for p in sorted((folder / c).rglob("*")) if p.suffix.lower() in extensions] for c in classes]
+        files = [
+            [p for p in sorted((folder / c).rglob("*")) if p.suffix.lower() in extensions and not p.is_dir()]
+            for c in classes
+        ]
     except OSError as error:
         raise ValueError(
             f"data.root={folder} cannot be read ({error.strerror}): give a folder with one folder a class"
@@ -80,6 +100,18 @@ def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
         )
     labels = np.concatenate([np.full(len(of_class), i, np.int64) for i, of_class in enumerate(files)])
     return classes, [path for of_class in files for path in of_class], labels
+
+
+def _both_have_all(labels: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts with one picture moved for each class that one of them lacks: a rare class rounds to none."""
+    for label in np.unique(labels):
+        if not (labels[heldout] == label).any():
+            moved = train[labels[train] == label][-1]
+            train, heldout = train[train != moved], np.sort(np.append(heldout, moved))
+        elif not (labels[train] == label).any():
+            moved = heldout[labels[heldout] == label][-1]
+            train, heldout = np.sort(np.append(train, moved)), heldout[heldout != moved]
+    return train, heldout
 
 
 class FolderData(PictureData):
@@ -99,11 +131,10 @@ class FolderData(PictureData):
             raise ValueError(f"data={name} needs a folder: data.root=DIR with one folder of pictures a class")
         self.root, self.side = Path(root).expanduser(), size
         grid = TokenGrid((size, size), patch, 3)
-        self.class_names, self.files, labels = self._find(heldout, name)
+        self.skip_damaged = skip_damaged
+        self.class_names, self.files, labels = self._find(heldout)
         count = sum(len(files) for files in self.files.values())
         self.in_memory = count * 3 * size * size <= IN_MEMORY_BYTES if in_memory is None else in_memory
-        if skip_damaged:
-            labels = self._drop_damaged(labels)
         tensors = {split: torch.from_numpy(of_split) for split, of_split in labels.items()}
         pictures = {split: self._decode_all(split) for split in self.files} if self.in_memory else {}
         super().__init__(name, grid, len(self.class_names), pictures, tensors)
@@ -115,11 +146,24 @@ class FolderData(PictureData):
         files = {"files": self._fingerprint_of_files()}
         return files | {"data": self.fingerprint} if self.in_memory else files
 
-    def _find(self, share: float, name: str) -> tuple[list[str], dict[str, list[Path]], dict[str, np.ndarray]]:
+    def _pictures_of(self, folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
+        """As `pictures_of`, without damaged files where the user allows that. Raises ValueError for a class without."""
+        classes, files, labels = pictures_of(folder)
+        if not self.skip_damaged:
+            return classes, files, labels
+        good = np.array([not isinstance(p, ValueError) for p in self._decoded(files, f"checking {folder.name}")])
+        for path in (p for p, fine in zip(files, good, strict=True) if not fine):
+            print(f"warning: {path} is damaged and left out (data.skip_damaged=true)")
+        gone = [name for i, name in enumerate(classes) if not (labels[good] == i).any()]
+        if gone:
+            raise ValueError(f"data.root={folder}: no picture of class {', '.join(gone)} can be read: mend some")
+        return classes, [p for p, fine in zip(files, good, strict=True) if fine], labels[good]
+
+    def _find(self, share: float) -> tuple[list[str], dict[str, list[Path]], dict[str, np.ndarray]]:
         own = next((self.root / folder for folder in HELDOUT_FOLDERS if (self.root / folder).is_dir()), None)
         if own and (self.root / "train").is_dir():
-            classes, train_files, train_labels = pictures_of(self.root / "train")
-            held_classes, held_files, held_labels = pictures_of(own)
+            classes, train_files, train_labels = self._pictures_of(self.root / "train")
+            held_classes, held_files, held_labels = self._pictures_of(own)
             if held_classes != classes:
                 odd = ", ".join(sorted(set(classes) ^ set(held_classes)))
                 raise ValueError(
@@ -130,7 +174,7 @@ class FolderData(PictureData):
                 {"train": train_files, "heldout": held_files},
                 {"train": train_labels, "heldout": held_labels},
             )
-        classes, files, labels = pictures_of(self.root)
+        classes, files, labels = self._pictures_of(self.root)
         alone = [classes[i] for i, n in enumerate(np.bincount(labels)) if n < 2]
         if alone:
             raise ValueError(
@@ -143,7 +187,7 @@ class FolderData(PictureData):
                 f"data.heldout={share} leaves too few of {len(labels)} pictures for {len(classes)} "
                 "classes: choose another share"
             )
-        parts = dict(zip(("train", "heldout"), stratified_split(labels, count), strict=True))
+        parts = dict(zip(("train", "heldout"), _both_have_all(labels, *stratified_split(labels, count)), strict=True))
         return (
             classes,
             {s: [files[i] for i in rows] for s, rows in parts.items()},
@@ -171,21 +215,6 @@ class FolderData(PictureData):
             if isinstance(picture, ValueError):
                 raise picture
         return torch.stack(decoded)  # type: ignore[arg-type]
-
-    def _drop_damaged(self, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        kept = dict(labels)
-        for split, paths in self.files.items():
-            good = np.array([not isinstance(p, ValueError) for p in self._decoded(paths, f"checking {split}")])
-            for path in (p for p, fine in zip(paths, good, strict=True) if not fine):
-                print(f"warning: {path} is damaged and left out (data.skip_damaged=true)")
-            self.files[split] = [p for p, fine in zip(paths, good, strict=True) if fine]
-            kept[split] = labels[split][good]
-            gone = [name for i, name in enumerate(self.class_names) if not (kept[split] == i).any()]
-            if gone:
-                raise ValueError(
-                    f"data.root={self.root}: no {split} picture of class {', '.join(gone)} can be read: mend some"
-                )
-        return kept
 
     def _fingerprint_of_files(self) -> str:
         digest = hashlib.sha256(repr((self.grid, self.side)).encode())

@@ -25,7 +25,7 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -
     what = what or path.name
     needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
     check_room(path.parent, needed, what)
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    file: np.memmap = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with open(path, "r+b") as handle:
             try:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.core import loading, sharding
@@ -142,8 +141,9 @@ class Learner:
         """Within it a backward pass exchanges gradients if it is the step's last; earlier pieces add up at home."""
         if isinstance(self.net, DistributedDataParallel):
             return contextlib.nullcontext() if last else self.net.no_sync()
-        if isinstance(self.net, FSDPModule):
-            self.net.set_requires_gradient_sync(last)
+        if self.sharded:
+            net: Any = self.net  # fully_shard gave it FSDPModule's methods
+            net.set_requires_gradient_sync(last)
         return contextlib.nullcontext()
 
     def diagnose(self, batch: Batch, rows: slice) -> None:

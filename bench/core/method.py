@@ -99,7 +99,8 @@ class CachedFeatures(NamedTuple):
 class Method:
     """Vanilla flow matching; a method overrides what it does differently.
 
-    needs: of {"image", "ema"}: whether it is given the clean picture and the encoder, and the EMA teacher.
+    needs: of {"image", "attention", "ema"}: whether it is given the clean picture and the encoder, one that serves
+    attention maps, and the EMA teacher.
     """
 
     name: str
@@ -120,6 +121,10 @@ class Method:
     def group_size(self) -> int:
         """Samples that the loss compares with each other: what a process computes at once is a multiple of them."""
         return 1
+
+    def inert(self) -> dict[str, str]:
+        """Options that say nothing beside the others, and why: a value of one's own is refused."""
+        return {}
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
         """Trainable modules that exist in training alone."""

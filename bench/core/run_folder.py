@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ class RunFolder:
             self._lock.close()
             self._lock = None
 
+    def withdraw(self) -> None:
+        """Let go, and leave no trace of a folder in which nothing was written yet."""
+        self.release()
+        if [path.name for path in self.path.iterdir()] == [".lock"]:
+            (self.path / ".lock").unlink()
+            self.path.rmdir()
+
     def check_exists(self) -> None:
         """Raise OSError when somebody deleted the folder."""
         if not self.path.exists():
@@ -117,7 +125,12 @@ class MetricsLog:
     def __init__(self, path: Path, keep_bytes: int):
         self.path = path
         path.touch()
-        if path.stat().st_size > keep_bytes:
+        if (size := path.stat().st_size) < keep_bytes:
+            warnings.warn(
+                f"{path} has {size} bytes, and the checkpoint knows of {keep_bytes}: lines of the past are lost",
+                stacklevel=2,
+            )
+        elif size > keep_bytes:
             os.truncate(path, keep_bytes)
 
     def append(self, line: dict[str, Any]) -> None:

@@ -9,18 +9,20 @@ number of processes, sharded or not. Zhao et al., PyTorch FSDP (arXiv 2304.11277
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from bench.core.backbone import SiT
 from bench.core.distributed import Processes
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+    from typing_extensions import TypeIs
 
 
 def shard(module: nn.Module, backbone: SiT, processes: Processes) -> None:
@@ -28,6 +30,9 @@ def shard(module: nn.Module, backbone: SiT, processes: Processes) -> None:
 
     The module may still lie on the CPU: what is moved to the device is this process's slice.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     # a block's q and k are views, which nobody writes to
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(processes.device.type, (processes.world,))
@@ -37,19 +42,25 @@ def shard(module: nn.Module, backbone: SiT, processes: Processes) -> None:
     fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
 
+def is_slice(tensor: object) -> TypeIs[DTensor]:
+    """Whether a tensor is one of FSDP's slices; without importing its module, which takes longer than torch itself."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
 def is_sharded(module: nn.Module) -> bool:
     """Whether a module's parameters are slices."""
-    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
+    return any(is_slice(parameter) for parameter in module.parameters())
 
 
 def local(tensors: Iterable[Tensor]) -> list[Tensor]:
     """What this process holds of each tensor: its slice, or all of it where nothing is sharded."""
-    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+    return [tensor.to_local() if is_slice(tensor) else tensor for tensor in tensors]
 
 
 def full(tensor: Tensor) -> Tensor:
     """A sliced tensor made whole on its device; all processes take part."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_slice(tensor) else tensor
 
 
 def whole(state: Any, keep: bool) -> Any:
@@ -57,7 +68,7 @@ def whole(state: Any, keep: bool) -> Any:
 
     All processes take part; where `keep` is false a sliced tensor becomes None, and nothing is held.
     """
-    if isinstance(state, DTensor):
+    if is_slice(state):
         tensor = full(state.detach())
         return tensor.cpu() if keep else None
     if isinstance(state, dict):
@@ -67,8 +78,10 @@ def whole(state: Any, keep: bool) -> Any:
 
 def like(tensor: Tensor, parameter: Tensor) -> Tensor:
     """A whole tensor, sliced as a parameter of its shape is; others, and all where nothing is sharded, as they come."""
-    if not isinstance(parameter, DTensor) or tensor.shape != parameter.shape:
+    if not is_slice(parameter) or tensor.shape != parameter.shape:
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     tensor = tensor.to(parameter.device_mesh.device_type)
     return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
 

@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,27 +26,26 @@ class Size:
                 "all must be at least 1, and the width a multiple of the heads and of 4"
             )
 
-    def block(self, where: float | str | dict[str, float]) -> int:
+    def block(self, where: Any) -> int:
         """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up), or "last".
 
         0.7 of 28 blocks is the 20th. A mapping gives one of these by the size's name, or under "default". Raises
-        ValueError above the depth.
+        ValueError for anything else, and above the depth.
         """
+        remedy = f"give a block from 1 to {self.depth}, a fraction of the depth below 1, or last"
         if isinstance(where, dict):
-            where = where.get(self.name, where["default"])
+            if not where.keys() & {self.name, "default"}:
+                raise ValueError(f"block {where} has no entry for size {self.name} and no default: {remedy}")
+            where = where[self.name if self.name in where else "default"]
         if where == "last":
             return self.depth
-        if isinstance(where, str):
-            raise ValueError(f"block '{where}' is neither a number, a fraction of the depth nor last")
-        if not where > 0:
-            raise ValueError(f"block {where} is not above 0: give a block from 1 to {self.depth}, or a fraction of it")
+        if type(where) not in (int, float):
+            raise ValueError(f"block '{where}' is neither a number, a fraction of the depth nor last: {remedy}")
+        if not where > 0 or (where > 1 and where % 1):  # of inf, where % 1 is nan
+            raise ValueError(f"block {where} is neither a whole number above 0 nor a fraction of the depth: {remedy}")
         block = int(where) if where >= 1 else max(1, int(where * self.depth + 0.5))
         if block > self.depth:
-            raise ValueError(
-                f"block {block} is above the depth {self.depth} of size {self.name}: give a block from "
-                f"1 to {self.depth} "
-                "or a fraction of the depth below 1"
-            )
+            raise ValueError(f"block {block} is above the depth {self.depth} of size {self.name}: {remedy}")
         return block
 
 

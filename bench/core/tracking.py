@@ -59,6 +59,8 @@ class WeightsAndBiases:
     """One wandb run with the run folder's name as its id, so that a resumed run goes on in it."""
 
     def __init__(self, run_dir: Path, config: dict[str, Any]):
+        for kind in ("CACHE", "CONFIG", "DATA"):  # by default below the user's home; read when wandb is imported
+            os.environ.setdefault(f"WANDB_{kind}_DIR", str((run_dir / "wandb" / kind.lower()).absolute()))
         import wandb
 
         self.run = wandb.init(

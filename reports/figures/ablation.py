@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from reports.figures import Figure, figure
+from reports.figures import Figure, by_place, figure
 from reports.figures.distance import AXES, note_of, title_of
-from reports.summary import by_size, distances, log_means, of_group, pooled_deviation
+from reports.summary import by_size, distances, is_related, log_means, of_group, places, pooled_deviation
 from reports.theme import sorted_arms
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def effects(rows: pd.DataFrame) -> list[Figure]:
-    """One panel a distance and size: change of the mean log distance in percent with a 95 % Student interval."""
+    """A figure a size, a panel a distance: change of the mean log distance in percent with a 95 % Student interval."""
     final = rows[rows["final"]]
     found = distances(final)
     panels = []
@@ -24,19 +24,20 @@ def effects(rows: pd.DataFrame) -> list[Figure]:
         for size, part in by_size(of_group(final, group)):
             lines, floor = _lines(part, reference)
             if lines:
-                panels.append({
+                drawn = {
                     "kind": "forest",
                     "title": title_of(group, size),
-                    "note": note_of(group, found),
+                    "note": note_of(group, found, any(line["related"] for line in lines)),
                     "x": {"label": f"change from {reference} (%), left is better"},
                     "floor": None if floor is None else 100 * math.expm1(floor),
                     "rows": lines,
-                })  # fmt: skip
+                }
+                panels.append(((group.data, size), drawn))
     caption = (
         f"Difference of mean log distance from {reference}, in percent, with a 95 % Student interval from the "
         "deviation pooled over arms of a size. Grey band: that deviation, the noise floor. One seed gives no interval."
     )
-    return figure("effects", f"What each arm changes, against {reference}", caption, panels)
+    return by_place("effects", f"What each arm changes, against {reference}", caption, panels, places(final))
 
 
 def over_sizes(rows: pd.DataFrame) -> list[Figure]:
@@ -56,12 +57,13 @@ def over_sizes(rows: pd.DataFrame) -> list[Figure]:
                     "high": line["high"],
                 }
                 tip = f"{line['arm']} {size}: {line['note']}"
-                by_arm.setdefault(line["arm"], []).append(place | {"n": line["n"], "tip": tip})
+                place |= {"n": line["n"], "tip": tip, "related": line["related"]}
+                by_arm.setdefault(line["arm"], []).append(place)
         if any(len(points) > 1 for points in by_arm.values()):
             panels.append({
                 "kind": "line",
                 "title": title_of(group),
-                "note": note_of(group, found),
+                "note": note_of(group, found, any(one["related"] for points in by_arm.values() for one in points)),
                 "x": {"label": AXES["parameters"], "log": True},
                 "y": {"label": f"change from {reference} (%)", "log": False},
                 "series": [{"arm": arm, "points": by_arm[arm]} for arm in sorted_arms(by_arm)],
@@ -89,6 +91,7 @@ def _lines(part: pd.DataFrame, reference: str) -> tuple[list[dict[str, Any]], fl
         return [], None
     deviation, freedom = pooled_deviation(part)
     base, base_n = means[reference]
+    related = set(part.loc[is_related(part), "arm"])
     lines = []
     for arm in sorted_arms(means):
         if arm == reference:
@@ -101,5 +104,6 @@ def _lines(part: pd.DataFrame, reference: str) -> tuple[list[dict[str, Any]], fl
         low, high = (None, None) if half is None else (100 * math.expm1(change - half), 100 * math.expm1(change + half))
         value = 100 * math.expm1(change)
         note = f"{value:+.2f} %" + ("" if low is None else f", {low:+.2f} to {high:+.2f}") + f", n={n} and {base_n}"
-        lines.append({"arm": arm, "label": arm, "value": value, "low": low, "high": high, "note": note, "n": n})
+        line = {"arm": arm, "label": arm, "value": value, "low": low, "high": high, "note": note, "n": n}
+        lines.append(line | {"related": arm in related})
     return lines, deviation

@@ -7,20 +7,23 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from reports.axes import number
-from reports.figures import Figure, figure
-from reports.summary import Group, by_size, distances, metric_label, of_group, summarise
+from reports.encoder_strength import Strength, encoder_strengths
+from reports.figures import Figure, by_place, figure
+from reports.summary import Group, by_size, distances, metric_label, of_group, places, summarise
 from reports.theme import sorted_arms
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPREAD = "Markers are means over seeds, whiskers one standard deviation over seeds."
+RELATED = "open markers: related to the arm's encoder"
 AXES = {
     "parameters": "parameters of the backbone",
     "flops": "training compute (FLOPs)",
     "hours": "training time (hours on the run's own device)",
     "images": "training images",
 }
+BESIDE_ENCODERS = ("vanilla", "selfflow")  # arms without an encoder that are compared with those of all encoders
 STRENGTHS = {
     "encoder_linear_probe": "linear probe of the encoder itself (accuracy)",
     "encoder_structure": "spatial structure of the encoder's features",
@@ -33,7 +36,9 @@ def point(record: Mapping[str, Any], x: float | None, place: str = "") -> dict[s
         return None
     mean, spread = record["mean"], record["sd"] or 0.0
     tip = f"{record['arm']}{place}: {number(mean, 4)} ± {number(spread, 2)}, n={record['n']}"
-    return {"x": float(x), "y": mean, "low": mean - spread, "high": mean + spread, "n": record["n"], "tip": tip}
+    tip += f", related: {record['related']}" if record["related"] else ""
+    ends = {"low": mean - spread, "high": mean + spread}
+    return {"x": float(x), "y": mean, **ends, "n": record["n"], "tip": tip, "related": bool(record["related"])}
 
 
 def lines(records: list[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
@@ -59,7 +64,8 @@ def panel(
     positive = [value for value in shown if value > 0]
     log = len(positive) == len(shown) and max(positive) / min(positive) > 3 and not group.higher_is_better
     y = {"label": metric_label(group.metric), "log": log}
-    head = {"kind": "line", "title": title_of(group, size), "note": note_of(group, found)}
+    related = any(entry["related"] for line in series for entry in line["points"])
+    head = {"kind": "line", "title": title_of(group, size), "note": note_of(group, found, related)}
     return head | {"x": x, "y": y, "series": series, "rules": rules}
 
 
@@ -74,14 +80,19 @@ def title_of(group: Group, size: str = "") -> str:
     return " · ".join(word for word in (group.metric, group.data, size) if word)
 
 
-def note_of(group: Group, found: Iterable[Group]) -> str:
-    """The direction, and the protocol and the budget where other groups of the same metric differ in them."""
+def note_of(group: Group, found: Iterable[Group], related: bool = False) -> str:
+    """The direction, and the protocol and the budget where other groups of the same metric differ in them.
+
+    related: whether an arm of the panel is marked as aligned with what the metric looks through.
+    """
     others = [other for other in found if (other.metric, other.data) == (group.metric, group.data)]
     words = [group.direction]
     if len({other.protocol_id for other in others}) > 1:
         words.append(f"protocol {group.protocol_id}")
     if len({other.images_total for other in others}) > 1:
         words.append(f"{group.images_total:,} images")
+    if related:
+        words.append(RELATED)
     return " · ".join(words)
 
 
@@ -102,7 +113,7 @@ def against_size(rows: pd.DataFrame) -> list[Figure]:
 
 
 def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
-    """axis: "images", "flops" or "hours". Every snapshot; each size has panels of its own."""
+    """axis: "images", "flops" or "hours". Every snapshot; each size has a figure of its own."""
     found = distances(rows)
     panels = []
     for group in found:
@@ -110,10 +121,10 @@ def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
             series = lines(summarise(part, ["arm", "images"]), axis)
             if series:
                 x = {"label": AXES[axis], "log": True}
-                panels.append(panel(group, found, size, x, series, real_rule(part)))
+                panels.append(((group.data, size), panel(group, found, size, x, series, real_rule(part))))
     title = {"images": "training images", "flops": "training compute", "hours": "training time"}[axis]
-    caption = f"Every snapshot of every run, unfinished ones too, one panel a size. {SPREAD}"
-    return figure(axis, f"Distance against {title}", caption, panels)
+    caption = f"Every snapshot of every run, unfinished ones too. {SPREAD}"
+    return by_place(axis, f"Distance against {title}", caption, panels, places(rows))
 
 
 def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
@@ -131,18 +142,8 @@ def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
     return figure(f"sizes-{axis}", f"Distance against {title}", caption, panels)
 
 
-def encoder_strengths(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """{measure: {encoder: value}} for the measures of `STRENGTHS` that the runs hold."""
-    out: dict[str, dict[str, float]] = {}
-    for measure in STRENGTHS:
-        part = rows[(rows["metric"] == measure) & rows["value"].notna()]
-        if len(part):
-            out[measure] = {str(name): float(value) for name, value in part.groupby("encoder")["value"].mean().items()}
-    return out
-
-
 def against_encoder(rows: pd.DataFrame) -> list[Figure]:
-    """Final value over the encoders' own strength; arms without an encoder are horizontal lines with their spread."""
+    """Final value over the encoders' own strength, of two at least; `BESIDE_ENCODERS` are lines with their spread."""
     final = rows[rows["final"]]
     found = distances(final)
     figures = []
@@ -150,21 +151,21 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
         panels = []
         for group in found:
             for size, part in by_size(of_group(final, group)):
-                drawn = _encoder_panel(group, found, size, part, STRENGTHS[measure], strength)
-                panels += [drawn] if drawn else []
+                drawn = _encoder_panel(group, found, size, part, STRENGTHS[measure], strength.get(group.data, {}))
+                panels += [((group.data, size), drawn)] if drawn else []
         caption = (
             f"Finished runs. {SPREAD} A marker is an arm, placed by the measured strength of its own encoder; "
-            "horizontal lines with bands of one standard deviation are the arms without an encoder."
+            "horizontal lines with bands of one standard deviation are vanilla and Self-Flow, which use none."
         )
         title = "Strength of the encoder against distance"
         if measure == "encoder_structure":
             title = "Spatial structure of the encoder against distance"
-        figures += figure(measure, title, caption, panels)
+        figures += by_place(measure, title, caption, panels, places(final))
     return figures
 
 
 def _encoder_panel(
-    group: Group, found: list[Group], size: str, part: pd.DataFrame, label: str, strength: Mapping[str, float]
+    group: Group, found: list[Group], size: str, part: pd.DataFrame, label: str, strength: Mapping[str, Strength]
 ) -> dict[str, Any] | None:
     records = {
         record["arm"]: record for record in summarise(part.fillna({"encoder": "none"}), ["arm", "method", "encoder"])
@@ -174,14 +175,14 @@ def _encoder_panel(
     for arm in sorted_arms(records):
         record = records[arm]
         if record["encoder"] in strength:
-            entry = point(record, strength[record["encoder"]])
+            entry = point(record, strength[record["encoder"]].value)
             if entry:
                 series.append({"arm": arm, "points": [entry]})
                 by_method.setdefault(record["method"], []).append((entry["x"], entry["y"]))
-        elif record["encoder"] in ("none", ""):
+        elif arm in BESIDE_ENCODERS:
             entry = point(record, 0.0)
             rules += [{"arm": arm, "label": arm, **{key: entry[key] for key in ("y", "low", "high")}}] if entry else []
-    if not series:
+    if len({records[line["arm"]]["encoder"] for line in series}) < 2:
         return None
     guides = [sorted(places) for places in by_method.values() if len(places) > 1]
     return panel(group, found, size, {"label": label, "log": False}, series, rules) | {"guides": guides}

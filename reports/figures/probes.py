@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.figures import Figure, figure
+from reports.figures import Figure, by_place, figure
 from reports.figures.distance import SPREAD, lines, note_of, panel, title_of
-from reports.summary import by_size, groups, metric_label, of_group, summarise
+from reports.summary import by_size, groups, metric_label, of_group, places, summarise
 from reports.theme import sorted_arms
 
 if TYPE_CHECKING:
@@ -31,14 +31,13 @@ def over_depth(rows: pd.DataFrame) -> list[Figure]:
             if series:
                 blocks = sorted(int(block) for block in part["block"].unique())
                 x = {"label": "block", "log": False, "values": blocks}
-                drawn = panel(group, found, size, x, series, [])
-                panels.append(drawn)
+                panels.append(((group.data, size), panel(group, found, size, x, series, [])))
     caption = f"Finished runs, features of the EMA weights, averaged over the measured noise levels. {SPREAD}"
-    return figure("depth", "What the blocks know", caption, panels)
+    return by_place("depth", "What the blocks know", caption, panels, places(final))
 
 
 def maps(rows: pd.DataFrame) -> list[Figure]:
-    """One map an arm, all of a figure on one colour scale; the first figure is open, other sizes are folded."""
+    """One map an arm, all of a figure on one colour scale; the largest size is open, the others are folded."""
     figures: list[Figure] = []
     caption = (
         "Mean over seeds of the finished runs. Blocks count from 1; t = 1 is noise. One colour scale for all arms."
@@ -90,12 +89,12 @@ def _values(tables: dict[str, Map]) -> list[float]:
 
 
 def _tables(rows: pd.DataFrame) -> list[tuple[str, str, str, dict[str, Map]]]:
-    """(name, title, label, {arm: map}) for each metric of blocks and levels and each size."""
+    """(name, title, label, {arm: map}) for each metric of blocks and levels and each size, from the largest."""
     final = rows[rows["final"] & rows["t"].notna()]
     found = groups(final, per_block=True)
     out = []
     for index, group in enumerate(found):
-        for size, part in by_size(of_group(final, group)):
+        for size, part in reversed(by_size(of_group(final, group))):
             title = f"{title_of(group, size)} ({note_of(group, found)})"
             tables = {}
             for arm in sorted_arms(part["arm"]):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from reports.figures import Figure, figure
+from reports.figures import Figure, Place, by_place
+from reports.figures.pictures import first_seeds
 from reports.runs import Study, mapping, training_curve
 from reports.theme import sorted_arms
 
@@ -23,43 +25,43 @@ DETAILS = (
 
 
 def curves(study: Study) -> list[Figure]:
-    """Mean over seeds of each arm, one panel a quantity and size; what details the rest is folded."""
+    """Mean over seeds of each arm, a figure a data set and size; what details the rest is folded."""
     chosen = list(study.runs.values())[:: max(1, len(study.runs) // MOST_RUNS)]
-    collected: dict[tuple[str, str, str], dict[int, list[float]]] = {}
+    collected: dict[tuple[str, Place], dict[str, dict[int, list[float]]]] = {}
     for run in chosen:
-        size = str(run.description.get("size", "?"))
+        place = (str(run.description.get("data")), str(run.description.get("size")))
         for line in training_curve(run, study.problems):
             quantities = dict(mapping(line.get("diagnostics")))
             quantities["velocity"] = mapping(line.get("loss")).get("velocity")
             for name, value in quantities.items():
                 if isinstance(value, int | float) and isinstance(line.get("images"), int) and value == value:
-                    collected.setdefault((name, size, run.arm), {}).setdefault(line["images"], []).append(float(value))
+                    curve = collected.setdefault((name, place), {}).setdefault(run.arm, {})
+                    curve.setdefault(line["images"], []).append(float(value))
     caption = "Mean over seeds of what was logged while training."
     if len(chosen) < len(study.runs):
         caption += f" Read from {len(chosen)} of {len(study.runs)} runs."
-    details = {key: points for key, points in collected.items() if key[0] in DETAILS}
-    main = {key: points for key, points in collected.items() if key[0] not in DETAILS}
+    details = {key: arms for key, arms in collected.items() if key[0] in DETAILS}
+    main = {key: arms for key, arms in collected.items() if key[0] not in DETAILS}
     by_level = f"{caption} Noise levels are those of the tokens; t = 1 is noise."
+    order = list(first_seeds(study))
+    folded = by_place("training-levels", "While training, by noise level", by_level, _panels(details, DETAILS), order)
     return [
-        *figure("training", "While training", caption, _panels(main, TITLES)),
-        *figure("training-levels", "While training, by noise level", by_level, _panels(details, DETAILS), folded=True),
+        *by_place("training", "While training", caption, _panels(main, TITLES), order),
+        *(figure | {"folded": True} for figure in folded),
     ]
 
 
 def _panels(
-    collected: dict[tuple[str, str, str], dict[int, list[float]]], titles: dict[str, tuple[str, str]]
-) -> list[dict[str, Any]]:
-    """A panel for each quantity and size, quantities in the order of the titles."""
-    panels = []
+    collected: dict[tuple[str, Place], dict[str, dict[int, list[float]]]], titles: dict[str, tuple[str, str]]
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """A panel for each quantity and place, quantities in the order of the titles."""
     order = {name: index for index, name in enumerate(titles)}
-    found = {(name, size) for name, size, _ in collected}
-    for name, size in sorted(found, key=lambda key: (order.get(key[0], len(order)), key)):
-        arms = sorted_arms(arm for quantity, of_size, arm in collected if (quantity, of_size) == (name, size))
-        series = [{"arm": arm, "markers": False, "points": _points(collected[name, size, arm])} for arm in arms]
+    for (name, place), arms in sorted(collected.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])):
+        series = [{"arm": arm, "markers": False, "points": _points(arms[arm])} for arm in sorted_arms(arms)]
         title, label = titles.get(name, (name.replace("_", " "), name.replace("_", " ")))
         x, y = {"label": "training images", "log": False}, {"label": label, "log": False}
-        panels.append({"kind": "line", "title": f"{title} · {size}", "x": x, "y": y, "series": series, "rules": []})
-    return panels
+        title = " · ".join((title, *place))
+        yield place, {"kind": "line", "title": title, "x": x, "y": y, "series": series, "rules": []}
 
 
 def _points(values: dict[int, list[float]]) -> list[dict[str, Any]]:

@@ -4,13 +4,25 @@ Takes a step, overfits a batch, costs what it says, and keeps the traps of its p
 """
 
 import inspect
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import NANO, ROOT, SMALL, StandInEncoder, arm_of, batch_of, context, method, random_backbone
+from small_runs import (
+    NANO,
+    ROOT,
+    SMALL,
+    StandInEncoder,
+    arm_of,
+    batch_of,
+    context,
+    method,
+    method_node,
+    random_backbone,
+)
 
-from bench.configuration import compose, locate, options
+from bench.configuration import locate, options
 from bench.core.cost import count, flops_until
 from bench.core.method import Arm
 from bench.core.sizes import SIZES
@@ -29,7 +41,7 @@ def test_every_file_is_registered_and_short():
     for name in METHODS:
         path = ROOT / "methods" / f"{name}.py"
         assert len(path.read_text().splitlines()) < 150
-        module = inspect.getmodule(locate(compose([f"method={name}"])["method"]["target"]))
+        module = inspect.getmodule(locate(method_node(name)["target"]))
         assert module and module.__doc__ and "python -m bench.run" in module.__doc__ and "arXiv" in module.__doc__
 
 
@@ -149,9 +161,27 @@ def test_a_teacher_block_above_the_depth_is_refused():
         method("selfflow", teacher_block=9).blocks(NANO)
 
 
+@pytest.mark.parametrize("where", [1.5, 0, -1, math.nan, math.inf, True, None, [1], "2", {"XL": 1}, {"nano": None}])
+def test_what_is_no_block_is_refused_in_one_sentence(where):
+    with pytest.raises(
+        ValueError, match=r"block .*: give a block from 1 to 4, a fraction of the depth below 1, or last"
+    ):
+        NANO.block(where)
+
+
+def test_a_mapping_needs_no_default_where_it_names_the_size():
+    assert NANO.block({"nano": "last"}) == 4 and NANO.block({"default": 0.5, "XL": 8}) == 2 and NANO.block(1.0) == 1
+
+
+@pytest.mark.parametrize("student", [3, "last"])
+def test_layersync_learns_from_a_deeper_block(student):
+    with pytest.raises(ValueError, match=r"set method.student_block below method.teacher_block"):
+        method("layersync", student_block=student, teacher_block=3).blocks(NANO)
+
+
 def test_yaml_lists_every_parameter():
     for name in METHODS:
-        node = compose([f"method={name}"])["method"]
+        node = method_node(name)
         fields = set(locate(node["target"]).__dataclass_fields__)
         assert fields == set(node) - {"target"}, name
         text = Path(ROOT / "bench/conf/method" / f"{name}.yaml").read_text()

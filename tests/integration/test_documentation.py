@@ -18,6 +18,10 @@ def test_the_example_method_trains_in_a_copy_of_the_project(tmp_path):
     page = (ROOT / "docs" / "adding_a_method.md").read_text()
     code, yaml = re.search(r"```python\n(.*?)```", page, re.S), re.search(r"```yaml\n(.*?)```", page, re.S)
     assert code and yaml and len(code[1].splitlines()) <= 35
+    for command in ("check", "format --check"):
+        words = [sys.executable, "-m", "ruff", *command.split(), "--stdin-filename", "methods/clean_first.py", "-"]
+        linted = subprocess.run(words, cwd=ROOT, input=code[1], capture_output=True, text=True)
+        assert linted.returncode == 0, linted.stdout + linted.stderr
     copy = tmp_path / "project"
     ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", "examples", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=ignored)

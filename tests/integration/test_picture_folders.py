@@ -71,6 +71,46 @@ def test_decoding_crops_the_centre(tmp_path):
     assert decode(tmp_path / "wide.png", 4).unique().tolist() == [200]
 
 
+def test_sixteen_bits_orientation_and_unknown_ranges(tmp_path):
+    deep = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert np.array_equal(decode(tmp_path / "deep.png", 8)[1].numpy(), np.rint(deep / 257).astype(np.uint8))
+    turned = np.zeros((8, 8, 3), np.uint8)
+    turned[0] = 255  # the upper edge; orientation 6 says that the camera was turned: it is the right edge
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(turned).save(tmp_path / "turned.png", exif=exif)
+    upright = decode(tmp_path / "turned.png", 8)[0].numpy()
+    assert (upright[:, -1] == 255).all() and not upright[:, :-1].any()
+    Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "numbers.tiff")
+    with pytest.raises(ValueError, match=r"numbers\.tiff cannot be read .*32-bit numbers"):
+        decode(tmp_path / "numbers.tiff", 8)
+
+
+def test_a_bomb_is_named_like_any_damage(tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(ValueError, match=r"bomb\.png cannot be read .*skip_damaged=true"):
+        decode(tmp_path / "bomb.png", 8)
+
+
+def test_a_rare_class_is_on_both_sides(tmp_path):
+    folder_of(tmp_path, classes=1, pictures=60)
+    (tmp_path / "rare").mkdir()
+    for i in range(2):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "rare" / f"{i}.png")
+    data = data_of(tmp_path, heldout=0.1)
+    train, heldout = data.labels("train").bincount(), data.labels("heldout").bincount()
+    assert train.tolist()[1] == heldout.tolist()[1] == 1 and (train + heldout).tolist() == [60, 2]
+
+
+@pytest.mark.parametrize("victim", range(6))
+def test_any_one_damaged_picture_of_a_small_folder_can_be_left_out(tmp_path, victim):
+    folder_of(tmp_path)
+    (sorted((tmp_path / "class1").iterdir())[victim]).write_bytes(b"cut")
+    data = data_of(tmp_path, skip_damaged=True, heldout=0.1)
+    assert data.n_train + data.n_heldout == 17 and len(data.labels("heldout").unique()) == 3
+
+
 def test_empty_and_unreadable_folders(tmp_path):
     with pytest.raises(ValueError, match="holds no pictures in class folders"):
         data_of(tmp_path)

@@ -133,6 +133,17 @@ def test_the_pdf_says_of_each_verdict_what_the_page_says(runs, tmp_path):
     assert html.index(str(escape(page["verdicts_note"]))) < html.index("<article")
 
 
+def test_the_pdf_says_why_a_claim_is_not_tested_and_names_the_arms_at_each_figure(runs, tmp_path):
+    pypdf = pytest.importorskip("pypdf")
+    page = build_page(read_study(runs), "encoders")
+    (tmp_path / "page.pdf").write_bytes(render_pdf(page))
+    text = re.sub(r"\s", "", "".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages))
+    assert page["untested"]
+    for claim in page["untested"]:
+        assert re.sub(r"\s", "", claim["reason"]) in text
+    assert "nanorepa/local_mrepa/local_s" in text  # the legend under the figure's heading
+
+
 def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
     assert (
         main(["scaling", "--runs", str(runs), "--out", str(tmp_path), "--export", str(tmp_path / "x"), "--no-pdf"]) == 0
@@ -143,8 +154,8 @@ def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
     assert (tmp_path / "x" / "figure-size-0.png").read_bytes().startswith(b"\x89PNG")
     arm, size, mean = (tmp_path / "x" / "table-results-0.csv").read_text().splitlines()[1].split(",")[:3]
     rows = read_study(runs).rows
-    final = rows[rows["final"] & (rows["metric"] == "fd_local") & (rows["arm"] == arm) & (rows["size"] == size)]
-    assert float(mean) == pytest.approx(final["value"].mean())
+    final = rows[rows["final"] & (rows["metric"] == "fd_pixels") & (rows["arm"] == arm) & (rows["size"] == size)]
+    assert float(mean) == pytest.approx(final["value"].mean(), rel=1e-5)
 
 
 def test_help_is_fast_because_it_imports_nothing_heavy():
@@ -265,6 +276,7 @@ def test_values_that_are_no_numbers(tmp_path):
     page = everything_of(tmp_path)
     json.dumps(page, allow_nan=False)
     assert "4 result rows have no value" in " ".join(page["notices"])
+    assert {f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs} == set(page["problems"])
 
 
 def test_names_are_escaped(tmp_path):

@@ -17,6 +17,7 @@ import torch
 from small_runs import ROOT, last_weights, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
 from bench.core import checkpoints
+from bench.core.results import write_json
 from bench.core.run_folder import read_json
 
 
@@ -64,6 +65,29 @@ def test_the_same_command_again_says_complete_in_seconds(undisturbed):
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
 
+def test_a_finished_run_whose_last_words_were_lost_is_put_in_order(tmp_path, capsys):
+    words = tiny_run(tmp_path, "images=256")
+    assert run_in_process(words) == 0
+    run = only_run(tmp_path)
+    status, cost = read_json(run / "status.json"), read_json(run / "cost.json")
+    write_json(run / "status.json", status | {"state": "running"})
+    write_json(run / "cost.json", cost | {"seconds_per_step": None, "peak_memory_bytes": None})
+    assert run_in_process(words) == 0
+    assert read_json(run / "status.json")["state"] == "complete"
+    assert read_json(run / "cost.json") == cost | {"peak_memory_bytes": None}
+    capsys.readouterr()
+    assert run_in_process(words) == 0 and "is complete" in capsys.readouterr().out
+
+
+def test_a_pipe_that_nobody_reads_ends_nothing(tmp_path):
+    words = tiny_run(tmp_path, "images=512")
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "bench.run", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert read_json(only_run(tmp_path) / "status.json")["state"] == "complete"
+
+
 def check_kills(undisturbed, tmp_path, kills, seed):
     """Kill runs until there were `kills` kills in all; each run must end as the undisturbed one did."""
     words, whole = undisturbed
@@ -80,6 +104,8 @@ def check_kills(undisturbed, tmp_path, kills, seed):
         for path in (whole / "results").glob("*.json"):
             mine, theirs = read_json(run / "results" / path.name), read_json(path)
             assert mine["rows"] == theirs["rows"], path.name
+        assert read_json(run / "status.json")["state"] == "complete"
+        assert read_json(run / "cost.json")["seconds_per_step"] is not None
 
 
 def test_killed_three_times_it_ends_with_the_same_numbers(undisturbed, tmp_path):

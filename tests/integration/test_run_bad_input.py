@@ -29,6 +29,7 @@ BAD = [
     (["evaluation.protocol=ode"], "evaluation.protocol=ode is unknown"),
     (["nonsense"], "is not KEY=VALUE"),
     (["method=dispersive", "micro_batch=16"], "compares 32 samples with each other"),
+    (["compute=slurm"], "submit with python -m bench.sweep"),
     (["--cfg", "all"], "--cfg takes one word"),
 ]
 
@@ -42,6 +43,14 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, 
         message in error and error.startswith("error: ") and "Traceback" not in error and len(error.splitlines()) == 1
     )
     assert not list(tmp_path.glob("runs/*/run.json"))
+
+
+def test_too_little_disk_is_told_before_the_start_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    from bench import experiment
+
+    monkeypatch.setattr(experiment.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**6})())
+    assert run_in_process(tiny_run(tmp_path)) == BAD_INPUT
+    assert "MB of disk, 1 MB are free" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsys):

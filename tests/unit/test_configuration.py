@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bench.configuration import build, compose, parse_count
+from bench.core.sizes import SIZES
 from bench.identity import arm_name, run_hash, run_id
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
@@ -32,7 +33,7 @@ def test_ten_identities_are_pinned(words):
     [
         "compute.threads=3 compute.device=cpu",
         "runs=elsewhere cache=there",
-        "measure=full evaluation.samples=99",
+        "measure=full evaluation.samples=99 evaluation.probe_images=4Ki",
         "images=1Ki",
         "log_images=64 checkpoint_images=64 checkpoint_minutes=1 snapshots=3",
         "name=mine",
@@ -81,8 +82,16 @@ BAD = {
     "size.depth=2.5": "size.depth=2.5 is not a whole number",
     "data.patch=abc": "data.patch=abc is not a whole number",
     "data.patch=0": "data.patch=0 is outside",
-    "compute.threads=abc": "compute.threads=abc is not a number",
+    "compute.threads=abc": "compute.threads=abc is not a whole number",
     "compute.shard=maybe": "is not true or false",
+    "compute.threads=1.5": "compute.threads=1.5 is not a whole number",
+    "data=folder data.in_memory=maybe": "data.in_memory=maybe is not true or false",
+    "data=null": "data=null is unknown",
+    "method.name=other": "say method=NAME",
+    "data.recipe.size=tiny": "say size=NAME",
+    "data.name=../x": "is no folder's name",
+    "runs=": "names no folder",
+    "optimizer.clip=inf": "optimizer.clip=inf is outside",
     "optimizer.warmup_steps=-5": "optimizer.warmup_steps=-5 is outside",
     "optimizer.beta1=1.5": "optimizer.beta1=1.5 is outside",
     "time.std=0": "time.std=0.0 is outside",
@@ -93,6 +102,20 @@ BAD = {
     "method=repa method.head_width=0": "method.head_width=0 is outside",
     "method=selfflow method.mask_ratio=1.5": "method.mask_ratio=1.5 is outside",
     "method=selfflow method.near=-0.5": "method.near=-0.5 is outside",
+    "method=sra method.beta=-1": "method.beta=-1.0 is outside",
+    "method=layersync method.student_block=[1]": "block '[1]' is neither a number",
+    "method=repa method.block=5": "block 5 is above the depth 4 of size nano",
+    "method=dispersive batch=48 images=96": "compares 32 samples with each other, and 48 are computed at once",
+    "method=dispersive micro_batch=16": "compares 32 samples with each other, and 16 are computed at once",
+    "method=haste": "encoder local_m serves none: choose a ViT that does, encoder=dinov2_b or",
+    "method=haste encoder=dinov3_b": "encoder dinov3_b serves none: choose a ViT that does, encoder=dinov2_b or",
+    "method=haste encoder=dinov2_b": "haste has published layer pairs for the sizes B, L, XL, not for nano",
+    "method=irepa method.head_width=64": "there is no key 'method.head_width'",
+    "method=selfflow method.masking=false method.mask_ratio=0.5": "method.mask_ratio=0.5 says nothing: method.masking",
+    "method=selfflow method.masking=false method.near=0.2": "method.near=0.2 says nothing: method.masking=false",
+    "method=selfflow method.masking=false method.attention=separated": "method.attention=separated says nothing",
+    "method=sra method.similarity=cosine method.beta=0.1": "method.beta=0.1 says nothing: it is of method.similarity",
+    "method=sra method.similarity=cosine method.decay_images=1e6": "method.decay_images=1000000 says nothing",
 }
 
 
@@ -111,13 +134,37 @@ def test_any_text_is_a_path(path):
         assert compose([f"runs={path}", "data=folder", f"data.root={path}"])["data"]["root"] == path
 
 
+def test_home_is_spelt_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    cfg = compose(["runs=~/runs"])
+    assert (cfg["runs"], cfg["cache"]) == ("/home/someone/runs", "/home/someone/runs/cache")
+
+
 def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
-    cfg = compose(["method=haste", "method.student_layers=[0,1]", "method.stop_images=64Ki", "method.block=2"])
-    assert cfg["method"]["student_layers"] == [0, 1] and cfg["method"]["stop_images"] == 65536
+    haste = ["method=haste", "encoder=dinov2_b", "size=B"]
+    cfg = compose([*haste, "method.student_layers=[0,1,2]", "method.stop_images=64Ki", "method.block=2"])
+    assert cfg["method"]["student_layers"] == [0, 1, 2] and cfg["method"]["stop_images"] == 65536
     assert cfg["method"]["block"] == 2 and cfg["method"]["teacher_layers"]["B"] == [7, 9, 11]
-    cfg = compose(["method=haste", "method.teacher_layers={nano:[1]}"])
-    assert cfg["method"]["teacher_layers"] == {"nano": [1]}
+    cfg = compose([*haste, "method.teacher_layers={B:[1,2,3]}"])
+    assert cfg["method"]["teacher_layers"] == {"B": [1, 2, 3]}
     assert compose(["compute=slurm", "compute.extra={exclude:node7}"])["compute"]["extra"] == {"exclude": "node7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "block"),
+    [
+        ("2", 2, 2),
+        ("0.5", 0.5, 2),
+        ("last", "last", 4),
+        ("{default: 2}", {"default": 2}, 2),
+        ("{nano: 2}", {"nano": 2}, 2),
+    ],
+)
+def test_a_block_is_a_number_a_fraction_last_or_a_mapping_whatever_its_default(text, value, block):
+    for method, role in (("dispersive", "block"), ("repa", "block"), ("selfflow", "student_block")):
+        cfg = compose([f"method={method}", f"method.{role}={text}"])
+        assert cfg["method"][role] == value
+        assert build(cfg["method"]).blocks(SIZES["nano"])["student"] == block
 
 
 def test_types_of_a_groups_own_keys_are_checked():

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import brentq, curve_fit
 
 from reports import fit_command
-from reports.fits import Law, Refusal, fit
+from reports.fits import Law, Refusal, fit, size_noise
 from reports.law_comparison import crossing_point, effective_parameters, predict_largest
 
 N = np.geomspace(1e5, 3e7, 6)
@@ -71,6 +71,42 @@ def test_exponent_intervals_cover_the_truth():
     )
     assert covered >= 88
     assert 0.02 < np.median(widths) < 0.12  # informative: the exponent is 0.4
+
+
+@pytest.mark.parametrize("spread", [[0.04, 0.03, 0.02, 0.01, 0.01, 0.01], [0.01, 0.01, 0.01, 0.03, 0.03, 0.03]])
+def test_exponent_intervals_cover_the_truth_where_sizes_scatter_unlike(spread):
+    n, deviation = np.repeat(N, 5), np.repeat(spread, 5)
+    covered = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        arms = [law(n) * np.exp(deviation * rng.standard_normal(len(n))) for _ in range(3)]
+        noise = size_noise([(n, None, np.log(y)) for y in arms])
+        low, high = fit(n, arms[0], bootstrap=120, noise=noise).interval("a")
+        covered += low <= 0.4 <= high
+    assert covered >= 88
+
+
+def test_a_size_that_scatters_counts_less_as_scipy_weighs_it():
+    n, deviation = np.repeat(N, 5), np.repeat([0.01, 0.01, 0.08, 0.01, 0.002, 0.002], 5)
+    y = law(n) * np.exp(0.5 * deviation * np.random.default_rng(5).standard_normal(len(n)))  # no residual is wild
+    found = fit(n, y, bootstrap=300, noise={float(at): (one, 1000) for at, one in zip(n, deviation, strict=True)})
+    (e, _, a), covariance = curve_fit(
+        lambda x, e, s, a: np.log(e + np.exp(s - a * np.log(x))),
+        n, np.log(y), p0=(0.1, 3.0, 0.5), sigma=deviation, absolute_sigma=True,
+    )  # fmt: skip
+    assert found["a"] == pytest.approx(a, rel=0.02)
+    assert found["E"] == pytest.approx(e, rel=0.01)
+    low, high = found.interval("a")
+    assert (high - low) / 3.92 == pytest.approx(np.sqrt(covariance[2, 2]), rel=0.2)
+
+
+def test_noise_is_that_of_a_size_over_arms_or_of_all_sizes_where_it_is_hardly_known():
+    n = np.array([1.0, 1.0, 1.0, 1.0, 2.0, 2.0])
+    arms = [np.array([0.0, 2.0, 0.0, 2.0, 5.0, 5.2]), np.array([7.0, 9.0, 7.0, 9.0, 1.0, 1.2])]
+    found = size_noise([(n, None, log_y) for log_y in arms])
+    assert found[1.0] == (pytest.approx(np.sqrt(8 / 6)), 6)
+    assert found[2.0] == (pytest.approx(np.sqrt((8 + 2 * 0.02) / 8)), 8)
+    assert size_noise([(np.array([1.0, 2.0]), None, np.zeros(2))]) == {}
 
 
 def test_intervals_of_all_parameters_of_the_joint_law_cover():

@@ -124,9 +124,6 @@ def test_selfflow_switches():
     assert abs(l1 - arm2(batch, ctx2)["representation"].value) > 1e-3
     with pytest.raises(ValueError, match="similarity=cos is unknown"):
         method("selfflow", similarity="cos")
-    for inert in ({"near": 0.2}, {"attention": "separated"}):
-        with pytest.raises(ValueError, match="say nothing"):
-            method("selfflow", masking=False, **inert)
 
 
 def test_repa_from_the_formula_and_on_the_clean_picture():
@@ -172,6 +169,8 @@ def test_sra_from_the_formula():
     m = method("sra")
     assert m.weight_at(0) == 0.2 and m.weight_at(191_999_999) == 0.2
     assert m.weight_at(1_280_000 * 649) == pytest.approx(0.2 * 10**-0.5)
+    with pytest.raises(ValueError, match=r"method.beta=-1.0 is outside"):
+        method("sra", beta=-1)
     arm, ctx = arm_of(method("sra", similarity="cosine"))
     term = arm(batch, ctx)["representation"]
     torch.testing.assert_close(term.value, 1 - cosine(arm.heads["projector"](student[1]), teacher[3]).mean())
@@ -272,9 +271,13 @@ def test_haste_attention_term_and_refusals():
     with pytest.raises(ValueError, match="published layer pairs for the sizes B, L, XL, not for nano"):
         method("haste").blocks(NANO)
 
-    class Plain:
-        name, width = "local_m", 4
-
-    ctx.encoder = Plain()
-    with pytest.raises(ValueError, match="encoder local_m has none"):
-        method("haste", **nano).heads(ctx)
+    for wrong, message in (
+        ({"student_layers": [0]}, "make no pairs: give as many of each"),
+        ({"student_layers": [], "teacher_layers": []}, "is no list of layers"),
+        ({"teacher_layers": 3}, "is no list of layers"),
+        ({"student_layers": [0, 4]}, "size nano has the layers 0 to 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            method("haste", **nano | wrong).blocks(NANO)
+    with pytest.raises(ValueError, match="stop_images=None is not a number of images"):
+        method("haste", **nano | {"stop_images": None}).ends(NANO)

@@ -29,13 +29,13 @@ def words(folder, *more):
 
 def test_nothing_is_missing_by_default():
     cfg = compose([])
-    assert list(missing(cfg, type("Digits", (), {"latent": False}))) == []
+    assert list(missing(cfg, type("Digits", (), {"latent": False, "n_heldout": 600}))) == []
 
 
 def test_packages_are_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     cfg = compose(["evaluation.protocol=dopri5", "tracking=wandb"])
-    wandb, solver = missing(cfg, type("Digits", (), {"latent": False}))
+    wandb, solver = missing(cfg, type("Digits", (), {"latent": False, "n_heldout": 600}))
     assert "needs the package wandb" in wandb and "pip install torchdiffeq" in solver
 
 

@@ -50,6 +50,19 @@ def test_family_lists_every_method_and_says_what_is_not_possible():
     assert "ViT" in impossible["haste"] and "is never reached" in impossible["repa_stop"]
 
 
+@pytest.mark.parametrize(
+    ("data", "words", "impossible"),
+    [
+        ("imagenet256", [], {"repa_stop"}),  # the recipe ends where its stop is
+        ("imagenet256", ["images=800Ksteps"], set()),
+        ("imagenet256", ["size=S"], {"repa_stop", "haste"}),
+        ("digits", ["batch=48", "images=96"], {"repa_stop", "haste", "dispersive"}),
+    ],
+)
+def test_arms_that_could_not_start_or_would_be_another_method_are_not_possible(data, words, impossible):
+    assert {run.arm for run in study.runs("family", data, ["seed=0", *words]) if run.id is None} == impossible
+
+
 def test_seeds_come_first_so_that_every_arm_has_one_run_before_any_has_two():
     seeds = [run.cfg["seed"] for run in study.runs("demo")]
     assert seeds == sorted(seeds)

@@ -1,5 +1,6 @@
 """tracking=...: the same numbers as in the run's own files, and one sentence where a package is missing."""
 
+import os
 import sys
 import types
 
@@ -81,12 +82,18 @@ def test_wandb_is_offline_in_the_run_folder_unless_told_otherwise(tmp_path, monk
     stand_in.init = lambda **keys: calls.update(keys) or Run()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", stand_in)
     monkeypatch.setattr(tracking, "check", lambda kind: None)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name in ("MODE", "CACHE_DIR", "CONFIG_DIR"):
+        monkeypatch.setenv(f"WANDB_{name}", "")  # so that what the tracker sets is taken back
+        monkeypatch.delenv(f"WANDB_{name}")
+    monkeypatch.setenv("WANDB_DATA_DIR", "the user's")
     tracker = tracking.open_tracker("wandb", tmp_path / "digits-x-1", 0, {"seed": 1})
     tracker.log(64, {"loss/velocity": 1.0})
     tracker.close()
     assert calls["mode"] == "offline" and calls["dir"] == str(tmp_path / "digits-x-1") and calls["id"] == "digits-x-1"
     assert calls["log"] == {"images": 64, "loss/velocity": 1.0} and calls["finished"] and calls["resume"] == "allow"
+    places = [os.environ[f"WANDB_{kind}_DIR"] for kind in ("CACHE", "CONFIG", "DATA")]
+    below = tmp_path / "digits-x-1" / "wandb"
+    assert places == [str(below / "cache"), str(below / "config"), "the user's"]
     monkeypatch.setenv("WANDB_MODE", "online")
     tracking.open_tracker("wandb", tmp_path, 0, {})
     assert calls["mode"] == "online"

@@ -12,6 +12,7 @@ from findings_truth import IMAGES, rows
 from bench.core import answers
 from reports.claims import STATISTICS as NAMES
 from reports.claims import load_claims
+from reports.encoder_strength import Strength
 from reports.statistics import STATISTICS
 from reports.verdicts import (
     CONTRADICTED,
@@ -94,7 +95,10 @@ def test_a_lead_is_supported_at_this_scale_and_outside_the_claims_range():
     assert found.low is not None and found.high is not None
     assert found.low < found.effect < found.high < 0
     assert (found.seeds, found.pooled_df) == (3, 8)
-    assert "8 degrees of freedom" in found.reason
+    assert found.reason.startswith("fd_pixels, selfflow against repa/m, nano, digits: -")
+    assert ", floor 1.4 %" in found.reason and found.reason.endswith(
+        "3 seeds, 8 df: the interval excludes zero and the effect is above the noise floor."
+    )
 
 
 def test_the_opposite_is_contradicted():
@@ -120,7 +124,8 @@ def test_stronger_encoders_follow_their_own_probe():
     assert (found.here, found.left) == (SUPPORTED, ("repa/s", "repa/m", "repa/l"))
     assert found.effect == pytest.approx(math.log(10 / 8), abs=0.05)
     assert verdict("larger_encoders_worse", table).word == NOT_TESTED
-    assert verdict("larger_encoders_worse", table, encoder_parameters=strength).here == SUPPORTED
+    parameters = {"digits": {name: Strength(value) for name, value in strength.items()}}
+    assert verdict("larger_encoders_worse", table, encoder_parameters=parameters).here == SUPPORTED
 
 
 def test_speed_up_is_the_ratio_of_images():

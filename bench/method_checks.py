@@ -1,0 +1,62 @@
+"""What a method cannot do in a configuration, said before anything is built: blocks, groups, attention maps, an end.
+
+check_method(build(cfg["method"]), cfg)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.core.method import Method
+from bench.core.sizes import Size
+
+
+def check_method(method: Method, cfg: dict[str, Any]) -> None:
+    """Raise ValueError where no run of this configuration could use its method."""
+    from bench.configuration import defaults
+
+    if "attention" in method.needs:
+        _check_attention(method, cfg["encoder"])
+    size = Size(**cfg["size"])
+    method.blocks(size)
+    method.ends(size)
+    for at_once in filter(None, (cfg["batch"], cfg["micro_batch"])):
+        check_group(method, at_once)
+    for key, reason in method.inert().items():
+        value = cfg["method"][key]
+        if value != defaults({"method": method.name}).get(f"method.{key}", value):
+            raise ValueError(f"method.{key}={value} says nothing: {reason}; drop it")
+
+
+def check_group(method: Method, at_once: int) -> None:
+    """Raise ValueError unless so many samples, computed at once, are whole groups of those that a method compares."""
+    if at_once % method.group_size():
+        raise ValueError(
+            f"method={method.name} compares {method.group_size()} samples with each other, and {at_once} are computed "
+            "at once: make batch (or micro_batch) a multiple"
+        )
+
+
+def _check_attention(method: Method, encoder: dict[str, Any]) -> None:
+    from bench.configuration import encoder_node, locate, options
+
+    def attends(node: dict[str, Any]) -> bool:
+        return getattr(locate(node["target"]), "attends", False)
+
+    if not attends(encoder):
+        serving = [name for name in options("encoder") if attends(encoder_node(name))]
+        raise ValueError(
+            f"method={method.name} reads attention maps, and encoder {encoder['name']} serves none: choose a ViT that "
+            f"does, encoder={' or '.join(serving)}"
+        )
+
+
+def never_ends(method: Method, cfg: dict[str, Any]) -> str:
+    """Why a method that ends terms of its loss will not have ended them in this run; "" where it will, or has none."""
+    ends = method.ends(Size(**cfg["size"]))
+    if ends is None or ends <= cfg["images"] - cfg["batch"]:  # the last step begins a batch before the end
+        return ""
+    return (
+        f"the stop of method={method.name}, after {ends} images, is never reached in {cfg['images']}, so it would be "
+        "the same method without a stop: give it an earlier stop, or more images"
+    )
