@@ -31,14 +31,8 @@ def test_the_demo_gives_the_rows_that_it_gives_without_slurm(submit, tmp_path):
     assert f"--dependency=afterok:{job}_0" in evaluate and "--kill-on-invalid-dep=yes" in evaluate
     local = tmp_path / "local"  # the same study without SLURM, meanwhile
     command = [sys.executable, "-m", "bench.sweep", "study=demo", *words, f"runs={local}", "workers=1"]
-<<<<<<< HEAD
-    done = subprocess.run(
-        [*command, "compute.device=cpu", "compute.threads=1"], cwd=ROOT, capture_output=True, text=True
-    )
-=======
     command += ["compute.device=cpu", "compute.threads=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
->>>>>>> b1df3edbeb056a8ee92b3357e171fcb487604d7c
     assert done.returncode == 0, done.stderr
     wait_until(lambda: study.launcher.queued(fresh=True) == {}, 180, "the study's end")
     for run in runs:
