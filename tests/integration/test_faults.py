@@ -1,12 +1,14 @@
 """A full disk, a killed measurement: what was finished stays, a message says what happened, the next start goes on."""
 
 import errno
+import random
 import time
 
 import pytest
 import torch
-from small_runs import only_run, run_cli, run_in_process, start, tiny_run
+from small_runs import only_run, run_in_process, start, tiny_run
 
+from bench import measure_plan
 from bench.command_line import FAILED
 from bench.core import checkpoints, results
 from bench.core.run_folder import read_json
@@ -75,18 +77,47 @@ def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):
     assert not results.load(tmp_path).attrs["problems"]
 
 
-@pytest.mark.slow
-def test_killed_while_measuring_it_measures_what_is_missing(tmp_path):
-    words = [*tiny_run(tmp_path), "measure=full", "evaluation.samples=64"]
-    for _ in range(4):
-        process = start(words)
-        while process.poll() is None and not list(tmp_path.glob("*/results/*.json")):
-            time.sleep(0.02)
-        time.sleep(0.3)
-        process.kill()
-        process.communicate()
-    assert run_cli("bench.run", *words).returncode == 0
-    frame = results.load(tmp_path)
-    assert not frame.attrs["problems"] and set(frame["kind"]) == {"heldout", "samples", "features"}
+def kill_while_measuring(words, runs, delay):
+    """Start, wait until it measures, kill after `delay` more seconds; whether it was still measuring then."""
+    process = start(words)
+    while process.poll() is None:
+        found = [read_json(path) for path in runs.glob("*/status.json")]
+        if any(status.get("pid") == process.pid and status.get("phase") == "measuring" for status in found):
+            break
+        time.sleep(0.01)
+    time.sleep(delay)
+    measuring = process.poll() is None
+    process.kill()
+    process.communicate()
+    return measuring
+
+
+def check_measured(words, runs):
+    assert run_in_process(words) == 0
+    frame = results.load(runs)
+    assert not frame.attrs["problems"]
     whole = frame[frame["block"].isna()]
     assert not whole.duplicated(["images", "metric"]).any(), "nothing is counted twice"
+    assert not list(runs.glob("*/samples/blocks-*"))
+    return set(frame["kind"])
+
+
+def test_killed_while_measuring_it_goes_on(tmp_path, monkeypatch):
+    words = tiny_run(tmp_path, "images=512", "snapshots=1")
+    assert run_in_process(words) == 0
+    words += ["measure=full", "evaluation.samples=128"]
+    assert kill_while_measuring(words, tmp_path, 0.2)
+    monkeypatch.setattr(measure_plan, "KINDS", ("heldout", "samples"))
+    assert check_measured(words, tmp_path) >= {"heldout", "samples"}
+
+
+@pytest.mark.slow
+def test_killed_while_measuring_it_measures_what_is_missing(tmp_path):
+    words = [*tiny_run(tmp_path), "measure=full", "evaluation.samples=1000"]
+    draw, hits = random.Random(0), 0
+    for _ in range(20):
+        hits += kill_while_measuring(words, tmp_path, draw.uniform(0, 1.5))
+        if hits == 6 or read_json(only_run(tmp_path) / "status.json").get("state") == "complete":
+            break
+    assert hits >= 5, f"{hits} kills came while it measured"
+    assert check_measured(words, tmp_path) == {"heldout", "samples", "features"}
