@@ -3,8 +3,6 @@
 import hashlib
 import http.server
 import io
-import subprocess
-import sys
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -161,19 +159,3 @@ def test_memory_and_disk_are_measured_against_the_run(monkeypatch, tmp_path):
     assert memory.state == "missing" and "2.0 GB" in memory.says
     monkeypatch.setattr(readiness.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**9})())
     assert [f.state for f in readiness.room(cfg, 100_000_000) if f.what == "disk"] == ["missing"]
-
-
-@pytest.mark.parametrize("module", ["prepare", "doctor"])
-def test_help_has_examples_and_imports_nothing_slow(module):
-    code = f"""
-import sys, runpy
-sys.argv = ["x", "--help"]
-try:
-    runpy.run_module("bench.{module}", run_name="__main__")
-except SystemExit as done:
-    assert not done.code
-slow = {{"torch", "timm", "torchvision", "sklearn", "hydra", "pandas", "numpy"}} & set(sys.modules)
-assert not slow, slow
-"""
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Examples:" in found.stdout
