@@ -96,6 +96,7 @@ def test_features_of_a_released_checkpoint(tmp_path, monkeypatch):
         main([*words, "metrics=probes", f"data.root={without}", f"checkpoint={other}"])
 
 
+@pytest.mark.slow
 def test_an_arm_without_an_encoder_is_held_against_the_listed_ones(tmp_path):
     words = ["images=256", "measure=full", "snapshots=0", "evaluation.encoders=[local_s]", "evaluation.samples=64"]
     assert run_in_process([*tiny_run(tmp_path), *words, "evaluation.protocol=ode50"]) == 0

@@ -20,8 +20,9 @@ MEASURED = ("measure=full", "evaluation.samples=300", "evaluation.snapshots=last
 
 def test_a_stop_between_blocks_keeps_them(tmp_path, monkeypatch):
     monkeypatch.setattr(measure_plan, "KINDS", ("heldout", "samples"))
-    assert run_in_process(tiny_run(tmp_path / "straight", *MEASURED)) == 0
-    words = tiny_run(tmp_path / "stopped", *MEASURED)
+    shared = ("images=512", f"cache={tmp_path}/cache", *MEASURED)
+    assert run_in_process(tiny_run(tmp_path / "straight", *shared)) == 0
+    words = tiny_run(tmp_path / "stopped", *shared)
     whole, made, flags = measure.sample_block, [], []
     install = StopFlag.install
     monkeypatch.setattr(StopFlag, "install", lambda flag: flags.append(flag) or install(flag))

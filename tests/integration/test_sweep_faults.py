@@ -159,6 +159,7 @@ def real_pool(made: sweep.Sweep) -> Pool:
     return Pool(made.runs, made.runs / "sweeps" / "logs", 1, jobs)
 
 
+@pytest.mark.slow
 def test_a_run_folder_deleted_under_a_worker_is_made_anew(one_run):
     made = real_pool(one_run)
     folder = one_run.runs / one_run.ids[0]
