@@ -52,6 +52,7 @@ class Group:
     images_total: int
     higher_is_better: bool
     per_block: bool = False  # of features read in a block, and not of the whole model
+    encoder: str = ""  # with which the metric compares, where its protocol names one
 
     @property
     def direction(self) -> str:
@@ -78,11 +79,18 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
     counted = (
         chosen.assign(related=is_related(chosen))
         .groupby([*GROUP, "higher_is_better"], sort=True)
-        .agg(runs=("run", "nunique"), related=("related", "any"))
+        .agg(runs=("run", "nunique"), related=("related", "any"), protocol=("protocol", "first"))
         .reset_index()
     )
     found = [
-        (Group(**{name: kind(row[name]) for name, kind in KINDS.items()}, per_block=per_block), row)
+        (
+            Group(
+                **{name: kind(row[name]) for name, kind in KINDS.items()},
+                per_block=per_block,
+                encoder=str(row["protocol"].get("encoder", "")) if isinstance(row["protocol"], dict) else "",
+            ),
+            row,
+        )
         for row in counted.to_dict("records")
     ]
 

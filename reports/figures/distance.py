@@ -88,7 +88,8 @@ def note_of(group: Group, found: Iterable[Group], related: bool = False) -> str:
     others = [other for other in found if (other.metric, other.data) == (group.metric, group.data)]
     words = [group.direction]
     if len({other.protocol_id for other in others}) > 1:
-        words.append(f"protocol {group.protocol_id}")
+        named = len({other.encoder for other in others}) == len({other.protocol_id for other in others})
+        words.append(f"to {group.encoder}" if named else f"protocol {group.protocol_id}")
     if len({other.images_total for other in others}) > 1:
         words.append(f"{group.images_total:,} images")
     if related:
