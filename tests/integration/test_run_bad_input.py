@@ -74,6 +74,7 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
     assert "the data changed since" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_images_continue_a_constant_schedule(tmp_path):
     words = tiny_run(tmp_path, "optimizer.schedule=constant", "log_images=128", "snapshots=4")
     words = [word for word in words if not word.startswith("images=")]

@@ -178,6 +178,7 @@ def test_a_run_folder_deleted_under_a_worker_is_made_anew(one_run):
     assert all(p.done for p in plan.make(one_run.specs))
 
 
+@pytest.mark.slow
 def test_half_written_results_are_measured_again(one_run, tmp_path):
     words = [*one_run.specs[0].overrides, "compute.threads=1", "compute.device=cpu"]
     words = [word for word in words if not word.startswith("measure=")] + [

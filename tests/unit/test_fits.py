@@ -145,6 +145,7 @@ def test_methods_are_compared_by_multiplier_and_crossing():
     assert met.low <= met.value <= met.high
 
 
+@pytest.mark.slow
 def test_intervals_of_multiplier_and_crossing_cover_the_truth():
     times = ((30 * 1e6**-0.45) / 30) ** (-1 / 0.4) / 1e6
     meets = brentq(lambda n: float(law(n, scale=100.0, a=0.5) - law(n)), 1e4, 3e7)
