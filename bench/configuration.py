@@ -96,10 +96,8 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ValueError(f"'{word}' is not KEY=VALUE{nearest(word, GROUPS)} (see --help)")
-        if (
-            key in ("size", "encoder") and value == "null"
-        ):  # the data's recipe chooses, as it does where nothing is said
-            continue
+        if key in ("size", "encoder") and value == "null":
+            continue  # the data's recipe chooses, as it does where nothing is said
         if (group := CHOSEN_BY.get(key)) is not None:
             raise ValueError(f"{word}: {key} follows from the option of the group: say {group}=NAME")
         if key in GROUPS and value not in options(key):

@@ -51,8 +51,11 @@ class Experiment:
 
     def closed(self) -> bool:
         """Whether the folder says so too: killed after the last result, a run is finished and its status is not."""
-        state = read_status(self.path).get("state")
-        return state == "complete" and read_json(self.path / "cost.json").get("seconds_per_step") is not None
+        return read_status(self.path).get("state") == "complete" and self.cost_known()
+
+    def cost_known(self) -> bool:
+        """Whether the time that training took is written down."""
+        return read_json(self.path / "cost.json").get("seconds_per_step") is not None
 
     def differences(self) -> list[str]:
         """Settings of the folder's earlier start that this configuration contradicts, in words."""

@@ -103,7 +103,7 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
         experiment.open_folder()
         if not experiment.trained():
             _train(experiment, stop)
-        elif not experiment.closed():
+        elif not experiment.cost_known():
             experiment.write_cost()
         measure.measure(experiment, stop)
         return 0

@@ -135,11 +135,8 @@ def check_type(key: str, value: Any, default: Any) -> None:
         return
     kind = NULLABLE.get(key, type(default))
     if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ValueError(
-            f"{key}={value} is not {KINDS[kind]}, as {default!r} is"
-            if default is not None
-            else f"{key}={value} is not {KINDS[kind]}"
-        )
+        alike = "" if default is None else f", as {default!r} is"
+        raise ValueError(f"{key}={value} is not {KINDS[kind]}{alike}")
 
 
 def check_values(flat: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from bench.core.data import Digits
 from bench.core.ema import ema_copy
 from bench.core.method import Arm, Batch, Context
 from bench.core.run_folder import read_metrics
+from bench.core.sampling import sample_block
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import Draw, generator
 from bench.core.tokens import TokenGrid
@@ -114,6 +115,14 @@ def arm_of(arm_method: Any, backbone: SiT | None = None, n: int = 8, images: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Arm(backbone, arm_method.heads(ctx), arm_method), ctx
+
+
+def samples(
+    velocity: Any, protocol: Any, shape: tuple[int, int], classes: int, n: int, device: str = "cpu"
+) -> list[torch.Tensor]:
+    """n samples and their labels, block after block."""
+    blocks = [sample_block(velocity, protocol, shape, classes, 0, b, device) for b in range(-(-n // protocol.block))]
+    return [torch.cat(parts)[:n] for parts in zip(*blocks, strict=True)]
 
 
 def run_cli(module: str, *words: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:

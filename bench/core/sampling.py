@@ -7,19 +7,18 @@ for any number of processes on one kind of device, and the same noise for every 
 a GPU's generator gives other numbers: what then differs between devices is arithmetic alone. Definitions follow REPA's
 released sampler (arXiv 2410.06940).
 
-    tokens, labels = generate(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), classes=10, n=600, seed=0)
+    tokens, labels = sample_block(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), 10, 0, 3, "cpu")
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.core.backbone import SiT
 from bench.core.noise import shift_time
@@ -155,27 +154,3 @@ def sample_block(
     else:
         x = {"euler": euler, "heun": heun, "dopri5": dopri5}[protocol.sampler](field, x, label)
     return x.float().cpu(), label.cpu()
-
-
-def generate(
-    velocity: Velocity, protocol: Protocol, shape: tuple[int, int], classes: int, n: int, seed: int,
-    device: torch.device | str = "cpu", progress: bool = False, blocks: Iterable[int] | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """n samples, tokens [n, N, C] and labels [n]; blocks: only these (of ceil(n / 64)), as one process of several does.
-
-    A process that has no block gets tokens [0, N, C].
-
-    Every block is computed whole and the last one cut, so that n and the split among processes change no sample.
-    """
-    count = -(-n // protocol.block)
-    chosen = list(range(count) if blocks is None else blocks)
-    parts = [
-        sample_block(velocity, protocol, shape, classes, seed, block, device)
-        for block in tqdm(chosen, desc=f"sampling ({protocol.name})", unit="block", disable=not progress, leave=False)
-    ]
-    if not parts:
-        return torch.empty(0, *shape), torch.empty(0, dtype=torch.long)
-    kept = [min(protocol.block, n - block * protocol.block) for block in chosen]
-    tokens = [tokens[:keep] for (tokens, _), keep in zip(parts, kept, strict=True)]
-    labels = [labels[:keep] for (_, labels), keep in zip(parts, kept, strict=True)]
-    return torch.cat(tokens), torch.cat(labels)

@@ -7,7 +7,6 @@ Memory-mapped float32 [n, N, width] under the fingerprints of encoder and data s
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ def patch_tokens(
 ) -> np.ndarray:
     """float32 [n, N, width] of all pictures of a split in their order, memory-mapped.
 
-    Computed on the encoder's device, once however many processes ask. Raises ValueError when the disk has no room.
+    Computed on the encoder's device, once however many processes ask. Raises OSError when the disk has no room.
     """
     n, tokens = dataset.size(split), encoder.grid[0] * encoder.grid[1]
     key = (
@@ -36,14 +35,8 @@ def patch_tokens(
     device = next(encoder.parameters()).device
 
     def make(folder: Path) -> None:
-        needed, free = 4 * n * tokens * encoder.width, shutil.disk_usage(folder).free
-        if needed > free:
-            raise ValueError(
-                f"the patch tokens of {encoder.name} over {dataset.name} {split} need {needed / 1e9:.1f} GB and "
-                f"{folder.parent} has "
-                f"{free / 1e9:.1f} GB: choose another cache=DIR, or compute.cache_features=false"
-            )
-        file = new_array(folder / "tokens.npy", (n, tokens, encoder.width), np.float32)
+        what = f"compute.cache_features=true of {encoder.name} over {dataset.name} {split}"
+        file = new_array(folder / "tokens.npy", (n, tokens, encoder.width), np.float32, what)
         starts = tqdm(range(0, n, batch), desc=f"{encoder.name} {split}", disable=not progress, leave=False)
         for start in starts:
             images = torch.as_tensor(dataset.images(split, slice(start, start + batch)))

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from small_runs import samples
 
 from bench.core.backbone import SiT
 from bench.core.data import Digits, pictures_of
 from bench.core.protocols import sampling_protocol
-from bench.core.sampling import generate, velocity_of
+from bench.core.sampling import velocity_of
 from bench.core.sizes import SIZES
 
 pytestmark = [
@@ -26,7 +27,7 @@ def test_samples_of_both_devices(name):
     pictures = []
     for device in ("cpu", "cuda"):
         velocity = velocity_of(backbone.to(device))
-        tokens, labels = generate(velocity, sampling_protocol(name), shape, data.classes, 256, seed=0, device=device)
+        tokens, labels = samples(velocity, sampling_protocol(name), shape, data.classes, 256, device)
         pictures.append((pictures_of(data.decode(tokens), "round_half_up")[0].int(), labels))
     (on_cpu, labels), (on_gpu, same_labels) = pictures
     difference = (on_cpu - on_gpu).abs()

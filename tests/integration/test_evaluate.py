@@ -15,7 +15,7 @@ from small_evaluations import (
     backbone_of,
     samples_of,
 )
-from small_runs import ROOT, run_cli, tiny_run
+from small_runs import ROOT, run_cli, samples
 
 from bench.command_line import guarded
 from bench.configuration import build, compose
@@ -25,7 +25,7 @@ from bench.core.data import Digits, pixels_to_uint8
 from bench.core.data_latents import Decoder
 from bench.core.distributed import Processes
 from bench.core.protocols import sampling_protocol
-from bench.core.sampling import generate, velocity_of
+from bench.core.sampling import velocity_of
 from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
 from bench.evaluate import main
@@ -35,22 +35,13 @@ from bench.sample_file import SampleFile
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run's folder."""
-    runs = tmp_path_factory.mktemp("runs")
-    done = run_cli("bench.run", *tiny_run(runs))
-    assert done.returncode == 0, done.stderr
-    return next(path for path in runs.iterdir() if (path / "run.json").exists())
-
-
 def test_samples_are_those_of_the_protocol_and_a_checkpoint_gives_the_same_bytes(run, tmp_path):
     assert main([f"run={run}", *QUICK]) == 0
     path = samples_of(run)
     found = np.load(path)["arr_0"]
     assert found.dtype == np.uint8 and found.shape == (100, 8, 8, 3)
     protocol = sampling_protocol("sde250", steps=4)
-    tokens, _ = generate(velocity_of(backbone_of(run)), protocol, (16, 4), 10, 100, seed=0)
+    tokens, _ = samples(velocity_of(backbone_of(run)), protocol, (16, 4), 10, 100)
     pixels = Digits("digits", 2).grid.unpatchify(tokens)[:, 0]
     expected = torch.floor(((pixels.clamp(-1, 1) + 1) / 2) * 255)  # sde250 truncates
     assert np.array_equal(found[..., 1], expected.numpy().astype(np.uint8))

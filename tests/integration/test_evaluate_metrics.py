@@ -14,7 +14,7 @@ from small_evaluations import (
     latent_words,
     save_latents,
 )
-from small_runs import StandInEncoder, random_backbone, run_cli, run_in_process, tiny_run
+from small_runs import StandInEncoder, random_backbone, run_in_process, tiny_run
 from torch import nn
 
 from bench.command_line import guarded
@@ -31,15 +31,6 @@ from probes.frechet import distance_of, fit
 from probes.knn import knn_accuracy
 from reports.commands import measuring_command
 from reports.runs import Run
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run's folder."""
-    runs = tmp_path_factory.mktemp("runs")
-    done = run_cli("bench.run", *tiny_run(runs))
-    assert done.returncode == 0, done.stderr
-    return next(path for path in runs.iterdir() if (path / "run.json").exists())
 
 
 def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, monkeypatch):

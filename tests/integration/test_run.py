@@ -3,6 +3,7 @@
 Resume after kills, fair streams, several processes, and one sentence for every mistake.
 """
 
+import functools
 import os
 import random
 import signal
@@ -11,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from small_runs import ROOT, last_weights, numbers, only_run, run_cli, run_in_process, start, tiny_run
@@ -227,15 +227,24 @@ def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-3), "gradients and sums are of both processes' rows"
 
 
-def test_one_process_or_two_sample_the_same_pictures(tmp_path):
+def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
     """The run's own sampling path, split between processes, on one set of weights."""
-    from small_runs import random_backbone
+    from small_runs import random_backbone, samples
 
+    from bench import sample_spool
+    from bench.core.distributed import Processes
     from bench.core.protocols import sampling_protocol
-    from bench.core.sampling import generate, velocity_of
+    from bench.core.sampling import sample_block, velocity_of
 
     velocity, protocol = velocity_of(random_backbone()), sampling_protocol("ode50", steps=4)
-    whole, labels = generate(velocity, protocol, (16, 4), 10, 150, seed=3)
-    parts = [generate(velocity, protocol, (16, 4), 10, 150, seed=3, blocks=range(rank, 3, 2)) for rank in range(2)]
-    together = torch.cat([parts[0][0][:64], parts[1][0], parts[0][0][64:]])
-    assert np.array_equal(together.numpy(), whole.numpy()) and len(labels) == 150
+    monkeypatch.setattr(sample_spool, "gather_blocks", lambda mine, count, processes: mine)
+    parts = []
+    for rank in range(2):
+        spool = sample_spool.SampleSpool(tmp_path, rank, "sha", protocol, 0)  # of its own: neither finds the other's
+        spool.folder.parent.mkdir(exist_ok=True)
+        make = functools.partial(sample_block, velocity, protocol, (16, 4), 10, 0, device="cpu")
+        processes = Processes(rank, 2, torch.device("cpu"))
+        parts.append(spool.tokens(lambda block, make=make: make(block)[0], 3, processes, lambda: None))
+    together = torch.cat([parts[0][0], parts[1][0], parts[0][1]])
+    whole, _ = samples(velocity, protocol, (16, 4), 10, 192)
+    assert torch.equal(together, whole)

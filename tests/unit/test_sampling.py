@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
+from small_runs import samples
 
 from bench.core.protocols import PROTOCOLS, sampling_protocol
-from bench.core.sampling import Field, block_labels, euler, generate, heun, sample_block, sde
+from bench.core.sampling import Field, block_labels, euler, heun, sample_block, sde
 
 M, S = 1.5, 0.6
 
@@ -46,7 +47,7 @@ def test_moments_of_the_data_come_out(name):
     if name == "dopri5":
         pytest.importorskip("torchdiffeq")
     protocol = sampling_protocol(name)
-    tokens, _ = generate(gaussian_velocity, protocol, (4, 4), 10, 1280, seed=0)
+    tokens, _ = samples(gaussian_velocity, protocol, (4, 4), 10, 1280)
     values = tokens.flatten().double()
     error = 4 * S / math.sqrt(len(values))
     bias = {"ode50": 0.03, "heun50": 0.015, "sde250": 0.02, "dopri5": 1e-4}[name]
@@ -127,15 +128,16 @@ def test_guidance_is_on_inside_its_interval_ends_included():
     assert torch.all(part[..., 0] == 5.0) and torch.all(part[..., 1] == 3.0)
 
 
-def test_number_of_samples_and_split_of_blocks_change_no_sample():
+def test_a_block_depends_on_its_number_alone():
     protocol = sampling_protocol("sde250", steps=6)
-    many, labels = generate(gaussian_velocity, protocol, (2, 3), 10, 200, seed=1)
-    few, _ = generate(gaussian_velocity, protocol, (2, 3), 10, 70, seed=1)
-    assert torch.equal(few, many[:70])
-    tail, tail_labels = generate(gaussian_velocity, protocol, (2, 3), 10, 200, seed=1, blocks=[3])
-    assert torch.equal(tail, many[192:]) and torch.equal(tail_labels, labels[192:])
-    block, _ = sample_block(gaussian_velocity, protocol, (2, 3), 10, 1, 1, "cpu")
-    assert torch.equal(block, many[64:128])
+
+    def block(number):
+        return sample_block(gaussian_velocity, protocol, (2, 3), 10, 1, number, "cpu")
+
+    forwards, backwards = [block(b) for b in (0, 1, 2)], [block(b) for b in (2, 1, 0)]
+    for (tokens, labels), (again, same) in zip(forwards, reversed(backwards), strict=True):
+        assert torch.equal(tokens, again) and torch.equal(labels, same)
+    assert not torch.equal(forwards[0][0], forwards[1][0]) and not torch.equal(forwards[0][1], forwards[1][1])
 
 
 def test_labels_are_uniform_at_random_or_balanced():
@@ -149,11 +151,6 @@ def test_labels_are_uniform_at_random_or_balanced():
 def test_unknown_protocol():
     with pytest.raises(ValueError, match=r"evaluation\.protocol=ode is unknown"):
         sampling_protocol("ode")
-
-
-def test_a_process_without_a_block_gets_no_samples():
-    tokens, labels = generate(gaussian_velocity, sampling_protocol("ode50", steps=2), (2, 3), 10, 64, seed=0, blocks=[])
-    assert tokens.shape == (0, 2, 3) and labels.shape == (0,) and labels.dtype == torch.int64
 
 
 def test_heun_is_the_published_loop_with_guidance():
