@@ -247,13 +247,13 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
     counts = {key: values.pop(key) for key, value in chosen.items() if _is_count(key, value)}
     batch = int(_compose(groups, values)["batch"])
     values |= {key: str(parse_count(key, text, batch)) for key, text in counts.items()}
-    return check(_compose(groups, values))
+    cfg = check(_compose(groups, values))
+    return cfg | {key: os.path.expanduser(cfg[key]) for key in ("runs", "cache")}
 
 
 def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
-    cfg["runs"], cfg["cache"] = (os.path.expanduser(cfg[key]) for key in ("runs", "cache"))
     check_method(build(cfg["method"]), cfg)
     for name in cfg["evaluation"]["encoders"]:
         encoder_node(name)

@@ -8,8 +8,6 @@ With reference=... the FID family (arXiv 1706.08500) and Frechet distances in en
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from typing import Any
 
@@ -23,6 +21,7 @@ def evaluate(words: dict[str, str]) -> int:
 
     from bench.configuration import parse_count
     from bench.core import distributed
+    from bench.core.results import short_hash
     from bench.core.run_folder import RunFolder
     from bench.evaluate_features import feature_measurement
     from bench.evaluate_metrics import measurement
@@ -50,8 +49,7 @@ def evaluate(words: dict[str, str]) -> int:
                 measure_features()
             return 0
         record = protocol.to_json() | {"weights": subject.weights, "seed": seed, "samples": n} | subject.decoded_by()
-        key = hashlib.sha256(json.dumps([subject.sha256, record], sort_keys=True).encode()).hexdigest()[:8]
-        key += subject.average
+        key = short_hash([subject.sha256, record]) + subject.average
         folder = subject.folder / "samples" / f"{protocol.name}-{subject.images:012d}-{key}"
         measure = None
         if processes.main:

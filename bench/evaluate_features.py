@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench.core.results import Row
+from bench.core.results import Row, short_hash
 from bench.evaluate_networks import cache_of, encoder_of
-from bench.evaluate_results import digest, store, told
+from bench.evaluate_results import store, told
 from bench.measure import probe_blocks
 from bench.measure_plan import PROBE_TIMES
 
@@ -33,7 +33,7 @@ def feature_measurement(subject: Any, metrics: list[str], words: dict[str, str],
     chosen = words.get("probe", "auto")
     variant: Any = variant_for(min(data.n_train, grid.most_images)) if chosen == "auto" else chosen
     read_by = [f"{encoder.name} {encoder.fingerprint}" for encoder in encoders.values()]
-    kind = "-".join((f"evaluate-features{subject.average}", *metrics, digest(variant, *read_by)))
+    kind = "-".join((f"evaluate-features{subject.average}", *metrics, short_hash([variant, *read_by])))
 
     def measure() -> None:
         progress, aligned = sys.stderr.isatty(), subject.aligned

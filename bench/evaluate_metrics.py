@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.core.results import Row
+from bench.core.results import Row, short_hash
 from bench.evaluate_networks import cache_of, load_networks, reading
 from bench.evaluate_reference import check_reference, is_adm_file, pictures_of_reference, reference_of
-from bench.evaluate_results import digest, store, told
+from bench.evaluate_results import store, told
 
 
 def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:
@@ -26,7 +26,8 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
     for metric, why in check_reference(reference, metrics).items():
         print(f"  {metric:20}{why}")
     networks = load_networks(metrics, words, subject, device)
-    kind = "-".join(("evaluate", key, digest(words["reference"]), *metrics, digest(*map(reading, networks.values()))))
+    against, by = short_hash([words["reference"]]), short_hash(list(map(reading, networks.values())))
+    kind = "-".join(("evaluate", key, against, *metrics, by))
 
     def measure(samples: Any, record: dict[str, Any]) -> None:
         rows = measured_rows(subject, samples, record, networks, reference, cache, device, words)

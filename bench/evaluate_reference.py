@@ -39,7 +39,7 @@ def check_reference(reference: Any, metrics: list[str]) -> dict[str, str]:
     Sampling takes hours: a reference that allows nothing is refused before it. Raises ValueError.
     """
     from probes.fid_reference import adm_parts, too_few
-    from probes.image_sources import FolderImages
+    from probes.image_sources import DatasetImages, FolderImages
 
     lacks: dict[str, str] = {}
     if is_adm_file(reference) and "fid" in metrics:
@@ -47,10 +47,12 @@ def check_reference(reference: Any, metrics: list[str]) -> dict[str, str]:
         if metrics == ["fid"]:
             return lacks
     pictures = pictures_of_reference(reference)
-    if len(pictures) < 2:
-        raise ValueError(f"reference={reference} has {len(pictures)} picture(s): a distance needs at least two")
-    if isinstance(pictures, FolderImages):
-        pictures.check_sizes()
-    elif not isinstance(reference, Path):
-        next(pictures.batches(1))  # latents may lie there without their pictures
+    beside = [] if isinstance(reference, Path) else [DatasetImages(reference, "heldout")]
+    for side in (pictures, *beside):
+        if len(side) < 2:
+            raise ValueError(f"reference: {side.name} has {len(side)} picture(s): a distance needs at least two")
+        if isinstance(side, FolderImages):
+            side.check_sizes()
+        elif not isinstance(reference, Path):
+            next(side.batches(1))  # latents may lie there without their pictures
     return lacks or (too_few(pictures.name, len(pictures)) if "fid" in metrics else {})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +13,6 @@ from bench.core import results
 from bench.core.environment import environment
 from bench.core.results import SCHEMA_VERSION, Row, write_json
 from bench.evaluate_words import has_encoder
-
-
-def digest(*parts: str) -> str:
-    """8 hexadecimal digits of some texts."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def told(rows: Iterable[Row], metric: str, words: dict[str, str]) -> list[Row]:

@@ -121,7 +121,7 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
     # of latents the decoder alone is needed, unless their folder is named
     data = None if "decoder" in cfg["data"] and not cfg["data"]["root"] else build(cfg["data"])
     channels = CHANNELS if data is None else data.grid.channels
-    path = Path(words["checkpoint"]).expanduser()
+    path = Path(words["checkpoint"])
     found = import_checkpoint(path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels)
     backbone = found.backbone.to(device)
     classes = cfg["data"]["classes"] if data is None else data.classes

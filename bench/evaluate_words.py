@@ -5,6 +5,7 @@ words = parse(["run=runs/digits-vanilla-nano-s0-1a2b3c4d", "samples=600", "proto
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,30 +45,15 @@ Examples:
       data.decoder=runs/cache/vae/sd-vae-ft-ema reference=runs/cache/reference/VIRTUAL_imagenet256_labeled.npz"""
 
 OWN = (
-    *(
-        "run",
-        "images",
-        "ema",
-        "checkpoint",
-        "format",
-        "size",
-        "data",
-        "out",
-        "aligned",
-        "samples",
-        "protocol",
-        "seed",
-        "reference",
-    ),
-    *("metrics", "probe", "inception", "device", "threads", "cache"),
+    *("run", "images", "ema", "checkpoint", "format", "size", "data", "out", "aligned"),
+    *("samples", "protocol", "seed", "reference", "metrics", "probe", "inception", "device", "threads", "cache"),
 )
+PATHS = ("run", "ema", "checkpoint", "out", "reference", "inception", "cache")
 CHANGES = {
     "steps": int, "shift": float, "guidance": float, "guidance_low": float, "guidance_high": float,
     "guided_channels": int, "labels": str, "rounding": str, "state": str, "noise_precision": str,
     "model_precision": str, "decoder_precision": str,
 }  # fmt: skip
-
-
 PROBES = ("auto", "fast", "repa")
 GUIDING = ("guidance_low", "guidance_high", "guided_channels")
 
@@ -82,7 +68,7 @@ def parse(argv: list[str]) -> dict[str, str]:
         known = (*OWN, *CHANGES)
         if not equals or not value or (key not in known and not key.startswith(("data.", "encoder."))):
             raise ValueError(f"'{word}' is not one of this command's KEY=VALUE{nearest(key, known)} (see --help)")
-        words[key] = value
+        words[key] = os.path.expanduser(value) if key in PATHS else value
     if ("run" in words) == ("checkpoint" in words):
         raise ValueError(
             "say what to evaluate: run=DIR, or checkpoint=FILE format=... size=... data=... (one of the two)"
@@ -136,12 +122,8 @@ def metrics_of(words: dict[str, str]) -> list[str]:
         _needed_by(words, ("inception", "probe", "encoder."), "metrics=...")
         return []
     metrics = words.get("metrics", "fid").split(",")
-    known = [
-        "fid",
-        "probes",
-        "fd_dinov2",
-        *(f"{kind}_{name}" for kind in ("fd", "cknna") for name in options("encoder")),
-    ]
+    of_encoders = [f"{kind}_{name}" for kind in ("fd", "cknna") for name in options("encoder")]
+    known = ["fid", "probes", "fd_dinov2", *of_encoders]
     for metric in metrics:
         if metric not in known:
             raise ValueError(

@@ -5,11 +5,10 @@ run_id(cfg) == "digits-vanilla-nano-s0-5e639187"
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from bench.configuration import GROUPS, defaults, flatten
+from bench.core.results import short_hash
 
 # Never compute, paths, logging, evaluation or the number of images.
 IDENTITY = (
@@ -54,7 +53,7 @@ def identity(cfg: dict[str, Any]) -> dict[str, Any]:
 
 def run_hash(cfg: dict[str, Any]) -> str:
     """8 hexadecimal digits of the identity."""
-    return hashlib.sha256(json.dumps(identity(cfg), sort_keys=True).encode()).hexdigest()[:8]
+    return short_hash(identity(cfg))
 
 
 def arm_name(cfg: dict[str, Any]) -> str:

@@ -19,16 +19,18 @@ from pathlib import Path
 from bench.command_line import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
 from bench.core.lease import Lease, Leases
 from bench.core.run_states import progress, run_state
+from bench.host import cores
 
 TAKEN = "is being written"  # in bench.run's message when another process has the run folder
 
 
 @dataclass
 class Job:
-    """A run to be made. attempts: deaths since it last saved something."""
+    """A run to be made. threads: compute.threads, None for a worker's share; attempts: deaths since it last saved."""
 
     id: str
     overrides: tuple[str, ...]
+    threads: int | None = None
     attempts: int = 0
     saved: float = -1
     message: str = ""
@@ -71,10 +73,7 @@ class Pool:
 
     def threads(self, job: Job) -> int:
         """What compute.threads= asks for, or the worker's share of the cores."""
-        given = [word.partition("=")[2] for word in job.overrides if word.startswith("compute.threads=")]
-        if given and given[-1].isdecimal():
-            return int(given[-1])
-        return max(1, len(os.sched_getaffinity(0)) // self.workers)
+        return job.threads or max(1, cores() // self.workers)
 
     def step(self) -> bool:
         """Collect what ended, start what can be started; False when there is nothing left to wait for."""

@@ -7,7 +7,6 @@ failed runs again, `notes.json` is what it has to say of runs that are not runni
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from bench.core.lease import Lease, Leases
 from bench.core.results import write_json
 from bench.core.run_folder import read_json
+from bench.host import cores
 from bench.local_pool import Job, Pool, visible_gpus
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Local:
 
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Start the background process, or ask the one that is there."""
-        lease = self.leases.acquire_watching(self.lease_name)
+        lease = self.leases.acquire_watching(self.lease_name, "has this study")
         if lease is None:
             print(f"this study is being run by {self.leases.holder(self.lease_name)}: showing that")
             if retry:
@@ -92,7 +92,7 @@ class Local:
 
         sweep = self.sweep
         say = lambda text: print(time.strftime("%F %T"), text, flush=True)  # noqa: E731
-        lease = self.leases.acquire_watching(self.lease_name, say)
+        lease = self.leases.acquire_watching(self.lease_name, "has this study", say)
         if lease is None:
             raise ValueError(f"this study is already being run by {self.leases.holder(self.lease_name)}")
         lease.keep()
@@ -101,8 +101,8 @@ class Local:
         try:
             missing = [p.spec for p in plan.make(sweep.specs) if p.spec.id and not p.done]
             gpus = visible_gpus()
-            workers = sweep.workers or len(gpus) or len(os.sched_getaffinity(0))
-            jobs = [Job(str(spec.id), spec.overrides) for spec in missing]
+            workers = sweep.workers or len(gpus) or cores()
+            jobs = [Job(str(s.id), s.overrides, s.cfg["compute"]["threads"] if s.cfg else None) for s in missing]
             pool = Pool(sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.retries, say)
             signal.signal(signal.SIGTERM, lambda *_: pool.stop())
             pool.work(between=lambda: self._between(pool, lease))

@@ -22,8 +22,7 @@ def check_method(method: Method, cfg: dict[str, Any]) -> None:
     size = Size(**cfg["size"])
     method.blocks(size)
     method.ends(size)
-    for at_once in filter(None, (cfg["batch"], cfg["micro_batch"])):
-        check_group(method, at_once)
+    check_group(method, cfg["micro_batch"] or cfg["batch"])
     for key, reason in method.inert().items():
         value = cfg["method"][key]
         if value != defaults({"method": method.name}).get(f"method.{key}", value):

@@ -21,6 +21,8 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.core.checkpoints import publish
+from bench.core.disk import disk_full
 from bench.core.distributed import Processes
 from bench.core.results import write_json
 
@@ -58,7 +60,8 @@ class SampleFile:
             for number in mine:
                 pictures, finite = make(number)
                 whole = pictures.permute(0, 2, 3, 1).contiguous().numpy()
-                self._check_space(whole.nbytes)
+                if number == mine[0]:
+                    self._check_space(whole.nbytes)
                 self._save(number, whole, finite.numpy())
                 bar.update()
 
@@ -81,7 +84,9 @@ class SampleFile:
             with open(temporary, "wb") as file:
                 np.save(file, pictures)
                 np.save(file, finite)
-            os.replace(temporary, final)
+            publish(temporary, final)
+        except OSError as error:
+            raise disk_full(error, final, pictures.nbytes) or error from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -115,7 +120,7 @@ class SampleFile:
                     pictures, mask = self._read(number)
                     file.write(pictures[mask].tobytes())
             write_json(self._facts, {"samples": self.n, "not_finite": self.n - kept})
-            os.replace(temporary, self.path)
+            publish(temporary, self.path)
         finally:
             temporary.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "blocks")

@@ -13,7 +13,6 @@ A run is named by what it is (`identity.run_id`), never by its study: a run that
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,12 +98,12 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     sizes = (given["size"],) if "size" in given else study.sizes or (None,)
     seeds = (int(given["seed"]),) if "seed" in given else range(study.seeds)
     extra = tuple(word for word in extra if word.partition("=")[0] not in ("size", "seed"))
-    specs = []
-    for seed in seeds:
-        for size in sizes:
-            for arm, own in study.arms.items():
-                words = [f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else [])]
-                specs.append(_spec(arm, words, seed, extra))
+    arms = []  # (arm, words, what they make), composed once for all seeds
+    for size in sizes:
+        for arm, own in study.arms.items():
+            words = (f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else []))
+            arms.append((arm, words, _possible((*words, *extra))))
+    specs = [_spec(arm, (*words, f"seed={seed}", *extra), seed, made) for seed in seeds for arm, words, made in arms]
     _check_distinct(name, specs, extra)
     return specs
 
@@ -118,25 +117,20 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
             raise ValueError(f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}")
 
 
-def _spec(arm: str, words: list[str], seed: int, extra: tuple[str, ...]) -> RunSpec:
-    overrides = (*words, f"seed={seed}", *extra)
+def _possible(words: tuple[str, ...]) -> dict[str, Any] | str:
+    """The configuration of these words for any seed, as no other key depends on it, or why there is no such run."""
     try:
-        cfg = copy.deepcopy(_of_arm((*words, *extra))) | {"seed": seed}
-        return RunSpec(arm, overrides, run_id(cfg), cfg=cfg)
+        cfg = compose(words)
+        return never_ends(build(cfg["method"]), cfg) or cfg
     except ValueError as error:
-        return RunSpec(arm, overrides, None, str(error))
+        return str(error)
 
 
-@functools.cache
-def _of_arm(words: tuple[str, ...]) -> dict[str, Any]:
-    """The configuration of these words, composed once for all seeds: no other key depends on the seed.
-
-    Raises ValueError for a run that is not possible.
-    """
-    cfg = compose(words)
-    if reason := never_ends(build(cfg["method"]), cfg):
-        raise ValueError(reason)
-    return cfg
+def _spec(arm: str, overrides: tuple[str, ...], seed: int, made: dict[str, Any] | str) -> RunSpec:
+    if isinstance(made, str):
+        return RunSpec(arm, overrides, None, made)
+    cfg = copy.deepcopy(made) | {"seed": seed}
+    return RunSpec(arm, overrides, run_id(cfg), cfg=cfg)
 
 
 def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:

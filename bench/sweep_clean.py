@@ -35,11 +35,11 @@ def superfluous(folder: Path) -> list[Path]:
 
     Without a whole one all checkpoints stay.
     """
-    from bench.core.checkpoints import checkpoints, file_hash
+    from bench.core.checkpoints import checkpoints, is_whole
 
     leftovers = sorted([*folder.glob(".ckpt-*.tmp"), *folder.glob("damaged-ckpt-*")])
     there = checkpoints(folder)
     for path in reversed(there):
-        if file_hash(path).startswith(path.stem.rpartition("-")[2]):
+        if is_whole(path):
             return [*leftovers, *(other for other in there if other != path)]
     return leftovers if not there else []

@@ -72,6 +72,11 @@ def titled_svg(width: float, height: float, title: str, left: float, body: Seque
 PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
+def rounded(value: float | None) -> float | None:
+    """To six significant digits: the last bits of a sum or a fit are another on other processors."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number for a reader: significant digits, thousands as k, M, G, T, P, E, tiny ones as powers of ten."""
     if value is None or not math.isfinite(value):

@@ -11,7 +11,7 @@ from typing import Any
 
 from reports.draw import draw_panel
 from reports.html import page_styles
-from reports.legend import with_legend
+from reports.legend import arms_of, with_legend
 from reports.pdf import render_pngs
 
 DOTS_PER_INCH = 144
@@ -28,10 +28,7 @@ def export_page(page: dict[str, Any], folder: Path) -> list[Path]:
             if panel["kind"] == "image":
                 written.append(_write(stem.with_suffix(".png"), base64.b64decode(panel["png"])))
                 continue
-            named = dict.fromkeys(
-                series["arm"] for series in panel.get("series", [])
-            )  # other kinds name arms themselves
-            drawn[stem] = with_legend(draw_panel(panel, styles), named, styles)
+            drawn[stem] = with_legend(draw_panel(panel, styles), arms_of([panel]), styles)
             written.append(_write(stem.with_suffix(".svg"), drawn[stem].encode()))
             written.append(_write_csv(stem.with_suffix(".csv"), panel_rows(panel)))
     for stem, png in zip(drawn, render_pngs(list(drawn.values()), DOTS_PER_INCH), strict=True):

@@ -39,8 +39,8 @@ class Refusal(ValueError):
 class Law:
     """A fitted law. names: E, A, a (and B, b); values in that order; samples: [bootstrap, parameters].
 
-    deviation: of one run's log y, root mean square over the points; df: its degrees of freedom; from_seeds: whether it
-    comes from repeated points.
+    deviation: of one run's log y, root mean square over the points; df: of these points' seeds, else of the residuals;
+    from_seeds: whether the deviation comes from repeated points.
     """
 
     names: tuple[str, ...]
@@ -115,7 +115,9 @@ def fit(
         raise Refusal("the values do not fall with size as a power law does: an exponent lies at the edge of its range")
     prediction = problem.curve(best[None])[0][0]
     residuals = log_y - prediction
-    if not seeds:
+    if seeds:
+        df = len(y) - len(np.unique(n if d is None else n + 1j * d))
+    else:
         df = max(len(y) - len(best), 1)
         of_points = [(float(np.sqrt((residuals**2).sum() / df)), df)] * len(y)
     rng = np.random.default_rng(seed)
@@ -127,7 +129,7 @@ def fit(
     names = ("E", "A", "a") if d is None else ("E", "A", "a", "B", "b")
     values, samples = problem.parameters(best[None])[0], problem.parameters(refits)
     deviation = math.sqrt(float(np.mean([one**2 for one, _ in of_points])))
-    return Law(names, values, samples, deviation, sum(df for _, df in spreads), bool(seeds), residuals)
+    return Law(names, values, samples, deviation, df, bool(seeds), residuals)
 
 
 class _Problem:

@@ -15,7 +15,7 @@ from reports.axes import number
 from reports.figures.distance import title_of
 from reports.fits import Law, Noise, Refusal, fit, size_noise
 from reports.law_comparison import Crossing, crossing_point, effective_parameters, predict_largest
-from reports.summary import Group, distances, of_group
+from reports.summary import Group, distances, is_related, of_group
 from reports.tables import arm_cell, cell, columns
 from reports.theme import sorted_arms
 
@@ -56,7 +56,7 @@ def _fitted(group: Group, rows: pd.DataFrame) -> Fitted:
         arm: (by_arm[arm]["parameters"].to_numpy(float), by_arm[arm]["value"].to_numpy(float))
         for arm in sorted_arms(by_arm)
     }
-    related = {arm for arm, part in by_arm.items() if part["related"].fillna("").ne("").any()}
+    related = set(rows.loc[is_related(rows), "arm"].astype(str))
     found = Fitted(group, rows, _noise(rows), points, related)
     for arm, (n, y) in points.items():
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from html import unescape
+from typing import Any
 
 from reports.axes import CHARACTER, fit, svg, text
 from reports.line_chart import draw_marker
@@ -28,6 +29,11 @@ def _drawn(style: ArmStyle) -> str:
     dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
     colour = f'class="stroke-{style.key}" stroke="{style.colour}"'
     return f'<path d="M0 7H{SWATCH}" {colour} stroke-width="2" fill="none"{dash}/>{draw_marker(style, 15, 7, "")}'
+
+
+def arms_of(panels: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Arms that a legend has to name, in order; panels without lines name theirs themselves."""
+    return list(dict.fromkeys(series["arm"] for panel in panels for series in panel.get("series", [])))
 
 
 def with_legend(drawn: str, arms: Iterable[str], styles: Mapping[str, ArmStyle]) -> str:

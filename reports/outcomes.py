@@ -6,7 +6,7 @@ encoder does not take the verdict from those that have their seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,15 +119,21 @@ def sides_of(claim: Claim, table: Table) -> Sides:
     return found
 
 
+def have_seeds(cells: Iterable[Cell], table: Table) -> bool:
+    """Whether each of the cells has three seeds."""
+    return all(len(table.final[cell]) >= LEAST_SEEDS for cell in cells)
+
+
 def seeded(sides: Sides, table: Table, least: int = 1) -> Sides:
-    """The arms with three seeds at the sizes where both sides have some, if `least` sizes do; else everything."""
+    """The arms with three seeds at the sizes where both sides have some, if `least` sizes do.
+
+    Else all sizes, where a side of which no arm has three is whole.
+    """
     chosen = {
         size: (with_seeds(left, table, size), with_seeds(right, table, size)) for size, (left, right) in sides.items()
     }
     enough = {
-        size: both
-        for size, both in chosen.items()
-        if all(len(table.final[arm, size]) >= LEAST_SEEDS for arms in both for arm in arms)
+        size: both for size, both in chosen.items() if all(have_seeds(cells_of(arms, size), table) for arms in both)
     }
     return enough if len(enough) >= least else chosen
 
@@ -141,8 +147,8 @@ def largest(claim: Claim, table: Table) -> tuple[str, list[str], list[str], list
     return size, left, right, few_seeds(table, given, cells_of([*left, *right], size))
 
 
-def few_seeds(table: Table, given: Iterable[Cell], used: Iterable[Cell]) -> list[str]:
+def few_seeds(table: Table, given: Iterable[Cell], used: Collection[Cell]) -> list[str]:
     """A note on the cells that were left out for their number of seeds."""
-    counts = {cell: len(table.final[cell]) for cell in given if cell not in set(used)}
+    counts = {cell: len(table.final[cell]) for cell in given if cell not in used}
     few = [f"{arm} at {size} ({n})" for (arm, size), n in counts.items() if n < LEAST_SEEDS]
     return [f"left out, with fewer than {LEAST_SEEDS} seeds: {', '.join(few)}"] if few else []

@@ -16,7 +16,7 @@ from typing import Any
 from reports.draw import draw_panel
 from reports.figures import drawn
 from reports.html import TEMPLATES, page_styles
-from reports.legend import swatch
+from reports.legend import arms_of, swatch
 from reports.theme import ArmStyle
 
 MOST_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
@@ -92,8 +92,7 @@ def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -
         panels.append(
             {"file": name, "kind": panel["kind"], "title": panel["title"], "alt": panel.get("alt", panel["title"])}
         )
-    named = {series["arm"] for panel in figure["panels"] for series in panel.get("series", [])}
-    # other kinds of panels name their arms themselves
+    named = arms_of(figure["panels"])
     legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items() if arm in named]
     return {"title": figure["title"], "caption": figure["caption"], "panels": panels, "legend": legend}
 

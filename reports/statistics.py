@@ -32,6 +32,7 @@ from reports.outcomes import (
     cells_of,
     either,
     few_seeds,
+    have_seeds,
     largest,
     outcome,
     seeded,
@@ -78,7 +79,7 @@ def next_size(claim: Claim, table: Table, properties: Properties) -> Outcome:
         tuple(cells_of(with_seeds([arm for arm, _ in side], table, side[0][1]), side[0][1]) for side in pair)
         for pair in given
     ]
-    enough = [pair for pair in reduced if all(len(table.final[cell]) >= LEAST_SEEDS for side in pair for cell in side)]
+    enough = [pair for pair in reduced if all(have_seeds(side, table) for side in pair)]
     pairs = enough or reduced
     weights: dict[Cell, float] = {}
     for left, right in pairs:
@@ -178,7 +179,7 @@ def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:
         size = list(sides)[-1]
         raise Untestable(f"needs every rival that the claim names; without runs at {size}: {', '.join(absent[size])}")
     all_of = {size: cells_of([*sides[size][0], *sides[size][1]], size) for size in full}
-    enough = [size for size in full if all(len(table.final[cell]) >= LEAST_SEEDS for cell in all_of[size])]
+    enough = [size for size in full if have_seeds(all_of[size], table)]
     size = (enough or full)[-1]
     notes = few_seeds(table, [cell for at in full[full.index(size) :] for cell in all_of[at]], all_of[size])
     left, right = sides[size]

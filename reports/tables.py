@@ -8,10 +8,10 @@ A cell is {"text", "sort", "arm"}: what is read, what is sorted by (a number or 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from reports.axes import number
-from reports.encoder_strength import Strength, encoder_parameters, encoder_strengths, pixel_strengths
+from reports.axes import number, rounded
+from reports.encoder_strength import MEASURES, Strength, encoder_parameters, encoder_strengths, pixel_strengths
 from reports.figures.distance import title_of
 from reports.runs import Study
 from reports.summary import (
@@ -21,6 +21,7 @@ from reports.summary import (
     distances,
     floor_text,
     groups,
+    is_related,
     log_means,
     metric_label,
     of_group,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Cell = dict[str, Any]
+Beside = tuple[str, str, str]  # arm, size, metric
 MEANINGS = {
     "label_agreement": " Label agreement: share of samples that a classifier reads as the class that was asked for.",
     "copy_rate": (
@@ -49,11 +51,6 @@ def cell(value: Any, digits: int = 4) -> Cell:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return {"text": str(value), "sort": str(value)}
     return {"text": f"{value:,}" if isinstance(value, int) else number(value, digits), "sort": rounded(value)}
-
-
-def rounded(value: float | None) -> float | None:
-    """To six significant digits: the last bits of a sum or a fit are another on other processors."""
-    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def arm_cell(arm: str) -> Cell:
@@ -121,19 +118,13 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-Place = tuple[str, str, str]  # arm, size, metric
-
-
-def _quality(final: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Place, float], set[Place]]:
+def _quality(final: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Beside, float], set[Beside]]:
     """Means of what is said beside a distance, of the same runs, and which of them are related to the arm's encoder."""
+    keys = ["arm", "size", "metric"]
     chosen = final[final["metric"].isin(QUALITY) & final["run"].isin(part["run"].unique())]
-    means, related = {}, set()
-    for key, cell_rows in chosen.groupby(["arm", "size", "metric"], sort=True):
-        place = cast(Place, key)
-        mean = float(cell_rows["value"].mean())
-        means |= {place: mean} if mean == mean else {}
-        related |= {place} if cell_rows["related"].fillna("").ne("").any() else set()
-    return means, related
+    means: Any = chosen.groupby(keys)["value"].mean().dropna()
+    related = set(chosen.loc[is_related(chosen), keys].itertuples(index=False, name=None))
+    return {key: float(value) for key, value in means.items()}, related
 
 
 def probe_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -165,7 +156,7 @@ def probe_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def encoder_table(study: Study) -> list[dict[str, Any]]:
     """Strength of each encoder by its own measures and its size, and the line that raw pixels draw."""
     strengths = encoder_strengths(study.rows)
-    parts = [strengths.get(name, {}) for name in ("encoder_linear_probe", "encoder_structure")]
+    parts = [strengths.get(name, {}) for name in MEASURES]
     if not any(parts):
         return []
     parts.append(encoder_parameters(study.runs.values()))

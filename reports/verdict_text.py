@@ -29,21 +29,21 @@ def sentence(claim: Claim, table: Table, outcome: Outcome, why: str) -> str:
         left=", ".join(outcome.left), right=", ".join(outcome.right), size=outcome.sizes[-1], first=outcome.sizes[0],
         levels=" → ".join(outcome.left), rivals=len(outcome.right), detail=outcome.detail,
     )  # fmt: skip
-    floor = size_text(outcome.floor, outcome.unit)
+    floor = _size_text(outcome.floor, outcome.unit)
     return (
-        f"{table.metric}, {what}, {table.data}: {effect_text(outcome)}, floor {floor}, "
-        f"{outcome.runs} seed{'s' * (outcome.runs != 1)}, {df_text(outcome.df)} df: {why}."
+        f"{table.metric}, {what}, {table.data}: {_effect_text(outcome)}, floor {floor}, "
+        f"{outcome.runs} seed{'s' * (outcome.runs != 1)}, {_df_text(outcome.df)} df: {why}."
     )
 
 
-def effect_text(outcome: Outcome) -> str:
+def _effect_text(outcome: Outcome) -> str:
     """ "-7.3 % (-12.0 % to -2.1 %)" """
-    low, high = signed(outcome.low, outcome.unit), signed(outcome.high, outcome.unit)
+    low, high = _signed(outcome.low, outcome.unit), _signed(outcome.high, outcome.unit)
     between = f"{low} to {high}" if math.isfinite(outcome.low) or math.isfinite(outcome.high) else "interval unknown"
-    return f"{signed(outcome.effect, outcome.unit)} ({between})"
+    return f"{_signed(outcome.effect, outcome.unit)} ({between})"
 
 
-def size_text(value: float, unit: str) -> str:
+def _size_text(value: float, unit: str) -> str:
     """A size without direction: "2.1 %" of a distance, "1.20 times" of images, "0.8 points" of an accuracy."""
     if not math.isfinite(value):
         return "unknown"
@@ -54,7 +54,7 @@ def size_text(value: float, unit: str) -> str:
     return f"{100 * math.expm1(abs(value)):.1f} %"
 
 
-def signed(value: float, unit: str) -> str:
+def _signed(value: float, unit: str) -> str:
     """A size with its direction."""
     if not math.isfinite(value):
         return "unbounded"
@@ -65,6 +65,6 @@ def signed(value: float, unit: str) -> str:
     return f"{100 * math.expm1(value):+.1f} %"
 
 
-def df_text(df: float) -> str:
+def _df_text(df: float) -> str:
     """Degrees of freedom, which are no whole number where sizes have deviations of their own."""
     return f"{df:.3g}" if df < 1000 else "over 1,000"

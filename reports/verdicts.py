@@ -21,7 +21,7 @@ from reports.contrasts import LEAST_DF, LEAST_SEEDS
 from reports.encoder_strength import Strengths, encoder_strengths
 from reports.outcomes import Outcome, Properties, Untestable
 from reports.statistics import STATISTICS
-from reports.verdict_text import effect_text, sentence, size_text
+from reports.verdict_text import sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ class Verdict:
     of these runs in or out of range (one of the first three, "" when not tested); holm_word: `here` after Holm's
     adjustment.
     effect, low, high, floor are in `unit` ("log distance": -0.05 reads 5 % lower; "log images"; "accuracy": 0..1),
-    None when not tested; effect_text and floor_text say them in words. df: of the interval; pooled_df: of the floor;
+    None when not tested. df: of the interval; pooled_df: of the floor;
     seeds: of the arm that has fewest.
     """
 
@@ -59,8 +59,6 @@ class Verdict:
     high: float | None = None
     floor: float | None = None
     unit: str = ""
-    effect_text: str = ""
-    floor_text: str = ""
     df: float | None = None
     pooled_df: int | None = None
     seeds: int | None = None
@@ -139,9 +137,8 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
         common,
         word=OUTSIDE if outside else here, here=here, reason=sentence(claim, table, outcome, why),
         in_domain=not outside, outside=outside, effect=outcome.effect, low=outcome.low, high=outcome.high,
-        floor=outcome.floor, unit=outcome.unit,
-        effect_text=effect_text(outcome), floor_text=size_text(outcome.floor, outcome.unit), df=outcome.df,
-        pooled_df=outcome.pooled_df, seeds=outcome.runs, p=outcome.p, data=table.data, metric=table.metric,
+        floor=outcome.floor, unit=outcome.unit, df=outcome.df, pooled_df=outcome.pooled_df,
+        seeds=outcome.runs, p=outcome.p, data=table.data, metric=table.metric,
         protocol_id=table.protocol_id, images=table.images, sizes=outcome.sizes, left=outcome.left, right=outcome.right,
         notes=tuple(notes),
     )  # fmt: skip

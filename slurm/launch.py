@@ -47,7 +47,7 @@ class Slurm:
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Submit what is missing and not already in the queue."""
         name = f"submit-{self.sweep.name}"
-        lease = Leases(self.leases).acquire_watching(name)
+        lease = Leases(self.leases).acquire_watching(name, "is submitting this study")
         if lease is None:
             raise ValueError(
                 f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment"

@@ -79,15 +79,19 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("ckpt-*.pt") if _NAME.fullmatch(path.name))
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint's content is what its name says."""
+    match = _NAME.fullmatch(path.name)
+    return match is not None and file_hash(path).startswith(match[2])
+
+
 def load_checkpoint(folder: Path, map_location: torch.device | str = "cpu") -> dict[str, Any] | None:
     """The newest undamaged checkpoint's state, or None when there is none.
 
     Each damaged one is named in a warning and set aside, so that it does not count among the last two.
     """
     for path in reversed(checkpoints(folder)):
-        match = _NAME.fullmatch(path.name)
-        assert match
-        if file_hash(path).startswith(match[2]):
+        if is_whole(path):
             return torch.load(path, map_location=map_location, weights_only=True)
         path.rename(path.with_name(f"damaged-{path.name}"))
         warnings.warn(

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 def disk_full(error: BaseException, path: Path, needed: int = 0) -> OSError | None:
     """The clear message for a full disk, or None when the error is another one; needed: bytes, where it takes many."""
-    codes = (errno.ENOSPC, errno.EDQUOT)
-    full = isinstance(error, OSError) and error.errno in codes
+    full = isinstance(error, OSError) and error.errno in FULL
     if not full and (not needed or shutil.disk_usage(path.parent).free >= needed):
         return None
     what = f"needs {needed / 1e6:.1f} MB" if needed else "cannot be written"
@@ -28,10 +30,9 @@ def disk_full(error: BaseException, path: Path, needed: int = 0) -> OSError | No
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise OSError where a folder's disk has fewer than `needed` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise _full(folder, needed, what, free)
+    """Raise OSError where the disk of a folder being made in a cache has fewer than `needed` bytes free."""
+    if shutil.disk_usage(folder).free < needed:
+        raise _full(folder, needed, what)
 
 
 def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -> np.memmap:
@@ -47,13 +48,15 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: type, what: str = "") -
             try:
                 os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in FULL:
                     return file  # a file system that cannot claim blocks
-                raise _full(path.parent, needed, what, shutil.disk_usage(path.parent).free) from error
+                raise _full(path.parent, needed, what) from error
     return file
 
 
-def _full(folder: Path, needed: int, what: str, free: int) -> OSError:
+def _full(folder: Path, needed: int, what: str) -> OSError:
+    free = shutil.disk_usage(folder).free
+    # the folder itself is temporary: its parent is the one that a user knows
     return OSError(
         errno.ENOSPC,
         f"the disk is full: {what} needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free at {folder.parent}; "

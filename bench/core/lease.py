@@ -117,18 +117,16 @@ class Leases:
                     return None
         return None
 
-    def acquire_watching(self, name: str, say: Callable[[str], None] = print) -> Lease | None:
+    def acquire_watching(self, name: str, what: str, say: Callable[[str], None] = print) -> Lease | None:
         """As `acquire`, but a holder on another host is watched until it gives a sign of life, or is too long silent.
 
-        A command that has just begun cannot know since when that host has been silent.
+        A command that has just begun cannot know since when that host has been silent. what: the holder does, in words.
         """
         path = self.folder / f"{name}.json"
         content, told = _read(path), False
         while (lease := self.acquire(name)) is None and _read(path) == content and _lives(content) is None:
             if not told:
-                say(
-                    f"{self.holder(name)} has this study: waiting for a sign of life, at most {STALE_SECONDS:.0f} s ..."
-                )
+                say(f"{self.holder(name)} {what}: waiting for a sign of life, at most {STALE_SECONDS:.0f} s ...")
                 told = True
             time.sleep(min(1.0, STALE_SECONDS / 10))
         if lease and told:

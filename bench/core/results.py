@@ -73,9 +73,14 @@ def _finite(value: Any, name: str, changed: list[str]) -> Any:
     return value
 
 
+def short_hash(content: Any) -> str:
+    """8 hexadecimal digits of JSON content: the same where, keys in any order, the content is."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def protocol_id(protocol: dict[str, Any]) -> str:
-    """8 hexadecimal digits that two rows share when their protocols are the same."""
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+    """What two rows share when their protocols are the same."""
+    return short_hash(protocol)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from reports.axes import rounded
 from reports.figures import Figure, figure
 from reports.figures.distance import AXES, lines, panel
 from reports.fits import Law
 from reports.laws import Fitted
 from reports.summary import summarise
-from reports.tables import rounded
 
 STEPS = 25  # along a curve: more cannot be seen
 

@@ -120,12 +120,12 @@ def test_a_run_started_by_hand_is_waited_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cores", "workers", "words", "threads"),
-    [(2, 2, (), 1), (2, 4, (), 1), (8, 2, (), 4), (8, 3, (), 2), (8, 2, ("compute.threads=3",), 3)],
+    ("cores", "workers", "asked", "threads"),
+    [(2, 2, None, 1), (2, 4, None, 1), (8, 2, None, 4), (8, 3, None, 2), (8, 2, 3, 3)],
 )
-def test_workers_share_the_cores_unless_told(tmp_path, monkeypatch, cores, workers, words, threads):
+def test_workers_share_the_cores_unless_told(tmp_path, monkeypatch, cores, workers, asked, threads):
     monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: set(range(cores)))
-    command = Pool(tmp_path, tmp_path, workers, []).command(Job("run", words))
+    command = Pool(tmp_path, tmp_path, workers, []).command(Job("run", (), asked))
     assert [word for word in command if word.startswith("compute.threads")][-1] == f"compute.threads={threads}"
 
 

@@ -227,3 +227,10 @@ def test_the_command_prints_and_draws(tmp_path, capsys):
     table.write_text("N,loss\n1,2\nmany,3\n")
     with pytest.raises(ValueError, match="line 3: N is 'many'"):
         fit_command.run(parser.parse_args(arguments))
+
+
+def test_degrees_of_freedom_are_those_of_the_points_own_seeds():
+    n = np.repeat([1e5, 2e5, 4e5, 8e5, 1.6e6, 3.2e6], [7, 3, 3, 3, 3, 3])
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(n))
+    law = fit(n, (0.3 + 50 * n**-0.5) * np.exp(noise), bootstrap=20)
+    assert law.df == 6 + 5 * 2

@@ -69,7 +69,7 @@ def test_a_silent_holder_on_another_host_is_watched_and_succeeded(tmp_path, monk
     monkeypatch.setattr(lease_module, "STALE_SECONDS", 0.3)
     (tmp_path / "run.json").write_text(json.dumps(ELSEWHERE))
     said: list[str] = []
-    lease = Leases(tmp_path).acquire_watching("run", said.append)
+    lease = Leases(tmp_path).acquire_watching("run", "has it", said.append)
     assert lease is not None and read_json(lease.path)["pid"] == os.getpid()
     assert "process 1 on elsewhere" in said[0] and "in its place" in said[1]
 
@@ -78,7 +78,7 @@ def test_watching_ends_at_a_sign_of_life(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(ELSEWHERE | {"beats": 1}))
     monkeypatch.setattr(time, "sleep", lambda _: path.write_text(json.dumps(ELSEWHERE | {"beats": 2})))
-    assert Leases(tmp_path).acquire_watching("run", lambda _: None) is None
+    assert Leases(tmp_path).acquire_watching("run", "has it", lambda _: None) is None
     assert read_json(path)["beats"] == 2
 
 

@@ -3,6 +3,8 @@
 import csv
 import json
 
+import pandas as pd
+from findings_truth import rows
 from synthetic_runs import write_run, write_runs
 
 from reports.export import export_page
@@ -10,7 +12,7 @@ from reports.missing import missing
 from reports.pages import build_page
 from reports.run_tables import arms_table
 from reports.runs import read_study
-from reports.tables import results_tables
+from reports.tables import cell, results_tables
 
 
 def test_what_all_arms_share_is_said_once(tmp_path):
@@ -25,7 +27,9 @@ def test_what_all_arms_share_is_said_once(tmp_path):
 
 def test_copy_rate_and_label_agreement_are_explained(tmp_path):
     write_run(tmp_path, "vanilla")
-    for table in results_tables(read_study(tmp_path).rows):
+    found = results_tables(read_study(tmp_path).rows)
+    assert found
+    for table in found:
         assert "Label agreement: share of samples" in table["note"] and "0 for copies" in table["note"]
 
 
@@ -50,3 +54,18 @@ def test_what_no_arm_has_is_missing_too(tmp_path):
     assert (
         command.startswith("mkdir -p") and f"mv {run} " in command and "python -m bench.run method=selfflow" in command
     )
+
+
+def test_a_measure_beside_a_distance_keeps_its_mark():
+    final = rows({"vanilla": 10.0, "repa/m": 9.0}).query("final")
+    recall = final.assign(metric="recall", value=0.8, higher_is_better=True, protocol_id="r")
+    recall.loc[recall["arm"] == "repa/m", "related"] = "same encoder"
+    [table] = results_tables(pd.concat([final, recall], ignore_index=True))
+    heads = [column["label"] for column in table["columns"]]
+    notes = {row[0]["text"]: row[heads.index("note")]["text"] for row in table["rows"]}
+    assert notes == {"vanilla": "", "repa/m": "related: recall"}
+
+
+def test_the_last_bits_of_a_number_are_not_written():
+    assert cell(0.1 + 0.2)["sort"] == cell(0.3)["sort"] == 0.3
+    assert cell(1234567)["sort"] == 1234567
