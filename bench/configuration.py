@@ -13,22 +13,18 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import importlib
 import math
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from bench.core.protocols import sampling_protocol
 from bench.core.sizes import SIZES
 from bench.method_checks import check_method
+from bench.options import CONF, GROUPS, build, encoder_node, flatten, locate, options
 from bench.schema import Schema, check_type, check_values, nearest
-
-CONF = Path(__file__).parent / "conf"
-GROUPS = ("method", "size", "encoder", "data", "compute")
 
 # Keys that would say another thing than the option of their group, which has been chosen by then.
 CHOSEN_BY = {
@@ -37,11 +33,6 @@ CHOSEN_BY = {
 }  # fmt: skip
 # Keys whose value is any text, though their default is null; where the default is text it is text as well.
 TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
-
-
-def options(group: str) -> list[str]:
-    """The choices of a group, sizes in order and the rest by name."""
-    return list(SIZES) if group == "size" else sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 _COUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)(Ki|Mi|Gi|K|M|G|k)?(steps)?")
@@ -105,58 +96,6 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
             raise ValueError(f"{key}={value} is unknown{nearest(value, options(key))} (choices: {names})")
         chosen[key] = value
     return chosen
-
-
-def encoder_node(name: str) -> dict[str, Any]:
-    """An encoder as its YAML says, for `build`. Raises ValueError for an unknown one."""
-    import yaml
-
-    if name not in options("encoder"):
-        raise ValueError(f"encoder {name} is unknown{nearest(name, options('encoder'))}")
-    return yaml.safe_load((CONF / "encoder" / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a.b": value} of nested mappings; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.") or {f"{prefix}{key}": value}
-        else:
-            flat[prefix + str(key)] = value
-    return flat
-
-
-def locate(target: str) -> Any:
-    """The object named "package.module:Name"."""
-    module, _, name = target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"target '{target}' cannot be imported ({error}): write it as package.module:Name") from error
-
-
-def build(node: Any, **extra: Any) -> Any:
-    """The object that a group's YAML describes.
-
-    Its `target` called with its other keys, types checked against the class.
-
-    extra: arguments that no YAML can hold (a token grid, a data set). Raises ValueError for unknown keys and wrong
-    types.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    values = dict(node)
-    factory = locate(values.pop("target"))
-    values.pop("recipe", None)
-    if hasattr(factory, "__dataclass_fields__"):
-        try:
-            typed = OmegaConf.merge(OmegaConf.structured(factory), values)
-            values: dict[str, Any] = OmegaConf.to_container(typed, throw_on_missing=True)  # type: ignore[no-redef]
-        except OmegaConfBaseException as error:
-            raise ValueError(f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}") from error
-    return factory(**values, **extra)
 
 
 def uses_encoder(method: str) -> bool:
@@ -254,7 +193,7 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
 def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
-    check_method(build(cfg["method"]), cfg)
+    check_method(build(cfg["method"]), cfg, defaults({"method": cfg["method"]["name"]}))
     for name in cfg["evaluation"]["encoders"]:
         encoder_node(name)
     sampling_protocol(cfg["evaluation"]["protocol"])

@@ -86,7 +86,7 @@ def vision() -> Finding:
 def staged(cache: Path) -> Iterator[Finding]:
     """Files that bench.prepare fetches, of everything that this project names without further choices."""
     from bench import prepare
-    from bench.configuration import encoder_node, options
+    from bench.options import encoder_node, options
 
     resources = [*prepare.inception(), *prepare.reference("imagenet256", cache), *prepare.vae("ema", cache)]
     yield from (_resource(resource, needed=False) for resource in resources)

@@ -53,7 +53,8 @@ def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> A
 
 def encoder_of(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
     """An encoder of the registry, for the subject's tokens. Raises ValueError where something is missing."""
-    from bench.configuration import build, compose
+    from bench.configuration import compose
+    from bench.options import build
 
     of_encoder = [f"{key}={value}" for key, value in words.items() if key.startswith("encoder.")]
     node = compose(["method=repa", f"encoder={name}", *of_encoder])["encoder"]

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from bench import posthoc_ema
-from bench.configuration import build, compose, encoder_node, parse_count
+from bench.configuration import compose, parse_count
 from bench.core import checkpoints
 from bench.core.backbone import SiT
 from bench.core.data_latents import CHANNELS, Decoder
@@ -23,6 +23,7 @@ from bench.core.sizes import Size
 from bench.identity import is_identity
 from bench.importers import format_of, import_checkpoint
 from bench.measure import spent_until
+from bench.options import build, encoder_node
 from bench.schema import check_type
 
 

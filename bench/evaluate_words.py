@@ -115,7 +115,7 @@ def protocol_of(words: dict[str, str], grid: Any, default: str) -> Any:
 
 def metrics_of(words: dict[str, str]) -> list[str]:
     """What is to be measured, checked before anything is sampled."""
-    from bench.configuration import options
+    from bench.options import options
     from bench.schema import nearest
 
     if "reference" not in words and "metrics" not in words:

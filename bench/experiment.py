@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from bench.configuration import build, flatten
 from bench.core import checkpoints, cost, distributed, tracking
 from bench.core.backbone import SiT
 from bench.core.environment import environment
@@ -32,6 +31,7 @@ from bench.core.window import NotFinite
 from bench.identity import arm_name, identity, is_identity, run_hash, run_id
 from bench.method_checks import check_group, never_ends
 from bench.needs import missing
+from bench.options import build, flatten
 
 
 class Experiment:

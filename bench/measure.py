@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from bench import sample_spool
 from bench.command_line import StopFlag
-from bench.configuration import build, encoder_node
 from bench.core import checkpoints, results
 from bench.core.backbone import SiT
 from bench.core.cost import flops_until
@@ -32,6 +31,7 @@ from bench.core.tracking import numbers_of_rows
 from bench.core.trainer import Stopped
 from bench.experiment import Experiment
 from bench.measure_plan import KINDS, PROBE_TIMES, Task, pending, planned
+from bench.options import build, encoder_node
 from bench.pictures import picture_grid, save_png
 from bench.sample_spool import SampleSpool
 

@@ -1,6 +1,6 @@
 """What a method cannot do in a configuration, said before anything is built: blocks, groups, attention maps, an end.
 
-check_method(build(cfg["method"]), cfg)
+check_method(build(cfg["method"]), cfg, defaults({"method": "repa"}))
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.core.sizes import Size
+from bench.options import encoder_node, locate, options
 
 if TYPE_CHECKING:
     from bench.core.method import Method  # imports PyTorch, for which a help page does not wait
 
 
-def check_method(method: Method, cfg: dict[str, Any]) -> None:
-    """Raise ValueError where no run of this configuration could use its method."""
-    from bench.configuration import defaults
-
+def check_method(method: Method, cfg: dict[str, Any], usual: dict[str, Any]) -> None:
+    """Raise ValueError where no run of this configuration could use its method; usual: {"method.key": its default}."""
     if "attention" in method.needs:
         _check_attention(method, cfg["encoder"])
     size = Size(**cfg["size"])
@@ -25,7 +24,7 @@ def check_method(method: Method, cfg: dict[str, Any]) -> None:
     check_group(method, cfg["micro_batch"] or cfg["batch"])
     for key, reason in method.inert().items():
         value = cfg["method"][key]
-        if value != defaults({"method": method.name}).get(f"method.{key}", value):
+        if value != usual.get(f"method.{key}", value):
             raise ValueError(f"method.{key}={value} says nothing: {reason}; drop it")
 
 
@@ -39,8 +38,6 @@ def check_group(method: Method, at_once: int) -> None:
 
 
 def _check_attention(method: Method, encoder: dict[str, Any]) -> None:
-    from bench.configuration import encoder_node, locate, options
-
     def attends(node: dict[str, Any]) -> bool:
         return getattr(locate(node["target"]), "attends", False)
 

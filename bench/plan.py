@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.configuration import build
 from bench.core.run_folder import read_json
 from bench.core.run_states import RunState, run_state
 from bench.core.tokens import TokenGrid
 from bench.identity import arm_name
+from bench.options import build
 from bench.study import RunSpec
 
 

@@ -157,7 +157,7 @@ def _train(cfg: dict[str, Any], dry: bool) -> None:
     if dry:
         print(f"trained  {cfg['encoder']['name']}: on {cfg['data']['name']}, when it is asked for, into {cfg['cache']}")
         return
-    from bench.configuration import build
+    from bench.options import build
 
     data = build(cfg["data"])
     encoder = build(cfg["encoder"], token_grid=data.grid, dataset=data, cache=Path(cfg["cache"]))

@@ -24,7 +24,7 @@ Examples:
 
 def help_text() -> str:
     """The help page, from the YAML groups; imports nothing slow."""
-    from bench.configuration import CONF, GROUPS, options
+    from bench.options import CONF, GROUPS, options
 
     lines = [
         "usage: python -m bench.run [KEY=VALUE ...] [--cfg job] [--traceback] [--help]",

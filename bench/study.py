@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import study_file
-from bench.configuration import CONF, build, compose
+from bench.configuration import compose
 from bench.identity import run_id
 from bench.method_checks import never_ends
+from bench.options import CONF, build
 from bench.schema import nearest
 
 FOLDER = CONF / "study"

@@ -124,7 +124,7 @@ def _seeds(at: str, seeds: Any) -> None:
 
 
 def _sizes(key: str, sizes: Any) -> None:
-    from bench.configuration import options
+    from bench.options import options
 
     if not _texts(sizes):
         raise ValueError(f"{key} is {sizes!r}: write a list, sizes: [nano]")

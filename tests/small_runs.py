@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench.command_line import guarded
-from bench.configuration import build, compose
+from bench.configuration import compose
 from bench.core import checkpoints
 from bench.core.backbone import SiT
 from bench.core.data import Digits
@@ -25,6 +25,7 @@ from bench.core.sampling import sample_block
 from bench.core.sizes import SIZES, Size
 from bench.core.streams import Draw, generator
 from bench.core.tokens import TokenGrid
+from bench.options import build
 from methods.encoders.base import Encoder, Features
 
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,10 @@ import torch
 import yaml
 
 from bench import prepare
-from bench.configuration import CONF, build, compose, locate, options
+from bench.configuration import compose
 from bench.core import staging
 from bench.core.data import Digits
+from bench.options import CONF, build, locate, options
 from methods.encoders.base import RESIZES
 
 ENCODERS = options("encoder")

@@ -22,11 +22,11 @@ from small_runs import (
     random_backbone,
 )
 
-from bench.configuration import locate, options
 from bench.core.cost import count, flops_until
 from bench.core.method import Arm
 from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
+from bench.options import locate, options
 
 METHODS = options("method")
 

@@ -18,7 +18,7 @@ from small_evaluations import (
 from small_runs import ROOT, run_cli, samples
 
 from bench.command_line import guarded
-from bench.configuration import build, compose
+from bench.configuration import compose
 from bench.core.backbone import SiT
 from bench.core.checkpoints import save_snapshot
 from bench.core.data import Digits, pixels_to_uint8
@@ -30,6 +30,7 @@ from bench.core.sizes import SIZES
 from bench.core.tokens import TokenGrid
 from bench.evaluate import main
 from bench.exporters import export_checkpoint
+from bench.options import build
 from bench.sample_file import SampleFile
 
 CPU = torch.device("cpu")

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from bench.configuration import build, compose, parse_count
+from bench.configuration import compose, parse_count
 from bench.core.sizes import SIZES
 from bench.identity import arm_name, run_hash, run_id
+from bench.options import build
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
 PINNED = {

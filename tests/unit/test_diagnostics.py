@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import GRID, NANO, SMALL, arm_of, batch_of, method, random_backbone, tiny_run
 
-from bench.configuration import compose, options
+from bench.configuration import compose
 from bench.core import checkpoints, distributed
 from bench.core.diagnostics import by_noise_level, diagnose, is_due
 from bench.core.flow import interpolate
@@ -17,6 +17,7 @@ from bench.core.run_folder import read_metrics
 from bench.core.streams import Draw
 from bench.core.trainer import Stopped
 from bench.experiment import Experiment
+from bench.options import options
 
 B = 8
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.configuration import build, compose
+from bench.configuration import compose
 from bench.core import staging
 from bench.core.tokens import TokenGrid
 from bench.core.vision_imports import import_vision
+from bench.options import build
 
 GRID = TokenGrid((8, 8), 2, 3)  # 4x4 tokens
 

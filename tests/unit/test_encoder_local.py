@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.configuration import build, compose
+from bench.configuration import compose
 from bench.core.data import Digits, PictureData
 from bench.core.tokens import TokenGrid
+from bench.options import build
 from methods.encoders import local as module
 
 

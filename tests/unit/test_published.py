@@ -53,7 +53,7 @@ def test_changes_of_self_flow_are_named_as_this_project_names_its_arms():
 
 
 def test_methods_are_ones_of_this_project_or_its_switches():
-    from bench.configuration import CONF
+    from bench.options import CONF
 
     known = {path.stem for path in (CONF / "method").glob("*.yaml")}
     assert {row.method for row in published() if not row.method.startswith("selfflow_")} <= known

@@ -143,7 +143,7 @@ def test_doctor_tells_what_could_run_here(offline, tmp_path, capsys):
 
 
 def test_doctor_lists_every_encoder(offline, capsys):
-    from bench.configuration import options
+    from bench.options import options
 
     assert doctor.main([]) == 0
     out = capsys.readouterr().out

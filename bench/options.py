@@ -1,0 +1,74 @@
+"""The groups of bench/conf: which options there are, and the object that an option's YAML describes.
+
+options("encoder")                    # ["clip_l", "dinov2_b", ...]
+method = build(cfg["method"])         # its `target`, called with its other keys
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from bench.core.sizes import SIZES
+from bench.schema import nearest
+
+CONF = Path(__file__).parent / "conf"
+GROUPS = ("method", "size", "encoder", "data", "compute")
+
+
+def options(group: str) -> list[str]:
+    """The choices of a group, sizes in order and the rest by name."""
+    return list(SIZES) if group == "size" else sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a.b": value} of nested mappings; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.") or {f"{prefix}{key}": value}
+        else:
+            flat[prefix + str(key)] = value
+    return flat
+
+
+def encoder_node(name: str) -> dict[str, Any]:
+    """An encoder as its YAML says, for `build`. Raises ValueError for an unknown one."""
+    import yaml
+
+    if name not in options("encoder"):
+        raise ValueError(f"encoder {name} is unknown{nearest(name, options('encoder'))}")
+    return yaml.safe_load((CONF / "encoder" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def locate(target: str) -> Any:
+    """The object named "package.module:Name"."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"target '{target}' cannot be imported ({error}): write it as package.module:Name") from error
+
+
+def build(node: Any, **extra: Any) -> Any:
+    """The object that a group's YAML describes.
+
+    Its `target` called with its other keys, types checked against the class.
+
+    extra: arguments that no YAML can hold (a token grid, a data set). Raises ValueError for unknown keys and wrong
+    types.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    values = dict(node)
+    factory = locate(values.pop("target"))
+    values.pop("recipe", None)
+    if hasattr(factory, "__dataclass_fields__"):
+        try:
+            typed = OmegaConf.merge(OmegaConf.structured(factory), values)
+            values: dict[str, Any] = OmegaConf.to_container(typed, throw_on_missing=True)  # type: ignore[no-redef]
+        except OmegaConfBaseException as error:
+            raise ValueError(f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}") from error
+    return factory(**values, **extra)
