@@ -23,7 +23,7 @@ from bench.core.sizes import Size
 from bench.identity import is_identity
 from bench.importers import format_of, import_checkpoint
 from bench.measure import spent_until
-from bench.options import build, encoder_node
+from bench.options import build, current, encoder_node
 from bench.schema import check_type
 
 
@@ -73,7 +73,7 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
         noted = posthoc_ema.about(folder, path)
         images = int(noted["images"])
         average = f"-decay{float(noted['decay']):g}" + ("-warmup" if noted["warmup"] == "True" else "")
-    data = build(cfg["data"] | _elsewhere(cfg["data"], words))
+    data = build(current("data", cfg["data"]) | _elsewhere(cfg["data"], words))
     backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
     backbone.requires_grad_(False)

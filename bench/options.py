@@ -35,11 +35,30 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
 
 def encoder_node(name: str) -> dict[str, Any]:
     """An encoder as its YAML says, for `build`. Raises ValueError for an unknown one."""
-    import yaml
-
     if name not in options("encoder"):
         raise ValueError(f"encoder {name} is unknown{nearest(name, options('encoder'))}")
-    return yaml.safe_load((CONF / "encoder" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _yaml("encoder", name)
+
+
+def current(group: str, node: dict[str, Any]) -> dict[str, Any]:
+    """A stored option of a group as today's files would build it: the same values, the class by its name.
+
+    Run folders outlive moves of files, so a stored `target` says only which class it was. Raises ValueError where no
+    option of the group has it any more.
+    """
+    stored = node["target"].rpartition(":")[2]
+    names = options(group)
+    for name in sorted(names, key=lambda name: name != node.get("name")):  # the option of the same name first
+        target = _yaml(group, name)["target"]
+        if target.rpartition(":")[2] == stored:
+            return node | {"target": target}
+    raise ValueError(f"{group} of the class {stored} is unknown here (choices: {', '.join(names)})")
+
+
+def _yaml(group: str, name: str) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def locate(target: str) -> Any:

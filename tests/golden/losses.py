@@ -1,8 +1,8 @@
 """Losses of the first steps of every method, as stored in losses.json.
 
-`python tests/golden/recapture.py` writes them anew.
+    python tests/golden/losses.py recapture
 
-Run it only after a change that is meant to change the numbers, and say in the commit why they changed.
+writes them anew. Do that only after a change that is meant to change the numbers, and say in the commit why they changed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 import torch  # noqa: E402
 from small_runs import SMALL, arm_of, batch_of, context, method  # noqa: E402
 
-from bench.configuration import options  # noqa: E402
 from bench.core.ema import ema_update  # noqa: E402
+from bench.options import options  # noqa: E402
 
-HERE = Path(__file__).parent
+STORED = Path(__file__).parent / "losses.json"
 STEPS = 4
 
 
@@ -45,5 +45,7 @@ def losses(name: str) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] != ["recapture"]:
+        sys.exit(__doc__)
     torch.set_num_threads(1)
-    (HERE / "losses.json").write_text(json.dumps({name: losses(name) for name in options("method")}, indent=1) + "\n")
+    STORED.write_text(json.dumps({name: losses(name) for name in options("method")}, indent=1) + "\n")

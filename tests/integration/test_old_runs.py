@@ -1,0 +1,55 @@
+"""Run folders made before files moved (the committed examples are such folders) resume, are evaluated and reported."""
+
+import json
+import tarfile
+
+import pytest
+from small_runs import ROOT, random_backbone, run_in_process
+
+from bench import evaluate, report
+from bench.command_line import guarded
+from bench.core import checkpoints
+from bench.core.data import Digits
+from bench.core.sizes import SIZES
+
+IMAGES = 131072
+
+
+@pytest.fixture
+def old_runs(tmp_path):
+    """The demo's run folders as they were published: no weights, import paths of their day."""
+    with tarfile.open(ROOT / "reports" / "examples" / "demo" / "runs.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "runs"
+
+
+def with_snapshot(runs, method):
+    """The first run of a method, with weights in place of those that were not published."""
+    run = sorted(runs.glob(f"digits-{method}-*-s0-*"))[0]
+    target = json.loads((run / "config.json").read_text())["data"]["target"]
+    assert target == "bench.core.data:Digits"  # where the class lay then
+    backbone = random_backbone(SIZES["nano"], Digits("digits", 2).grid)
+    checkpoints.save_snapshot(run, IMAGES, backbone.state_dict())
+    return run
+
+
+def test_an_old_run_is_known_as_complete_and_not_trained_again(old_runs, capsys):
+    run = with_snapshot(old_runs, "vanilla")
+    before = (run / "run.json").read_bytes()
+    assert run_in_process(["method=vanilla", f"runs={old_runs}", "measure=none"]) == 0
+    assert f"{run} is complete" in capsys.readouterr().out
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_an_old_run_is_evaluated(old_runs, capsys):
+    run = with_snapshot(old_runs, "selfflow")
+    words = [f"run={run}", "device=cpu", "samples=70", "protocol=sde250", "steps=2", "reference=train"]
+    assert guarded(evaluate.main, [*words, "metrics=fd_local_s"]) == 0
+    assert "fd_local_s" in capsys.readouterr().out
+
+
+def test_old_runs_are_reported(old_runs, tmp_path, capsys):
+    words = ["all", "--runs", str(old_runs), "--study", "demo", "--out", str(tmp_path / "page")]
+    assert guarded(report.main, words) == 0
+    assert list((tmp_path / "page").glob("*.html"))
+    assert "0.40" in capsys.readouterr().out  # held-out loss of every arm
