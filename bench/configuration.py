@@ -20,8 +20,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from bench.core.protocols import sampling_protocol
-from bench.core.sizes import SIZES
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.model.sizes import SIZES
 from bench.method_checks import check_method
 from bench.options import CONF, GROUPS, build, encoder_node, flatten, locate, options
 from bench.schema import Schema, check_type, check_values, nearest

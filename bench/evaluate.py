@@ -20,9 +20,9 @@ def evaluate(words: dict[str, str]) -> int:
     import torch
 
     from bench.configuration import parse_count
-    from bench.core import distributed
-    from bench.core.results import short_hash
-    from bench.core.run_folder import RunFolder
+    from bench.core.store.folder import RunFolder
+    from bench.core.store.rows import short_hash
+    from bench.core.train import distributed
     from bench.evaluate_features import feature_measurement
     from bench.evaluate_metrics import measurement
     from bench.evaluate_subjects import checkpoint_subject, run_subject
@@ -84,8 +84,8 @@ def evaluate(words: dict[str, str]) -> int:
 
 def block_maker(subject: Any, protocol: Any, seed: int, device: Any) -> Any:
     """block -> its pictures and which samples are finite."""
-    from bench.core.data import pictures_of
-    from bench.core.sampling import sample_block, velocity_of
+    from bench.core.data.base import pictures_of
+    from bench.core.model.sampling import sample_block, velocity_of
 
     backbone = subject.backbone
     velocity = velocity_of(backbone, protocol.model_precision)

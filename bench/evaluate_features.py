@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench.core.results import Row, short_hash
+from bench.core.store.rows import Row, short_hash
 from bench.evaluate_networks import cache_of, encoder_of
 from bench.evaluate_results import store, told
 from bench.measure import probe_blocks

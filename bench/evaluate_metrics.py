@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.core.results import Row, short_hash
+from bench.core.store.rows import Row, short_hash
 from bench.evaluate_networks import cache_of, load_networks, reading
 from bench.evaluate_reference import check_reference, is_adm_file, pictures_of_reference, reference_of
 from bench.evaluate_results import store, told

@@ -39,7 +39,7 @@ def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> A
 
     if name != "dinov2":
         return encoder_extractor(encoder_of(name, words, subject, device), device)
-    from bench.core.staging import require
+    from bench.core.store.staging import require
     from methods.encoders.base import weights_fingerprint
     from methods.encoders.dinov2 import load_network, resources
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from bench.core import results
-from bench.core.environment import environment
-from bench.core.results import SCHEMA_VERSION, Row, write_json
+from bench.core.store import rows as results
+from bench.core.store.environment import environment
+from bench.core.store.rows import SCHEMA_VERSION, Row, write_json
 from bench.evaluate_words import has_encoder
 
 

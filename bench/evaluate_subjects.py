@@ -15,11 +15,11 @@ import yaml
 
 from bench import posthoc_ema
 from bench.configuration import compose, parse_count
-from bench.core import checkpoints
-from bench.core.backbone import SiT
-from bench.core.data_latents import CHANNELS, Decoder
-from bench.core.run_folder import read_json
-from bench.core.sizes import Size
+from bench.core.data.latents import CHANNELS, Decoder
+from bench.core.model.backbone import SiT
+from bench.core.model.sizes import Size
+from bench.core.store import checkpoints
+from bench.core.store.folder import read_json
 from bench.identity import is_identity
 from bench.importers import format_of, import_checkpoint
 from bench.measure import spent_until

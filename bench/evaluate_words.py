@@ -96,7 +96,7 @@ def number(words: dict[str, str], key: str, kind: type, default: Any = None) -> 
 
 def protocol_of(words: dict[str, str], grid: Any, default: str) -> Any:
     """The sampling protocol with the changes that were asked for; grid: of the data."""
-    from bench.core.protocols import sampling_protocol
+    from bench.core.model.sampling_protocol import sampling_protocol
 
     changes = {key: number(words, key, kind) for key, kind in CHANGES.items() if key in words}
     if changes.get("guidance", 1.0) < 1:

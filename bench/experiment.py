@@ -16,18 +16,19 @@ from typing import Any
 
 import torch
 
-from bench.core import checkpoints, cost, distributed, tracking
-from bench.core.backbone import SiT
-from bench.core.environment import environment
-from bench.core.learner import Learner
-from bench.core.loading import micro_rows
-from bench.core.results import write_json
-from bench.core.run_folder import RunFolder, read_json, read_metrics, read_status
-from bench.core.schedule import snapshot_counts
-from bench.core.sizes import Size
-from bench.core.streams import generator
-from bench.core.trainer import Stopped, Trainer
-from bench.core.window import NotFinite
+from bench.core.model.backbone import SiT
+from bench.core.model.sizes import Size
+from bench.core.model.streams import generator
+from bench.core.store import checkpoints, tracking
+from bench.core.store.environment import environment
+from bench.core.store.folder import RunFolder, read_json, read_metrics, read_status
+from bench.core.store.rows import write_json
+from bench.core.train import cost, distributed
+from bench.core.train.learner import Learner
+from bench.core.train.loading import micro_rows
+from bench.core.train.meter import NotFinite
+from bench.core.train.schedule import snapshot_counts
+from bench.core.train.trainer import Stopped, Trainer
 from bench.identity import arm_name, identity, is_identity, run_hash, run_id
 from bench.method_checks import check_group, never_ends
 from bench.needs import missing

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.core.backbone import SiT
-from bench.core.checkpoints import publish
-from bench.core.tokens import TokenGrid
+from bench.core.model.backbone import SiT
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.checkpoints import publish
 from bench.importers import FINAL, PATCH, TIME, format_of, reverse_time, velocity_rows
 
 EXPORTED = ("repa", "selfflow")

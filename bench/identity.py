@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.configuration import defaults
-from bench.core.results import short_hash
+from bench.core.store.rows import short_hash
 from bench.options import GROUPS, flatten
 
 # Never compute, paths, logging, evaluation or the number of images.

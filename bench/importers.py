@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from bench.checkpoint_files import read_weights
-from bench.core.backbone import FREQUENCIES, SiT, time_frequencies
-from bench.core.sizes import SIZES, Size
-from bench.core.tokens import TokenGrid
+from bench.core.model.backbone import FREQUENCIES, SiT, time_frequencies
+from bench.core.model.sizes import SIZES, Size
+from bench.core.model.tokens import TokenGrid
 
 TIME = "t_embedder.mlp.0.weight"
 PATCH = "x_embedder.proj.weight"

@@ -1,4 +1,4 @@
-"""Class folders of pictures as SD-VAE latents, once: what data=imagenet256 reads (form: `bench.core.data_latents`).
+"""Class folders of pictures as SD-VAE latents, once: what data=imagenet256 reads (form: `bench.core.data.latents`).
 
 Pictures are cropped as ADM does (halved by averaging while twice too large, then bicubic, then the centre), which is
 what SiT and REPA train on, without flips. Blocks of 64 go through the encoder; what is finished stays finished.
@@ -174,8 +174,8 @@ def main(argv: list[str]) -> int:
     if size < 8 or size % 8:
         raise ValueError(f"size={size} must be a multiple of 8, which is what the VAE reduces by")
 
-    from bench.core.data_folder import FolderData
-    from bench.core.data_latents import Decoder
+    from bench.core.data.folder import FolderData
+    from bench.core.data.latents import Decoder
 
     data = FolderData("pictures", words["pictures"], size, 8, heldout, skip_damaged=False, in_memory=False)
     vae = Decoder(words["vae"]).load()

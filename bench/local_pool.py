@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.command_line import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
-from bench.core.lease import Lease, Leases
-from bench.core.run_states import progress, run_state
+from bench.core.store.lease import Lease, Leases
+from bench.core.store.states import progress, run_state
 from bench.host import cores
 
 TAKEN = "is being written"  # in bench.run's message when another process has the run folder

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.lease import Lease, Leases
-from bench.core.results import write_json
-from bench.core.run_folder import read_json
+from bench.core.store.folder import read_json
+from bench.core.store.lease import Lease, Leases
+from bench.core.store.rows import write_json
 from bench.host import cores
 from bench.local_pool import Job, Pool, visible_gpus
 

@@ -19,16 +19,17 @@ from tqdm import tqdm
 
 from bench import sample_spool
 from bench.command_line import StopFlag
-from bench.core import checkpoints, results
-from bench.core.backbone import SiT
-from bench.core.cost import flops_until
-from bench.core.data import pictures_of
-from bench.core.heldout import heldout_loss
-from bench.core.protocols import Protocol, sampling_protocol
-from bench.core.run_folder import read_json, read_metrics
-from bench.core.sampling import block_labels, sample_block, velocity_of
-from bench.core.tracking import numbers_of_rows
-from bench.core.trainer import Stopped
+from bench.core.data.base import pictures_of
+from bench.core.model.backbone import SiT
+from bench.core.model.sampling import block_labels, sample_block, velocity_of
+from bench.core.model.sampling_protocol import Protocol, sampling_protocol
+from bench.core.store import checkpoints
+from bench.core.store import rows as results
+from bench.core.store.folder import read_json, read_metrics
+from bench.core.store.tracking import numbers_of_rows
+from bench.core.train.cost import flops_until
+from bench.core.train.heldout import heldout_loss
+from bench.core.train.trainer import Stopped
 from bench.experiment import Experiment
 from bench.measure_plan import KINDS, PROBE_TIMES, Task, pending, planned
 from bench.options import build, encoder_node

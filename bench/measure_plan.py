@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.core import checkpoints, results
-from bench.core.cost import flops_until
-from bench.core.heldout import PROTOCOL
-from bench.core.protocols import sampling_protocol
-from bench.core.run_folder import read_json
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.store import checkpoints
+from bench.core.store import rows as results
+from bench.core.store.folder import read_json
+from bench.core.train.cost import flops_until
+from bench.core.train.heldout import PROTOCOL
 from bench.experiment import Experiment
 
 KINDS = ("heldout", "samples", "features")

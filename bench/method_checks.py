@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bench.core.sizes import Size
+from bench.core.model.sizes import Size
 from bench.options import encoder_node, locate, options
 
 if TYPE_CHECKING:
-    from bench.core.method import Method  # imports PyTorch, for which a help page does not wait
+    from bench.core.model.method import Method  # imports PyTorch, for which a help page does not wait
 
 
 def check_method(method: Method, cfg: dict[str, Any], usual: dict[str, Any]) -> None:

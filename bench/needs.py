@@ -9,8 +9,8 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
-from bench.core import tracking
-from bench.core.data_latents import Decoder
+from bench.core.data.latents import Decoder
+from bench.core.store import tracking
 
 
 def missing(cfg: dict[str, Any], data: Any) -> Iterator[str]:

@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from bench.core.sizes import SIZES
+from bench.core.model.sizes import SIZES
 from bench.schema import nearest
 
 CONF = Path(__file__).parent / "conf"

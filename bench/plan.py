@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.core.run_folder import read_json
-from bench.core.run_states import RunState, run_state
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.folder import read_json
+from bench.core.store.states import RunState, run_state
 from bench.identity import arm_name
 from bench.options import build
 from bench.study import RunSpec
@@ -46,7 +46,7 @@ def runs_folder(specs: list[RunSpec]) -> Path:
 def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
     from bench import measure_plan
-    from bench.core.cost import flops_until
+    from bench.core.train.cost import flops_until
     from bench.experiment import Experiment
 
     costs: dict[str, tuple[dict[str, Any], bool] | None] = {}
@@ -82,9 +82,9 @@ def _cost(cfg: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool] | None
     From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or download it: until
     its first run has begun, its arm is planned as vanilla.
     """
-    from bench.core import cost
-    from bench.core.method import Method
-    from bench.core.sizes import Size
+    from bench.core.model.method import Method
+    from bench.core.model.sizes import Size
+    from bench.core.train import cost
 
     stored = read_json(path / "cost.json")
     if stored:

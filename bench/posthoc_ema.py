@@ -1,6 +1,6 @@
 """EMA profiles of other lengths, rebuilt from a run's snapshots after training: post-hoc EMA, arXiv 2312.02696, 3.2.
 
-A snapshot is a weighted sum of the weights after each training step, e_i = sum_n p_i[n] theta_n, and `bench.core.ema`
+A snapshot is a weighted sum of the weights after each training step, e_i = sum_n p_i[n] theta_n, and `bench.core.train.ema`
 says every p_i[n] exactly. The profile q of another decay is approximated by least squares over the steps,
 
     min_x || sum_i x_i p_i - q ||^2    with    sum_i x_i = 1,
@@ -56,7 +56,7 @@ class Fit:
 
 def profile(decay: float, warmup: bool, steps: int, length: int | None = None) -> np.ndarray:
     """Weights of theta_0 (initial), .. theta_length in the EMA after `steps` steps; float64, sum 1, zero after it."""
-    from bench.core.ema import ema_decay
+    from bench.core.train.ema import ema_decay
 
     decays = np.array([ema_decay(decay, warmup, n) for n in range(steps)])
     kept = np.concatenate([np.cumprod(decays[::-1])[::-1], [1.0]])  # what is left at the end of what stood after step n
@@ -80,7 +80,7 @@ def combine(paths: Sequence[Path], coefficients: np.ndarray) -> dict[str, Tensor
     """sum_i x_i e_i of snapshot files, summed in float64; what is equal in all of them is kept bit for bit."""
     import torch
 
-    from bench.core.checkpoints import read_tensors
+    from bench.core.store.checkpoints import read_tensors
 
     sums: dict[str, Tensor] = {}
     first: dict[str, Tensor] = {}
@@ -105,8 +105,8 @@ def rebuild(run_dir: Path, decay: float, images: int | None = None, warmup: bool
 
     Raises ValueError for a folder without snapshots, a decay outside [0, 1) or an end before the first snapshot.
     """
-    from bench.core import checkpoints
-    from bench.core.run_folder import read_json
+    from bench.core.store import checkpoints
+    from bench.core.store.folder import read_json
 
     if not 0 <= decay < 1:
         raise ValueError(f"decay={decay} must be at least 0 and below 1")
@@ -190,7 +190,7 @@ def _number(text: str) -> float:
 
 def _images(text: str, run_dir: Path) -> int:
     from bench.configuration import parse_count
-    from bench.core.run_folder import read_json
+    from bench.core.store.folder import read_json
 
     return parse_count("images", text, int(read_json(run_dir / "config.json").get("batch", 1)))
 

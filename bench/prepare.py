@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.command_line import guarded
-from bench.core.staging import Resource, command, fetch, recorded_hash, unreachable
+from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
 
 HELP = """\
 usage: python -m bench.prepare [encoder=NAME[,NAME...]] [inception=true] [reference=imagenet256|imagenet512]
@@ -143,7 +143,7 @@ def _stage(resource: Resource, dry: bool) -> bool:
     if place is None:
         print(f"missing  {resource.what}: not at {resource.path}" + (f"; {command(resource)}" if resource.url else ""))
         return False
-    from bench.core.checkpoints import file_hash
+    from bench.core.store.checkpoints import file_hash
 
     digest = recorded_hash(place) if place.is_file() else ""  # an archive's is of the file that was unpacked
     if digest and file_hash(place) != digest:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.core.run_states import RunState, run_state
+from bench.core.store.states import RunState, run_state
 
 SECONDS = 1.0  # between two looks
 PLAIN_SECONDS = 30.0  # between two lines of a running run that has not changed its state

@@ -20,8 +20,8 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     import torch
 
     from bench.configuration import compose
-    from bench.core import cost
-    from bench.core.sizes import Size
+    from bench.core.model.sizes import Size
+    from bench.core.train import cost
     from bench.identity import run_id
     from bench.needs import missing
     from bench.options import build
@@ -76,7 +76,7 @@ def encoder_finding(node: dict[str, Any], cache: Path, needed: bool) -> Finding:
 def _parameters(data: Any, size: Any) -> int:
     import torch
 
-    from bench.core.backbone import SiT
+    from bench.core.model.backbone import SiT
 
     with torch.device("meta"):
         return sum(p.numel() for p in SiT(data.grid, size, data.classes).parameters())

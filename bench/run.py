@@ -86,9 +86,9 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
     import torch
 
     from bench import measure
-    from bench.core import distributed
-    from bench.core.trainer import Stopped
-    from bench.core.window import NotFinite
+    from bench.core.train import distributed
+    from bench.core.train.meter import NotFinite
+    from bench.core.train.trainer import Stopped
 
     if cfg["compute"]["threads"]:
         torch.set_num_threads(cfg["compute"]["threads"])
@@ -147,7 +147,7 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
 
 
 def _announcement(experiment: Experiment) -> str:
-    from bench.core.cost import flops_until
+    from bench.core.train.cost import flops_until
 
     cost, cfg = experiment.cost, experiment.cfg
     parameters = ", ".join(f"{group} {n / 1e6:.2f}M" for group, n in cost.parameters.items() if n)
@@ -164,7 +164,7 @@ def _announcement(experiment: Experiment) -> str:
 
 def smaller_size(cfg: dict[str, Any], seconds: float, limit: float = 600.0) -> str | None:
     """The largest size that would end within `limit` seconds, judged by parameters (FLOPs go with them), or None."""
-    from bench.core.sizes import SIZES
+    from bench.core.model.sizes import SIZES
 
     here = cfg["size"]["depth"] * cfg["size"]["width"] ** 2
     for size in reversed(SIZES.values()):

@@ -21,10 +21,10 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.checkpoints import publish
-from bench.core.disk import disk_full
-from bench.core.distributed import Processes
-from bench.core.results import write_json
+from bench.core.store.checkpoints import publish
+from bench.core.store.files import disk_full
+from bench.core.store.rows import write_json
+from bench.core.train.distributed import Processes
 
 
 class SampleFile:

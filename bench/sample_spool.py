@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.checkpoints import publish
-from bench.core.disk import disk_full
-from bench.core.distributed import Processes
-from bench.core.protocols import Protocol
-from bench.core.results import protocol_id
+from bench.core.model.sampling_protocol import Protocol
+from bench.core.store.checkpoints import publish
+from bench.core.store.files import disk_full
+from bench.core.store.rows import protocol_id
+from bench.core.train.distributed import Processes
 
 
 class SampleSpool:

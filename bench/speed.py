@@ -27,7 +27,7 @@ Examples:
 
 def _learner(words: list[str]) -> Any:
     from bench.configuration import compose
-    from bench.core import distributed
+    from bench.core.train import distributed
     from bench.experiment import Experiment
 
     experiment = Experiment(compose(words))

@@ -35,7 +35,7 @@ def superfluous(folder: Path) -> list[Path]:
 
     Without a whole one all checkpoints stay.
     """
-    from bench.core.checkpoints import checkpoints, is_whole
+    from bench.core.store.checkpoints import checkpoints, is_whole
 
     leftovers = sorted([*folder.glob(".ckpt-*.tmp"), *folder.glob("damaged-ckpt-*")])
     there = checkpoints(folder)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bench.core.method import Context, Method
-from bench.core.noise import NoiseLevels
-from bench.core.streams import Draw
+from bench.core.model.method import Context, Method
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.streams import Draw
 
 
 @dataclass

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.sizes import Size
 from bench.core.ranges import check_range
-from bench.core.sizes import Size
 
 
 def dispersion(z: Tensor, tau: float) -> Tensor:

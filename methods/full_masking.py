@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.core.method import Context, Method
-from bench.core.noise import NoiseLevels
+from bench.core.model.method import Context, Method
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.streams import Draw
 from bench.core.ranges import check_range
-from bench.core.streams import Draw
 from methods.parts import dual_levels
 
 

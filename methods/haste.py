@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.method import Arm, Batch, Context, Term, generative
-from bench.core.sizes import Size
+from bench.core.model.method import Arm, Batch, Context, Term, generative
+from bench.core.model.sizes import Size
 from methods.parts import switched_off
 from methods.repa import REPA
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bench.core.method import Context
-from bench.core.sizes import Size
+from bench.core.model.method import Context
+from bench.core.model.sizes import Size
 from methods.repa import Alignment
 
 

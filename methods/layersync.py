@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bench.core.method import Arm, Batch, Context, Method, Term, generative
-from bench.core.sizes import Size
+from bench.core.model.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.sizes import Size
 from methods.parts import token_cosine
 
 

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.core.flow import interpolate
-from bench.core.method import Batch, Context, Term
-from bench.core.noise import NoiseLevels
-from bench.core.sizes import Size
-from bench.core.streams import Draw
+from bench.core.model.flow import interpolate
+from bench.core.model.method import Batch, Context, Term
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.sizes import Size
+from bench.core.model.streams import Draw
 
 
 def repa_hidden(width: int, hidden: int | None) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.sizes import Size
 from bench.core.ranges import check_range
-from bench.core.sizes import Size
 from methods.parts import repa_head, repa_hidden, token_cosine
 
 

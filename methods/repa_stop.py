@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.core.method import Arm, Batch, Context, Term, generative
-from bench.core.sizes import Size
+from bench.core.model.method import Arm, Batch, Context, Term, generative
+from bench.core.model.sizes import Size
 from methods.parts import switched_off
 from methods.repa import REPA
 

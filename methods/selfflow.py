@@ -17,11 +17,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.core.method import Arm, Batch, Context, Method, Term, generative
-from bench.core.noise import NoiseLevels
+from bench.core.model.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.sizes import Size
+from bench.core.model.streams import Draw
 from bench.core.ranges import check_range
-from bench.core.sizes import Size
-from bench.core.streams import Draw
 from methods.parts import dual_levels, self_head, self_head_description, teacher_features, token_cosine
 
 

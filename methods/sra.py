@@ -17,9 +17,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import nn
 
-from bench.core.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.method import Arm, Batch, Context, Method, Term, generative
+from bench.core.model.sizes import Size
 from bench.core.ranges import check_range
-from bench.core.sizes import Size
 from methods.parts import self_head, self_head_description, teacher_features, token_cosine
 
 WEIGHTS = {"smooth_l1": 0.2, "cosine": 0.5}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.core.method import Method
+from bench.core.model.method import Method
 
 
 @dataclass

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.core.cached_folder import cached_folder
 from bench.core.float32 import full_float32
-from bench.core.results import Row
+from bench.core.store.cache import cached_folder
+from bench.core.store.rows import Row
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import Gaussian, Moments, distance_of, fit
 from probes.image_sources import ImageSource

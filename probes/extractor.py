@@ -27,15 +27,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.core.cached_folder import cached_folder
 from bench.core.intervals import wilson
+from bench.core.store.cache import cached_folder
 
 FAMILY = "convnet"
 LARGEST_SIDE = 64
 
 
 class Images(Protocol):
-    """What the extractor needs of a data set (`bench.core.data.Dataset` has it)."""
+    """What the extractor needs of a data set (`bench.core.data.base.Dataset` has it)."""
 
     name: str
     classes: int
@@ -108,7 +108,9 @@ def build(classes: int, recipe: Recipe) -> LocalExtractor:
 def prepare(images: Tensor) -> Tensor:
     """uint8 [B, 3, H, W] -> float32 within -1..1, larger pictures reduced to 64 pixels with antialiasing."""
     if images.dtype != torch.uint8:
-        raise ValueError(f"the extractor reads uint8 images, not {images.dtype}; bench.core.data.pictures_of converts")
+        raise ValueError(
+            f"the extractor reads uint8 images, not {images.dtype}; bench.core.data.base.pictures_of converts"
+        )
     x = images.float() / 127.5 - 1
     if max(x.shape[2:]) > LARGEST_SIDE:
         x = F.interpolate(x, size=(LARGEST_SIDE, LARGEST_SIDE), mode="bilinear", antialias=True)

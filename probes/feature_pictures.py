@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.flow import interpolate
+from bench.core.model.flow import interpolate
 from probes.features import probe_noise
 
 PICTURES, TIME = 8, 0.1

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.cached_folder import cached_folder
-from bench.core.disk import check_room, new_array
-from bench.core.flow import interpolate
-from bench.core.streams import generator
+from bench.core.model.flow import interpolate
+from bench.core.model.streams import generator
+from bench.core.store.cache import cached_folder
+from bench.core.store.files import check_room, new_array
 
 SPLITS = ("train", "heldout")
 NOISE_BLOCK = 64  # images that share a noise generator, whatever the batch
@@ -90,7 +90,7 @@ def feature_store(
 ) -> FeatureStore:
     """The store of a snapshot, computed unless it is in the cache.
 
-    net: an EMA backbone (`bench.core.backbone.SiT`); snapshot_hash: of its weights; batch: a multiple of 64.
+    net: an EMA backbone (`bench.core.model.backbone.SiT`); snapshot_hash: of its weights; batch: a multiple of 64.
     Raises ValueError for blocks or times that the backbone does not have.
     """
     depth = net.size.depth

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bench.core.results import Row
+from bench.core.store.rows import Row
 from probes.fid_reference import FidReference
 from probes.finite import dropped_note, finite_rows
 from probes.frechet import distance_of, fit

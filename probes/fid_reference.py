@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.core.cached_folder import cached_folder
+from bench.core.store.cache import cached_folder
 from probes.frechet import Gaussian, Moments
 from probes.image_sources import ImageSource, NpzImages, file_hash
 from probes.inception import POOL, SPATIAL, InceptionFeatures, inception_pass

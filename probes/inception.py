@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.float32 import full_float32
-from bench.core.staging import Resource, require, torch_hub
+from bench.core.store.staging import Resource, require, torch_hub
 from bench.core.vision_imports import import_vision
 from probes.image_sources import ImageSource, file_hash
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from bench.core import answers
 from bench.core.intervals import standard_error, wilson
-from bench.core.results import Row
+from bench.core.store.rows import Row
 from probes.cknna import TOPK, Neighbours, cknna, neighbours
 from probes.features import FeatureStore, mean_features, subset
 from probes.knn import knn_predict

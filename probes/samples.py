@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.cached_folder import cached_folder
-from bench.core.data import pictures_of
+from bench.core.data.base import pictures_of
 from bench.core.intervals import standard_error
-from bench.core.results import Row
+from bench.core.store.cache import cached_folder
+from bench.core.store.rows import Row
 from probes import fidelity
 from probes.extractor import LocalExtractor, label_agreement, local_extractor
 from probes.finite import dropped_note

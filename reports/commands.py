@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.core.protocols import PROTOCOLS, Protocol
+from bench.core.model.sampling_protocol import PROTOCOLS, Protocol
 from reports.runs import Run, mapping
 
 GROUPS = ("method", "size", "encoder", "data", "seed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from bench.core.results import result_path
+from bench.core.store.rows import result_path
 from reports.commands import measuring_command, run_command, training_command
 from reports.figures.pictures import first_seeds, newest_picture
 from reports.runs import Run, Study, mapping, training_curve

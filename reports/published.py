@@ -12,7 +12,7 @@ Columns (empty: not published, or does not apply):
   steps            optimiser steps of 256 images
   params_m         parameters of the backbone, millions
   cfg              classifier-free guidance: none, or a scale and where it acts
-  sampler          sde250 (a protocol of bench/core/protocols.py), ode (its steps not published), unknown
+  sampler          sde250 (a protocol of bench/core/model/sampling_protocol.py), ode (its steps not published), unknown
   fid, sfid        lower is better; is, precision, recall: higher is better; precision and recall are shares 0..1
   linear_probe     accuracy in percent
   source           paper and table or figure, or the public re-run

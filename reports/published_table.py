@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.core.protocols import PROTOCOLS
+from bench.core.model.sampling_protocol import PROTOCOLS
 from reports.published import TASKS, Published, published
 from reports.runs import Run, Study, mapping
 from reports.summary import summarise

@@ -1,7 +1,7 @@
 """Read a folder of runs once: result rows as a table, and what is known of each run beside them.
 
     study = read_study(Path("runs"))
-    study.rows     # pandas, one line a result row (bench.core.results.load)
+    study.rows     # pandas, one line a result row (bench.core.store.rows.load)
     study.runs     # {run id: Run}, also for runs without results
 
 Nothing here fails because of one bad file: it is named in `study.problems` and left out.
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core import results
-from bench.core.stored_values import COST, STATUS
+from bench.core.store import rows as results
+from bench.core.store.schema import COST, STATUS
 
 if TYPE_CHECKING:
     import pandas as pd

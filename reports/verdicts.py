@@ -1,6 +1,6 @@
 """Verdicts: what the runs of a study say about published findings (the rules are in docs/verdicts.md).
 
-    verdicts = evaluate(load_claims(), rows)      # rows: bench.core.results.load, the study's runs only
+    verdicts = evaluate(load_claims(), rows)      # rows: bench.core.store.rows.load, the study's runs only
     for verdict in verdicts:
         print(verdict.word, verdict.sentence, verdict.reason)
 
@@ -82,7 +82,7 @@ class Verdict:
 def evaluate(claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: Strengths | None = None) -> list[Verdict]:
     """One verdict a claim and data set, in the order of the claims.
 
-    rows: of one study (`bench.core.results.load`); encoder_parameters: of `reports.encoder_strength`, for the claims
+    rows: of one study (`bench.core.store.rows.load`); encoder_parameters: of `reports.encoder_strength`, for the claims
     that order encoders by size. Never raises for what the runs lack: the verdict is then "not tested", with the reason.
     """
     strengths = encoder_strengths(rows) | {"encoder_parameters": encoder_parameters or {}}

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bench.core.environment import git_commit
+from bench.core.store.environment import git_commit
 
 PACKAGES = ("bench", "methods", "probes", "reports", "slurm")
 ROOT = Path(__file__).resolve().parents[1]

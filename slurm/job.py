@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.command_line import FAILED, REQUEUE
-from bench.core.lease import Lease, Leases
-from bench.core.results import write_json
-from bench.core.run_folder import read_json, read_status
-from bench.core.run_states import progress
+from bench.core.store.folder import read_json, read_status
+from bench.core.store.lease import Lease, Leases
+from bench.core.store.rows import write_json
+from bench.core.store.states import progress
 
 IDLE_STARTS = 3  # starts of one job in a row that found nothing new saved, after which it ends itself
 PR_SET_PDEATHSIG = 1

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.lease import Leases
-from bench.core.results import write_json
-from bench.core.run_folder import read_json
-from bench.core.run_states import run_state
+from bench.core.store.folder import read_json
+from bench.core.store.lease import Leases
+from bench.core.store.rows import write_json
+from bench.core.store.states import run_state
 from slurm import code_snapshot, queue
 from slurm.job import Job
 

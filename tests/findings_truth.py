@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.core.results import COLUMNS
+from bench.core.store.rows import COLUMNS
 from reports.claims import Claim
 from reports.comparable import Curve, Table
 from reports.encoder_strength import Strength

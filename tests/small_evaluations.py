@@ -7,11 +7,11 @@ import torch
 from small_runs import random_backbone
 from torch import nn
 
-from bench.core.backbone import SiT
-from bench.core.checkpoints import load_snapshot, snapshots
-from bench.core.data import Digits
-from bench.core.sizes import SIZES
-from bench.core.tokens import TokenGrid
+from bench.core.data.base import Digits
+from bench.core.model.backbone import SiT
+from bench.core.model.sizes import SIZES
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.checkpoints import load_snapshot, snapshots
 from bench.exporters import export_checkpoint
 from probes.frechet import Moments, fit
 
@@ -54,7 +54,7 @@ def save_latents(root, pictures=True):
 
 def latent_words(tmp_path, monkeypatch):
     """A checkpoint on latents, its decoder a stand-in."""
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE(1.0))
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(1.0))
     net = random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000)
     file = export_checkpoint(net, tmp_path / "latents.pt", "repa")
     return [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path / 'out'}"]

@@ -15,16 +15,16 @@ import torch
 
 from bench.command_line import guarded
 from bench.configuration import compose
-from bench.core import checkpoints
-from bench.core.backbone import SiT
-from bench.core.data import Digits
-from bench.core.ema import ema_copy
-from bench.core.method import Arm, Batch, Context
-from bench.core.run_folder import read_metrics
-from bench.core.sampling import sample_block
-from bench.core.sizes import SIZES, Size
-from bench.core.streams import Draw, generator
-from bench.core.tokens import TokenGrid
+from bench.core.data.base import Digits
+from bench.core.model.backbone import SiT
+from bench.core.model.method import Arm, Batch, Context
+from bench.core.model.sampling import sample_block
+from bench.core.model.sizes import SIZES, Size
+from bench.core.model.streams import Draw, generator
+from bench.core.model.tokens import TokenGrid
+from bench.core.store import checkpoints
+from bench.core.store.folder import read_metrics
+from bench.core.train.ema import ema_copy
 from bench.options import build
 from methods.encoders.base import Encoder, Features
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.core import results
-from bench.core.results import Row
-from bench.core.sizes import SIZES
+from bench.core.model.sizes import SIZES
+from bench.core.store import rows as results
+from bench.core.store.rows import Row
 
 ARMS: dict[str, float] = {
     "vanilla": 1.00,

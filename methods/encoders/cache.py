@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench.core.cached_folder import cached_folder
-from bench.core.disk import new_array
+from bench.core.store.cache import cached_folder
+from bench.core.store.files import new_array
 from methods.encoders.base import Encoder
 
 VERSION = 2

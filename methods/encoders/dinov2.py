@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.core.staging import Resource, require, torch_hub
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.staging import Resource, require, torch_hub
 from methods.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, Features, as_input, on_grid, patch_grid
 
 PATCH = 14

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from bench.core.staging import Resource
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.staging import Resource
 from bench.core.vision_imports import import_vision
 from methods.encoders.base import patch_grid as reconciled_grid
 from methods.encoders.timm_models import TimmEncoder, create, input_pixels, pretrained_config

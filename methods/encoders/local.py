@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.core.cached_folder import cached_folder
 from bench.core.intervals import wilson
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.cache import cached_folder
 from methods.encoders.base import Encoder, Features
 
 VERSION = 2

@@ -22,8 +22,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from bench.core.staging import Resource, require, torch_hub
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.staging import Resource, require, torch_hub
 from bench.core.vision_imports import import_vision
 from methods.encoders.base import Encoder, Features, as_input, on_grid, patch_grid
 

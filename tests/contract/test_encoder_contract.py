@@ -8,8 +8,8 @@ import yaml
 
 from bench import prepare
 from bench.configuration import compose
-from bench.core import staging
-from bench.core.data import Digits
+from bench.core.data.base import Digits
+from bench.core.store import staging
 from bench.options import CONF, build, locate, options
 from methods.encoders.base import RESIZES
 

@@ -22,10 +22,10 @@ from small_runs import (
     random_backbone,
 )
 
-from bench.core.cost import count, flops_until
-from bench.core.method import Arm
-from bench.core.sizes import SIZES
-from bench.core.tokens import TokenGrid
+from bench.core.model.method import Arm
+from bench.core.model.sizes import SIZES
+from bench.core.model.tokens import TokenGrid
+from bench.core.train.cost import count, flops_until
 from bench.options import locate, options
 
 METHODS = options("method")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core.backbone import SiT
-from bench.core.data_latents import SCALE, Decoder
-from bench.core.sizes import Size
-from bench.core.tokens import TokenGrid
+from bench.core.data.latents import SCALE, Decoder
+from bench.core.model.backbone import SiT
+from bench.core.model.sizes import Size
+from bench.core.model.tokens import TokenGrid
 from probes.cknna import cknna, neighbours
 from probes.features import FeatureGrid, feature_store
 from probes.knn import knn_accuracy
@@ -55,7 +55,7 @@ def test_a_decoder_in_float32_is_not_tf32(monkeypatch):
     vae, latents = Convolutional(), torch.randn(8, 4, 32, 32, generator=torch.Generator().manual_seed(1))
     exact = vae.double().decode(latents.double() / SCALE).sample
     vae.float().cuda()
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: vae)
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: vae)
     error = (Decoder("any").pixels(latents) - exact).abs().max() / exact.abs().max()
     assert error < 3e-6  # TF32's ten bits give some 3e-4
 

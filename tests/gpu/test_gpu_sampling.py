@@ -4,11 +4,11 @@ import pytest
 import torch
 from small_runs import samples
 
-from bench.core.backbone import SiT
-from bench.core.data import Digits, pictures_of
-from bench.core.protocols import sampling_protocol
-from bench.core.sampling import velocity_of
-from bench.core.sizes import SIZES
+from bench.core.data.base import Digits, pictures_of
+from bench.core.model.backbone import SiT
+from bench.core.model.sampling import velocity_of
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.model.sizes import SIZES
 
 pytestmark = [
     pytest.mark.gpu,

@@ -7,7 +7,7 @@ from small_runs import only_run, run_in_process, tiny_run
 
 from bench import measure, measure_plan
 from bench.command_line import FAILED
-from bench.core.trainer import Trainer
+from bench.core.train.trainer import Trainer
 
 
 def delete(runs):

@@ -19,15 +19,15 @@ from small_runs import ROOT, run_cli, samples
 
 from bench.command_line import guarded
 from bench.configuration import compose
-from bench.core.backbone import SiT
-from bench.core.checkpoints import save_snapshot
-from bench.core.data import Digits, pixels_to_uint8
-from bench.core.data_latents import Decoder
-from bench.core.distributed import Processes
-from bench.core.protocols import sampling_protocol
-from bench.core.sampling import velocity_of
-from bench.core.sizes import SIZES
-from bench.core.tokens import TokenGrid
+from bench.core.data.base import Digits, pixels_to_uint8
+from bench.core.data.latents import Decoder
+from bench.core.model.backbone import SiT
+from bench.core.model.sampling import velocity_of
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.model.sizes import SIZES
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.checkpoints import save_snapshot
+from bench.core.train.distributed import Processes
 from bench.evaluate import main
 from bench.exporters import export_checkpoint
 from bench.options import build
@@ -159,7 +159,7 @@ def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
     file = export_checkpoint(SiT(grid, SIZES["nano"], 1000).initialise(draw), tmp_path / "latents.pt", "repa")
     words = [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path}", *QUICK]
     for scale in (1.0, 0.5):
-        monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self, scale=scale: StandInVAE(scale))
+        monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self, scale=scale: StandInVAE(scale))
         assert main([*words, "data.decoder=vae/sd-vae-ft-ema"]) == 0
     files = list(tmp_path.glob("samples/*/samples_100.npz"))
     first, second = (np.load(file)["arr_0"] for file in files)
@@ -171,7 +171,7 @@ def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
 
 def test_decoding_in_bf16_rounds_the_weights_and_leaves_the_float32_ones(monkeypatch):
     vae = StandInVAE(0.12345678)
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: vae)
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: vae)
     decoder, latents = Decoder("any"), torch.randn(2, 4, 2, 2)
     plain, weights = decoder.pixels(latents), decoder.record()
     rounded = decoder.pixels(latents, "bf16")
@@ -187,7 +187,7 @@ def test_decoding_in_float32_allows_no_tf32(monkeypatch):
             seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
             return super().decode(latents)
 
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: Watched(1.0))
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: Watched(1.0))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     Decoder("any").pixels(torch.randn(2, 4, 2, 2))
     assert seen == [(False, False)] and torch.backends.cudnn.allow_tf32
@@ -200,7 +200,7 @@ def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsy
             decoded[latents.amax((1, 2, 3)) > latents.amax((1, 2, 3)).median()] = float("nan")
             return SimpleNamespace(sample=decoded)
 
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: Spoiling(1.0))
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: Spoiling(1.0))
     file = export_checkpoint(SiT(TokenGrid((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa")
     words = [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path}", *QUICK]
     assert main([*words, "data.decoder=any"]) == 0

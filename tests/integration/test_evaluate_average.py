@@ -7,7 +7,8 @@ import pytest
 from safetensors.torch import save_file
 from small_runs import only_run, run_in_process, tiny_run
 
-from bench.core import checkpoints, results
+from bench.core.store import checkpoints
+from bench.core.store import rows as results
 from bench.evaluate import main
 from bench.posthoc_ema import rebuild
 

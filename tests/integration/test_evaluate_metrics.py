@@ -18,9 +18,9 @@ from small_runs import StandInEncoder, random_backbone, run_in_process, tiny_run
 from torch import nn
 
 from bench.command_line import guarded
-from bench.core import results
-from bench.core.data import Digits
-from bench.core.tokens import TokenGrid
+from bench.core.data.base import Digits
+from bench.core.model.tokens import TokenGrid
+from bench.core.store import rows as results
 from bench.evaluate import main
 from bench.evaluate_reference import check_reference
 from bench.evaluate_words import metrics_of, parse

@@ -10,8 +10,9 @@ from small_runs import only_run, run_in_process, start, tiny_run
 
 from bench import measure_plan
 from bench.command_line import FAILED
-from bench.core import checkpoints, results
-from bench.core.run_folder import read_json
+from bench.core.store import checkpoints
+from bench.core.store import rows as results
+from bench.core.store.folder import read_json
 
 
 def full_disk(*args, **kwargs):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bench.command_line import guarded
-from bench.core.data_latents import LatentData
+from bench.core.data.latents import LatentData
 from bench.latents import adm_crop, main
 
 
@@ -53,7 +53,7 @@ def test_adm_crop_halves_by_averaging_then_takes_the_centre():
 
 
 def test_latents_are_what_the_data_reads_and_an_interrupted_start_goes_on(folder, monkeypatch):
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE())
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE())
     assert main(words(folder, "whole")) == 0
     data = LatentData("imagenet256", str(folder / "whole"), 1, 1000, "x")
     assert (data.n_train, data.n_heldout) == (162, 18) and data.grid.shape == (2, 2)
@@ -66,16 +66,16 @@ def test_latents_are_what_the_data_reads_and_an_interrupted_start_goes_on(folder
     assert any(np.array_equal(np.asarray(original)[:, 2:18].transpose(2, 0, 1), p) for p in data.images("train"))
 
     monkeypatch.setattr("bench.latents.BLOCK", 1)  # progress is written after 64 blocks
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE(fails_after=100))
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=100))
     assert guarded(main, words(folder, "cut")) == 130 and not (folder / "cut" / "train").exists()
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE(fails_after=162 + 18 - 64))
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=162 + 18 - 64))
     assert main([*words(folder, "cut"), "workers=1"]) == 0
     for file in ("train/moments.npy", "train/images.npy", "train/labels.npy", "heldout/moments.npy"):
         assert (folder / "cut" / file).read_bytes() == (folder / "whole" / file).read_bytes()
 
 
 def test_a_finished_split_of_other_settings_is_refused(folder, monkeypatch, capsys):
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE())
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE())
     assert guarded(main, words(folder, "out")) == 0 and guarded(main, words(folder, "out")) == 0
     assert guarded(main, [*words(folder, "out"), "size=32"]) == 2
     assert "was made from" in capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_a_finished_split_of_other_settings_is_refused(folder, monkeypatch, caps
 
 
 def test_bad_input_is_one_sentence(folder, monkeypatch, capsys):
-    monkeypatch.setattr("bench.core.data_latents.Decoder.load", lambda self: StandInVAE())
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE())
     cases = {
         "did you mean pictures": ["picture=x"],
         "out=DIR, vae=DIR missing": ["pictures=x"],

@@ -8,9 +8,9 @@ from small_runs import ROOT, random_backbone, run_in_process
 
 from bench import evaluate, report
 from bench.command_line import guarded
-from bench.core import checkpoints
-from bench.core.data import Digits
-from bench.core.sizes import SIZES
+from bench.core.data.base import Digits
+from bench.core.model.sizes import SIZES
+from bench.core.store import checkpoints
 
 IMAGES = 131072
 

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from small_runs import only_run, run_in_process, tiny_run
 
-from bench.core.data import Digits, pictures_of, stratified_split
-from bench.core.data_folder import FolderData, decode
-from bench.core.data_latents import SCALE, LatentData
-from bench.core.loading import batches
+from bench.core.data.base import Digits, pictures_of, stratified_split
+from bench.core.data.folder import FolderData, decode
+from bench.core.data.latents import SCALE, LatentData
+from bench.core.train.loading import batches
 
 
 def folder_of(root, classes=3, pictures=6, size=(9, 7), suffixes=(".png", ".jpg", ".bmp")):

@@ -12,8 +12,8 @@ from markupsafe import escape
 from synthetic_runs import write_run, write_runs
 
 from bench.configuration import compose
-from bench.core import results
-from bench.core.results import Row
+from bench.core.store import rows as results
+from bench.core.store.rows import Row
 from bench.report import PAGES, main, write_report
 from reports.html import render_html
 from reports.pages import KINDS, build_page

@@ -16,9 +16,9 @@ import pytest
 import torch
 from small_runs import ROOT, last_weights, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
-from bench.core import checkpoints
-from bench.core.results import write_json
-from bench.core.run_folder import read_json
+from bench.core.store import checkpoints
+from bench.core.store.folder import read_json
+from bench.core.store.rows import write_json
 
 
 def kill_until_complete(words: list[str], runs: Path, kills: int, seed: int) -> int:
@@ -160,8 +160,8 @@ def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(tmp_path, ca
 
 def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monkeypatch):
     from bench.configuration import compose
-    from bench.core import distributed
-    from bench.core.learner import Learner
+    from bench.core.train import distributed
+    from bench.core.train.learner import Learner
     from bench.experiment import Experiment
 
     seen: dict[str, list] = {}
@@ -232,9 +232,9 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
     from small_runs import random_backbone, samples
 
     from bench import sample_spool
-    from bench.core.distributed import Processes
-    from bench.core.protocols import sampling_protocol
-    from bench.core.sampling import sample_block, velocity_of
+    from bench.core.model.sampling import sample_block, velocity_of
+    from bench.core.model.sampling_protocol import sampling_protocol
+    from bench.core.train.distributed import Processes
 
     velocity, protocol = velocity_of(random_backbone()), sampling_protocol("ode50", steps=4)
     monkeypatch.setattr(sample_spool, "gather_blocks", lambda mine, count, processes: mine)

@@ -9,8 +9,8 @@ import pytest
 from small_runs import ROOT, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
 from bench.command_line import BAD_INPUT, FAILED
-from bench.core import checkpoints
-from bench.core.run_folder import read_json
+from bench.core.store import checkpoints
+from bench.core.store.folder import read_json
 
 BAD = [
     (["metod=repa"], "there is no key 'metod'; did you mean method?"),

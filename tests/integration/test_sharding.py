@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from small_runs import ROOT, numbers, only_run, run_in_process, tiny_run
 
-from bench.core import checkpoints
+from bench.core.store import checkpoints
 
 WORDS = (
     "method=selfflow", "batch=96", "log_images=96", "optimizer.schedule=constant", "measure=none",

@@ -9,10 +9,10 @@ from small_runs import only_run, run_in_process, tiny_run
 
 from bench import measure, measure_plan
 from bench.command_line import REQUEUE, StopFlag
-from bench.core.distributed import Processes
-from bench.core.protocols import sampling_protocol
-from bench.core.run_folder import read_json
-from bench.core.run_states import progress
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.store.folder import read_json
+from bench.core.store.states import progress
+from bench.core.train.distributed import Processes
 from bench.sample_spool import SampleSpool
 
 MEASURED = ("measure=full", "evaluation.samples=300", "evaluation.snapshots=last", "evaluation.protocol=ode50")

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench import local_pool, local_sweep, plan, study, sweep, sweep_clean
-from bench.core import lease
-from bench.core.results import write_json
-from bench.core.run_folder import read_json
-from bench.core.run_states import RunState, run_state
+from bench.core.store import lease
+from bench.core.store.folder import read_json
+from bench.core.store.rows import write_json
+from bench.core.store.states import RunState, run_state
 from bench.local_pool import Job, Pool
 from tests.small_runs import ROOT, run_cli, tiny_run
 

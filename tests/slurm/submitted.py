@@ -58,7 +58,7 @@ class Submitted:
         self.train = self.launcher.jobs_of(self.run.name)["train"]  # the job's number
 
     def status(self) -> dict[str, Any]:
-        from bench.core.run_folder import read_status
+        from bench.core.store.folder import read_status
 
         return read_status(self.run)
 
@@ -78,7 +78,7 @@ class Submitted:
 
     def starts(self) -> int:
         """How often the training job has been started."""
-        from bench.core.run_folder import read_json
+        from bench.core.store.folder import read_json
 
         return len(read_json(self.run / "slurm" / f"starts-{self.train}.json").get("progress", []))
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from small_runs import GRID, NANO, random_backbone
 
-from bench.core.backbone import SiT
-from bench.core.noise import NoiseLevels
-from bench.core.sizes import SIZES, Size
-from bench.core.tokens import TokenGrid
+from bench.core.model.backbone import SiT
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.sizes import SIZES, Size
+from bench.core.model.tokens import TokenGrid
 
 
 def dense_forward(w: dict[str, torch.Tensor], x, levels, label, depth: int, heads: int):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from bench.configuration import compose, parse_count
-from bench.core.sizes import SIZES
+from bench.core.model.sizes import SIZES
 from bench.identity import arm_name, run_hash, run_id
 from bench.options import build
 

@@ -10,12 +10,13 @@ import torch
 from small_runs import GRID, NANO, SMALL, arm_of, batch_of, method, random_backbone, tiny_run
 
 from bench.configuration import compose
-from bench.core import checkpoints, distributed
-from bench.core.diagnostics import by_noise_level, diagnose, is_due
-from bench.core.flow import interpolate
-from bench.core.run_folder import read_metrics
-from bench.core.streams import Draw
-from bench.core.trainer import Stopped
+from bench.core.model.flow import interpolate
+from bench.core.model.streams import Draw
+from bench.core.store import checkpoints
+from bench.core.store.folder import read_metrics
+from bench.core.train import distributed
+from bench.core.train.diagnostics import by_noise_level, diagnose, is_due
+from bench.core.train.trainer import Stopped
 from bench.experiment import Experiment
 from bench.options import options
 
@@ -79,8 +80,8 @@ def test_levels_fall_into_quarters_and_empty_ones_are_left_out():
 
 
 def test_initial_weights_have_no_gradient_to_compare():
-    from bench.core.backbone import SiT
-    from bench.core.streams import generator
+    from bench.core.model.backbone import SiT
+    from bench.core.model.streams import generator
 
     arm, ctx = arm_of(method("layersync"), SiT(GRID, NANO, 10).initialise(generator(0, "init", 0)))
     assert "gradient_agreement" not in diagnosed(arm, ctx, batch_of(B)), "adaLN-Zero: the velocity has no gradient yet"

@@ -5,9 +5,9 @@ import pytest
 import torch
 from small_runs import only_run, run_in_process, tiny_run
 
-from bench.core import disk
-from bench.core.data import Digits
-from bench.core.run_folder import read_metrics
+from bench.core.data.base import Digits
+from bench.core.store import files
+from bench.core.store.folder import read_metrics
 from methods.encoders.base import Encoder, Features
 from methods.encoders.cache import patch_tokens
 
@@ -40,7 +40,7 @@ def test_tokens_are_the_encoders_in_order_and_computed_once(tmp_path):
 
 
 def test_a_full_disk_is_said_before_the_first_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10})())
     with pytest.raises(OSError, match=r"the disk is full: compute\.cache_features=true of .* needs"):
         patch_tokens(Rows(1.0), Digits("digits", 2), "train", tmp_path)
     assert not list(tmp_path.rglob("tokens.npy"))

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from bench.configuration import compose
-from bench.core import staging
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store import staging
 from bench.core.vision_imports import import_vision
 from bench.options import build
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.configuration import compose
-from bench.core.data import Digits, PictureData
-from bench.core.tokens import TokenGrid
+from bench.core.data.base import Digits, PictureData
+from bench.core.model.tokens import TokenGrid
 from bench.options import build
 from methods.encoders import local as module
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from bench.configuration import compose
-from bench.core import staging
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store import staging
 from bench.core.vision_imports import import_vision
 from bench.options import build, encoder_node, options
 from methods.encoders.timm_models import create, known_data, pretrained_config

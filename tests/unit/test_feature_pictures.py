@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_runs import random_backbone
 
-from bench.core.data import Digits
+from bench.core.data.base import Digits
 from probes.feature_pictures import feature_pictures, principal_colours, save_pictures
 
 

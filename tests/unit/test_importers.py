@@ -9,9 +9,9 @@ import torch
 from small_runs import random_backbone
 
 from bench.checkpoint_files import read_weights
-from bench.core.noise import NoiseLevels
-from bench.core.sizes import SIZES, Size
-from bench.core.tokens import TokenGrid
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.sizes import SIZES, Size
+from bench.core.model.tokens import TokenGrid
 from bench.exporters import export_checkpoint, to_theirs
 from bench.importers import import_checkpoint
 

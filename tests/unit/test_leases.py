@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from bench.core import lease as lease_module
-from bench.core import run_folder
-from bench.core.lease import Leases
-from bench.core.results import write_json
-from bench.core.run_folder import RunFolder, read_json
-from bench.core.run_states import progress, run_state
+from bench.core.store import folder as run_folder
+from bench.core.store import lease as lease_module
+from bench.core.store.folder import RunFolder, read_json
+from bench.core.store.lease import Leases
+from bench.core.store.rows import write_json
+from bench.core.store.states import progress, run_state
 
 
 def test_one_holder_at_a_time(tmp_path):

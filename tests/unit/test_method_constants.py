@@ -3,7 +3,7 @@
 import pytest
 from small_runs import method
 
-from bench.core.sizes import SIZES
+from bench.core.model.sizes import SIZES
 from methods import haste, sra
 
 # What is the same at every size.

@@ -6,10 +6,10 @@ import pytest
 import torch
 from small_runs import GRID, NANO, arm_of, batch_of, context, method, random_backbone
 
-from bench.core.data import Digits
-from bench.core.method import Context
-from bench.core.noise import NoiseLevels
-from bench.core.streams import Draw
+from bench.core.data.base import Digits
+from bench.core.model.method import Context
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.streams import Draw
 
 B, N = 8, 16
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_runs import GRID, NANO, arm_of, batch_of, method
 
-from bench.core.method import Context
-from bench.core.streams import Draw
+from bench.core.model.method import Context
+from bench.core.model.streams import Draw
 
 B, N = 8, 16
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from bench.core import staging
+from bench.core.store import staging
 from bench.core.vision_imports import import_vision
 from probes import inception
 from probes.inception import find_weights, inception_features, load_inception

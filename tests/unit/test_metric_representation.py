@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core import disk
-from bench.core.backbone import SiT
-from bench.core.disk import new_array
-from bench.core.flow import interpolate
-from bench.core.sizes import Size
-from bench.core.tokens import TokenGrid
+from bench.core.model.backbone import SiT
+from bench.core.model.flow import interpolate
+from bench.core.model.sizes import Size
+from bench.core.model.tokens import TokenGrid
+from bench.core.store import files
+from bench.core.store.files import new_array
 from probes import features as features_module
 from probes.cknna import cknna, clamped, neighbours
 from probes.features import FeatureGrid, feature_store, probe_noise, subset
@@ -164,9 +164,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(net, tmp_path, monkeypatch, clai
         raise OSError(errno.ENOSPC, "No space left on device")
 
     if claimed:  # space that looked free is gone when the blocks are asked for
-        monkeypatch.setattr(disk.os, "posix_fallocate", no_space)
+        monkeypatch.setattr(files.os, "posix_fallocate", no_space)
     else:
-        monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
+        monkeypatch.setattr(files.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
     message = r"the disk is full: .* needs .* GB, .* GB are free at .*another cache=DIR"
     with pytest.raises(OSError, match=message) as told:
         feature_store(net, Stripes(1.0), GRID, "a" * 16, tmp_path)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core import results
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
+from bench.core.store import rows as results
 from probes import extractor as extractor_module
 from probes import fidelity, samples
 from probes.extractor import Recipe, local_extractor, read_images
@@ -93,7 +93,7 @@ def test_the_extractor_learns_and_is_made_once(blobs, quick, tmp_path, monkeypat
 
 
 def _make_slowly(folder, counter):
-    from bench.core.cached_folder import cached_folder
+    from bench.core.store.cache import cached_folder
 
     def make(place):
         with open(counter, "a") as file:
@@ -117,7 +117,7 @@ def test_the_cache_is_filled_once_by_many_processes(tmp_path):
 
 
 def test_a_failed_entry_leaves_nothing(tmp_path):
-    from bench.core.cached_folder import cached_folder
+    from bench.core.store.cache import cached_folder
 
     def fail(place):
         (place / "half").write_text("")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.configuration import compose
-from bench.core.data_latents import Decoder, LatentData
+from bench.core.data.latents import Decoder, LatentData
 from bench.needs import missing
 from bench.readiness import configuration
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_runs import GRID, NANO, run_cli
 
-from bench.core import checkpoints
-from bench.core.backbone import SiT
-from bench.core.ema import ema_decay
+from bench.core.model.backbone import SiT
+from bench.core.store import checkpoints
+from bench.core.train.ema import ema_decay
 from bench.posthoc_ema import fit, main, posthoc_path, profile, rebuild
 
 

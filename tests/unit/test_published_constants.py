@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from bench.core import data_latents
-from bench.core.data_latents import Decoder
-from bench.core.protocols import sampling_protocol
-from bench.core.sampling import sample_block
+from bench.core.data.latents import Decoder
+from bench.core.model.sampling import sample_block
+from bench.core.model.sampling_protocol import sampling_protocol
 from probes import cknna, inception_score, kid, precision_recall, representation
 from probes.linear import ProbeRecipe
 
@@ -30,7 +29,7 @@ def test_latents_are_scaled_by_stable_diffusions_factor_both_ways(monkeypatch):
     latents = torch.randn(2, 4, 2, 2)
     Decoder("any").pixels(latents)
     torch.testing.assert_close(seen[0], latents / 0.18215)
-    assert data_latents.SCALE == 0.18215
+    assert latents.SCALE == 0.18215
 
 
 def test_the_sdes_increments_are_not_its_start():

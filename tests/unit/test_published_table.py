@@ -5,9 +5,9 @@ import json
 import pytest
 from synthetic_runs import write_run
 
-from bench.core import results
-from bench.core.protocols import sampling_protocol
-from bench.core.results import Row
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.store import rows as results
+from bench.core.store.rows import Row
 from reports.published_table import published_tables
 from reports.runs import read_study
 

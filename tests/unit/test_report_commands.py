@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.configuration import compose
-from bench.core.protocols import sampling_protocol
-from bench.core.tokens import TokenGrid
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.model.tokens import TokenGrid
 from bench.evaluate import parse, protocol_of
 from bench.identity import arm_name, identity, run_id
 from reports.commands import measuring_command, training_command

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from bench import measure_plan
-from bench.core import results, run_folder
-from bench.core.results import write_json
-from bench.core.run_folder import MetricsLog, read_metrics
+from bench.core.store import folder as run_folder
+from bench.core.store import rows as results
+from bench.core.store.folder import MetricsLog, read_metrics
+from bench.core.store.rows import write_json
 from bench.measure_plan import Task, pending
 
 

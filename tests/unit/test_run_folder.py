@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from bench.core.run_folder import RunFolder
+from bench.core.store.folder import RunFolder
 
 
 @pytest.mark.parametrize("made_anew", [False, True])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_runs import samples
 
-from bench.core.protocols import PROTOCOLS, sampling_protocol
-from bench.core.sampling import Field, block_labels, euler, heun, sample_block, sde
+from bench.core.model.sampling import Field, block_labels, euler, heun, sample_block, sde
+from bench.core.model.sampling_protocol import PROTOCOLS, sampling_protocol
 
 M, S = 1.5, 0.6
 

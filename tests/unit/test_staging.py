@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 
 from bench import doctor, prepare, readiness
-from bench.core import staging
-from bench.core.staging import Resource, fetch, recorded_hash, require
+from bench.core.store import staging
+from bench.core.store.staging import Resource, fetch, recorded_hash, require
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from small_runs import random_backbone
 
-from bench.core.ema import ema_copy, ema_decay, ema_update
-from bench.core.loading import micro_rows
-from bench.core.schedule import learning_rate, snapshot_counts
-from bench.core.streams import Draw, data_order, generator
+from bench.core.model.streams import Draw, data_order, generator
+from bench.core.train.ema import ema_copy, ema_decay, ema_update
+from bench.core.train.loading import micro_rows
+from bench.core.train.schedule import learning_rate, snapshot_counts
 
 
 def test_a_stream_depends_on_seed_purpose_and_count_alone():

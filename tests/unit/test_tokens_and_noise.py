@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from bench.core.flow import interpolate, velocity
-from bench.core.noise import NoiseLevels, TimeDistribution, shift_time
-from bench.core.tokens import TokenGrid
+from bench.core.model.flow import interpolate, velocity
+from bench.core.model.noise import NoiseLevels, TimeDistribution, shift_time
+from bench.core.model.tokens import TokenGrid
 
 
 @pytest.mark.parametrize(("shape", "patch"), [((12,), 3), ((8, 4), 2), ((4, 6, 8), 2)])

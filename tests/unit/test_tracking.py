@@ -8,10 +8,11 @@ import pytest
 from small_runs import tiny_run
 
 from bench.configuration import compose
-from bench.core import distributed, tracking
-from bench.core.results import Row
-from bench.core.run_folder import read_metrics
-from bench.core.trainer import Stopped
+from bench.core.store import tracking
+from bench.core.store.folder import read_metrics
+from bench.core.store.rows import Row
+from bench.core.train import distributed
+from bench.core.train.trainer import Stopped
 from bench.experiment import Experiment
 
 

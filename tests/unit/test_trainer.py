@@ -7,10 +7,11 @@ import torch
 from small_runs import only_run, tiny_run
 
 from bench.configuration import compose
-from bench.core import checkpoints, distributed
-from bench.core.learner import Learner
-from bench.core.run_folder import read_metrics
-from bench.core.streams import Draw
+from bench.core.model.streams import Draw
+from bench.core.store import checkpoints
+from bench.core.store.folder import read_metrics
+from bench.core.train import distributed
+from bench.core.train.learner import Learner
 from bench.experiment import Experiment
 
 LR, CLIP, DECAY, DROP, BETAS, EPS = 0.01, 0.3, 0.1, 0.3, (0.8, 0.95), 1e-6

@@ -18,9 +18,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bench.core.disk import disk_full
-from bench.core.liveness import is_fresh, this_process
-from bench.core.results import write_json
+from bench.core.store.files import disk_full
+from bench.core.store.liveness import is_fresh, this_process
+from bench.core.store.rows import write_json
 
 SCHEMA_VERSION = 1
 BEAT_SECONDS = 30.0  # between heartbeats while nothing else is said: sampling can take hours

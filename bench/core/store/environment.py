@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 def git_commit() -> str:
     """The commit of this code, with "+" when files are changed; "unknown" outside a checkout."""
     here = Path(__file__).parent
-    copied = here.parents[1] / "COMMIT"  # in the copy of the code that a cluster's jobs run
+    copied = here.parents[2] / "COMMIT"  # in the copy of the code that a cluster's jobs run
     if copied.exists():
         return copied.read_text(encoding="utf-8").strip()
     try:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.core.backbone import SiT
-from bench.core.distributed import Processes
+from bench.core.model.backbone import SiT
+from bench.core.train.distributed import Processes
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor

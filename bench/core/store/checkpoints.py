@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.core.disk import disk_full
+from bench.core.store.files import disk_full
 
 KEPT = 2
 _NAME = re.compile(r"ckpt-(\d{12})-([0-9a-f]{16})\.pt")

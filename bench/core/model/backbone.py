@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.core.noise import NoiseLevels
-from bench.core.sizes import Size
-from bench.core.tokens import TokenGrid
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.sizes import Size
+from bench.core.model.tokens import TokenGrid
 
 FREQUENCIES = 128  # of the timestep embedding: 128 cosines, then 128 sines, max period 10,000
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.streams import data_order
+from bench.core.model.streams import data_order
 
 Loaded = tuple[Tensor, Tensor, Tensor, Tensor | None]  # index, tokens x0, label, picture
 

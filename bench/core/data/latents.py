@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.data import PictureData
+from bench.core.data.base import PictureData
 from bench.core.float32 import full_float32
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
 
 SCALE = 0.18215
 CHANNELS = 4

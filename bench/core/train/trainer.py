@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core import checkpoints, sharding
-from bench.core.learner import Learner
-from bench.core.run_folder import MetricsLog, RunFolder
-from bench.core.schedule import snapshot_counts
-from bench.core.window import Window
+from bench.core.store import checkpoints
+from bench.core.store.folder import MetricsLog, RunFolder
+from bench.core.train import sharding
+from bench.core.train.learner import Learner
+from bench.core.train.meter import Window
+from bench.core.train.schedule import snapshot_counts
 
 MIN_SAVING_INTERVAL = 5.0  # seconds between checkpoints that nobody asked for by number
 MEASURED_STEPS = 10  # after which a start says how long it will take (or after 20 seconds)

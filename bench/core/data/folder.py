@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.data import PictureData, stratified_split
-from bench.core.tokens import TokenGrid
+from bench.core.data.base import PictureData, stratified_split
+from bench.core.model.tokens import TokenGrid
 
 if TYPE_CHECKING:
     from PIL.Image import Image

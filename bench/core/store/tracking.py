@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.core.results import Row
+from bench.core.store.rows import Row
 
 KINDS = ("none", "tensorboard", "wandb")
 

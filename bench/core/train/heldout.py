@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from bench.core.backbone import SiT
-from bench.core.flow import interpolate, velocity
-from bench.core.results import Row
-from bench.core.streams import generator
+from bench.core.model.backbone import SiT
+from bench.core.model.flow import interpolate, velocity
+from bench.core.model.streams import generator
+from bench.core.store.rows import Row
 
 PROTOCOL = {
     "name": "heldout_loss", "levels": "one a sample, stratified uniform t", "noise": "fixed, seed 0", "labels": "true",

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.backbone import SiT
-from bench.core.noise import shift_time
-from bench.core.protocols import Protocol
-from bench.core.streams import generator
+from bench.core.model.backbone import SiT
+from bench.core.model.noise import shift_time
+from bench.core.model.sampling_protocol import Protocol
+from bench.core.model.streams import generator
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 """v(x [B, N, C], t [B], label [B]) -> [B, N, C]."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.tokens import TokenGrid
+from bench.core.model.tokens import TokenGrid
 
 ROUNDINGS = ("round_half_up", "truncate")
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.core.backbone import Features, SiT
-from bench.core.flow import interpolate, velocity
-from bench.core.noise import NoiseLevels, TimeDistribution
-from bench.core.sizes import Size
-from bench.core.streams import Draw
-from bench.core.tokens import TokenGrid
+from bench.core.model.backbone import Features, SiT
+from bench.core.model.flow import interpolate, velocity
+from bench.core.model.noise import NoiseLevels, TimeDistribution
+from bench.core.model.sizes import Size
+from bench.core.model.streams import Draw
+from bench.core.model.tokens import TokenGrid
 
 
 @dataclass

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.disk import disk_full
-from bench.core.stored_values import COST, MEASUREMENT, ROW, RUN, STATUS, Kind, check
+from bench.core.store.files import disk_full
+from bench.core.store.schema import COST, MEASUREMENT, ROW, RUN, STATUS, Kind, check
 
 if TYPE_CHECKING:
     import pandas as pd

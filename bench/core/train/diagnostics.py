@@ -27,12 +27,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.backbone import Features, SiT
-from bench.core.flow import velocity
-from bench.core.method import Arm, Batch, Context, Term
-from bench.core.noise import NoiseLevels
-from bench.core.sharding import is_sharded
-from bench.core.streams import Draw
+from bench.core.model.backbone import Features, SiT
+from bench.core.model.flow import velocity
+from bench.core.model.method import Arm, Batch, Context, Term
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.streams import Draw
+from bench.core.train.sharding import is_sharded
 
 BINS = 4
 MOST_ROWS = 64  # of a process's micro-batch: bounds time and memory at every scale

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.core.liveness import STALE_SECONDS, lives_here, this_process
-from bench.core.run_folder import read_json
+from bench.core.store.folder import read_json
+from bench.core.store.liveness import STALE_SECONDS, lives_here, this_process
 
 BEAT_SECONDS = 5.0
 

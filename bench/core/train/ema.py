@@ -10,8 +10,8 @@ import copy
 
 import torch
 
-from bench.core.backbone import SiT
-from bench.core.sharding import local
+from bench.core.model.backbone import SiT
+from bench.core.train.sharding import local
 
 
 def ema_copy(backbone: SiT) -> SiT:

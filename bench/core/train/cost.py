@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.core.backbone import SiT
-from bench.core.ema import ema_copy
-from bench.core.method import Arm, Batch, Context, Method
-from bench.core.sizes import Size
-from bench.core.streams import Draw
-from bench.core.tokens import TokenGrid
+from bench.core.model.backbone import SiT
+from bench.core.model.method import Arm, Batch, Context, Method
+from bench.core.model.sizes import Size
+from bench.core.model.streams import Draw
+from bench.core.model.tokens import TokenGrid
+from bench.core.train.ema import ema_copy
 
 GROUPS = ("backbone", "heads", "teacher", "encoder")
 IMAGES = 2  # at least: a method may compare more with each other

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.core import loading, sharding
-from bench.core.backbone import SiT
-from bench.core.diagnostics import diagnose, is_due
-from bench.core.distributed import Processes
-from bench.core.ema import ema_copy, ema_decay, ema_update
-from bench.core.method import Arm, Batch, Context, Method
-from bench.core.noise import TimeDistribution
-from bench.core.schedule import learning_rate
-from bench.core.streams import Draw, generator
-from bench.core.timing import Stopwatch
+from bench.core.model.backbone import SiT
+from bench.core.model.method import Arm, Batch, Context, Method
+from bench.core.model.noise import TimeDistribution
+from bench.core.model.streams import Draw, generator
+from bench.core.train import loading, sharding
+from bench.core.train.diagnostics import diagnose, is_due
+from bench.core.train.distributed import Processes
+from bench.core.train.ema import ema_copy, ema_decay, ema_update
+from bench.core.train.schedule import learning_rate
+from bench.core.train.timing import Stopwatch
 
 
 class Learner:
