@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.command_line import guarded
+from bench.cli import guarded
 from bench.host import Finding, machine, slurm
 from bench.readiness import configuration, encoder_finding
 
@@ -69,7 +69,7 @@ def software() -> Iterator[Finding]:
 
 def vision() -> Finding:
     """Whether torchvision, which timm and torch-fidelity import, fits this torch."""
-    from bench.core.vision_imports import import_vision
+    from bench.core.compat import import_vision
 
     try:
         import_vision("timm")
@@ -86,7 +86,7 @@ def vision() -> Finding:
 def staged(cache: Path) -> Iterator[Finding]:
     """Files that bench.prepare fetches, of everything that this project names without further choices."""
     from bench import prepare
-    from bench.options import encoder_node, options
+    from bench.config.groups import encoder_node, options
 
     resources = [*prepare.inception(), *prepare.reference("imagenet256", cache), *prepare.vae("ema", cache)]
     yield from (_resource(resource, needed=False) for resource in resources)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from bench.command_line import guarded
+from bench.cli import guarded
 from bench.evaluate_words import HELP, is_of_samples, metrics_of, number, parse, protocol_of
 
 
@@ -19,7 +19,7 @@ def evaluate(words: dict[str, str]) -> int:
     """Sample, then measure; returns the exit code."""
     import torch
 
-    from bench.configuration import parse_count
+    from bench.config.compose import parse_count
     from bench.core.store.folder import RunFolder
     from bench.core.store.rows import short_hash
     from bench.core.train import distributed

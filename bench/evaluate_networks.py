@@ -34,7 +34,7 @@ def reading(network: Any) -> str:
 
 def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
     """dgm-eval's DINOv2, or an encoder of the registry with its own preprocessing."""
-    from bench.configuration import compose
+    from bench.config.compose import compose
     from probes.encoder_distance import dgm_dinov2, encoder_extractor
 
     if name != "dinov2":
@@ -53,8 +53,8 @@ def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> A
 
 def encoder_of(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
     """An encoder of the registry, for the subject's tokens. Raises ValueError where something is missing."""
-    from bench.configuration import compose
-    from bench.options import build
+    from bench.config.compose import compose
+    from bench.config.groups import build
 
     of_encoder = [f"{key}={value}" for key, value in words.items() if key.startswith("encoder.")]
     node = compose(["method=repa", f"encoder={name}", *of_encoder])["encoder"]

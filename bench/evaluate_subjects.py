@@ -14,17 +14,17 @@ from typing import Any
 import yaml
 
 from bench import posthoc_ema
-from bench.configuration import compose, parse_count
+from bench.config.compose import compose, parse_count
+from bench.config.groups import build, current, encoder_node
+from bench.config.identity import is_identity
+from bench.config.schema import check_type
 from bench.core.data.latents import CHANNELS, Decoder
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
 from bench.core.store.folder import read_json
-from bench.identity import is_identity
 from bench.importers import format_of, import_checkpoint
 from bench.measure import spent_until
-from bench.options import build, current, encoder_node
-from bench.schema import check_type
 
 
 @dataclass

@@ -60,7 +60,7 @@ GUIDING = ("guidance_low", "guidance_high", "guided_channels")
 
 def parse(argv: list[str]) -> dict[str, str]:
     """KEY=VALUE words. Raises ValueError for unknown keys, with the nearest."""
-    from bench.schema import nearest
+    from bench.config.schema import nearest
 
     words: dict[str, str] = {}
     for word in argv:
@@ -115,8 +115,8 @@ def protocol_of(words: dict[str, str], grid: Any, default: str) -> Any:
 
 def metrics_of(words: dict[str, str]) -> list[str]:
     """What is to be measured, checked before anything is sampled."""
-    from bench.options import options
-    from bench.schema import nearest
+    from bench.config.groups import options
+    from bench.config.schema import nearest
 
     if "reference" not in words and "metrics" not in words:
         _needed_by(words, ("inception", "probe", "encoder."), "metrics=...")

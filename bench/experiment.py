@@ -16,6 +16,10 @@ from typing import Any
 
 import torch
 
+from bench.config.checks import check_group, never_ends
+from bench.config.groups import build, flatten
+from bench.config.identity import arm_name, identity, is_identity, run_hash, run_id
+from bench.config.needs import missing
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.model.streams import generator
@@ -29,10 +33,6 @@ from bench.core.train.loading import micro_rows
 from bench.core.train.meter import NotFinite
 from bench.core.train.schedule import snapshot_counts
 from bench.core.train.trainer import Stopped, Trainer
-from bench.identity import arm_name, identity, is_identity, run_hash, run_id
-from bench.method_checks import check_group, never_ends
-from bench.needs import missing
-from bench.options import build, flatten
 
 
 class Experiment:

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.command_line import guarded
+from bench.cli import guarded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +153,7 @@ def main(argv: list[str]) -> int:
     if not argv or {"--help", "-h"} & set(argv):
         print(HELP)
         return 0
-    from bench.schema import nearest
+    from bench.config.schema import nearest
 
     words: dict[str, str] = {}
     for word in argv:

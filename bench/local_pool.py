@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.command_line import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
+from bench.cli import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
 from bench.core.store.lease import Lease, Leases
 from bench.core.store.states import progress, run_state
 from bench.host import cores

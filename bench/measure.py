@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from bench import sample_spool
-from bench.command_line import StopFlag
+from bench.cli import StopFlag
+from bench.config.groups import build, encoder_node
 from bench.core.data.base import pictures_of
 from bench.core.model.backbone import SiT
 from bench.core.model.sampling import block_labels, sample_block, velocity_of
@@ -32,7 +33,6 @@ from bench.core.train.heldout import heldout_loss
 from bench.core.train.trainer import Stopped
 from bench.experiment import Experiment
 from bench.measure_plan import KINDS, PROBE_TIMES, Task, pending, planned
-from bench.options import build, encoder_node
 from bench.pictures import picture_grid, save_png
 from bench.sample_spool import SampleSpool
 

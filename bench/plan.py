@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.config.groups import build
+from bench.config.identity import arm_name
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.folder import read_json
 from bench.core.store.states import RunState, run_state
-from bench.identity import arm_name
-from bench.options import build
 from bench.study import RunSpec
 
 

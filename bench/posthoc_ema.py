@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.command_line import guarded
+from bench.cli import guarded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,7 +189,7 @@ def _number(text: str) -> float:
 
 
 def _images(text: str, run_dir: Path) -> int:
-    from bench.configuration import parse_count
+    from bench.config.compose import parse_count
     from bench.core.store.folder import read_json
 
     return parse_count("images", text, int(read_json(run_dir / "config.json").get("batch", 1)))

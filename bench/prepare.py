@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.command_line import guarded
+from bench.cli import guarded
 from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
 
 HELP = """\
@@ -127,7 +127,7 @@ def main(argv: list[str]) -> int:
 
 
 def _configuration(name: str, words: list[str], cache: Path) -> dict[str, Any]:
-    from bench.configuration import compose
+    from bench.config.compose import compose
 
     method = [] if any(word.startswith("method=") for word in words) else ["method=repa"]
     return compose([*method, f"encoder={name}", f"cache={cache}", *words])
@@ -157,7 +157,7 @@ def _train(cfg: dict[str, Any], dry: bool) -> None:
     if dry:
         print(f"trained  {cfg['encoder']['name']}: on {cfg['data']['name']}, when it is asked for, into {cfg['cache']}")
         return
-    from bench.options import build
+    from bench.config.groups import build
 
     data = build(cfg["data"])
     encoder = build(cfg["encoder"], token_grid=data.grid, dataset=data, cache=Path(cfg["cache"]))

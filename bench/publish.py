@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.command_line import guarded
+from bench.cli import guarded
 
 KEPT = ("config.json", "run.json", "env.json", "cost.json", "status.json", "metrics.jsonl")
 HELP = """usage: python -m bench.publish out=DIR [study=NAME] [runs=runs] [data=digits] [pages=all]

@@ -19,12 +19,12 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     """Whether a run with these words could start here. Raises ValueError for words that bench.run refuses."""
     import torch
 
-    from bench.configuration import compose
+    from bench.config.compose import compose
+    from bench.config.groups import build
+    from bench.config.identity import run_id
+    from bench.config.needs import missing
     from bench.core.model.sizes import Size
     from bench.core.train import cost
-    from bench.identity import run_id
-    from bench.needs import missing
-    from bench.options import build
 
     cfg = compose(words)
     yield Finding("ok", "run", f"{run_id(cfg)}: {cfg['images']} images, batch {cfg['batch']}")

@@ -10,7 +10,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from bench.command_line import EXIT_OF_SIGNAL, StopFlag, guarded
+from bench.cli import EXIT_OF_SIGNAL, StopFlag, guarded
 
 if TYPE_CHECKING:
     from bench.experiment import Experiment
@@ -24,7 +24,7 @@ Examples:
 
 def help_text() -> str:
     """The help page, from the YAML groups; imports nothing slow."""
-    from bench.options import CONF, GROUPS, options
+    from bench.config.groups import CONF, GROUPS, options
 
     lines = [
         "usage: python -m bench.run [KEY=VALUE ...] [--cfg job] [--traceback] [--help]",
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
         if argv[at + 1 : at + 2] != ["job"]:
             raise ValueError("--cfg takes one word, job: --cfg job prints the configuration")
         argv = argv[:at] + argv[at + 2 :]
-    from bench.configuration import compose
+    from bench.config.compose import compose
 
     cfg = compose(argv)
     if show:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import Any
 
-from bench.command_line import guarded
+from bench.cli import guarded
 
 HELP = """usage: python -m bench.speed [methods=A,B] [steps=30] [repeats=5] [KEY=VALUE ...]
 
@@ -26,7 +26,7 @@ Examples:
 
 
 def _learner(words: list[str]) -> Any:
-    from bench.configuration import compose
+    from bench.config.compose import compose
     from bench.core.train import distributed
     from bench.experiment import Experiment
 
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
 
     import statistics
 
-    from bench.configuration import uses_encoder
+    from bench.config.compose import uses_encoder
 
     with tempfile.TemporaryDirectory() as folder:
         arms = {}

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import study_file
-from bench.configuration import compose
-from bench.identity import run_id
-from bench.method_checks import never_ends
-from bench.options import CONF, build
-from bench.schema import nearest
+from bench.config.checks import never_ends
+from bench.config.compose import compose
+from bench.config.groups import CONF, build
+from bench.config.identity import run_id
+from bench.config.schema import nearest
 
 FOLDER = CONF / "study"
 

@@ -22,7 +22,7 @@ import itertools
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from bench.schema import nearest
+from bench.config.schema import nearest
 
 KEYS = {"description", "claims", "arms", "axes", "data"}
 DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "axes"}
@@ -124,7 +124,7 @@ def _seeds(at: str, seeds: Any) -> None:
 
 
 def _sizes(key: str, sizes: Any) -> None:
-    from bench.options import options
+    from bench.config.groups import options
 
     if not _texts(sizes):
         raise ValueError(f"{key} is {sizes!r}: write a list, sizes: [nano]")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from bench.command_line import guarded
+from bench.cli import guarded
 from bench.sweep_request import RETRIES, Sweep
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def help_text() -> str:
 def parse(argv: list[str]) -> Sweep:
     """The words of the command line. Raises ValueError, one sentence."""
     from bench import plan, study
-    from bench.schema import nearest
+    from bench.config.schema import nearest
 
     own: dict[str, str] = {}
     words = []

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.core.float32 import full_float32
+from bench.core.compat import full_float32
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
 from probes.finite import dropped_note, finite_rows

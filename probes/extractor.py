@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.core.intervals import wilson
+from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
 
 FAMILY = "convnet"

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.core.vision_imports import import_vision
+from bench.core.compat import import_vision
 
 LAYERS = ("features", "logits")
 

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.core.float32 import full_float32
+from bench.core.compat import full_float32, import_vision
 from bench.core.store.staging import Resource, require, torch_hub
-from bench.core.vision_imports import import_vision
 from probes.image_sources import ImageSource, file_hash
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench.core import answers
-from bench.core.intervals import standard_error, wilson
+from bench.core import numbers
+from bench.core.numbers import standard_error, wilson
 from bench.core.store.rows import Row
 from probes.cknna import TOPK, Neighbours, cknna, neighbours
 from probes.features import FeatureStore, mean_features, subset
@@ -65,7 +65,7 @@ def _probes(
 def _accuracy_row(metric: str, name: str, right: np.ndarray, data: Mapping[str, Any], **rest: Any) -> Row:
     n, value = data["n_heldout"], float(right.mean())
     # two arms answer about the same pictures: kept, the answers pair their difference
-    paired = {"correct": answers.pack(right)} if "block" in rest and n <= answers.MOST else {}
+    paired = {"correct": numbers.pack(right)} if "block" in rest and n <= numbers.MOST else {}
     return Row(
         metric=metric,
         value=value,

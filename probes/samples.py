@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.core.data.base import pictures_of
-from bench.core.intervals import standard_error
+from bench.core.numbers import standard_error
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
 from probes import fidelity

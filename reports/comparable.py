@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from bench.core import answers
+from bench.core import numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +156,7 @@ def _correct(rows: pd.DataFrame) -> np.ndarray | None:
     out = []
     for details, n in zip(rows["details"], rows["n"], strict=True):
         try:
-            out.append(answers.unpack(details["correct"], int(n)))
+            out.append(numbers.unpack(details["correct"], int(n)))
         except (KeyError, TypeError, ValueError):
             return None
     return np.mean(out, axis=0) if out and len({len(one) for one in out}) == 1 else None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.command_line import FAILED, REQUEUE
+from bench.cli import FAILED, REQUEUE
 from bench.core.store.folder import read_json, read_status
 from bench.core.store.lease import Lease, Leases
 from bench.core.store.rows import write_json

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from bench.command_line import guarded
-from bench.configuration import compose
+from bench.cli import guarded
+from bench.config.compose import compose
+from bench.config.groups import build
 from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
 from bench.core.model.method import Arm, Batch, Context
@@ -25,7 +26,6 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.store import checkpoints
 from bench.core.store.folder import read_metrics
 from bench.core.train.ema import ema_copy
-from bench.options import build
 from methods.encoders.base import Encoder, Features
 
 ROOT = Path(__file__).parents[1]

@@ -193,7 +193,7 @@ def _code_folder(code: Resource) -> Path:
 
 
 def _resampled(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    from bench.core.vision_imports import import_vision
+    from bench.core.compat import import_vision
 
     resample = import_vision("timm.layers").resample_abs_pos_embed
     return resample(positions.detach(), list(grid), num_prefix_tokens=1, interpolation="bicubic", antialias=True)

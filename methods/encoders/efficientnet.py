@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from bench.core.compat import import_vision
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource
-from bench.core.vision_imports import import_vision
 from methods.encoders.base import patch_grid as reconciled_grid
 from methods.encoders.timm_models import TimmEncoder, create, input_pixels, pretrained_config
 

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.core.intervals import wilson
 from bench.core.model.tokens import TokenGrid
+from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
 from methods.encoders.base import Encoder, Features
 

@@ -22,9 +22,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from bench.core.compat import import_vision
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
-from bench.core.vision_imports import import_vision
 from methods.encoders.base import Encoder, Features, as_input, on_grid, patch_grid
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -7,10 +7,10 @@ import torch
 import yaml
 
 from bench import prepare
-from bench.configuration import compose
+from bench.config.compose import compose
+from bench.config.groups import CONF, build, locate, options
 from bench.core.data.base import Digits
 from bench.core.store import staging
-from bench.options import CONF, build, locate, options
 from methods.encoders.base import RESIZES
 
 ENCODERS = options("encoder")

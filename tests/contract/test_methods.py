@@ -22,11 +22,11 @@ from small_runs import (
     random_backbone,
 )
 
+from bench.config.groups import locate, options
 from bench.core.model.method import Arm
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.cost import count, flops_until
-from bench.options import locate, options
 
 METHODS = options("method")
 

@@ -16,8 +16,8 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 import torch  # noqa: E402
 from small_runs import SMALL, arm_of, batch_of, context, method  # noqa: E402
 
+from bench.config.groups import options  # noqa: E402
 from bench.core.train.ema import ema_update  # noqa: E402
-from bench.options import options  # noqa: E402
 
 STORED = Path(__file__).parent / "losses.json"
 STEPS = 4

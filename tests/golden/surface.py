@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 import yaml  # noqa: E402
 from small_runs import only_run, run_in_process, tiny_run  # noqa: E402
 
-from bench.configuration import compose  # noqa: E402
+from bench.config.compose import compose  # noqa: E402
 
 STORED = Path(__file__).parent / "surface"
 COMMANDS = ("run", "sweep", "evaluate", "report", "prepare", "doctor", "publish", "latents", "posthoc_ema", "speed")

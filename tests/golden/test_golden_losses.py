@@ -5,7 +5,7 @@ import json
 import pytest
 from golden.losses import STORED, losses
 
-from bench.options import options
+from bench.config.groups import options
 
 GOLDEN = json.loads(STORED.read_text())
 

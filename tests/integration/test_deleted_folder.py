@@ -6,7 +6,7 @@ import pytest
 from small_runs import only_run, run_in_process, tiny_run
 
 from bench import measure, measure_plan
-from bench.command_line import FAILED
+from bench.cli import FAILED
 from bench.core.train.trainer import Trainer
 
 

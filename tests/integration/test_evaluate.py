@@ -17,8 +17,9 @@ from small_evaluations import (
 )
 from small_runs import ROOT, run_cli, samples
 
-from bench.command_line import guarded
-from bench.configuration import compose
+from bench.cli import guarded
+from bench.config.compose import compose
+from bench.config.groups import build
 from bench.core.data.base import Digits, pixels_to_uint8
 from bench.core.data.latents import Decoder
 from bench.core.model.backbone import SiT
@@ -30,7 +31,6 @@ from bench.core.store.checkpoints import save_snapshot
 from bench.core.train.distributed import Processes
 from bench.evaluate import main
 from bench.exporters import export_checkpoint
-from bench.options import build
 from bench.sample_file import SampleFile
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from small_evaluations import (
 from small_runs import StandInEncoder, random_backbone, run_in_process, tiny_run
 from torch import nn
 
-from bench.command_line import guarded
+from bench.cli import guarded
 from bench.core.data.base import Digits
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import rows as results

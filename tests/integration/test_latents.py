@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.command_line import guarded
+from bench.cli import guarded
 from bench.core.data.latents import LatentData
 from bench.latents import adm_crop, main
 

@@ -7,7 +7,7 @@ import pytest
 from small_runs import ROOT, random_backbone, run_in_process
 
 from bench import evaluate, report
-from bench.command_line import guarded
+from bench.cli import guarded
 from bench.core.data.base import Digits
 from bench.core.model.sizes import SIZES
 from bench.core.store import checkpoints

@@ -11,7 +11,7 @@ import pytest
 from markupsafe import escape
 from synthetic_runs import write_run, write_runs
 
-from bench.configuration import compose
+from bench.config.compose import compose
 from bench.core.store import rows as results
 from bench.core.store.rows import Row
 from bench.report import PAGES, main, write_report

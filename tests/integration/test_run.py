@@ -159,7 +159,7 @@ def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(tmp_path, ca
 
 
 def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monkeypatch):
-    from bench.configuration import compose
+    from bench.config.compose import compose
     from bench.core.train import distributed
     from bench.core.train.learner import Learner
     from bench.experiment import Experiment

@@ -8,7 +8,7 @@ import time
 import pytest
 from small_runs import ROOT, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
-from bench.command_line import BAD_INPUT, FAILED
+from bench.cli import BAD_INPUT, FAILED
 from bench.core.store import checkpoints
 from bench.core.store.folder import read_json
 

@@ -8,7 +8,7 @@ import torch
 from small_runs import only_run, run_in_process, tiny_run
 
 from bench import measure, measure_plan
-from bench.command_line import REQUEUE, StopFlag
+from bench.cli import REQUEUE, StopFlag
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store.folder import read_json
 from bench.core.store.states import progress

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from bench.configuration import compose, parse_count
+from bench.config.compose import compose, parse_count
+from bench.config.groups import build
+from bench.config.identity import arm_name, run_hash, run_id
 from bench.core.model.sizes import SIZES
-from bench.identity import arm_name, run_hash, run_id
-from bench.options import build
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
 PINNED = {

@@ -9,7 +9,8 @@ import pytest
 import torch
 from small_runs import GRID, NANO, SMALL, arm_of, batch_of, method, random_backbone, tiny_run
 
-from bench.configuration import compose
+from bench.config.compose import compose
+from bench.config.groups import options
 from bench.core.model.flow import interpolate
 from bench.core.model.streams import Draw
 from bench.core.store import checkpoints
@@ -18,7 +19,6 @@ from bench.core.train import distributed
 from bench.core.train.diagnostics import by_noise_level, diagnose, is_due
 from bench.core.train.trainer import Stopped
 from bench.experiment import Experiment
-from bench.options import options
 
 B = 8
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.configuration import compose
+from bench.config.compose import compose
+from bench.config.groups import build
+from bench.core.compat import import_vision
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import staging
-from bench.core.vision_imports import import_vision
-from bench.options import build
 
 GRID = TokenGrid((8, 8), 2, 3)  # 4x4 tokens
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.configuration import compose
+from bench.config.compose import compose
+from bench.config.groups import build
 from bench.core.data.base import Digits, PictureData
 from bench.core.model.tokens import TokenGrid
-from bench.options import build
 from methods.encoders import local as module
 
 

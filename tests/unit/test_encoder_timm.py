@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from bench.configuration import compose
+from bench.config.compose import compose
+from bench.config.groups import build, encoder_node, options
+from bench.core.compat import import_vision
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import staging
-from bench.core.vision_imports import import_vision
-from bench.options import build, encoder_node, options
 from methods.encoders.timm_models import create, known_data, pretrained_config
 
 GRID = TokenGrid((8, 8), 2, 3)  # 4x4 tokens

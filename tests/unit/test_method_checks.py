@@ -3,10 +3,10 @@
 import pytest
 from small_runs import StandInEncoder, method, tiny_run
 
-from bench.configuration import compose
+from bench.config.checks import check_group, never_ends
+from bench.config.compose import compose
 from bench.core.train import distributed
 from bench.experiment import Experiment
-from bench.method_checks import check_group, never_ends
 from methods.encoders import cache
 
 

@@ -22,7 +22,7 @@ from probes.precision_recall import precision_recall
 
 
 def test_kid_is_torch_fidelitys():
-    from bench.core.vision_imports import import_vision
+    from bench.core.compat import import_vision
 
     import_vision("torch_fidelity")
     from torch_fidelity.metric_kid import kid_features_to_metric

@@ -6,8 +6,8 @@ import warnings
 import pytest
 import torch
 
+from bench.core.compat import import_vision
 from bench.core.store import staging
-from bench.core.vision_imports import import_vision
 from probes import inception
 from probes.inception import find_weights, inception_features, load_inception
 

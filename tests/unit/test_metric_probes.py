@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core.intervals import standard_error, wilson
+from bench.core.numbers import standard_error, wilson
 from probes.knn import knn_accuracy, knn_predict
 from probes.linear import ProbeRecipe, fast_probe, repa_probe
 

@@ -5,9 +5,9 @@ import importlib.util
 import numpy as np
 import pytest
 
-from bench.configuration import compose
+from bench.config.compose import compose
+from bench.config.needs import missing
 from bench.core.data.latents import Decoder, LatentData
-from bench.needs import missing
 from bench.readiness import configuration
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from synthetic_runs import write_runs
 
-from bench.command_line import BAD_INPUT, guarded
+from bench.cli import BAD_INPUT, guarded
 from bench.core.store import rows as results
 from bench.publish import anonymous, copy_run, main
 from reports.pages import build_page

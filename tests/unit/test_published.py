@@ -39,8 +39,8 @@ def test_a_row_whose_source_names_another_sampler_or_block_says_so():
 
 
 def test_changes_of_self_flow_are_named_as_this_project_names_its_arms():
-    from bench.configuration import compose
-    from bench.identity import arm_name
+    from bench.config.compose import compose
+    from bench.config.identity import arm_name
 
     words = {
         "selfflow_no_masking": ["method=selfflow", "method.masking=false"],
@@ -53,7 +53,7 @@ def test_changes_of_self_flow_are_named_as_this_project_names_its_arms():
 
 
 def test_methods_are_ones_of_this_project_or_its_switches():
-    from bench.options import CONF
+    from bench.config.groups import CONF
 
     known = {path.stem for path in (CONF / "method").glob("*.yaml")}
     assert {row.method for row in published() if not row.method.startswith("selfflow_")} <= known

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.configuration import compose
+from bench.config.compose import compose
+from bench.config.identity import arm_name, identity, run_id
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.tokens import TokenGrid
 from bench.evaluate import parse, protocol_of
-from bench.identity import arm_name, identity, run_id
 from reports.commands import measuring_command, training_command
 from reports.runs import Run
 

@@ -143,7 +143,7 @@ def test_doctor_tells_what_could_run_here(offline, tmp_path, capsys):
 
 
 def test_doctor_lists_every_encoder(offline, capsys):
-    from bench.options import options
+    from bench.config.groups import options
 
     assert doctor.main([]) == 0
     out = capsys.readouterr().out
@@ -151,7 +151,7 @@ def test_doctor_lists_every_encoder(offline, capsys):
 
 
 def test_memory_and_disk_are_measured_against_the_run(monkeypatch, tmp_path):
-    from bench.configuration import compose
+    from bench.config.compose import compose
 
     cfg = compose(["method=vanilla", f"runs={tmp_path}"])
     monkeypatch.setattr(readiness, "memory_bytes", lambda: (10**9, 10**9))

@@ -39,7 +39,7 @@ def test_shared_runs_have_one_identity():
 
 
 def test_family_lists_every_method_and_says_what_is_not_possible():
-    from bench.options import options
+    from bench.config.groups import options
 
     runs = study.runs("family", extra=["seed=0"])
     assert {word.partition("=")[2] for run in runs for word in run.overrides if word.startswith("method=")} == set(

@@ -7,7 +7,7 @@ import types
 import pytest
 from small_runs import tiny_run
 
-from bench.configuration import compose
+from bench.config.compose import compose
 from bench.core.store import tracking
 from bench.core.store.folder import read_metrics
 from bench.core.store.rows import Row

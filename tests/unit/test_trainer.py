@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_runs import only_run, tiny_run
 
-from bench.configuration import compose
+from bench.config.compose import compose
 from bench.core.model.streams import Draw
 from bench.core.store import checkpoints
 from bench.core.store.folder import read_metrics

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from findings_truth import IMAGES, rows
 
-from bench.core import answers
+from bench.core import numbers
 from reports.claims import STATISTICS as NAMES
 from reports.claims import load_claims
 from reports.encoder_strength import Strength
@@ -153,7 +153,7 @@ def probe_rows(gain: float, correct: dict[str, np.ndarray] | None = None) -> pd.
         value = 0.8 + gain * (final["arm"] == "selfflow") * (block <= 2) + 0.001 * final["seed"]
         part = final.assign(metric="linear_probe", block=block, t=0.5, stderr=0.016, value=value, n=600)
         if correct:
-            bits = {arm: answers.pack(right) for arm, right in correct.items()}
+            bits = {arm: numbers.pack(right) for arm, right in correct.items()}
             part = part.assign(details=[{"correct": bits[arm]} for arm in part["arm"]])
         parts.append(part)
     return pd.concat(parts)
@@ -179,9 +179,9 @@ def test_paired_pictures_tell_more():
 
 def test_answers_survive_packing():
     right = np.arange(13) % 3 == 0
-    assert answers.unpack(answers.pack(right), 13).tolist() == right.tolist()
+    assert numbers.unpack(numbers.pack(right), 13).tolist() == right.tolist()
     with pytest.raises(ValueError, match="16 bits cannot be the answers to 40 pictures"):
-        answers.unpack(answers.pack(right), 40)
+        numbers.unpack(numbers.pack(right), 40)
 
 
 @pytest.mark.parametrize(

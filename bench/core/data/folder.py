@@ -244,7 +244,7 @@ def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureD
             "and test/<class>/ pictures; "
             "data.download=true fetches it there"
         )
-    from bench.core.vision_imports import import_vision
+    from bench.core.compat import import_vision
 
     try:
         sets = {

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.compat import full_float32
 from bench.core.data.base import PictureData
-from bench.core.float32 import full_float32
 from bench.core.model.tokens import TokenGrid
 
 SCALE = 0.18215

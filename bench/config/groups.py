@@ -10,10 +10,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from bench.config.schema import nearest
 from bench.core.model.sizes import SIZES
-from bench.schema import nearest
 
-CONF = Path(__file__).parent / "conf"
+CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("method", "size", "encoder", "data", "compute")
 
 

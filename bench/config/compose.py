@@ -20,11 +20,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from bench.config.checks import check_method
+from bench.config.groups import CONF, GROUPS, build, encoder_node, flatten, locate, options
+from bench.config.schema import Schema, check_type, check_values, nearest
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
-from bench.method_checks import check_method
-from bench.options import CONF, GROUPS, build, encoder_node, flatten, locate, options
-from bench.schema import Schema, check_type, check_values, nearest
 
 # Keys that would say another thing than the option of their group, which has been chosen by then.
 CHOSEN_BY = {

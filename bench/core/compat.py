@@ -1,4 +1,11 @@
-"""Import torchvision, timm or torch_fidelity, also where torchvision's operators do not fit the torch installed.
+"""What differs between installations and devices: float32 that is float32, and torchvision beside another torch.
+
+    with full_float32():                                   # no TF32 inside
+        features = network(pictures)
+    timm = import_vision("timm")
+
+cuDNN rounds the inputs of float32 convolutions to TF32's ten bits unless told otherwise, and users may have allowed it
+for matrix products; numbers that are set beside published ones are computed without.
 
 A CUDA build of torchvision beside a CPU build of torch fails at import with "operator torchvision::nms does not exist".
 Declaring the two operators' signatures lets the import go through; everything but `ops.nms` and `io.read_image` then
@@ -9,9 +16,27 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import torch
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """No TF32 in convolutions and matrix products inside; what was allowed before is allowed again after."""
+    kinds: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [kind.allow_tf32 for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.allow_tf32 = False
+        yield
+    finally:
+        for kind, allowed in zip(kinds, before, strict=True):
+            kind.allow_tf32 = allowed
+
 
 _libraries: list[torch.library.Library] = []  # a Library's declarations live as long as it does
 

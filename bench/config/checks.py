@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.config.groups import encoder_node, locate, options
 from bench.core.model.sizes import Size
-from bench.options import encoder_node, locate, options
 
 if TYPE_CHECKING:
     from bench.core.model.method import Method  # imports PyTorch, for which a help page does not wait

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.configuration import defaults
+from bench.config.compose import defaults
+from bench.config.groups import GROUPS, flatten
 from bench.core.store.rows import short_hash
-from bench.options import GROUPS, flatten
 
 # Never compute, paths, logging, evaluation or the number of images.
 IDENTITY = (
