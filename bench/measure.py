@@ -31,10 +31,10 @@ from bench.core.store.tracking import numbers_of_rows
 from bench.core.train.cost import flops_until
 from bench.core.train.heldout import heldout_loss
 from bench.core.train.trainer import Stopped
-from bench.experiment import Experiment
 from bench.measure_plan import KINDS, PROBE_TIMES, Task, pending, planned
 from bench.pictures import picture_grid, save_png
 from bench.sample_spool import SampleSpool
+from bench.training.experiment import Experiment
 
 
 def probe_blocks(depth: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from bench.core.store import rows as results
 from bench.core.store.folder import read_json
 from bench.core.train.cost import flops_until
 from bench.core.train.heldout import PROTOCOL
-from bench.experiment import Experiment
+from bench.training.experiment import Experiment
 
 KINDS = ("heldout", "samples", "features")
 PROBE_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)

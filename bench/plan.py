@@ -47,7 +47,7 @@ def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
     from bench import measure_plan
     from bench.core.train.cost import flops_until
-    from bench.experiment import Experiment
+    from bench.training.experiment import Experiment
 
     costs: dict[str, tuple[dict[str, Any], bool] | None] = {}
     plan = []

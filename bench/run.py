@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli import EXIT_OF_SIGNAL, StopFlag, guarded
 
 if TYPE_CHECKING:
-    from bench.experiment import Experiment
+    from bench.training.experiment import Experiment
 
 EXAMPLES = """\
 Examples:
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 def run(cfg: dict[str, Any], argv: list[str]) -> int:
     """Train and measure, or find that both are done."""
     from bench import measure_plan
-    from bench.experiment import Experiment
+    from bench.training.experiment import Experiment
 
     if cfg["compute"]["name"] == "slurm" and "SLURM_JOB_ID" not in os.environ:
         raise ValueError(

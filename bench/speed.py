@@ -28,7 +28,7 @@ Examples:
 def _learner(words: list[str]) -> Any:
     from bench.config.compose import compose
     from bench.core.train import distributed
-    from bench.experiment import Experiment
+    from bench.training.experiment import Experiment
 
     experiment = Experiment(compose(words))
     experiment.assemble(distributed.start(experiment.cfg["compute"]["device"]))

@@ -162,7 +162,7 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
     from bench.config.compose import compose
     from bench.core.train import distributed
     from bench.core.train.learner import Learner
-    from bench.experiment import Experiment
+    from bench.training.experiment import Experiment
 
     seen: dict[str, list] = {}
     for arm in ("vanilla", "selfflow", "dispersive"):

@@ -18,7 +18,7 @@ from bench.core.store.folder import read_metrics
 from bench.core.train import distributed
 from bench.core.train.diagnostics import by_noise_level, diagnose, is_due
 from bench.core.train.trainer import Stopped
-from bench.experiment import Experiment
+from bench.training.experiment import Experiment
 
 B = 8
 

@@ -6,7 +6,7 @@ from small_runs import StandInEncoder, method, tiny_run
 from bench.config.checks import check_group, never_ends
 from bench.config.compose import compose
 from bench.core.train import distributed
-from bench.experiment import Experiment
+from bench.training.experiment import Experiment
 from methods.encoders import cache
 
 

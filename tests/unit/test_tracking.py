@@ -13,7 +13,7 @@ from bench.core.store.folder import read_metrics
 from bench.core.store.rows import Row
 from bench.core.train import distributed
 from bench.core.train.trainer import Stopped
-from bench.experiment import Experiment
+from bench.training.experiment import Experiment
 
 
 def train(words, stop_at=None):

@@ -12,7 +12,7 @@ from bench.core.store import checkpoints
 from bench.core.store.folder import read_metrics
 from bench.core.train import distributed
 from bench.core.train.learner import Learner
-from bench.experiment import Experiment
+from bench.training.experiment import Experiment
 
 LR, CLIP, DECAY, DROP, BETAS, EPS = 0.01, 0.3, 0.1, 0.3, (0.8, 0.95), 1e-6
 
