@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from bench.cli import guarded
-from bench.evaluate_words import HELP, is_of_samples, metrics_of, number, parse, protocol_of
+from bench.evaluation.words import HELP, is_of_samples, metrics_of, number, parse, protocol_of
 
 
 def evaluate(words: dict[str, str]) -> int:
@@ -23,10 +23,10 @@ def evaluate(words: dict[str, str]) -> int:
     from bench.core.store.folder import RunFolder
     from bench.core.store.rows import short_hash
     from bench.core.train import distributed
-    from bench.evaluate_features import feature_measurement
-    from bench.evaluate_metrics import measurement
-    from bench.evaluate_subjects import checkpoint_subject, run_subject
-    from bench.sample_file import SampleFile
+    from bench.evaluation.features import feature_measurement
+    from bench.evaluation.metrics import measurement
+    from bench.evaluation.sample_file import SampleFile
+    from bench.evaluation.subject import checkpoint_subject, run_subject
 
     n, seed = parse_count("samples", words.get("samples", "50000"), batch=1), number(words, "seed", int, 0)
     threads = number(words, "threads", int, 1)

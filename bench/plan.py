@@ -45,8 +45,8 @@ def runs_folder(specs: list[RunSpec]) -> Path:
 
 def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
-    from bench import measure_plan
     from bench.core.train.cost import flops_until
+    from bench.evaluation import request as measure_plan
     from bench.training.experiment import Experiment
 
     costs: dict[str, tuple[dict[str, Any], bool] | None] = {}

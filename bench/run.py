@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
 
 def run(cfg: dict[str, Any], argv: list[str]) -> int:
     """Train and measure, or find that both are done."""
-    from bench import measure_plan
+    from bench.evaluation import request as measure_plan
     from bench.training.experiment import Experiment
 
     if cfg["compute"]["name"] == "slurm" and "SLURM_JOB_ID" not in os.environ:
@@ -85,10 +85,10 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
         return 0
     import torch
 
-    from bench import measure
     from bench.core.train import distributed
     from bench.core.train.meter import NotFinite
     from bench.core.train.trainer import Stopped
+    from bench.evaluation import measure
 
     if cfg["compute"]["threads"]:
         torch.set_num_threads(cfg["compute"]["threads"])

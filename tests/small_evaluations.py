@@ -12,7 +12,7 @@ from bench.core.model.backbone import SiT
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.checkpoints import load_snapshot, snapshots
-from bench.exporters import export_checkpoint
+from bench.evaluation.exporters import export_checkpoint
 from probes.frechet import Moments, fit
 
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")

@@ -5,9 +5,10 @@ import shutil
 import pytest
 from small_runs import only_run, run_in_process, tiny_run
 
-from bench import measure, measure_plan
 from bench.cli import FAILED
 from bench.core.train.trainer import Trainer
+from bench.evaluation import measure
+from bench.evaluation import request as measure_plan
 
 
 def delete(runs):

@@ -30,8 +30,8 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.store.checkpoints import save_snapshot
 from bench.core.train.distributed import Processes
 from bench.evaluate import main
-from bench.exporters import export_checkpoint
-from bench.sample_file import SampleFile
+from bench.evaluation.exporters import export_checkpoint
+from bench.evaluation.sample_file import SampleFile
 
 CPU = torch.device("cpu")
 

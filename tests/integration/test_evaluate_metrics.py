@@ -22,9 +22,9 @@ from bench.core.data.base import Digits
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import rows as results
 from bench.evaluate import main
-from bench.evaluate_reference import check_reference
-from bench.evaluate_words import metrics_of, parse
-from bench.exporters import export_checkpoint
+from bench.evaluation.exporters import export_checkpoint
+from bench.evaluation.reference import check_reference
+from bench.evaluation.words import metrics_of, parse
 from probes import encoder_distance
 from probes.features import FeatureGrid, feature_store
 from probes.frechet import distance_of, fit
@@ -37,7 +37,7 @@ def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, m
     words = [*latent_words(tmp_path, monkeypatch), *QUICK, "reference=train", "metrics=fd_efficientnet_lite0"]
     words += ["samples=10", "protocol=ode50", "steps=1"]
     encoder = encoder_distance.Extractor("stand-in", "4" * 16, "", "", "", "", lambda x: x.float().mean((2, 3)))
-    monkeypatch.setattr("bench.evaluate_networks._extractor", lambda *_: encoder)
+    monkeypatch.setattr("bench.evaluation.networks._extractor", lambda *_: encoder)
     with pytest.raises(ValueError, match="reference=train needs a data set whose pictures are here"):
         main(words)
     assert main([*words, f"data.root={save_latents(tmp_path / 'latents')}"]) == 0
@@ -74,7 +74,7 @@ def test_features_are_measured_without_samples(run, tmp_path, capsys):
 def test_features_of_a_released_checkpoint(tmp_path, monkeypatch):
     words = [*latent_words(tmp_path, monkeypatch), "metrics=probes,cknna_efficientnet_lite0", "device=cpu"]
     encoder = StandInEncoder()
-    monkeypatch.setattr("bench.evaluate_features.encoder_of", lambda *_: encoder)
+    monkeypatch.setattr("bench.evaluation.features.encoder_of", lambda *_: encoder)
     without = save_latents(tmp_path / "without", pictures=False)
     with pytest.raises(ValueError, match=r"images\.npy is missing"):
         main([*words, f"data.root={without}"])
@@ -173,7 +173,7 @@ def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, 
             return x.mean(dim=(2, 3))
 
     monkeypatch.setattr(
-        "bench.evaluate_networks._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
+        "bench.evaluation.networks._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
     )
     monkeypatch.setattr(encoder_distance, "DGM_SIDE", 8)
     marks = {}
@@ -231,7 +231,7 @@ def test_a_bad_reference_is_told_before_anything_is_sampled(run, tmp_path, monke
         ("one", "fid"): "has 1 picture(s): a distance needs at least two",
         ("empty", "fd_local_s"): "there is no picture",
     }
-    monkeypatch.setattr("bench.sample_file.SampleFile.write", lambda *_, **__: pytest.fail("sampled"))
+    monkeypatch.setattr("bench.evaluation.sample_file.SampleFile.write", lambda *_, **__: pytest.fail("sampled"))
     for (name, metrics), message in cases.items():
         words = [f"run={run}", *QUICK, "seed=9", f"reference={tmp_path / name}", f"metrics={metrics}"]
         assert guarded(main, [*words, f"cache={tmp_path / 'cache'}"]) == 2

@@ -8,11 +8,11 @@ import pytest
 import torch
 from small_runs import only_run, run_in_process, start, tiny_run
 
-from bench import measure_plan
 from bench.cli import FAILED
 from bench.core.store import checkpoints
 from bench.core.store import rows as results
 from bench.core.store.folder import read_json
+from bench.evaluation import request as measure_plan
 
 
 def full_disk(*args, **kwargs):

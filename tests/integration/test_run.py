@@ -231,10 +231,10 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
     """The run's own sampling path, split between processes, on one set of weights."""
     from small_runs import random_backbone, samples
 
-    from bench import sample_spool
     from bench.core.model.sampling import sample_block, velocity_of
     from bench.core.model.sampling_protocol import sampling_protocol
     from bench.core.train.distributed import Processes
+    from bench.evaluation import samples as sample_spool
 
     velocity, protocol = velocity_of(random_backbone()), sampling_protocol("ode50", steps=4)
     monkeypatch.setattr(sample_spool, "gather_blocks", lambda mine, count, processes: mine)

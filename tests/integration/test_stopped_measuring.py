@@ -7,13 +7,14 @@ import pytest
 import torch
 from small_runs import only_run, run_in_process, tiny_run
 
-from bench import measure, measure_plan
 from bench.cli import REQUEUE, StopFlag
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store.folder import read_json
 from bench.core.store.states import progress
 from bench.core.train.distributed import Processes
-from bench.sample_spool import SampleSpool
+from bench.evaluation import measure
+from bench.evaluation import request as measure_plan
+from bench.evaluation.samples import SampleSpool
 
 MEASURED = ("measure=full", "evaluation.samples=300", "evaluation.snapshots=last", "evaluation.protocol=ode50")
 
@@ -57,7 +58,7 @@ def test_a_stop_between_blocks_keeps_them(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5])
 def test_every_process_is_asked_equally_often_whatever_its_number_of_blocks(tmp_path, count, monkeypatch):
-    from bench import sample_spool
+    from bench.evaluation import samples as sample_spool
 
     monkeypatch.setattr(sample_spool, "gather_blocks", lambda mine, count, processes: mine)
     asked, found = [], {}

@@ -8,12 +8,12 @@ import pytest
 import torch
 from small_runs import random_backbone
 
-from bench.checkpoint_files import read_weights
 from bench.core.model.noise import NoiseLevels
 from bench.core.model.sizes import SIZES, Size
 from bench.core.model.tokens import TokenGrid
-from bench.exporters import export_checkpoint, to_theirs
-from bench.importers import import_checkpoint
+from bench.evaluation.checkpoint_files import read_weights
+from bench.evaluation.exporters import export_checkpoint, to_theirs
+from bench.evaluation.released import import_checkpoint
 
 SIZE = Size("small", 3, 16, 2)
 LATENT, CHANNELS, P, CLASSES = 8, 4, 2, 5

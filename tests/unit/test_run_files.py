@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import measure_plan
 from bench.core.store import folder as run_folder
 from bench.core.store import rows as results
 from bench.core.store.folder import MetricsLog, read_metrics
 from bench.core.store.rows import write_json
-from bench.measure_plan import Task, pending
+from bench.evaluation import request as measure_plan
+from bench.evaluation.request import Task, pending
 
 
 def test_half_a_line_is_cut_off_where_the_checkpoint_knew_more(tmp_path):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.store.rows import Row, short_hash
-from bench.evaluate_networks import cache_of, load_networks, reading
-from bench.evaluate_reference import check_reference, is_adm_file, pictures_of_reference, reference_of
-from bench.evaluate_results import store, told
+from bench.evaluation.networks import cache_of, load_networks, reading
+from bench.evaluation.reference import check_reference, is_adm_file, pictures_of_reference, reference_of
+from bench.evaluation.results import store, told
 
 
 def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:

@@ -12,7 +12,7 @@ import torch
 from bench.core.store import rows as results
 from bench.core.store.environment import environment
 from bench.core.store.rows import SCHEMA_VERSION, Row, write_json
-from bench.evaluate_words import has_encoder
+from bench.evaluation.words import has_encoder
 
 
 def told(rows: Iterable[Row], metric: str, words: dict[str, str]) -> list[Row]:

@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.checkpoint_files import read_weights
 from bench.core.model.backbone import FREQUENCIES, SiT, time_frequencies
 from bench.core.model.sizes import SIZES, Size
 from bench.core.model.tokens import TokenGrid
+from bench.evaluation.checkpoint_files import read_weights
 
 TIME = "t_embedder.mlp.0.weight"
 PATCH = "x_embedder.proj.weight"

@@ -23,8 +23,8 @@ from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
 from bench.core.store.folder import read_json
-from bench.importers import format_of, import_checkpoint
-from bench.measure import spent_until
+from bench.evaluation.measure import spent_until
+from bench.evaluation.released import format_of, import_checkpoint
 
 
 @dataclass

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.core.store.rows import Row, short_hash
-from bench.evaluate_networks import cache_of, encoder_of
-from bench.evaluate_results import store, told
-from bench.measure import probe_blocks
-from bench.measure_plan import PROBE_TIMES
+from bench.evaluation.measure import probe_blocks
+from bench.evaluation.networks import cache_of, encoder_of
+from bench.evaluation.request import PROBE_TIMES
+from bench.evaluation.results import store, told
 
 
 def feature_measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Our backbones under the names and conventions of REPA's and Self-Flow's released code: bench/importers.py reversed.
+"""Our backbones under the names and conventions of REPA's and Self-Flow's released code: bench/evaluation/released.py reversed.
 
     export_checkpoint(backbone, Path("selfflow.pt"), "selfflow")
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.core.model.backbone import SiT
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.checkpoints import publish
-from bench.importers import FINAL, PATCH, TIME, format_of, reverse_time, velocity_rows
+from bench.evaluation.released import FINAL, PATCH, TIME, format_of, reverse_time, velocity_rows
 
 EXPORTED = ("repa", "selfflow")
 

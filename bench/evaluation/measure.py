@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench import sample_spool
 from bench.cli import StopFlag
 from bench.config.groups import build, encoder_node
 from bench.core.data.base import pictures_of
@@ -31,9 +30,10 @@ from bench.core.store.tracking import numbers_of_rows
 from bench.core.train.cost import flops_until
 from bench.core.train.heldout import heldout_loss
 from bench.core.train.trainer import Stopped
-from bench.measure_plan import KINDS, PROBE_TIMES, Task, pending, planned
-from bench.pictures import picture_grid, save_png
-from bench.sample_spool import SampleSpool
+from bench.evaluation import samples as sample_spool
+from bench.evaluation.pictures import picture_grid, save_png
+from bench.evaluation.request import KINDS, PROBE_TIMES, Task, pending, planned
+from bench.evaluation.samples import SampleSpool
 from bench.training.experiment import Experiment
 
 
