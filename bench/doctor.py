@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli import guarded
-from bench.host import Finding, machine, slurm
-from bench.readiness import configuration, encoder_finding
+from bench.machine.host import Finding, machine, slurm
+from bench.machine.readiness import configuration, encoder_finding
 
 HELP = """\
 usage: python -m bench.doctor [KEY=VALUE ...] [--help]

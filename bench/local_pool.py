@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.cli import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
 from bench.core.store.lease import Lease, Leases
 from bench.core.store.states import progress, run_state
-from bench.host import cores
+from bench.machine.host import cores
 
 TAKEN = "is being written"  # in bench.run's message when another process has the run folder
 

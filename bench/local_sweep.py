@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from bench.core.store.folder import read_json
 from bench.core.store.lease import Lease, Leases
 from bench.core.store.rows import write_json
-from bench.host import cores
 from bench.local_pool import Job, Pool, visible_gpus
+from bench.machine.host import cores
 
 if TYPE_CHECKING:
     from bench.plan import Planned

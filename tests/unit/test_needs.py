@@ -8,7 +8,7 @@ import pytest
 from bench.config.compose import compose
 from bench.config.needs import missing
 from bench.core.data.latents import Decoder, LatentData
-from bench.readiness import configuration
+from bench.machine.readiness import configuration
 
 
 def latents(folder, images):

@@ -10,9 +10,10 @@ from functools import partial
 
 import pytest
 
-from bench import doctor, prepare, readiness
+from bench import doctor, prepare
 from bench.core.store import staging
 from bench.core.store.staging import Resource, fetch, recorded_hash, require
+from bench.machine import readiness
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.host import Finding, existing, memory_bytes, slurm
+from bench.machine.host import Finding, existing, memory_bytes, slurm
 
 BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
 
