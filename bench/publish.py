@@ -83,8 +83,8 @@ def main(argv: list[str]) -> int:
     if not words["out"]:
         raise ValueError("give out=DIR, and study=NAME unless all runs are meant (see --help)")
 
-    from bench import study
     from bench.report import PAGES, write_report
+    from bench.study import runs as study
 
     unknown = [page for page in words["pages"].split(",") if page not in PAGES]
     if unknown:

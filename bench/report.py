@@ -92,7 +92,7 @@ def planned(study: str, data: str) -> list[Planned]:
     """The runs of a study, [] for no study. Raises ValueError for an unknown one."""
     if not study:
         return []
-    from bench.study import runs
+    from bench.study.runs import runs
     from reports.runs import Planned
 
     return [Planned(run.id or "", run.arm, run.overrides, run.reason) for run in runs(study, data)]

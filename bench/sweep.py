@@ -9,10 +9,10 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from bench.cli import guarded
-from bench.sweep_request import RETRIES, Sweep
+from bench.study.request import RETRIES, Sweep
 
 if TYPE_CHECKING:
-    from bench.plan import Planned
+    from bench.study.plan import Planned
 
 ACTIONS = {
     "run": "print the plan, run what is missing, show how it goes (the default)",
@@ -36,7 +36,7 @@ Examples:
 
 def help_text() -> str:
     """The help page; imports nothing slow."""
-    from bench import study
+    from bench.study import runs as study
 
     descriptions = []
     for name in study.names():
@@ -70,8 +70,9 @@ def help_text() -> str:
 
 def parse(argv: list[str]) -> Sweep:
     """The words of the command line. Raises ValueError, one sentence."""
-    from bench import plan, study
     from bench.config.schema import nearest
+    from bench.study import plan
+    from bench.study import runs as study
 
     own: dict[str, str] = {}
     words = []
@@ -129,17 +130,17 @@ def main(argv: list[str]) -> int:
         return 0
     sweep = parse(argv)
     if sweep.action == "work":
-        from bench.local_sweep import Local
+        from bench.study.local import Local
 
         return Local(sweep).work()
     launcher = launcher_of(sweep)
     if sweep.action == "cancel":
         return launcher.cancel()
-    from bench import plan
+    from bench.study import plan
 
     planned = plan.make(sweep.specs)
     if sweep.action == "clean":
-        from bench.sweep_clean import clean
+        from bench.study.clean import clean
 
         return clean(sweep, planned)
     if sweep.action == "attach":
@@ -164,7 +165,7 @@ def main(argv: list[str]) -> int:
 
 
 class Launcher(Protocol):
-    """What starts the runs of a study and knows of those that are not running: bench.local_sweep, slurm.launch."""
+    """What starts the runs of a study and knows of those that are not running: bench.study.local, slurm.launch."""
 
     def start(self, planned: list[Planned], retry: bool) -> None: ...
     def going(self) -> bool: ...
@@ -178,15 +179,15 @@ def launcher_of(sweep: Sweep) -> Launcher:
         from slurm.launch import Slurm
 
         return Slurm(sweep)
-    from bench.local_sweep import Local
+    from bench.study.local import Local
 
     return Local(sweep)
 
 
 def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
     """Show progress to the end; Ctrl-C leaves the study running."""
-    from bench import plan
-    from bench.progress_view import View
+    from bench.study import plan
+    from bench.study.view import View
 
     done = {p.spec.id for p in planned if p.done and p.spec.id}
     try:

@@ -21,8 +21,8 @@ from slurm import code_snapshot, queue
 from slurm.job import Job
 
 if TYPE_CHECKING:
-    from bench.plan import Planned
-    from bench.sweep_request import Sweep
+    from bench.study.plan import Planned
+    from bench.study.request import Sweep
 
 EARLY_SECONDS = 60  # sbatch's manual: the signal may come so much earlier than asked for
 WAITING = {

@@ -12,12 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from bench import local_pool, local_sweep, plan, study, sweep, sweep_clean
+from bench import sweep
 from bench.core.store import lease
 from bench.core.store.folder import read_json
 from bench.core.store.rows import write_json
 from bench.core.store.states import RunState, run_state
-from bench.local_pool import Job, Pool
+from bench.study import clean as sweep_clean
+from bench.study import local as local_sweep
+from bench.study import plan
+from bench.study import pool as local_pool
+from bench.study import runs as study
+from bench.study.pool import Job, Pool
 from tests.small_runs import ROOT, run_cli, tiny_run
 
 WORKER = """

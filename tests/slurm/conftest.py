@@ -80,7 +80,7 @@ def free_ports() -> int:
 @pytest.fixture
 def submit(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Submitted]]:
     """submit("demo" or "one", words...) -> Submitted; what is left in the queue at the end is cancelled."""
-    from bench import study
+    from bench.study import runs as study
 
     folder = tmp_path / "study"
     folder.mkdir()

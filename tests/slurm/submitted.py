@@ -47,7 +47,8 @@ class Submitted:
     """A study that was submitted, and its first run."""
 
     def __init__(self, argv: list[str]):
-        from bench import plan, sweep
+        from bench import sweep
+        from bench.study import plan
         from slurm.launch import Slurm
 
         self.argv, self.sweep = argv, sweep.parse(argv)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from bench import plan, study, sweep
+from bench import sweep
+from bench.study import plan
+from bench.study import runs as study
 from tests.small_runs import run_cli
 
 STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")

@@ -14,7 +14,7 @@ from bench.config.identity import arm_name
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.folder import read_json
 from bench.core.store.states import RunState, run_state
-from bench.study import RunSpec
+from bench.study.runs import RunSpec
 
 
 @dataclass

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.plan import Planned
-    from bench.sweep_request import Sweep
+    from bench.study.plan import Planned
+    from bench.study.request import Sweep
 
 
 def clean(sweep: Sweep, planned: list[Planned]) -> int:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from bench.core.store.folder import read_json
 from bench.core.store.lease import Lease, Leases
 from bench.core.store.rows import write_json
-from bench.local_pool import Job, Pool, visible_gpus
 from bench.machine.host import cores
+from bench.study.pool import Job, Pool, visible_gpus
 
 if TYPE_CHECKING:
-    from bench.plan import Planned
-    from bench.sweep_request import Sweep
+    from bench.study.plan import Planned
+    from bench.study.request import Sweep
 
 
 class Local:
@@ -88,7 +88,7 @@ class Local:
 
     def work(self) -> int:
         """The background process: run what is missing until nothing is left or somebody cancels."""
-        from bench import plan
+        from bench.study import plan
 
         sweep = self.sweep
         say = lambda text: print(time.strftime("%F %T"), text, flush=True)  # noqa: E731

@@ -1,6 +1,6 @@
 """A study is a file: arms x sizes x seeds on one data set, and the claims that it is for (bench/conf/study/*.yaml).
 
-What such a file may hold is described at the head of bench/study_file.py.
+What such a file may hold is described at the head of bench/study/file.py.
 
     >>> for run in runs("demo", "digits"):
     ...     print(run.arm, run.id, run.overrides)
@@ -17,12 +17,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import study_file
 from bench.config.checks import never_ends
 from bench.config.compose import compose
 from bench.config.groups import CONF, build
 from bench.config.identity import run_id
 from bench.config.schema import nearest
+from bench.study import file as study_file
 
 FOLDER = CONF / "study"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.study import RunSpec
+    from bench.study.runs import RunSpec
 
 
 RETRIES = 2  # where nothing is said
@@ -47,7 +47,7 @@ class Sweep:
 
     def report_words(self) -> list[str]:
         """bench.report's arguments: this study's runs, or, where the command line changed them, all of the folder."""
-        from bench.study import run_ids
+        from bench.study.runs import run_ids
 
         whole = set(run_ids(self.study, self.data)) == set(self.ids)
         return ["--study", self.study, "--data", self.data] if whole else []
