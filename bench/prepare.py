@@ -46,7 +46,7 @@ OWN = ("inception", "reference", "vae", "dry_run", "cache")
 
 def inception() -> list[Resource]:
     """torch-fidelity's Inception weights."""
-    from probes.inception import resource
+    from probes.extractors.inception import resource
 
     return [resource()]
 

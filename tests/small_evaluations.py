@@ -13,7 +13,7 @@ from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.checkpoints import load_snapshot, snapshots
 from bench.evaluation.exporters import export_checkpoint
-from probes.frechet import Moments, fit
+from probes.distances.frechet import Moments, fit
 
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
 
@@ -84,5 +84,5 @@ def few_features(monkeypatch):
         def add(self, features):
             super().add(features[:, :32])
 
-    monkeypatch.setattr("probes.fid.fit", lambda features: fit(features[:, :32]))
-    monkeypatch.setattr("probes.fid_reference.Moments", Few)
+    monkeypatch.setattr("probes.distances.fid.fit", lambda features: fit(features[:, :32]))
+    monkeypatch.setattr("probes.distances.reference.Moments", Few)

@@ -19,8 +19,8 @@ from bench.evaluation.results import store, told
 
 def feature_measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any) -> Callable[[], None]:
     """What measures these metrics; whatever could be missing is looked for here. Raises ValueError."""
-    from probes.features import FeatureGrid, feature_store
-    from probes.representation import measure_cknna, measure_features, variant_for
+    from probes.features.rows import measure_cknna, measure_features, variant_for
+    from probes.features.store import FeatureGrid, feature_store
 
     if (data := subject.data) is None:
         raise ValueError(f"metrics={metrics[0]} reads the data set, which is not here: data.root=DIR")

@@ -147,7 +147,7 @@ class _Measurer:
         return sampling_protocol(e["protocol"], guidance=float(e["guidance"]))
 
     def samples(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
-        from probes.samples import Reference, measure_samples
+        from probes.distances.local import Reference, measure_samples
 
         e, grid, p = self.cfg["evaluation"], self.data.grid, self.processes
         protocol, shape = self.protocol(), (grid.tokens, grid.token_dim)
@@ -180,9 +180,9 @@ class _Measurer:
         save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
-        from probes.feature_pictures import feature_pictures, save_pictures
-        from probes.features import FeatureGrid, feature_store
-        from probes.representation import measure_cknna, measure_encoder, measure_features, pixel_probe
+        from probes.features.pictures import feature_pictures, save_pictures
+        from probes.features.rows import measure_cknna, measure_encoder, measure_features, pixel_probe
+        from probes.features.store import FeatureGrid, feature_store
 
         if not self.processes.main:
             return []

@@ -50,8 +50,8 @@ def measured_rows(
 
     reference: an .npz, a folder, or a data set (its training split; held-out pictures are measured beside).
     """
-    from probes.encoder_distance import measure_encoder_distance
-    from probes.image_sources import DatasetImages, NpzImages
+    from probes.distances.encoder import measure_encoder_distance
+    from probes.distances.images import DatasetImages, NpzImages
 
     pictures = NpzImages(samples.path)
     common: dict[str, Any] = {"sampling": record, "aligned": subject.aligned, "not_finite": samples.not_finite()}
@@ -73,9 +73,9 @@ def measured_rows(
 def _fid_family(
     network: Any, pictures: Any, reference: Any, cache: Path, device: Any, common: dict[str, Any]
 ) -> list[Row]:
-    from probes.fid import measure_fid_family
-    from probes.fid_reference import adm_reference, image_reference
-    from probes.image_sources import DatasetImages
+    from probes.distances.fid import measure_fid_family
+    from probes.distances.images import DatasetImages
+    from probes.distances.reference import adm_reference, image_reference
 
     heldout = None
     if is_adm_file(reference):

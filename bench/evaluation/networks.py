@@ -16,7 +16,7 @@ def cache_of(words: dict[str, str], subject: Any) -> Path:
 
 def load_networks(metrics: list[str], words: dict[str, str], subject: Any, device: Any) -> dict[str, Any]:
     """The network of each metric; words: inception=FILE, encoder.KEY=VALUE."""
-    from probes import inception as network_module
+    from probes.extractors import inception as network_module
 
     networks = {}
     for metric in metrics:
@@ -35,7 +35,7 @@ def reading(network: Any) -> str:
 def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
     """dgm-eval's DINOv2, or an encoder of the registry with its own preprocessing."""
     from bench.config.compose import compose
-    from probes.encoder_distance import dgm_dinov2, encoder_extractor
+    from probes.distances.encoder import dgm_dinov2, encoder_extractor
 
     if name != "dinov2":
         return encoder_extractor(encoder_of(name, words, subject, device), device)

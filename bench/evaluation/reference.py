@@ -22,7 +22,7 @@ def reference_of(words: dict[str, str], subject: Any) -> Any:
 
 def pictures_of_reference(reference: Any) -> Any:
     """Its pictures. Raises ValueError for an .npz without any."""
-    from probes.image_sources import DatasetImages, FolderImages, NpzImages
+    from probes.distances.images import DatasetImages, FolderImages, NpzImages
 
     if not isinstance(reference, Path):
         return DatasetImages(reference, "train")
@@ -38,8 +38,8 @@ def check_reference(reference: Any, metrics: list[str]) -> dict[str, str]:
 
     Sampling takes hours: a reference that allows nothing is refused before it. Raises ValueError.
     """
-    from probes.fid_reference import adm_parts, too_few
-    from probes.image_sources import DatasetImages, FolderImages
+    from probes.distances.images import DatasetImages, FolderImages
+    from probes.distances.reference import adm_parts, too_few
 
     lacks: dict[str, str] = {}
     if is_adm_file(reference) and "fid" in metrics:

@@ -10,7 +10,7 @@ import pytest
 import probes
 from probes.protocols import RECORDS
 
-MODULES = sorted(path for path in Path(probes.__file__).parent.glob("*.py") if path.name != "__init__.py")
+MODULES = sorted(path for path in Path(probes.__file__).parent.rglob("*.py") if path.name != "__init__.py")
 HEAVY = ("torchvision", "timm", "torch_fidelity", "sklearn", "scipy", "pandas", "seaborn", "matplotlib")
 
 

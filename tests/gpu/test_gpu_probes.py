@@ -10,11 +10,11 @@ from bench.core.data.latents import SCALE, Decoder
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
-from probes.cknna import cknna, neighbours
-from probes.features import FeatureGrid, feature_store
-from probes.knn import knn_accuracy
-from probes.linear import ProbeRecipe, repa_probe
-from probes.precision_recall import precision_recall
+from probes.distances.precision_recall import precision_recall
+from probes.features.cknna import cknna, neighbours
+from probes.features.knn import knn_accuracy
+from probes.features.linear import ProbeRecipe, repa_probe
+from probes.features.store import FeatureGrid, feature_store
 
 pytestmark = [
     pytest.mark.gpu,

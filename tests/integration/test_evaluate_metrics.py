@@ -25,10 +25,10 @@ from bench.evaluate import main
 from bench.evaluation.exporters import export_checkpoint
 from bench.evaluation.reference import check_reference
 from bench.evaluation.words import metrics_of, parse
-from probes import encoder_distance
-from probes.features import FeatureGrid, feature_store
-from probes.frechet import distance_of, fit
-from probes.knn import knn_accuracy
+from probes.distances import encoder as encoder_distance
+from probes.distances.frechet import distance_of, fit
+from probes.features.knn import knn_accuracy
+from probes.features.store import FeatureGrid, feature_store
 from reports.commands import measuring_command
 from reports.runs import Run
 
@@ -101,7 +101,7 @@ def test_an_arm_without_an_encoder_is_held_against_the_listed_ones(tmp_path):
 
 def test_a_printed_command_measures_as_the_row_was_measured(run, tmp_path, monkeypatch):
     few_features(monkeypatch)
-    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path: StandInInception())
     asked = {
         "fid": ["reference=train", "inception=weights.pth"],
         "fd_local_s": ["reference=train", "encoder.steps=2"],
@@ -128,7 +128,7 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
     from PIL import Image
 
     torch.manual_seed(0)
-    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path: StandInInception())
     few_features(monkeypatch)
     data = Digits("digits", 2)
     for i, picture in enumerate(data.images("train", slice(0, 150))):
@@ -159,7 +159,7 @@ def test_another_encoder_or_inception_replaces_no_results(run, tmp_path, monkeyp
     for name in ("one", "other"):
         network = StandInInception()
         network.fingerprint = name
-        monkeypatch.setattr("probes.inception.load_inception", lambda path, network=network: network)
+        monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path, network=network: network)
         assert main([*words, f"inception={name}"]) == 0
     files = sorted(set(run.glob("results/*.json")) - before)
     rows = [json.loads(file.read_text())["rows"] for file in files]
@@ -211,7 +211,7 @@ def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
 def test_a_bad_reference_is_told_before_anything_is_sampled(run, tmp_path, monkeypatch, capsys):
     from PIL import Image
 
-    monkeypatch.setattr("probes.inception.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path: StandInInception())
     arrays = {"mu": np.zeros(2048), "sigma": np.eye(2048)}
     for name, changes in {
         "narrow": {"mu": np.zeros(20)}, "nan": {"mu": np.full(2048, np.nan)}, "without": {},

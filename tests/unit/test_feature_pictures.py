@@ -8,7 +8,7 @@ import torch
 from small_runs import random_backbone
 
 from bench.core.data.base import Digits
-from probes.feature_pictures import feature_pictures, principal_colours, save_pictures
+from probes.features.pictures import feature_pictures, principal_colours, save_pictures
 
 
 def test_colours_are_the_first_three_components_of_scikit_learns_pca():

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from probes import encoder_distance
-from probes.encoder_distance import dgm_dinov2, dgm_input, encoder_extractor, measure_encoder_distance
-from probes.frechet import distance_of, fit
+from probes.distances import encoder as encoder_distance
+from probes.distances.encoder import dgm_dinov2, dgm_input, encoder_extractor, measure_encoder_distance
+from probes.distances.frechet import distance_of, fit
 
 
 class Images:

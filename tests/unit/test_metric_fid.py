@@ -10,15 +10,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from probes import fid_reference, frechet
-from probes.fid import measure_fid_family
-from probes.fid_reference import adm_parts, adm_reference, image_reference
-from probes.frechet import distance_of, fit
-from probes.image_sources import DatasetImages, FolderImages, NpzImages
-from probes.inception import inception_features, spatial_features
-from probes.inception_score import inception_score
-from probes.kid import kid
-from probes.precision_recall import precision_recall
+from probes.distances import frechet
+from probes.distances import reference as fid_reference
+from probes.distances.fid import measure_fid_family
+from probes.distances.frechet import distance_of, fit
+from probes.distances.images import DatasetImages, FolderImages, NpzImages
+from probes.distances.inception_score import inception_score
+from probes.distances.kid import kid
+from probes.distances.precision_recall import precision_recall
+from probes.distances.reference import adm_parts, adm_reference, image_reference
+from probes.extractors.inception import inception_features, spatial_features
 
 
 def test_kid_is_torch_fidelitys():

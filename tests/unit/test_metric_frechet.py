@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
+from probes.distances.frechet import Gaussian, Moments, distance_of, fit, frechet_distance
 from probes.finite import dropped_note, finite_rows
-from probes.frechet import Gaussian, Moments, distance_of, fit, frechet_distance
 
 
 def sets(n=400, d=24, seed=0):

@@ -8,8 +8,8 @@ import torch
 
 from bench.core.compat import import_vision
 from bench.core.store import staging
-from probes import inception
-from probes.inception import find_weights, inception_features, load_inception
+from probes.extractors import inception
+from probes.extractors.inception import find_weights, inception_features, load_inception
 
 
 class Images:

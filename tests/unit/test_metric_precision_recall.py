@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probes.precision_recall import precision_recall, squared_radii
+from probes.distances.precision_recall import precision_recall, squared_radii
 
 
 def by_definition(samples, reference, k):

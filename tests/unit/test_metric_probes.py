@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from bench.core.numbers import standard_error, wilson
-from probes.knn import knn_accuracy, knn_predict
-from probes.linear import ProbeRecipe, fast_probe, repa_probe
+from probes.features.knn import knn_accuracy, knn_predict
+from probes.features.linear import ProbeRecipe, fast_probe, repa_probe
 
 
 def features(separation, n=600, classes=5, width=16, seed=0):

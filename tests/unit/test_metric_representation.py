@@ -13,18 +13,18 @@ from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import files
 from bench.core.store.files import new_array
-from probes import features as features_module
-from probes.cknna import cknna, clamped, neighbours
-from probes.features import FeatureGrid, feature_store, probe_noise, subset
-from probes.linear import ProbeRecipe
-from probes.representation import (
+from probes.features import store as features_module
+from probes.features.cknna import cknna, clamped, neighbours
+from probes.features.linear import ProbeRecipe
+from probes.features.rows import (
     encoder_features,
     measure_cknna,
     measure_encoder,
     measure_features,
     pixel_probe,
 )
-from probes.structure import local_against_distant
+from probes.features.store import FeatureGrid, feature_store, probe_noise, subset
+from probes.features.structure import local_against_distant
 
 
 def dense_cknna(x, y, k=10):

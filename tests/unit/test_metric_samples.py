@@ -10,14 +10,15 @@ import torch
 
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import rows as results
-from probes import extractor as extractor_module
-from probes import fidelity, samples
-from probes.extractor import Recipe, local_extractor, read_images
-from probes.frechet import distance_of, fit
-from probes.pixels import copy_rate, nearest_distances, pixel_vectors
+from probes.distances import local as samples
+from probes.distances.frechet import distance_of, fit
+from probes.distances.local import Reference, measure_samples
+from probes.distances.pixels import copy_rate, nearest_distances, pixel_vectors
+from probes.extractors import fidelity
+from probes.extractors import local as extractor_module
+from probes.extractors.local import Recipe, local_extractor, read_images
 from probes.protocols import RECORDS, protocol
 from probes.related import related, related_probe
-from probes.samples import Reference, measure_samples
 
 ROUNDED = {"rounding": "round_half_up", "decoder_precision": "float32"}
 

@@ -6,8 +6,10 @@ import torch
 from bench.core.data.latents import Decoder
 from bench.core.model.sampling import sample_block
 from bench.core.model.sampling_protocol import sampling_protocol
-from probes import cknna, inception_score, kid, precision_recall, representation
-from probes.linear import ProbeRecipe
+from probes.distances import inception_score, kid, precision_recall
+from probes.features import cknna
+from probes.features import rows as representation
+from probes.features.linear import ProbeRecipe
 
 
 def test_metrics_and_probes():

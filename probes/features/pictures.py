@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.core.model.flow import interpolate
-from probes.features import probe_noise
+from probes.features.store import probe_noise
 
 PICTURES, TIME = 8, 0.1
 

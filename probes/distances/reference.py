@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from bench.core.store.cache import cached_folder
-from probes.frechet import Gaussian, Moments
-from probes.image_sources import ImageSource, NpzImages, file_hash
-from probes.inception import POOL, SPATIAL, InceptionFeatures, inception_pass
-from probes.precision_recall import NEIGHBOURS
+from probes.distances.frechet import Gaussian, Moments
+from probes.distances.images import ImageSource, NpzImages, file_hash
+from probes.distances.precision_recall import NEIGHBOURS
+from probes.extractors.inception import POOL, SPATIAL, InceptionFeatures, inception_pass
 
 CODE_VERSION = 2
 MOST_MANIFOLD = 10_000

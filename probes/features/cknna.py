@@ -9,7 +9,7 @@ encoder's are found once for all layers and times.
 
 platonic-rep clamps features to the 95 % quantile of |x| first, REPA does not say: `clamp` is part of the protocol.
 
-    from probes.cknna import cknna, neighbours
+    from probes.features.cknna import cknna, neighbours
     cknna(neighbours(features), neighbours(encoder_features))
 """
 
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from probes.precision_recall import BLOCK
+from probes.distances.precision_recall import BLOCK
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

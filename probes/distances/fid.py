@@ -1,6 +1,6 @@
 """The FID family from one feature pass: FID, sFID, IS, precision, recall and KID, as the ADM evaluator defines them.
 
-Samples are any `ImageSource` (an .npz, a folder, a data set); the reference is one of `probes.fid_reference`.
+Samples are any `ImageSource` (an .npz, a folder, a data set); the reference is one of `probes.distances.reference`.
 
     network = load_inception()
     reference = adm_reference(network, Path("VIRTUAL_imagenet256_labeled.npz"), Path("cache"))
@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 from bench.core.store.rows import Row
-from probes.fid_reference import FidReference
+from probes.distances.frechet import distance_of, fit
+from probes.distances.images import ImageSource
+from probes.distances.inception_score import inception_score
+from probes.distances.kid import SEED, SUBSETS, kid
+from probes.distances.precision_recall import NEIGHBOURS, precision_recall
+from probes.distances.reference import FidReference
+from probes.extractors.inception import InceptionFeatures, inception_features
 from probes.finite import dropped_note, finite_rows
-from probes.frechet import distance_of, fit
-from probes.image_sources import ImageSource
-from probes.inception import InceptionFeatures, inception_features
-from probes.inception_score import inception_score
-from probes.kid import SEED, SUBSETS, kid
-from probes.precision_recall import NEIGHBOURS, precision_recall
 from probes.protocols import RECORDS, protocol
 from probes.related import related
 

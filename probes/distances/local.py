@@ -25,12 +25,12 @@ from bench.core.data.base import pictures_of
 from bench.core.numbers import standard_error
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
-from probes import fidelity
-from probes.extractor import LocalExtractor, label_agreement, local_extractor
+from probes.distances.frechet import Gaussian, distance_of, fit
+from probes.distances.pixels import copy_rate, nearest_distances, pixel_vectors
+from probes.distances.precision_recall import NEIGHBOURS, precision_recall
+from probes.extractors import fidelity
+from probes.extractors.local import LocalExtractor, label_agreement, local_extractor
 from probes.finite import dropped_note
-from probes.frechet import Gaussian, distance_of, fit
-from probes.pixels import copy_rate, nearest_distances, pixel_vectors
-from probes.precision_recall import NEIGHBOURS, precision_recall
 from probes.protocols import RECORDS, protocol
 from probes.related import related
 

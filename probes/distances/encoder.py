@@ -23,9 +23,9 @@ from tqdm import tqdm
 from bench.core.compat import full_float32
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
+from probes.distances.frechet import Gaussian, Moments, distance_of, fit
+from probes.distances.images import ImageSource
 from probes.finite import dropped_note, finite_rows
-from probes.frechet import Gaussian, Moments, distance_of, fit
-from probes.image_sources import ImageSource
 from probes.protocols import RECORDS, protocol
 from probes.related import related
 

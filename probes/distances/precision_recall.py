@@ -7,7 +7,7 @@ reference images that lie within some sample's ball. `<=`, nothing clamped.
 
 Distances are made a block at a time, so 10,000 x 50,000 of them need some tens of megabytes.
 
-    from probes.precision_recall import precision_recall
+    from probes.distances.precision_recall import precision_recall
     precision, recall = precision_recall(samples, reference)
 """
 

@@ -3,7 +3,7 @@
 IS = mean over blocks of exp(E_x KL(p(y | x) || p(y))), over *consecutive* blocks of 5,000 images in sample order; p is
 the softmax over all 1,008 outputs of the pool features times the last layer's weights, without its bias.
 
-    from probes.inception_score import inception_score
+    from probes.distances.inception_score import inception_score
     inception_score(logits)
 """
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from probes.precision_recall import BLOCK
+from probes.distances.precision_recall import BLOCK
 
 MOST_NUMBERS = 1024  # a covariance of more needs more samples than most studies draw
 

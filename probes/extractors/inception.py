@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from bench.core.compat import full_float32, import_vision
 from bench.core.store.staging import Resource, require, torch_hub
-from probes.image_sources import ImageSource, file_hash
+from probes.distances.images import ImageSource, file_hash
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 HASH_PREFIX = "6726825d"

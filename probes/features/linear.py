@@ -6,7 +6,7 @@ Two protocols, never mixed in a row:
 - `fast_probe`: for small data, scikit-learn's logistic regression on standardised features, minutes become tenths of a
   second; it converges, where 90 epochs of a single batch each do not.
 
-    from probes.linear import fast_probe
+    from probes.features.linear import fast_probe
     fast_probe(train, train_labels, heldout, heldout_labels)   # accuracy 0..1
 """
 

@@ -3,7 +3,7 @@
 k(x, y) = (x.y / d + 1)^3; the mean over 100 random subsets of 1,000 samples and 1,000 reference images (all of them
 where there are fewer), drawn as torch-fidelity draws them, so that the same seed gives its number.
 
-    from probes.kid import kid
+    from probes.distances.kid import kid
     kid(samples, reference).value
 """
 

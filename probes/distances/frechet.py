@@ -5,7 +5,7 @@ Heusel et al. 2017 (arXiv:1706.08500), equation 6, the distance of two Gaussians
 computed as in the ADM evaluator: float64, covariance with ddof 1, a general matrix square root, and 1e-6 on the
 diagonals only when that root is not finite.
 
-    from probes.frechet import distance_of, fit
+    from probes.distances.frechet import distance_of, fit
     distance_of(fit(samples), fit(reference)).value
 """
 

@@ -21,14 +21,14 @@ from tqdm import tqdm
 from bench.core import numbers
 from bench.core.numbers import standard_error, wilson
 from bench.core.store.rows import Row
-from probes.cknna import TOPK, Neighbours, cknna, neighbours
-from probes.features import FeatureStore, mean_features, subset
-from probes.knn import knn_predict
-from probes.linear import ProbeRecipe, fast_answers, repa_answers
-from probes.pixels import pixel_vectors
+from probes.distances.pixels import pixel_vectors
+from probes.features.cknna import TOPK, Neighbours, cknna, neighbours
+from probes.features.knn import knn_predict
+from probes.features.linear import ProbeRecipe, fast_answers, repa_answers
+from probes.features.store import FeatureStore, mean_features, subset
+from probes.features.structure import MEASURE, local_against_distant
 from probes.protocols import BLOCK_FEATURES, PATCH_FEATURES, PIXEL_FEATURES, RECORDS, protocol
 from probes.related import related, related_probe
-from probes.structure import MEASURE, local_against_distant
 
 Variant = Literal["fast", "repa"]
 MOST_FAST = 20_000  # training images up to which logistic regression takes seconds a place

@@ -3,7 +3,7 @@
 Features are L2-normalised, neighbours are the k training images of largest cosine similarity, each has one vote and
 a tie goes to the smaller label (scikit-learn's rule).
 
-    from probes.knn import knn_accuracy
+    from probes.features.knn import knn_accuracy
     knn_accuracy(train, train_labels, heldout, heldout_labels)
 """
 

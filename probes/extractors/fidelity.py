@@ -1,6 +1,6 @@
 """The bridge to torch-fidelity: our extractors registered with it, and feature passes made by it.
 
-torch-fidelity reads the pictures and runs the network; the distances are our own (`probes.frechet` and the others),
+torch-fidelity reads the pictures and runs the network; the distances are our own (`probes.distances.frechet` and the others),
 because its precision and recall, inception score and covariance conventions differ from the ADM evaluator's. A test
 holds its own Frechet distance of the same pictures against ours.
 

@@ -6,7 +6,7 @@ Its local-against-distant similarity of an image with patch tokens x_t on a grid
 Here d is the Manhattan distance on the token grid and both radii are half the grid's longer side; the value is averaged
 over images. 0: no structure (all patches alike, or unlike at every distance).
 
-    from probes.structure import local_against_distant
+    from probes.features.structure import local_against_distant
     local_against_distant(encoder(images).patches, grid=(16, 16))
 """
 
