@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.runs import Planned
+    from reports.study.runs import Planned
 
 PAGES = {
     "scaling": "distance against model size, compute and time",
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fit_law(words: Sequence[str]) -> int:
     """`bench.report fit`, which has options of its own."""
-    from reports import fit_command
+    from reports.laws import command as fit_command
 
     made = argparse.ArgumentParser(
         prog=f"python -m bench.report {FIT}", description=fit_command.__doc__,
@@ -93,7 +93,7 @@ def planned(study: str, data: str) -> list[Planned]:
     if not study:
         return []
     from bench.study.runs import runs
-    from reports.runs import Planned
+    from reports.study.runs import Planned
 
     return [Planned(run.id or "", run.arm, run.overrides, run.reason) for run in runs(study, data)]
 
@@ -108,11 +108,11 @@ def write_report(
     pdf: bool = True,
 ) -> list[Path]:
     """Build and write a page; returns what was written. Raises ValueError when there is no such folder or study."""
-    from reports.html import render_html
-    from reports.pages import build_page
-    from reports.pdf import render_pdf
-    from reports.runs import read_study
-    from reports.terminal import terminal_table
+    from reports.output.html import render_html
+    from reports.output.pdf import render_pdf
+    from reports.output.terminal import terminal_table
+    from reports.page.pages import build_page
+    from reports.study.runs import read_study
 
     of_study = read_study(runs, study, planned(study, data))
     if page == "all" and (table := terminal_table(of_study)):
@@ -127,7 +127,7 @@ def write_report(
         written.append(out / f"{stem}.pdf")
         written[1].write_bytes(render_pdf(content))
     if export:
-        from reports.export import export_page
+        from reports.output.export import export_page
 
         written += export_page(content, export)
     return written

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from bench.core.store.rows import COLUMNS
-from reports.claims import Claim
-from reports.comparable import Curve, Table
-from reports.encoder_strength import Strength
+from reports.findings.claims import Claim
+from reports.study.comparable import Curve, Table
+from reports.study.strengths import Strength
 
 SPREAD = 0.02  # deviation of a run, log distance or accuracy
 SLOPE = 0.5  # of log distance over log images

@@ -1,7 +1,7 @@
 """Reading bench/conf/study/*.yaml: what a study file may hold, and what is said of one that holds something else.
 
 description: One sentence
-claims: [selfflow_faster]         # names of reports/claims.yaml that it is for; [] for none
+claims: [selfflow_faster]         # names of reports/findings/claims.yaml that it is for; [] for none
 arms:                             # name -> KEY=VALUE words
   repa: [method=repa]
 axes:                             # any keys, encoder and method too: an arm for each combination of their values
@@ -103,16 +103,16 @@ def _text(key: str, node: dict[str, Any], prefix: str = "") -> None:
 
 
 def _claims(content: dict[str, Any]) -> None:
-    from reports.claims import load_claims
+    from reports.findings.claims import load_claims
 
     named = content.get("claims")
     if not _texts(named):
         said = f"is {named!r}" if "claims" in content else "is missing"
-        raise ValueError(f"claims {said}: write a list of names of reports/claims.yaml, claims: [] for none")
+        raise ValueError(f"claims {said}: write a list of names of reports/findings/claims.yaml, claims: [] for none")
     known = [claim.name for claim in load_claims()]
     for claim in named:
         if claim not in known:
-            raise ValueError(f"claims names {claim}, which reports/claims.yaml has not{nearest(claim, known)}")
+            raise ValueError(f"claims names {claim}, which reports/findings/claims.yaml has not{nearest(claim, known)}")
         if named.count(claim) > 1:
             raise ValueError(f"claims names {claim} twice: leave one of them")
 

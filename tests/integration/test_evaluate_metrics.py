@@ -29,8 +29,8 @@ from probes.distances import encoder as encoder_distance
 from probes.distances.frechet import distance_of, fit
 from probes.features.knn import knn_accuracy
 from probes.features.store import FeatureGrid, feature_store
-from reports.commands import measuring_command
-from reports.runs import Run
+from reports.page.commands import measuring_command
+from reports.study.runs import Run
 
 
 def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, monkeypatch):

@@ -8,10 +8,10 @@ import pytest
 from synthetic_runs import IMAGES, write_run
 
 from bench.report import main, write_report
-from reports.html import render_html
-from reports.pages import build_page
-from reports.pdf import render_pdf
-from reports.runs import read_study
+from reports.output.html import render_html
+from reports.output.pdf import render_pdf
+from reports.page.pages import build_page
+from reports.study.runs import read_study
 
 NO_NUMBER = ("zero", float("nan"), [], {}, -1.5)
 CHANGES = [

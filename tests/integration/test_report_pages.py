@@ -15,10 +15,10 @@ from bench.config.compose import compose
 from bench.core.store import rows as results
 from bench.core.store.rows import Row
 from bench.report import PAGES, main, write_report
-from reports.html import render_html
-from reports.pages import KINDS, build_page
-from reports.pdf import render_pdf
-from reports.runs import read_study
+from reports.output.html import render_html
+from reports.output.pdf import render_pdf
+from reports.page.pages import KINDS, build_page
+from reports.study.runs import read_study
 
 NASTY = "repa/<b>&\"x'</script>"
 
@@ -351,7 +351,7 @@ def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_p
 
 
 def test_a_study_lists_what_it_lacks(tmp_path):
-    from reports.runs import Planned
+    from reports.study.runs import Planned
 
     run = write_run(tmp_path, "vanilla")
     write_run(tmp_path, "selfflow")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.claims import load_claims
-from reports.contrasts import contrast, difference_weights, end_to_end_weights, pooled_variance, ranks
-from reports.curves import first_reached, value_at
-from reports.verdicts import INCONCLUSIVE, SUPPORTED, Verdict, holm
+from reports.findings.claims import load_claims
+from reports.findings.curves import first_reached, value_at
+from reports.findings.verdicts import INCONCLUSIVE, SUPPORTED, Verdict, holm
+from reports.study.contrasts import contrast, difference_weights, end_to_end_weights, pooled_variance, ranks
 
 RNG = np.random.default_rng(5)
 A, B, C = RNG.normal(0, 1, 4), RNG.normal(1, 1, 5), RNG.normal(2, 1, 3)

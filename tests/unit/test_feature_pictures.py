@@ -32,7 +32,7 @@ def test_tokens_that_do_not_vary_are_grey():
 
 
 def test_the_file_is_what_the_reports_draw(tmp_path: Path):
-    from reports.figures.pictures import _feature_png
+    from reports.page.figures.pictures import _feature_png
 
     found = feature_pictures(random_backbone(), Digits("digits", 2))
     assert found["pictures"].shape == (8, 4, 4, 3) and found["pictures"].dtype == np.float32

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, curve_fit
 
-from reports import fit_command
-from reports.fits import Law, Refusal, fit, size_noise
-from reports.law_comparison import crossing_point, effective_parameters, predict_largest
+from reports.laws import command as fit_command
+from reports.laws.comparison import crossing_point, effective_parameters, predict_largest
+from reports.laws.fits import Law, Refusal, fit, size_noise
 
 N = np.geomspace(1e5, 3e7, 6)
 D = np.geomspace(1e7, 1e9, 4)

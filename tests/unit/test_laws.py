@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from findings_truth import rows
 
-from reports.export import panel_rows
-from reports.figures.laws import law_figure
-from reports.fits import fit
-from reports.law_comparison import Crossing, effective_parameters
-from reports.laws import crossing_text, fitted_laws, law_tables, times_text
-from reports.line_chart import line_chart
-from reports.theme import arm_styles
+from reports.draw.line_chart import line_chart
+from reports.draw.theme import arm_styles
+from reports.laws.arms import crossing_text, fitted_laws, law_tables, times_text
+from reports.laws.comparison import Crossing, effective_parameters
+from reports.laws.fits import fit
+from reports.output.export import panel_rows
+from reports.page.figures.laws import law_figure
 
 SIZES = {"a": 1e5, "b": 4e5, "c": 1.6e6, "d": 6.4e6, "e": 2.56e7}
 ARMS = {"vanilla": 30.0, "selfflow": 20.0, "repa/m": 24.0}

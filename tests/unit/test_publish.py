@@ -8,8 +8,8 @@ from synthetic_runs import write_runs
 from bench.cli import BAD_INPUT, guarded
 from bench.core.store import rows as results
 from bench.publish import anonymous, copy_run, main
-from reports.pages import build_page
-from reports.runs import read_study
+from reports.page.pages import build_page
+from reports.study.runs import read_study
 
 
 def test_hosts_processes_and_folders_are_taken_out():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.published import ARMS, CONFIDENCE, FILE, RANGES, SAMPLERS, TASKS, published
+from reports.study.published import ARMS, CONFIDENCE, FILE, RANGES, SAMPLERS, TASKS, published
 
 
 def test_every_row_has_a_source_and_numbers_in_range():

@@ -8,8 +8,8 @@ from synthetic_runs import write_run
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store import rows as results
 from bench.core.store.rows import Row
-from reports.published_table import published_tables
-from reports.runs import read_study
+from reports.page.published_table import published_tables
+from reports.study.runs import read_study
 
 IMAGES = 400_000 * 256
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.axes import Scale, linear_ticks, log_ticks, number, svg, text, tick_label
+from reports.draw.axes import Scale, linear_ticks, log_ticks, number, svg, text, tick_label
 
 
 @pytest.mark.parametrize(

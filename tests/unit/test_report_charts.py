@@ -5,11 +5,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.axes import Scale
-from reports.draw import draw_panel
-from reports.heat_map import VIRIDIS, colour_at
-from reports.legend import with_legend
-from reports.theme import COLOURS, arm_styles, sorted_arms
+from reports.draw.axes import Scale
+from reports.draw.heat_map import VIRIDIS, colour_at
+from reports.draw.legend import with_legend
+from reports.draw.panel import draw_panel
+from reports.draw.theme import COLOURS, arm_styles, sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
 STYLES = arm_styles(["vanilla", "selfflow", "repa/<x>&"])

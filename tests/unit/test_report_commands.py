@@ -11,8 +11,8 @@ from bench.config.identity import arm_name, identity, run_id
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.tokens import TokenGrid
 from bench.evaluate import parse, protocol_of
-from reports.commands import measuring_command, training_command
-from reports.runs import Run
+from reports.page.commands import measuring_command, training_command
+from reports.study.runs import Run
 
 
 def made_run(words, argv=None):

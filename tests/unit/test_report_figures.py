@@ -3,11 +3,12 @@
 import pytest
 from synthetic_runs import write_run, write_runs
 
-from reports.export import export_page
-from reports.figures import MOST_PANELS, distance, drawn, figure, training
-from reports.html import render_html
-from reports.pages import MOST_LEADING, build_page
-from reports.runs import read_study
+from reports.draw.content import MOST_PANELS, drawn, figure
+from reports.output.export import export_page
+from reports.output.html import render_html
+from reports.page.figures import distance, training
+from reports.page.pages import MOST_LEADING, build_page
+from reports.study.runs import read_study
 
 ARMS = {"vanilla": 1.0, "selfflow": 0.9, "repa/local_m": 0.95}
 SIZES = ("nano", "micro", "tiny")

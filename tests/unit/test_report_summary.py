@@ -6,8 +6,8 @@ import statistics
 import pytest
 from synthetic_runs import write_run, write_runs
 
-from reports.runs import read_study
-from reports.summary import by_size, distances, groups, of_group, pooled_deviation, summarise
+from reports.study.groups import by_size, distances, groups, of_group, pooled_deviation, summarise
+from reports.study.runs import read_study
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import pandas as pd
 from findings_truth import rows
 from synthetic_runs import write_run, write_runs
 
-from reports.export import export_page
-from reports.missing import missing
-from reports.pages import build_page
-from reports.run_tables import arms_table
-from reports.runs import read_study
-from reports.tables import cell, results_tables
+from reports.output.export import export_page
+from reports.page.missing import missing
+from reports.page.pages import build_page
+from reports.page.run_tables import arms_table
+from reports.page.tables import cell, results_tables
+from reports.study.runs import read_study
 
 
 def test_what_all_arms_share_is_said_once(tmp_path):

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from findings_truth import rows
 
-from reports.claims import load_claims
-from reports.encoder_strength import Strength, encoder_strengths
-from reports.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Verdict, evaluate, summary
+from reports.findings.claims import load_claims
+from reports.findings.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Verdict, evaluate, summary
+from reports.study.strengths import Strength, encoder_strengths
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
 REPA = {"repa/s": 8.0, "repa/m": 9.0, "repa/l": 10.0}

@@ -8,9 +8,9 @@ from findings_truth import PROPERTIES, SIZES, SPREAD, arms_of, shifts, table
 from scipy.stats import binom, nct
 from scipy.stats import t as student
 
-from reports.claims import Claim, load_claims
-from reports.statistics import STATISTICS
-from reports.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, decide
+from reports.findings.claims import Claim, load_claims
+from reports.findings.statistics import STATISTICS
+from reports.findings.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, decide
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
 STUDIES = 500

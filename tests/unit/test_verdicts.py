@@ -10,11 +10,10 @@ import pytest
 from findings_truth import IMAGES, rows
 
 from bench.core import numbers
-from reports.claims import STATISTICS as NAMES
-from reports.claims import load_claims
-from reports.encoder_strength import Strength
-from reports.statistics import STATISTICS
-from reports.verdicts import (
+from reports.findings.claims import STATISTICS as NAMES
+from reports.findings.claims import load_claims
+from reports.findings.statistics import STATISTICS
+from reports.findings.verdicts import (
     CONTRADICTED,
     INCONCLUSIVE,
     NOT_TESTED,
@@ -24,6 +23,7 @@ from reports.verdicts import (
     evaluate,
     summary,
 )
+from reports.study.strengths import Strength
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
 ARMS = {"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0, "dual_timestep": 9.9}

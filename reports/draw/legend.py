@@ -1,0 +1,56 @@
+"""Legends: an arm's swatch, and a figure that carries its own legend where it stands alone, outside a page.
+
+svg = with_legend(draw_panel(panel, styles), ["vanilla", "selfflow"], styles)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from html import unescape
+from typing import Any
+
+from reports.draw.axes import CHARACTER, fit, svg, text
+from reports.draw.line_chart import draw_marker
+from reports.draw.theme import ArmStyle
+
+SWATCH = 30  # wide; 14 high
+ROW = 18
+SIZE = 11
+
+
+def swatch(style: ArmStyle) -> str:
+    """Line and marker of an arm as a small picture of its own."""
+    size = f'width="{SWATCH}" height="14" viewBox="0 0 {SWATCH} 14"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} aria-hidden="true">{_drawn(style)}</svg>'
+
+
+def _drawn(style: ArmStyle) -> str:
+    dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
+    colour = f'class="stroke-{style.key}" stroke="{style.colour}"'
+    return f'<path d="M0 7H{SWATCH}" {colour} stroke-width="2" fill="none"{dash}/>{draw_marker(style, 15, 7, "")}'
+
+
+def arms_of(panels: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Arms that a legend has to name, in order; panels without lines name theirs themselves."""
+    return list(dict.fromkeys(series["arm"] for panel in panels for series in panel.get("series", [])))
+
+
+def with_legend(drawn: str, arms: Iterable[str], styles: Mapping[str, ArmStyle]) -> str:
+    """The figure with the arms named in rows under it; itself, where it has fewer than two."""
+    arms = list(arms)
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)".*?aria-label="(.*?)"', drawn)
+    assert found is not None, "reports.draw.axes.svg made it"
+    width, height = float(found[1]), float(found[2])
+    if len(arms) < 2:
+        return drawn
+    entries, x, y = [], 14.0, height
+    for arm in arms:
+        label = fit(arm, width - 28 - SWATCH, SIZE)
+        wide = SWATCH + 5 + CHARACTER * SIZE * len(label) + 14
+        if x > 14 and x + wide > width:
+            x, y = 14.0, y + ROW
+        entry = f'<g transform="translate({x:.1f} {y:.1f})">{_drawn(styles[arm])}</g>'
+        entries.append(entry + text(x + SWATCH + 5, y + 11, label, "start", SIZE))
+        x += wide
+    return svg(width, y + ROW + 4, unescape(found[3]), [drawn, *entries])

@@ -1,0 +1,214 @@
+"""The statistics of claims: from comparable runs to an outcome with an interval.
+
+    outcome = STATISTICS[claim.statistic](claim, table, properties)
+
+Distances are compared on the log, so an effect of -0.05 reads "5 % lower"; speed-ups on the log of images; probes as
+differences of accuracies. Every function raises `Untestable`, with what is missing, where the runs do not suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from reports.findings.along_training import equal_flops, speed_up
+from reports.findings.claims import Claim, match
+from reports.findings.outcomes import (
+    Outcome,
+    Properties,
+    Untestable,
+    arms_of,
+    by_size,
+    cells_of,
+    either,
+    few_seeds,
+    have_seeds,
+    largest,
+    outcome,
+    seeded,
+    sides_of,
+    unit_of,
+    with_seeds,
+)
+from reports.study.comparable import Cell, Table
+from reports.study.contrasts import (
+    CONFIDENCE,
+    LEAST_SEEDS,
+    contrast,
+    difference_weights,
+    end_to_end_weights,
+    ranks,
+)
+
+ORDERS = {
+    "encoder_linear_probe": "linear probe",
+    "encoder_parameters": "parameters",
+    "encoder_structure": "spatial structure",
+}
+
+
+def difference(claim: Claim, table: Table, properties: Properties) -> Outcome:
+    """Mean of the left arms minus mean of the right ones, at the largest size that has both with three seeds."""
+    size, left, right, notes = largest(claim, table)
+    weights = difference_weights(cells_of(left, size), cells_of(right, size))
+    known = 0.0 if claim.measure == "distance" else _picture_variance(table, weights)
+    estimate = contrast(weights, table.final, by_size(table.final), known_variance=known)
+    return outcome(estimate, unit_of(claim), left, right, [size], notes=notes)
+
+
+def _picture_variance(table: Table, weights: Mapping[Cell, float]) -> float:
+    """Variance of a difference of accuracies because the pictures are a sample: paired where answers were kept."""
+    answers = [table.correct.get(cell) for cell in weights]
+    if all(one is not None and one.shape == answers[0].shape for one in answers):  # type: ignore[union-attr]
+        each = sum(weight * one for weight, one in zip(weights.values(), answers, strict=True))  # type: ignore[operator]
+        return float(np.var(each, ddof=1) / len(each))  # type: ignore[arg-type]
+    return sum(weight**2 * table.binomial[cell] for cell, weight in weights.items())
+
+
+def next_size(claim: Claim, table: Table, properties: Properties) -> Outcome:
+    """Left at one size minus right at the next larger, averaged over the neighbouring sizes that have both."""
+    given = []
+    for small, big in zip(table.sizes, table.sizes[1:], strict=False):
+        left, right = arms_of(claim, claim.left, table, small), arms_of(claim, claim.right, table, big)
+        if left and right:
+            given.append((cells_of(left, small), cells_of(right, big)))
+    if not given:
+        raise Untestable(f"needs {either(claim.left)} at one size and {either(claim.right)} at the next larger one")
+    reduced = [
+        tuple(cells_of(with_seeds([arm for arm, _ in side], table, side[0][1]), side[0][1]) for side in pair)
+        for pair in given
+    ]
+    enough = [pair for pair in reduced if all(have_seeds(side, table) for side in pair)]
+    pairs = enough or reduced
+    weights: dict[Cell, float] = {}
+    for left, right in pairs:
+        for cell, weight in difference_weights(left, right).items():
+            weights[cell] = weights.get(cell, 0.0) + weight / len(pairs)
+    estimate = contrast(weights, table.final, by_size(table.final))
+    sizes = [size for size in table.sizes if any(size in (left[0][1], right[0][1]) for left, right in pairs)]
+    notes = few_seeds(table, [cell for pair in given for side in pair for cell in side], weights)
+    notes += [f"{_at(left)} against {_at(right)}" for left, right in pairs]
+    steps = ", ".join(f"{left[0][1]} to {right[0][1]}" for left, right in pairs)
+    left, right = (_names([arm for arm, _ in pair[i]] for pair in pairs) for i in (0, 1))
+    return outcome(estimate, "log distance", left, right, sizes, steps, notes)
+
+
+def _at(side: Sequence[Cell]) -> str:
+    """ "repa/s, repa/m at nano" """
+    return f"{', '.join(arm for arm, _ in side)} at {side[0][1]}"
+
+
+def _names(lists: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(arm for arms in lists for arm in arms))
+
+
+def gap_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
+    """Change of (left minus right) from the smallest to the largest size, on a straight line over the sizes' ranks."""
+    given = sides_of(claim, table)
+    if len(given) < claim.needs_sizes:
+        raise Untestable(f"needs both arms at {claim.needs_sizes} sizes, there is {', '.join(given)}")
+    sides = seeded(given, table, claim.needs_sizes)
+    weights: dict[Cell, float] = {}
+    for (size, (left, right)), slope in zip(sides.items(), end_to_end_weights(range(len(sides))), strict=True):
+        for cell, weight in difference_weights(cells_of(left, size), cells_of(right, size)).items():
+            weights[cell] = slope * weight
+    estimate = contrast(weights, table.final, by_size(table.final), runs_in_a_unit=2)
+    left, right = (_names(side[i] for side in sides.values()) for i in (0, 1))
+    notes = few_seeds(table, [(arm, size) for size, both in given.items() for arms in both for arm in arms], weights)
+    return outcome(estimate, "log distance", left, right, list(sides), notes=notes)
+
+
+def level_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
+    """Change from the first to the last level on a straight line over their ranks, at the largest size with enough."""
+    known = properties.get(claim.order, {})
+    order, needed = claim.order.replace("_", " "), claim.needs_levels
+    given = {
+        size: [arm for arm in arms_of(claim, claim.left, table, size) if table.encoders.get(arm) in known]
+        for size in table.sizes
+    }
+    given = {size: arms for size, arms in given.items() if len(arms) >= needed}
+    if not given:
+        raise Untestable(f"needs {needed} arms {either(claim.left)} of one size with a known {order}")
+    kept = {size: with_seeds(arms, table, size, needed) for size, arms in given.items()}
+    seeds = {size: min(len(table.final[arm, size]) for arm in arms) for size, arms in kept.items()}
+    size = ([size for size in kept if seeds[size] >= LEAST_SEEDS] or list(kept))[-1]
+    arms = kept[size]
+    levels = [known[table.encoders[arm]].value for arm in arms]
+    if len(set(levels)) < needed:
+        raise Untestable(f"the encoders do not differ in their {order}")
+    weights = dict(zip(cells_of(arms, size), end_to_end_weights(ranks(levels)), strict=True))
+    estimate = contrast(weights, table.final, by_size(table.final))
+    ordered = [arms[i] for i in np.argsort(levels, kind="stable")]
+    from_here = list(given)[list(given).index(size) :]
+    notes = few_seeds(table, [cell for at in from_here for cell in cells_of(given[at], at)], weights)
+    encoders = [table.encoders[arm] for arm in ordered]
+    notes += _other_orders(claim.order, properties, encoders)
+    notes += dict.fromkeys(known[encoder].note for encoder in encoders if known[encoder].note)
+    return outcome(estimate, "log distance", ordered, (), [size], notes=notes)
+
+
+def _other_orders(order: str, properties: Properties, encoders: Sequence[str]) -> list[str]:
+    """A note on the properties that order the encoders the same way, or the other way round."""
+    found = {
+        name: ranks([properties[name][encoder].value for encoder in encoders])
+        for name in ORDERS
+        if all(encoder in properties.get(name, {}) for encoder in encoders)
+    }
+    own = found.pop(order)
+    same = [ORDERS[name] for name, other in found.items() if np.array_equal(other, own)]
+    same += [
+        f"{ORDERS[name]} from high to low" for name, other in found.items() if np.array_equal(len(own) - 1 - other, own)
+    ]
+    if not same:
+        return []
+    return [f"the order by {ORDERS[order]} is also that by {' and by '.join(same)}; these runs cannot tell them apart"]
+
+
+def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:
+    """Left against the nearest of its k rivals: an intersection-union test, so that no best-of is chosen.
+
+    All rivals that the claim names must be there: "the worst of all" cannot be shown without one of them. The 5 % of
+    error are shared unevenly: 2.5 %/k for each rival that could speak against the claim by chance, the rest
+    for the end towards zero. Chance errs most where one rival equals left and the others are far: 5 % in all.
+    """
+    sides = sides_of(claim, table)
+    absent = {size: [name for name in claim.right if not match(name, right)] for size, (_, right) in sides.items()}
+    full = [size for size in sides if not absent[size]]
+    if not full:
+        size = list(sides)[-1]
+        raise Untestable(f"needs every rival that the claim names; without runs at {size}: {', '.join(absent[size])}")
+    all_of = {size: cells_of([*sides[size][0], *sides[size][1]], size) for size in full}
+    enough = [size for size in full if have_seeds(all_of[size], table)]
+    size = (enough or full)[-1]
+    notes = few_seeds(table, [cell for at in full[full.index(size) :] for cell in all_of[at]], all_of[size])
+    left, right = sides[size]
+    strata = by_size(table.final)
+    pairs = [difference_weights(cells_of(left, size), [(rival, size)]) for rival in right]
+    each = [contrast(weights, table.final, strata) for weights in pairs]
+    alpha = 1 - CONFIDENCE
+    against = alpha / 2 / len(each)
+    support = alpha - against
+    rival, nearest = min(zip(right, each, strict=True), key=lambda pair: claim.sign * pair[1].effect)
+    low = min(min(claim.sign * end for end in e.interval(2 * support)) for e in each)
+    high = min(max(claim.sign * end for end in e.interval(2 * against)) for e in each)
+    # each one-sided p over its share of the error, so that p < 5 % exactly where the interval excludes zero
+    one_sided = [e.p / 2 if claim.sign * e.effect > 0 else 1 - e.p / 2 for e in each]
+    p = min(1.0, alpha * max(one_sided) / support, alpha * (1 - max(one_sided)) / against)
+    low, high = sorted((claim.sign * low, claim.sign * high))
+    runs = min(e.runs for e in each)
+    return Outcome(
+        nearest.effect, low, high, p, nearest.df, nearest.floor, nearest.pooled_df, runs,
+        unit_of(claim), tuple(left), tuple(right), (size,), rival, tuple(notes),
+    )  # fmt: skip
+
+
+STATISTICS: dict[str, Callable[[Claim, Table, Properties], Outcome]] = {
+    "difference": difference,
+    "equal_flops": equal_flops,
+    "speed_up": speed_up,
+    "next_size": next_size,
+    "gap_trend": gap_trend,
+    "level_trend": level_trend,
+    "worst": worst,
+}

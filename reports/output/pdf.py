@@ -1,0 +1,105 @@
+"""A page as PDF, through typst, from the same data and the same figures as the HTML.
+
+Texts are handed over as JSON and never become markup. Only fonts that come with the packages are used, so that the same
+page gives the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from reports.draw.content import drawn
+from reports.draw.legend import arms_of, swatch
+from reports.draw.panel import draw_panel
+from reports.draw.theme import ArmStyle
+from reports.output.html import TEMPLATES, page_styles
+
+MOST_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
+
+
+def render_pdf(page: dict[str, Any]) -> bytes:
+    """The page as PDF bytes. Raises ValueError where typst refuses it."""
+    import typst
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "page.json").write_text(json.dumps(_for_print(page, folder)), encoding="utf-8")
+        (folder / "page.typ").write_text((TEMPLATES / "page.typ").read_text(encoding="utf-8"), encoding="utf-8")
+        try:
+            return typst.compile(
+                str(folder / "page.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, timestamp=0,
+                format="pdf",
+            )  # fmt: skip
+        except typst.TypstError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"the PDF cannot be set ({reason}): --no-pdf writes the HTML page alone") from error
+
+
+def render_pngs(pictures: list[str], dots_per_inch: float) -> list[bytes]:
+    """SVGs as PNGs, in one run of typst: a page each."""
+    import typst
+
+    if not pictures:
+        return []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lines = ["#set page(width: auto, height: auto, margin: 4pt)"]
+        for index, picture in enumerate(pictures):
+            (folder / f"{index}.svg").write_text(picture, encoding="utf-8")
+            lines.append(f'#page(image("{index}.svg"))')
+        (folder / "figures.typ").write_text("\n".join(lines))
+        pages = typst.compile(
+            str(folder / "figures.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, format="png",
+            ppi=dots_per_inch,
+        )  # fmt: skip
+        return pages if isinstance(pages, list) else [pages]
+
+
+def fonts() -> list[str]:
+    """matplotlib brings DejaVu; it is found without being imported."""
+    spec = importlib.util.find_spec("matplotlib")
+    return [str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf")] if spec and spec.origin else []
+
+
+def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The page with figures written to files, each with its legend, and long tables cut with a word about it."""
+    styles = page_styles(page)
+    sections = [
+        section | {
+            "figures": [_figure(figure, styles, folder) for figure in section["figures"]],
+            "tables": [_table(table) for table in section["tables"]],
+        }
+        for section in page["sections"]
+    ]  # fmt: skip
+    lead = _figure(page["lead"], styles, folder) if page["lead"] else None
+    appendix = [_table(table) for table in page["appendix"]]
+    return page | {"sections": sections, "lead": lead, "appendix": appendix}
+
+
+def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
+    figure, panels = drawn(figure), []
+    for panel in figure["panels"]:
+        image = panel["kind"] == "image"
+        # numbered, as an id may hold the name of a data set and so a slash
+        name = f"{sum(1 for _ in folder.iterdir())}.{'png' if image else 'svg'}"
+        content = base64.b64decode(panel["png"]) if image else draw_panel(panel, styles).encode()
+        (folder / name).write_bytes(content)
+        panels.append(
+            {"file": name, "kind": panel["kind"], "title": panel["title"], "alt": panel.get("alt", panel["title"])}
+        )
+    named = arms_of(figure["panels"])
+    legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items() if arm in named]
+    return {"title": figure["title"], "caption": figure["caption"], "panels": panels, "legend": legend}
+
+
+def _table(table: dict[str, Any]) -> dict[str, Any]:
+    rows = [[cell["text"] for cell in row] for row in table["rows"][:MOST_ROWS]]
+    note = table["note"]
+    if len(table["rows"]) > MOST_ROWS:
+        note += f" The first {MOST_ROWS} of {len(table['rows']):,} rows; the HTML page and the CSV hold all."
+    return table | {"rows": rows, "note": note.strip()}

@@ -1,0 +1,90 @@
+"""Commands that a page prints: each can be pasted, and makes the run or the measurement that it stands beside.
+
+training_command(run, seed=3)    # python -m bench.run method=selfflow method.near=0.2 size=nano data=digits seed=3
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.model.sampling_protocol import PROTOCOLS, Protocol
+from reports.study.runs import Run, mapping
+
+GROUPS = ("method", "size", "encoder", "data", "seed")
+EVALUATED = "evaluate-"  # kinds of result files that bench.evaluate writes; bench.run writes the others
+FID_FAMILY = ("fid", "sfid", "is", "precision", "recall", "kid")  # measured together
+FIXED = ("name", "sampler", "last_time", "block", "atol", "rtol", "weights")  # fields that no word changes
+SAMPLING = tuple(field.name for field in dataclasses.fields(Protocol) if field.name not in FIXED)
+
+
+def run_command(words: Iterable[str]) -> str:
+    """The command that trains a run."""
+    return "python -m bench.run " + " ".join(shlex.quote(word) for word in words)
+
+
+def training_command(run: Run, **changes: Any) -> str:
+    """The command that made a run, with some keys changed; on a finished run it makes what is not yet measured."""
+    given = _words(run) | {key: _text(value) for key, value in changes.items()}
+    given.pop("runs", None)
+    if run.folder.parent != Path("runs"):
+        given["runs"] = str(run.folder.parent)
+    return run_command(f"{key}={value}" for key, value in given.items())
+
+
+def measuring_command(run: Run, like: Mapping[str, Any]) -> str:
+    """The command that measures a finished run as a result row of another one was measured."""
+    if not str(like["kind"]).startswith(EVALUATED):
+        return training_command(run, measure="full")
+    protocol, asked = mapping(like["protocol"]), mapping(mapping(like.get("details")).get("words"))
+    if "sampling" not in protocol:  # of features, which take no samples
+        return _evaluate_command({"run": run.folder} | asked)
+    sampling = mapping(protocol.get("sampling"))
+    name, metric = str(sampling.get("name", "sde250")), str(like["metric"])
+    usual = PROTOCOLS[name].to_json() if name in PROTOCOLS else {}
+    reference = str(protocol.get("reference", "train")).partition(" (")[0]
+    reference = (
+        "train" if reference.endswith(" train") else reference
+    )  # of rows that do not say how they were asked for
+    words = {"run": run.folder, "protocol": name, "samples": sampling.get("samples"), "seed": sampling.get("seed")}
+    words |= {key: sampling[key] for key in SAMPLING if key in sampling and sampling[key] != usual.get(key)}
+    if "guided_channels" in words:  # counted in numbers of a token; the word counts the data's channels
+        words["guided_channels"] //= int(mapping(run.configuration.get("data")).get("patch") or 1) ** 2
+    return _evaluate_command(
+        words | {"reference": reference, "metrics": "fid" if metric in FID_FAMILY else metric} | asked
+    )
+
+
+def _evaluate_command(words: Mapping[str, Any]) -> str:
+    told = [f"{key}={value}" for key, value in words.items() if value is not None]
+    return "python -m bench.evaluate " + " ".join(shlex.quote(word) for word in told)
+
+
+def _words(run: Run) -> dict[str, str]:
+    """Key and value of the words that a run was started with; where they were not kept, of those that make it."""
+    kept = [word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word]
+    if kept:
+        return dict(word.split("=", 1) for word in kept)
+    description, settings = run.description, run.configuration
+    values = {key: description[key] for key in GROUPS if description.get(key) not in (None, "", "none")}
+    for key, value in mapping(description.get("identity")).items():
+        group, _, rest = key.partition(".")
+        option = rest.partition(".")[0]
+        by_size = mapping(settings.get(group)).get(option) if rest != option else None
+        # a mapping by size, method.block.B, is given whole: a word replaces it
+        values |= {key: value} if by_size is None else {f"{group}.{option}": by_size}
+    values |= {key: settings[key] for key in ("name", "measure") if settings.get(key) is not None}
+    if description["images"] != mapping(mapping(settings.get("data")).get("recipe")).get("images"):
+        values["images"] = description["images"]
+    return {key: _text(value) for key, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    """A value as a word of the command holds it: true, null, [1, 2], {default:0.3,L:8}."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"
+    return value if isinstance(value, str) else json.dumps(value)

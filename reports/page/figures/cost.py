@@ -1,0 +1,35 @@
+"""What an arm costs: FLOPs of a training image by part."""
+
+from __future__ import annotations
+
+from reports.draw.content import Figure, figure
+from reports.draw.theme import sorted_arms
+from reports.study.runs import Study
+
+PARTS = ("backbone", "heads", "teacher", "encoder")
+
+
+def flops_by_part(study: Study) -> list[Figure]:
+    """One bar an arm, one panel a data set and size."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for run in study.runs.values():
+        flops = run.cost.get("flops_per_image")
+        if isinstance(flops, dict) and all(isinstance(flops.get(part, 0.0), int | float) for part in PARTS):
+            place = (str(run.description.get("data", "?")), str(run.description.get("size", "?")))
+            found.setdefault(place, {}).setdefault(run.arm, [float(flops.get(part) or 0.0) for part in PARTS])
+    panels = [
+        {
+            "kind": "bar",
+            "title": f"{data} · {size}",
+            "x": {"label": "FLOPs a training image (forward and backward)"},
+            "parts": list(PARTS),
+            "bars": [{"arm": arm, "label": arm, "values": arms[arm]} for arm in sorted_arms(arms)],
+        }
+        for (data, size), arms in sorted(
+            found.items(), key=lambda item: max(sum(values) for values in item[1].values())
+        )
+    ]
+    caption = (
+        "Counted, not timed; DINOv2's own pre-training is not counted, a local encoder's training is in the table."
+    )
+    return figure("cost", "What a training image costs", caption, panels)

@@ -1,0 +1,168 @@
+"""Tables that close every page: the arms, every run, the protocols of its numbers, environments and configuration."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from reports.draw.theme import sorted_arms
+from reports.page.figures.cost import PARTS
+from reports.page.tables import arm_cell, cell, columns, without_common_columns
+from reports.study.runs import Run, Study, flat, mapping
+
+MOST_DIFFERING = 6  # configuration keys that get a column of their own in the table of runs
+
+
+def arms_table(study: Study) -> dict[str, Any]:
+    """Blocks, head, encoder and cost of each arm and size."""
+    first: dict[tuple[str, str, str], list[Run]] = {}
+    for run in study.runs.values():
+        key = (str(run.description.get("data")), run.arm, str(run.description.get("size")))
+        first.setdefault(key, []).append(run)
+    arms = {arm: position for position, arm in enumerate(sorted_arms(key[1] for key in first))}
+    lines = []
+    for key in sorted(first, key=lambda key: (key[0], first[key][0].description.get("width") or 0, arms[key[1]])):
+        data, arm, size = key
+        run, members = first[key][0], first[key]
+        blocks = mapping(run.description.get("blocks"))
+        parameters, flops = (mapping(run.cost.get(name)) for name in ("parameters", "flops_per_image"))
+        total = flops.get("total")
+        extra = [f"{part} {100 * flops[part] / total:.0f} %" for part in PARTS[1:] if total and flops.get(part)]
+        lines.append([
+            arm_cell(arm), cell(data), cell(size),
+            cell(" → ".join(f"{who} {block}" for who, block in blocks.items()) or "none"),
+            cell(run.description.get("head") or "none"),
+            cell(run.description.get("encoder") or "none"), cell(parameters.get("backbone")),
+            cell(parameters.get("heads")),
+            cell(total, 3), cell(", ".join(extra) or "none"),
+            cell(run.cost.get("encoder_training_flops") or None, 3),
+            cell(_mean([member.cost.get("seconds_per_step") for member in members]), 3),
+            cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4), cell(len(members)),
+            cell(run.cost.get("not_counted") or ""),
+        ])  # fmt: skip
+    table = {
+        "id": "arms",
+        "title": "Arms",
+        "note": "Blocks count from 1. FLOPs: one training image, forward and backward, all parts; time is measured.",
+        "columns": columns(
+            "arm", "data", "size", "blocks", "head", "encoder", "#parameters", "#of the head", "#FLOPs / image",
+            "of which", "#encoder training (FLOPs)", "#s / step", "#peak MiB", "#runs", "not counted",
+        ),
+        "rows": lines,
+    }  # fmt: skip
+    return without_common_columns(table)
+
+
+def _mean(values: list[Any]) -> float | None:
+    known = [float(value) for value in values if isinstance(value, int | float)]
+    return sum(known) / len(known) if known else None
+
+
+def _scaled(value: Any, unit: float) -> float | None:
+    return float(value) / unit if isinstance(value, int | float) else None
+
+
+def runs_table(study: Study) -> dict[str, Any]:
+    """Every run: state, cost, environment and the configuration keys in which the runs differ."""
+    spent = study.rows.groupby("run")[["flops", "hours"]].max().to_dict("index")
+    environments = _environments(study)
+    differing = _differing(study)
+    lines = []
+    for run in study.runs.values():
+        settings = flat(run.configuration)
+        lines.append([
+            {"text": run.id, "sort": run.id}, arm_cell(run.arm), cell(run.description.get("size")),
+            cell(run.description.get("seed")), cell(run.state), cell(run.status.get("images")),
+            *(cell(spent.get(run.id, {}).get(name), 3) for name in ("flops", "hours")),
+            cell(run.cost.get("seconds_per_step"), 3), cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4),
+            cell(environments[json.dumps(run.environment, sort_keys=True)][0]),
+            *(cell(str(settings.get(key, "–"))) for key in differing),
+        ])  # fmt: skip
+    return {
+        "id": "runs",
+        "title": "Runs",
+        "note": "Every run folder that this page is made from.",
+        "columns": columns(
+            "run", "arm", "size", "#seed", "state", "#images", "#FLOPs", "#hours", "#s / step", "#peak memory (MiB)",
+            "environment", *differing,
+        ),
+        "rows": lines,
+    }  # fmt: skip
+
+
+def _environments(study: Study) -> dict[str, tuple[str, dict[str, Any], int]]:
+    """Distinct environments: JSON -> (short name, content, number of runs), the most used first."""
+    counted = Counter(json.dumps(run.environment, sort_keys=True) for run in study.runs.values())
+    ordered = sorted(counted, key=lambda text: (-counted[text], text))
+    return {text: (f"E{index + 1}", json.loads(text), counted[text]) for index, text in enumerate(ordered)}
+
+
+def environments_table(study: Study) -> dict[str, Any]:
+    lines = [
+        [
+            cell(name),
+            cell(count),
+            cell(_in_words(content) or "not recorded"),
+        ]
+        for name, content, count in _environments(study).values()
+    ]
+    return {
+        "id": "environments",
+        "title": "Environments",
+        "note": "",
+        "columns": columns("name", "#runs", "what"),
+        "rows": lines,
+    }
+
+
+def protocols_table(study: Study) -> dict[str, Any]:
+    """Every protocol that a number of the page was measured under, in full."""
+    import pandas as pd
+
+    rows = study.rows
+    known = rows[pd.Series([isinstance(protocol, dict) for protocol in rows["protocol"]], index=rows.index, dtype=bool)]
+    first = known.drop_duplicates(["metric", "protocol_id"]).sort_values(["metric", "protocol_id"])
+    lines = [
+        [cell(line["protocol_id"]), cell(line["metric"]), cell(_in_words(line["protocol"]))]
+        for line in first.to_dict("records")
+    ]
+    heads = columns("protocol", "metric", "what")
+    note = "Numbers are compared only under the same protocol."
+    return {"id": "protocols", "title": "Protocols", "note": note, "columns": heads, "rows": lines}
+
+
+def _in_words(tree: dict[str, Any]) -> str:
+    return "; ".join(f"{key} {value}" for key, value in sorted(flat(tree).items()) if value not in (None, ""))
+
+
+# Keys that other columns show, or that change no number.
+_SHOWN = ("seed", "name", "runs", "cache", "method.", "size", "encoder", "data.name", "compute")
+
+
+def _differing(study: Study) -> list[str]:
+    """Configuration keys whose values differ between runs, beyond what the other columns show."""
+    values: dict[str, set[str]] = {}
+    for run in study.runs.values():
+        for key, value in flat(run.configuration).items():
+            values.setdefault(key, set()).add(str(value))
+    return [key for key in sorted(values) if len(values[key]) > 1 and not key.startswith(_SHOWN)][:MOST_DIFFERING]
+
+
+def configuration_table(study: Study) -> dict[str, Any]:
+    """What all runs have in common."""
+    settings = [flat(run.configuration) for run in study.runs.values() if run.configuration]
+    common = dict(settings[0]) if settings else {}
+    for other in settings[1:]:
+        common = {key: value for key, value in common.items() if key in other and other[key] == value}
+    return {
+        "id": "configuration",
+        "title": "Configuration that all runs share",
+        "note": "What differs between runs is in the tables of arms and runs.",
+        "columns": columns("key", "value"),
+        "rows": [[cell(key), cell(str(value))] for key, value in sorted(common.items())],
+    }
+
+
+# What closes every page, in this order.
+APPENDIX = (arms_table, runs_table, protocols_table, environments_table, configuration_table)
