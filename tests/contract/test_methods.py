@@ -9,18 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import (
-    NANO,
-    ROOT,
-    SMALL,
-    StandInEncoder,
-    arm_of,
-    batch_of,
-    context,
-    method,
-    method_node,
-    random_backbone,
-)
+from support.arms import NANO, SMALL, StandInEncoder, arm_of, batch_of, context, method, method_node, random_backbone
+from support.runs import ROOT
 
 from bench.config.groups import locate, options
 from bench.core.model.method import Arm

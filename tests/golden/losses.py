@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import torch  # noqa: E402
-from small_runs import SMALL, arm_of, batch_of, context, method  # noqa: E402
+from support.arms import SMALL, arm_of, batch_of, context, method  # noqa: E402
 
 from bench.config.groups import options  # noqa: E402
 from bench.core.train.ema import ema_update  # noqa: E402

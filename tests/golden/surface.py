@@ -20,7 +20,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import yaml  # noqa: E402
-from small_runs import only_run, run_in_process, tiny_run  # noqa: E402
+from support.runs import only_run, run_in_process, tiny_run  # noqa: E402
 
 from bench.config.compose import compose  # noqa: E402
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_runs import samples
+from support.arms import samples
 
 from bench.core.data.base import Digits, pictures_of
 from bench.core.model.backbone import SiT

@@ -1,7 +1,7 @@
 """What tests of several files measure."""
 
 import pytest
-from small_runs import only_run, run_in_process, tiny_run
+from support.runs import only_run, run_in_process, tiny_run
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from small_runs import only_run, run_in_process, tiny_run
+from support.runs import only_run, run_in_process, tiny_run
 
 from bench.cli import FAILED
 from bench.core.train.trainer import Trainer

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from small_runs import ROOT, tiny_run
+from support.runs import ROOT, tiny_run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_evaluations import (
+from support.arms import samples
+from support.evaluations import (
     QUICK,
     StandInVAE,
     backbone_of,
     samples_of,
 )
-from small_runs import ROOT, run_cli, samples
+from support.runs import ROOT, run_cli
 
 from bench.cli import guarded
 from bench.config.compose import compose

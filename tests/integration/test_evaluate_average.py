@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from safetensors.torch import save_file
-from small_runs import only_run, run_in_process, tiny_run
+from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.store import checkpoints
 from bench.core.store import rows as results

@@ -6,7 +6,8 @@ import shlex
 import numpy as np
 import pytest
 import torch
-from small_evaluations import (
+from support.arms import StandInEncoder, random_backbone
+from support.evaluations import (
     QUICK,
     StandInInception,
     backbone_of,
@@ -14,7 +15,7 @@ from small_evaluations import (
     latent_words,
     save_latents,
 )
-from small_runs import StandInEncoder, random_backbone, run_in_process, tiny_run
+from support.runs import run_in_process, tiny_run
 from torch import nn
 
 from bench.cli import guarded

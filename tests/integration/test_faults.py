@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from small_runs import only_run, run_in_process, start, tiny_run
+from support.runs import only_run, run_in_process, start, tiny_run
 
 from bench.cli import FAILED
 from bench.core.store import checkpoints

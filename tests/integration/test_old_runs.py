@@ -4,7 +4,8 @@ import json
 import tarfile
 
 import pytest
-from small_runs import ROOT, random_backbone, run_in_process
+from support.arms import random_backbone
+from support.runs import ROOT, run_in_process
 
 from bench import evaluate, report
 from bench.cli import guarded

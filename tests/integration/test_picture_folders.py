@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import only_run, run_in_process, tiny_run
+from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.data.base import Digits, pictures_of, stratified_split
 from bench.core.data.folder import FolderData, decode

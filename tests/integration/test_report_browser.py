@@ -6,7 +6,7 @@ pytest -m browser tests/integration/test_report_browser.py
 import shutil
 
 import pytest
-from synthetic_runs import write_runs
+from support.pages import write_runs
 
 from bench.report import write_report
 

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from synthetic_runs import IMAGES, write_run
+from support.pages import IMAGES, write_run
 
 from bench.report import main, write_report
 from reports.output.html import render_html

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 from markupsafe import escape
-from synthetic_runs import write_run, write_runs
+from support.pages import write_run, write_runs
 
 from bench.config.compose import compose
 from bench.core.store import rows as results

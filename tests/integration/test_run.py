@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import ROOT, last_weights, numbers, only_run, run_cli, run_in_process, start, tiny_run
+from support.runs import ROOT, last_weights, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
 from bench.core.store import checkpoints
 from bench.core.store.folder import read_json
@@ -229,7 +229,7 @@ def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
 
 def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
     """The run's own sampling path, split between processes, on one set of weights."""
-    from small_runs import random_backbone, samples
+    from support.arms import random_backbone, samples
 
     from bench.core.model.sampling import sample_block, velocity_of
     from bench.core.model.sampling_protocol import sampling_protocol

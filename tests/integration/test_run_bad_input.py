@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from small_runs import ROOT, numbers, only_run, run_cli, run_in_process, start, tiny_run
+from support.runs import ROOT, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
 from bench.cli import BAD_INPUT, FAILED
 from bench.core.store import checkpoints

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import ROOT, numbers, only_run, run_in_process, tiny_run
+from support.runs import ROOT, numbers, only_run, run_in_process, tiny_run
 
 from bench.core.store import checkpoints
 

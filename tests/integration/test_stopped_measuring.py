@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from small_runs import only_run, run_in_process, tiny_run
+from support.runs import only_run, run_in_process, tiny_run
 
 from bench.cli import REQUEUE, StopFlag
 from bench.core.model.sampling_protocol import sampling_protocol

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.runs import ROOT, run_cli, tiny_run
 
 from bench import sweep
 from bench.core.store import lease
@@ -23,7 +24,6 @@ from bench.study import plan
 from bench.study import pool as local_pool
 from bench.study import runs as study
 from bench.study.pool import Job, Pool
-from tests.small_runs import ROOT, run_cli, tiny_run
 
 WORKER = """
 import json, os, pathlib, signal, sys, time

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.slurm.submitted import JOBS, ONE, Submitted
+from support.submitted import JOBS, ONE, Submitted
 
 CLUSTER = Path(__file__).parent / "cluster"
 

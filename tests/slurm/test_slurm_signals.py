@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.slurm.submitted import LONG, command, wait_until
+from support.submitted import LONG, command, wait_until
 
 pytestmark = pytest.mark.slurm
 

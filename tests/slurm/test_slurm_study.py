@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_runs import ROOT, numbers
-
-from tests.slurm.submitted import LONG, SMALL, command, wait_until
+from support.runs import ROOT, numbers
+from support.submitted import LONG, SMALL, command, wait_until
 
 pytestmark = pytest.mark.slurm
 

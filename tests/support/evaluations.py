@@ -1,0 +1,88 @@
+"""What tests of bench.evaluate share: stand-ins for Inception and the VAE, latents, a run's backbone."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from support.arms import random_backbone
+from torch import nn
+
+from bench.core.data.base import Digits
+from bench.core.model.backbone import SiT
+from bench.core.model.sizes import SIZES
+from bench.core.model.tokens import TokenGrid
+from bench.core.store.checkpoints import load_snapshot, snapshots
+from bench.evaluation.exporters import export_checkpoint
+from probes.distances.frechet import Moments, fit
+
+QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
+
+
+def backbone_of(run):
+    net = SiT(Digits("digits", 2).grid, SIZES["nano"], 10)
+    return load_snapshot(snapshots(run)[2048], net).requires_grad_(False)
+
+
+def samples_of(folder):
+    (path,) = folder.glob("samples/*/samples_100.npz")
+    return path
+
+
+class StandInVAE(nn.Module):
+    """A decoder's interface: latents [n, 4, h, w] -> .sample [n, 3, 8 h, 8 w]."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def decode(self, latents):
+        enlarged = nn.functional.interpolate(latents[:, :3], scale_factor=8)
+        return SimpleNamespace(sample=(0.18215 * self.scale * enlarged).detach())
+
+
+def save_latents(root, pictures=True):
+    """30 training and 20 held-out latents 8 x 8 of 1,000 classes."""
+    draw = np.random.default_rng(0)
+    for split, n in (("train", 30), ("heldout", 20)):
+        (root / split).mkdir(parents=True)
+        np.save(root / split / "moments.npy", draw.random((n, 8, 8, 8), np.float32))
+        np.save(root / split / "labels.npy", np.arange(n) % 3)
+        if pictures:
+            np.save(root / split / "images.npy", draw.integers(0, 256, (n, 3, 64, 64), np.uint8))
+    return root
+
+
+def latent_words(tmp_path, monkeypatch):
+    """A checkpoint on latents, its decoder a stand-in."""
+    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(1.0))
+    net = random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000)
+    file = export_checkpoint(net, tmp_path / "latents.pt", "repa")
+    return [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path / 'out'}"]
+
+
+class StandInInception(nn.Module):
+    """The interface of Inception on 64 random features: pool, logits and the branch that sFID reads."""
+
+    fingerprint = "stand-in"
+
+    def __init__(self):
+        super().__init__()
+        self.Mixed_6d = nn.Module()
+        self.Mixed_6d.branch1x1 = nn.Conv2d(3, 192, 1)
+
+    def forward(self, images):
+        x = images.float() / 255
+        self.Mixed_6d.branch1x1(nn.functional.interpolate(x, size=(17, 17)))
+        flat = x[:, 0].flatten(1)
+        return flat, flat[:, :8]
+
+
+def few_features(monkeypatch):
+    """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
+
+    class Few(Moments):
+        def add(self, features):
+            super().add(features[:, :32])
+
+    monkeypatch.setattr("probes.distances.fid.fit", lambda features: fit(features[:, :32]))
+    monkeypatch.setattr("probes.distances.reference.Moments", Few)

@@ -1,0 +1,75 @@
+"""Streams, data order, schedules, EMA and snapshot counts, by hand or by definition."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from support.arms import random_backbone
+
+from bench.core.model.streams import Draw, data_order, generator
+from bench.core.train.ema import ema_copy, ema_decay, ema_update
+from bench.core.train.loading import micro_rows
+from bench.core.train.schedule import learning_rate, snapshot_counts
+
+
+def test_a_stream_depends_on_seed_purpose_and_count_alone():
+    def draw(*key):
+        return torch.rand(4, generator=generator(*key)).tolist()
+
+    assert draw(0, "noise", 64) == draw(0, "noise", 64)
+    others = [draw(1, "noise", 64), draw(0, "time", 64), draw(0, "noise", 128)]
+    assert all(draw(0, "noise", 64) != other for other in others)
+
+
+def test_processes_take_rows_of_one_global_draw():
+    whole = Draw.of(0, "noise", 0, 8, slice(0, 8), "cpu").normal(3)
+    parts = [Draw.of(0, "noise", 0, 8, slice(i, i + 2), "cpu").normal(3) for i in range(0, 8, 2)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_data_order_is_a_permutation_an_epoch_wherever_it_starts():
+    whole = data_order(0, 0, 30, 10)
+    assert all(sorted(whole[i : i + 10].tolist()) == list(range(10)) for i in (0, 10, 20))
+    assert not torch.equal(whole[:10], whole[10:20])
+    assert torch.equal(torch.cat([data_order(0, i, 7, 10) for i in range(0, 28, 7)]), whole[:28])
+
+
+def test_learning_rate_by_hand():
+    assert learning_rate(1.0, "constant", 4, 0, 100) == 0.25 and learning_rate(1.0, "constant", 4, 50, 100) == 1.0
+    assert learning_rate(2.0, "cosine", 0, 0, 100) == 2.0
+    assert learning_rate(2.0, "cosine", 0, 50, 100) == pytest.approx(2.0 * 0.55)
+    assert learning_rate(2.0, "cosine", 0, 100, 100) == pytest.approx(0.2)
+    assert learning_rate(1.0, "cosine", 10, 35, 110) == pytest.approx(0.1 + 0.45 * (1 + math.cos(math.pi / 4)))
+
+
+def test_snapshots_are_log_spaced_and_end_at_the_end():
+    counts = snapshot_counts(131072, 64, 8)
+    assert len(counts) == 9 and counts[-1] == 131072 and all(c % 64 == 0 for c in counts)
+    ratios = [b / a for a, b in itertools.pairwise(counts)]
+    assert max(ratios) / min(ratios) < 1.05
+    assert snapshot_counts(32, 4, 8)[-1] == 32 and len(set(snapshot_counts(32, 4, 8))) == len(snapshot_counts(32, 4, 8))
+
+
+def test_ema_by_hand():
+    assert (
+        ema_decay(0.9999, False, 0) == 0.9999
+        and ema_decay(0.995, True, 0) == 0.1
+        and ema_decay(0.995, True, 10**6) == 0.995
+    )
+    net = random_backbone()
+    ema = ema_copy(net)
+    start = ema.x_embedder.proj.weight.clone()
+    with torch.no_grad():
+        net.x_embedder.proj.weight.add_(1.0)
+    ema_update(ema, net, 0.9)
+    torch.testing.assert_close(ema.x_embedder.proj.weight, start + 0.1)
+    assert not any(p.requires_grad for p in ema.parameters())
+
+
+def test_micro_batches():
+    assert micro_rows(slice(8, 16), 4) == [slice(8, 12), slice(12, 16)] and micro_rows(slice(0, 8), None) == [
+        slice(0, 8)
+    ]
+    with pytest.raises(ValueError, match="micro_batch=3 does not divide the 8"):
+        micro_rows(slice(0, 8), 3)

@@ -1,0 +1,67 @@
+"""bench.publish: a published run reads as the original and holds no name of this machine, no weights."""
+
+import json
+
+import pytest
+from support.pages import write_runs
+
+from bench.cli import BAD_INPUT, guarded
+from bench.core.store import rows as results
+from bench.publish import anonymous, copy_run, main
+from reports.page.pages import build_page
+from reports.study.runs import read_study
+
+
+def test_hosts_processes_and_folders_are_taken_out():
+    content = {
+        "host": "here",
+        "pid": 7,
+        "argv": ["runs=/home/me/runs"],
+        "cache": "/home/me/runs/cache",
+        "root": "/data/of/mine/cifar",
+        "n": [1, {"host": "x"}],
+    }
+    assert anonymous(content, "/home/me/runs") == {
+        "argv": ["runs=runs"],
+        "cache": "runs/cache",
+        "root": "cifar",
+        "n": [1, {}],
+    }
+
+
+def test_a_published_run_reads_as_the_original(tmp_path):
+    (run,) = write_runs(tmp_path / "here", {"vanilla": 1.0}, seeds=1, pictures=True)
+    (run / "checkpoints").mkdir(exist_ok=True)
+    (run / "checkpoints" / "ckpt.pt").write_bytes(b"weights")
+    (run / "config.json").write_text(json.dumps({"runs": str(tmp_path / "here"), "seed": 0}))
+    copy_run(run, tmp_path / "there" / run.name, str(tmp_path / "here"))
+    before, after = results.load(tmp_path / "here"), results.load(tmp_path / "there")
+    assert len(before) > 10 and before.astype(str).equals(after.astype(str))
+    assert not (tmp_path / "there" / run.name / "checkpoints").exists()
+    assert all(
+        str(tmp_path).encode() not in path.read_bytes() for path in (tmp_path / "there").rglob("*") if path.is_file()
+    )
+
+
+def test_a_published_page_holds_the_configuration_of_its_runs(tmp_path):
+    runs = write_runs(tmp_path / "here", {"vanilla": 1.0}, seeds=2, snapshots=1)
+    for run in runs:
+        copy_run(run, tmp_path / "there" / run.name, str(tmp_path / "here"))
+    study = read_study(tmp_path / "there")
+    assert all(run.configuration["optimizer"] == {"lr": 0.004} for run in study.runs.values())
+    (table,) = [table for table in build_page(study, "cost")["appendix"] if table["id"] == "configuration"]
+    assert ["optimizer.lr", "0.004"] in [[cell["text"] for cell in row] for row in table["rows"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["study=demo"], "give out=DIR"),
+        (["studies=demo"], "is not one of"),
+        (["study=demo", "out=x", "pages=best"], "pages=best is unknown"),
+        (["study=demo", "out=x", "runs=nowhere"], "no run of study=demo"),
+    ],
+)
+def test_bad_input_is_one_sentence(words, message, capsys):
+    assert guarded(main, words) == BAD_INPUT
+    assert message in capsys.readouterr().err

@@ -1,0 +1,265 @@
+"""Verdicts from result rows: known truth, the claim's range, and input that a study should not have."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.truth import IMAGES, rows
+
+from bench.core import numbers
+from reports.findings.claims import STATISTICS as NAMES
+from reports.findings.claims import load_claims
+from reports.findings.statistics import STATISTICS
+from reports.findings.verdicts import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTED,
+    OUTSIDE,
+    SUPPORTED,
+    Verdict,
+    evaluate,
+    summary,
+)
+from reports.study.strengths import Strength
+
+CLAIMS = {claim.name: claim for claim in load_claims()}
+ARMS = {"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0, "dual_timestep": 9.9}
+
+
+def verdict(name: str, table: pd.DataFrame, **more: object) -> Verdict:
+    (only,) = evaluate([CLAIMS[name]], table, **more)
+    return only
+
+
+def test_every_claim_of_the_list_is_shipped_with_its_source_and_range():
+    assert set(NAMES) == set(STATISTICS) == {claim.statistic for claim in CLAIMS.values()}
+    for claim in CLAIMS.values():
+        assert claim.sentence.endswith(".")
+        assert "arXiv" in claim.source
+        assert claim.elsewhere
+        assert claim.pages
+        assert claim.domain.data
+
+
+def test_studies_name_claims_that_exist():
+    import yaml
+
+    from bench.study.runs import FOLDER
+
+    for path in FOLDER.glob("*.yaml"):
+        assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]) <= set(CLAIMS), path.name
+
+
+def sized(arm: str, size: str, parameters: float, values: list[float]) -> list[pd.DataFrame]:
+    """One final row a value, each of its own seed."""
+    one = rows({arm: 1.0}, seeds=1).query("final")
+    return [
+        one.assign(run=f"{arm}-{size}-{seed}", size=size, parameters=parameters, seed=seed, value=value)
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_the_intervals_own_degrees_of_freedom_must_suffice():
+    spread = np.exp([0.0, 0.3, -0.3])
+    table = pd.concat([
+        *sized("selfflow", "nano", 1e5, list(spread)), *sized("repa/m", "nano", 1e5, list(spread)),
+        *sized("selfflow", "micro", 2e5, [0.1, 0.1001, 0.0999]), *sized("repa/m", "micro", 2e5, [1.0, 1.001, 0.999]),
+    ])  # fmt: skip
+    found = verdict("gap_widens_with_size", table)
+    assert found.pooled_df == 8 and found.df < 6, "Satterthwaite's: one size has all of the deviation"
+    assert found.here == INCONCLUSIVE and "4 degrees of freedom where 6 are needed" in found.reason
+
+
+def test_runs_of_another_recipe_are_not_part_of_an_arm():
+    table = rows(ARMS)
+    other = rows({"repa/m": 30.0}).assign(arm="repa/m [optimizer.lr=0.5]")
+    other["run"] = other["run"] + "-lr"
+    plain, mixed = (
+        verdict("selfflow_beats_repa_images", table),
+        verdict("selfflow_beats_repa_images", pd.concat([table, other])),
+    )
+    assert mixed.right == plain.right == ("repa/m",) and mixed.effect == pytest.approx(plain.effect)
+    alone = verdict("selfflow_beats_repa_images", pd.concat([table[table["arm"] != "repa/m"], other]))
+    assert alone.word == NOT_TESTED and "another recipe are not compared (repa/m [optimizer.lr=0.5])" in alone.reason
+
+
+def test_a_lead_is_supported_at_this_scale_and_outside_the_claims_range():
+    found = verdict("selfflow_beats_repa_images", rows(ARMS))
+    assert (found.word, found.here, found.holm_word) == (OUTSIDE, SUPPORTED, SUPPORTED)
+    assert not found.in_domain
+    assert "data digits" in found.outside
+    assert found.effect == pytest.approx(math.log(8 / 9), abs=0.05)
+    assert found.low is not None and found.high is not None
+    assert found.low < found.effect < found.high < 0
+    assert (found.seeds, found.pooled_df) == (3, 8)
+    assert found.reason.startswith("fd_pixels, selfflow against repa/m, nano, digits: -")
+    assert ", floor 1.4 %" in found.reason and found.reason.endswith(
+        "3 seeds, 8 df: the interval excludes zero and the effect is above the noise floor."
+    )
+
+
+def test_the_opposite_is_contradicted():
+    assert verdict("selfflow_beats_repa_images", rows(ARMS | {"selfflow": 11.0})).here == CONTRADICTED
+
+
+def test_inside_the_published_range_the_verdict_is_on_the_paper():
+    means = {"repa/dinov2_b": 9.0, "repa/dinov2_g": 1.0, "selfflow": 8.0, "vanilla": 12.0}
+    table = rows(means, data="imagenet256", size="XL", metric="fid", images_total=1_024_000_000)
+    found = verdict("selfflow_beats_repa_images", table)
+    assert (found.word, found.in_domain, found.outside) == (SUPPORTED, True, "")
+    assert found.right == ("repa/dinov2_b",)  # the published encoder, not the best or the mean of all
+
+
+def test_stronger_encoders_follow_their_own_probe():
+    table = rows({"repa/s": 8.0, "repa/m": 9.0, "repa/l": 10.0, "vanilla": 10.0})
+    strength = {"s": 0.7, "m": 0.8, "l": 0.9}
+    probes = [
+        table[table["encoder"] == name].head(1).assign(metric="encoder_linear_probe", value=value)
+        for name, value in strength.items()
+    ]
+    found = verdict("stronger_encoders_worse", pd.concat([table, *probes]))
+    assert (found.here, found.left) == (SUPPORTED, ("repa/s", "repa/m", "repa/l"))
+    assert found.effect == pytest.approx(math.log(10 / 8), abs=0.05)
+    assert verdict("larger_encoders_worse", table).word == NOT_TESTED
+    parameters = {"digits": {name: Strength(value) for name, value in strength.items()}}
+    assert verdict("larger_encoders_worse", table, encoder_parameters=parameters).here == SUPPORTED
+
+
+def test_speed_up_is_the_ratio_of_images():
+    # distances fall as images**-0.5, so 20 % lower at equal images is 0.64 of the images
+    found = verdict("selfflow_faster", rows(ARMS | {"selfflow": 0.8 * 9.0}))
+    assert found.unit == "log images"
+    assert found.effect is not None
+    assert math.exp(found.effect) == pytest.approx(0.64, abs=0.06)
+
+
+def test_equal_flops_charge_the_dearer_arm():
+    table = rows(ARMS | {"selfflow": 9.0})
+    dear = table["arm"] == "selfflow"
+    table.loc[dear, "flops"] *= 2.0  # so it is compared at half its images: 2**0.5 worse
+    found = verdict("selfflow_beats_repa_flops", table)
+    assert found.effect == pytest.approx(0.5 * math.log(2), abs=0.05)
+    assert found.pooled_df == 8
+    assert found.here == CONTRADICTED
+
+
+def probe_rows(gain: float, correct: dict[str, np.ndarray] | None = None) -> pd.DataFrame:
+    final = rows({"vanilla": 1.0, "selfflow": 1.0, "repa/m": 1.0}).query("final")
+    parts = []
+    for block in (1, 2, 3, 4):
+        value = 0.8 + gain * (final["arm"] == "selfflow") * (block <= 2) + 0.001 * final["seed"]
+        part = final.assign(metric="linear_probe", block=block, t=0.5, stderr=0.016, value=value, n=600)
+        if correct:
+            bits = {arm: numbers.pack(right) for arm, right in correct.items()}
+            part = part.assign(details=[{"correct": bits[arm]} for arm in part["arm"]])
+        parts.append(part)
+    return pd.concat(parts)
+
+
+def test_probes_carry_the_error_of_the_pictures():
+    found = verdict("selfflow_probes_early_middle", probe_rows(0.03))
+    assert found.effect == pytest.approx(0.03)
+    assert found.here == INCONCLUSIVE  # the seeds agree to 0.001, 600 pictures do not tell 0.80 from 0.83
+    assert verdict("selfflow_probes_early_middle", probe_rows(0.06)).here == SUPPORTED
+
+
+def test_paired_pictures_tell_more():
+    vanilla = np.arange(600) < 480
+    selfflow = np.arange(600) < 498  # the same pictures right, and 18 more
+    correct = {"vanilla": vanilla, "selfflow": selfflow, "repa/m": vanilla}
+    found = verdict("selfflow_probes_early_middle", probe_rows(0.03, correct))
+    variance = np.var(selfflow.astype(float) - vanilla, ddof=1) / 600 + 2 / 3 * 0.001**2
+    assert found.low is not None and found.high is not None
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * math.sqrt(variance), rel=0.02)
+    assert found.here == SUPPORTED
+
+
+def test_answers_survive_packing():
+    right = np.arange(13) % 3 == 0
+    assert numbers.unpack(numbers.pack(right), 13).tolist() == right.tolist()
+    with pytest.raises(ValueError, match="16 bits cannot be the answers to 40 pictures"):
+        numbers.unpack(numbers.pack(right), 40)
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        (rows(ARMS, seeds=1), "1 seed"),
+        (rows(ARMS, seeds=2), "2 seeds"),
+        (rows({"repa/m": 9.0, "selfflow": 8.0}), "4 degrees of freedom"),
+        (rows(ARMS | {"selfflow": 9.0}), "contains zero"),
+    ],
+)
+def test_too_little_is_inconclusive(table, why):
+    found = verdict("selfflow_beats_repa_images", table)
+    assert found.here == INCONCLUSIVE
+    assert why in found.reason
+
+
+def test_an_effect_under_the_floor_is_inconclusive():
+    found = verdict("selfflow_beats_repa_images", rows(ARMS | {"selfflow": 8.9}, seeds=100))
+    assert found.high is not None and found.high < 0  # a hundred seeds see even half a floor
+    assert found.here == INCONCLUSIVE
+    assert "under the noise floor" in found.reason
+
+
+def test_missing_arms_and_no_rows_are_sentences():
+    assert "repa/*" in verdict("selfflow_beats_repa_images", rows({"selfflow": 8.0})).reason
+    found = evaluate(list(CLAIMS.values()), rows({}))
+    assert {one.word for one in found} == {NOT_TESTED}
+    assert summary(found).startswith(f"0 of {len(CLAIMS)}")
+    unfinished = rows(ARMS, state="stopped", final=False)
+    assert verdict("selfflow_beats_repa_images", unfinished).word == NOT_TESTED
+
+
+def test_values_that_are_none_are_left_out_and_named():
+    table = rows(ARMS)
+    table.loc[(table["run"] == "selfflow-s0") & table["final"], "value"] = np.nan
+    found = verdict("selfflow_beats_repa_images", table)
+    assert found.seeds == 2
+    assert any("selfflow-s0" in note for note in found.notes)
+    assert verdict("selfflow_beats_repa_images", rows(ARMS).assign(value=np.nan)).word == NOT_TESTED
+
+
+def test_unlike_protocols_are_never_mixed():
+    left, right = rows({"selfflow": 8.0}, protocol_id="one"), rows({"repa/m": 9.0}, protocol_id="two")
+    assert verdict("selfflow_beats_repa_images", pd.concat([left, right])).word == NOT_TESTED
+    other = rows({arm: 3 * mean for arm, mean in ARMS.items()}, protocol_id="other", seeds=2)
+    found = verdict("selfflow_beats_repa_images", pd.concat([rows(ARMS), other]))
+    assert (found.protocol_id, found.seeds) == ("p", 3)
+    assert any("other" in note for note in found.notes)
+
+
+def test_two_runs_of_one_seed_are_not_averaged():
+    twin = rows({"selfflow": 4.0}).assign(run=lambda part: part["run"] + "-other")
+    found = verdict("selfflow_beats_repa_images", pd.concat([rows(ARMS), twin]))
+    assert found.word == NOT_TESTED
+
+
+def test_related_distances_are_left_out_and_named():
+    related = rows(dict.fromkeys(ARMS, 1.0), metric="fd_local", related="same encoder")
+    found = verdict("selfflow_beats_repa_images", pd.concat([related, rows(ARMS)]))
+    assert found.metric == "fd_pixels"
+    assert "fd_local is left out" in found.notes[0]
+    alone = verdict("selfflow_beats_repa_images", related)
+    assert (alone.word, alone.p) == (NOT_TESTED, None)
+    assert "fd_local is related" in alone.reason
+
+
+def test_an_encoder_dearer_than_a_whole_run_is_named():
+    table = rows({"repa/m": 9.0, "selfflow": 8.0})
+    table.loc[table["arm"] == "repa/m", "flops"] += 11.0 * IMAGES[-1]
+    found = verdict("selfflow_beats_repa_flops", table)
+    assert found.word == NOT_TESTED
+    assert "its encoder's training counts" in found.reason
+
+
+def test_equal_flops_pool_arms_that_spent_less():
+    table = rows({"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0})
+    cheap = table["arm"] == "vanilla"
+    table.loc[cheap, "flops"] *= 0.5
+    found = verdict("selfflow_beats_repa_flops", table)
+    assert (found.here, found.pooled_df) == (SUPPORTED, 6)
