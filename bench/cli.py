@@ -1,7 +1,8 @@
-"""What the commands share: KEY=VALUE words, help with examples, mistakes as one sentence, exit codes, signals.
+"""What the commands share: KEY=VALUE words, help with examples, mistakes as one sentence,
+exit codes, signals.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 130 and 143 saved after Ctrl-C
-and SIGTERM.
+Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 130 and 143
+saved after Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class StopFlag:
 
 
 class _Stream:
-    """A stream that goes on without its reader: what nobody reads any more (`| head`, a dead `tee`) is dropped."""
+    """A stream that goes on without its reader: what nobody reads any more
+    (`| head`, a dead `tee`) is dropped.
+    """
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -62,7 +65,9 @@ class _Stream:
 
 @contextlib.contextmanager
 def outliving_readers() -> Iterator[None]:
-    """Within it a closed pipe at the other end ends nothing: hours of training do not hang on a terminal."""
+    """Within it a closed pipe at the other end ends nothing:
+    hours of training do not hang on a terminal.
+    """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)
     try:
@@ -74,7 +79,9 @@ def outliving_readers() -> Iterator[None]:
 
 
 def guarded(main: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Run a command; expected errors become one sentence and an exit code, tracebacks only on --traceback."""
+    """Run a command; expected errors become one sentence and an exit code,
+    tracebacks only on --traceback.
+    """
     traceback = "--traceback" in argv or os.environ.get("BENCH_TRACEBACK") == "1"
     argv = [word for word in argv if word != "--traceback"]
     with outliving_readers():

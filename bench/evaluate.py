@@ -2,8 +2,9 @@
 
     python -m bench.evaluate run=DIR samples=50000
 
-Samples stream into one samples_50000.npz that the ADM suite reads; the same command again resumes where it was cut off.
-With reference=... the FID family (arXiv 1706.08500) and Frechet distances in encoders' features follow.
+Samples stream into one samples_50000.npz that the ADM suite reads; the same command again resumes
+where it was cut off. With reference=... the FID family (arXiv 1706.08500) and Frechet distances in
+encoders' features follow.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ def evaluate(words: dict[str, str]) -> int:
     from bench.evaluation.sample_file import SampleFile
     from bench.evaluation.subject import checkpoint_subject, run_subject
 
-    n, seed = parse_count("samples", words.get("samples", "50000"), batch=1), number(words, "seed", int, 0)
+    n, seed = (
+        parse_count("samples", words.get("samples", "50000"), batch=1),
+        number(words, "seed", int, 0),
+    )
     threads = number(words, "threads", int, 1)
     if threads < 1:
         raise ValueError(f"threads={threads} must be at least 1")
@@ -48,19 +52,29 @@ def evaluate(words: dict[str, str]) -> int:
             if measure_features is not None:
                 measure_features()
             return 0
-        record = protocol.to_json() | {"weights": subject.weights, "seed": seed, "samples": n} | subject.decoded_by()
+        record = (
+            protocol.to_json()
+            | {"weights": subject.weights, "seed": seed, "samples": n}
+            | subject.decoded_by()
+        )
         key = short_hash([subject.sha256, record]) + subject.average
         folder = subject.folder / "samples" / f"{protocol.name}-{subject.images:012d}-{key}"
         measure = None
         if processes.main:
-            measure = measurement(subject, of_samples, words, processes.device, key) if of_samples else None
+            measure = (
+                measurement(subject, of_samples, words, processes.device, key)
+                if of_samples
+                else None
+            )
             lock = RunFolder(folder)
             lock.claim()
         samples = SampleFile(folder, n, protocol.block)
         processes.barrier()
         if not samples.done():
             samples.write(
-                block_maker(subject, protocol, seed, processes.device), processes, progress=sys.stderr.isatty()
+                block_maker(subject, protocol, seed, processes.device),
+                processes,
+                progress=sys.stderr.isatty(),
             )
             processes.barrier()
             if processes.main:

@@ -1,7 +1,9 @@
-"""Class folders of pictures as SD-VAE latents, once: what data=imagenet256 reads (form: `bench.core.data.latents`).
+"""Class folders of pictures as SD-VAE latents, once: what data=imagenet256 reads (form:
+`bench.core.data.latents`).
 
-Pictures are cropped as ADM does (halved by averaging while twice too large, then bicubic, then the centre), which is
-what SiT and REPA train on, without flips. Blocks of 64 go through the encoder; what is finished stays finished.
+Pictures are cropped as ADM does (halved by averaging while twice too large, then bicubic, then the
+centre), which is what SiT and REPA train on, without flips. Blocks of 64 go through the encoder;
+what is finished stays finished.
 
     python -m bench.latents pictures=ILSVRC2012 out=latents vae=runs/cache/vae/sd-vae-ft-ema
     python -m bench.run data=imagenet256 data.root=latents method=selfflow
@@ -45,7 +47,9 @@ BLOCK = 64
 
 
 def adm_crop(image: Image, size: int) -> np.ndarray:
-    """A picture as uint8 [size, size, 3]: ADM's center_crop_arr (guided-diffusion, image_datasets.py)."""
+    """A picture as uint8 [size, size, 3]: ADM's center_crop_arr (guided-diffusion,
+    image_datasets.py).
+    """
     import numpy as np
     from PIL.Image import Resampling
 
@@ -53,7 +57,9 @@ def adm_crop(image: Image, size: int) -> np.ndarray:
     while min(image.size) >= 2 * size:
         image = image.resize((image.size[0] // 2, image.size[1] // 2), Resampling.BOX)
     scale = size / min(image.size)
-    image = image.resize((round(image.size[0] * scale), round(image.size[1] * scale)), Resampling.BICUBIC)
+    image = image.resize(
+        (round(image.size[0] * scale), round(image.size[1] * scale)), Resampling.BICUBIC
+    )
     top, left = (image.size[1] - size) // 2, (image.size[0] - size) // 2
     return np.asarray(image)[top : top + size, left : left + size]
 
@@ -79,7 +85,9 @@ class _Cropped:
 
 
 def moments(vae: Any, pictures: Tensor) -> Tensor:
-    """uint8 [n, 3, S, S] -> mean and standard deviation of the posterior, float32 [n, 8, S/8, S/8] on the CPU."""
+    """uint8 [n, 3, S, S] -> mean and standard deviation of the posterior,
+    float32 [n, 8, S/8, S/8] on the CPU.
+    """
     import torch
 
     x = pictures.to(next(vae.parameters()).device).float() / 127.5 - 1
@@ -89,32 +97,51 @@ def moments(vae: Any, pictures: Tensor) -> Tensor:
 
 
 def encode_split(
-    files: list[Path], labels: np.ndarray, vae: Any, vae_name: str, size: int, folder: Path, images: bool, workers: int
+    files: list[Path],
+    labels: np.ndarray,
+    vae: Any,
+    vae_name: str,
+    size: int,
+    folder: Path,
+    images: bool,
+    workers: int,
 ) -> None:
-    """Write one split into `folder`, which appears when it is whole; goes on where an earlier call was cut off."""
+    """Write one split into `folder`, which appears when it is whole;
+    goes on where an earlier call was cut off.
+    """
     import numpy as np
     import torch
     from tqdm import tqdm
 
-    names = hashlib.sha256("\n".join(f"{path.parent.name}/{path.name}" for path in files).encode()).hexdigest()[:16]
+    names = hashlib.sha256(
+        "\n".join(f"{path.parent.name}/{path.name}" for path in files).encode()
+    ).hexdigest()[:16]
     wanted = {"files": len(files), "names": names, "size": size, "images": images, "vae": vae_name}
     if folder.is_dir():
         record = folder / "made_from.json"
         made = json.loads(record.read_text()) if record.exists() else wanted
         if made != wanted:
-            raise ValueError(f"{folder} was made from {made}, not {wanted}: choose another out=, or remove it")
+            raise ValueError(
+                f"{folder} was made from {made}, not {wanted}: choose another out=, or remove it"
+            )
         return
     making = folder.with_name(f".{folder.name}.making")
     making.mkdir(parents=True, exist_ok=True)
     state = making / "state.json"
     before = json.loads(state.read_text()) if state.exists() else {"done": 0, "wanted": wanted}
     if before["wanted"] != wanted:
-        raise ValueError(f"{making} was begun with {before['wanted']}, not {wanted}: remove it to begin anew")
-    shapes: dict[str, tuple[tuple[int, ...], type]] = {"moments": ((len(files), 8, size // 8, size // 8), np.float32)}
+        raise ValueError(
+            f"{making} was begun with {before['wanted']}, not {wanted}: remove it to begin anew"
+        )
+    shapes: dict[str, tuple[tuple[int, ...], type]] = {
+        "moments": ((len(files), 8, size // 8, size // 8), np.float32)
+    }
     if images:
         shapes["images"] = ((len(files), 3, size, size), np.uint8)
     arrays = {
-        name: np.lib.format.open_memmap(making / f"{name}.npy", "r+" if state.exists() else "w+", dtype, shape)
+        name: np.lib.format.open_memmap(
+            making / f"{name}.npy", "r+" if state.exists() else "w+", dtype, shape
+        )
         for name, (shape, dtype) in shapes.items()
     }
     dataset = torch.utils.data.Subset(_Cropped(files, size), range(before["done"], len(files)))  # type: ignore[arg-type]
@@ -142,10 +169,17 @@ def encode_split(
 
 def _room(out: Path, count: int, size: int, images: bool) -> None:
     needed = count * (4 * 8 * (size // 8) ** 2 + (3 * size**2 if images else 0))
-    free = shutil.disk_usage(out).free + sum(path.stat().st_blocks * 512 for path in out.rglob("*.npy"))
-    print(f"{count} pictures: {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free in {out}", flush=True)
+    free = shutil.disk_usage(out).free + sum(
+        path.stat().st_blocks * 512 for path in out.rglob("*.npy")
+    )
+    print(
+        f"{count} pictures: {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free in {out}",
+        flush=True,
+    )
     if needed > free:
-        raise ValueError(f"{out} has no room for {needed / 1e9:.3g} GB: choose another out=, or images=false")
+        raise ValueError(
+            f"{out} has no room for {needed / 1e9:.3g} GB: choose another out=, or images=false"
+        )
 
 
 def main(argv: list[str]) -> int:
@@ -159,7 +193,9 @@ def main(argv: list[str]) -> int:
     for word in argv:
         key, _, words[key] = word.partition("=")
         if key not in KEYS or not words[key]:
-            raise ValueError(f"'{word}' is not one of this command's KEY=VALUE{nearest(key, KEYS)} (see --help)")
+            raise ValueError(
+                f"'{word}' is not one of this command's KEY=VALUE{nearest(key, KEYS)} (see --help)"
+            )
     if missing := [key for key in ("pictures", "out", "vae") if key not in words]:
         raise ValueError(f"{', '.join(f'{key}=DIR' for key in missing)} missing (see --help)")
     if words.get("images", "true") not in ("true", "false"):
@@ -177,15 +213,22 @@ def main(argv: list[str]) -> int:
     from bench.core.data.folder import FolderData
     from bench.core.data.latents import Decoder
 
-    data = FolderData("pictures", words["pictures"], size, 8, heldout, skip_damaged=False, in_memory=False)
+    data = FolderData(
+        "pictures", words["pictures"], size, 8, heldout, skip_damaged=False, in_memory=False
+    )
     vae = Decoder(words["vae"]).load()
     images, out = words.get("images", "true") == "true", Path(words["out"]).expanduser()
     out.mkdir(parents=True, exist_ok=True)
     _room(out, data.n_train + data.n_heldout, size, images)
     for split, files in data.files.items():
         labels = data.labels(split, slice(None)).numpy()
-        encode_split(files, labels, vae, Path(words["vae"]).name, size, out / split, images, workers)
-    print(f"{out}: python -m bench.run data=imagenet256 data.root={out} data.classes={data.classes} method=vanilla")
+        encode_split(
+            files, labels, vae, Path(words["vae"]).name, size, out / split, images, workers
+        )
+    print(
+        f"{out}: python -m bench.run data=imagenet256 data.root={out} "
+        f"data.classes={data.classes} method=vanilla"
+    )
     return 0
 
 

@@ -1,7 +1,8 @@
-"""Stage what a machine without a network will need: `python -m bench.prepare encoder=dinov2_g inception=true`.
+"""Stage what a machine without a network will need:
+`python -m bench.prepare encoder=dinov2_g inception=true`.
 
-Run it where there is a network and on the same caches, or copy them over. Every file arrives whole or not at all, once
-however many processes ask; its SHA-256 is printed and written beside it.
+Run it where there is a network and on the same caches, or copy them over. Every file arrives whole
+or not at all, once however many processes ask; its SHA-256 is printed and written beside it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def reference(name: str, cache: Path) -> list[Resource]:
     if name not in REFERENCES:
         raise ValueError(f"reference={name} is unknown (choices: {', '.join(REFERENCES)})")
     url = REFERENCES[name]
-    return [Resource(f"ADM's statistics of {name}", cache / "reference" / url.rsplit("/", 1)[1], url)]
+    return [
+        Resource(f"ADM's statistics of {name}", cache / "reference" / url.rsplit("/", 1)[1], url)
+    ]
 
 
 def vae(name: str, cache: Path) -> list[Resource]:
@@ -73,7 +76,9 @@ def vae(name: str, cache: Path) -> list[Resource]:
 
 
 def encoder_resources(node: dict[str, Any], cache: Path) -> list[Resource]:
-    """What an encoder needs from outside, by the `resources` of its module; nothing for one that is trained here."""
+    """What an encoder needs from outside, by the `resources` of its module;
+    nothing for one that is trained here.
+    """
     module = importlib.import_module(node["target"].partition(":")[0])
     find = getattr(module, "resources", None)
     return find(node, cache) if find else []
@@ -85,14 +90,19 @@ def trained_here(node: dict[str, Any]) -> bool:
 
 
 def main(argv: list[str]) -> int:
-    """The command: 0 when all that was asked for is there, else 1. Raises ValueError for bad input."""
+    """The command: 0 when all that was asked for is there, else 1.
+
+    Raises ValueError for bad input.
+    """
     if not argv or {"--help", "-h"} & set(argv):
         print(HELP)
         return 0
     words = [word.partition("=")[::2] for word in argv]
     own = {key: value for key, value in words if key in OWN}
     if bad := [
-        f"{key}={own[key]}" for key in ("inception", "dry_run") if own.get(key, "true") not in ("true", "false")
+        f"{key}={own[key]}"
+        for key in ("inception", "dry_run")
+        if own.get(key, "true") not in ("true", "false")
     ]:
         raise ValueError(f"{bad[0]}: write true or false")
     cache = Path(own.get("cache", "runs/cache")).expanduser()
@@ -100,7 +110,8 @@ def main(argv: list[str]) -> int:
     rest = [f"{key}={value}" for key, value in words if key not in OWN and key != "encoder"]
     if rest and not names:
         raise ValueError(
-            f"{' '.join(rest)}: what should be staged? encoder=NAME, inception=true, reference=imagenet256 or "
+            f"{' '.join(rest)}: what should be staged? encoder=NAME, inception=true, "
+            "reference=imagenet256 or "
             "vae=ema (see --help)"
         )
     wanted: list[Resource] = []
@@ -141,13 +152,21 @@ def _stage(resource: Resource, dry: bool) -> bool:
             return False
         place = fetch(resource)
     if place is None:
-        print(f"missing  {resource.what}: not at {resource.path}" + (f"; {command(resource)}" if resource.url else ""))
+        print(
+            f"missing  {resource.what}: not at {resource.path}"
+            + (f"; {command(resource)}" if resource.url else "")
+        )
         return False
     from bench.core.store.checkpoints import file_hash
 
-    digest = recorded_hash(place) if place.is_file() else ""  # an archive's is of the file that was unpacked
+    digest = (
+        recorded_hash(place) if place.is_file() else ""
+    )  # an archive's is of the file that was unpacked
     if digest and file_hash(place) != digest:
-        print(f"damaged  {resource.what}: {place} does not have the SHA-256 beside it: remove both and run this again")
+        print(
+            f"damaged  {resource.what}: {place} does not have the SHA-256 beside it: "
+            "remove both and run this again"
+        )
         return False
     print(f"there    {resource.what}: {place}" + (f" (SHA-256 {digest})" if digest else ""))
     return True
@@ -155,7 +174,10 @@ def _stage(resource: Resource, dry: bool) -> bool:
 
 def _train(cfg: dict[str, Any], dry: bool) -> None:
     if dry:
-        print(f"trained  {cfg['encoder']['name']}: on {cfg['data']['name']}, when it is asked for, into {cfg['cache']}")
+        print(
+            f"trained  {cfg['encoder']['name']}: "
+            f"on {cfg['data']['name']}, when it is asked for, into {cfg['cache']}"
+        )
         return
     from bench.config.groups import build
 
@@ -164,7 +186,8 @@ def _train(cfg: dict[str, Any], dry: bool) -> None:
     found = encoder.heldout_probe
     print(
         f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "
-        f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), raw pixels {found['raw_pixels']:.3f}; "
+        f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), "
+        f"raw pixels {found['raw_pixels']:.3f}; "
         f"in {cfg['cache']}/encoders"
     )
 

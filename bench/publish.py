@@ -1,7 +1,8 @@
-"""Put a study's results where others can read them: its page, its PDF, and the files that every number comes from.
+"""Put a study's results where others can read them: its page, its PDF,
+and the files that every number comes from.
 
-Checkpoints, snapshots and the names of this machine stay behind. The archive unpacks to run folders, from which
-`python -m bench.report all --runs DIR` makes the same page again.
+Checkpoints, snapshots and the names of this machine stay behind. The archive unpacks to run
+folders, from which `python -m bench.report all --runs DIR` makes the same page again.
 
     python -m bench.publish study=encoder_bottleneck out=reports/examples/encoder_bottleneck
 """
@@ -33,9 +34,15 @@ Examples:
 
 
 def anonymous(content: Any, runs: str) -> Any:
-    """The same JSON without the folder of the runs, of other absolute paths the last part, and no host or process."""
+    """The same JSON without the folder of the runs, of other absolute paths the last part,
+    and no host or process.
+    """
     if isinstance(content, dict):
-        return {key: anonymous(value, runs) for key, value in content.items() if key not in ("host", "pid", "started")}
+        return {
+            key: anonymous(value, runs)
+            for key, value in content.items()
+            if key not in ("host", "pid", "started")
+        }
     if isinstance(content, list):
         return [anonymous(value, runs) for value in content]
     if not isinstance(content, str):
@@ -56,8 +63,13 @@ def copy_run(run: Path, to: Path, runs: str) -> None:
         if path.suffix == ".jsonl":
             shutil.copy(path, target)
         else:
-            target.write_text(json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1))
-    pictures = sorted((run / "samples").glob("grid-*.png"))[-1:] + sorted((run / "samples").glob("features_pca-*"))[-1:]
+            target.write_text(
+                json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1)
+            )
+    pictures = (
+        sorted((run / "samples").glob("grid-*.png"))[-1:]
+        + sorted((run / "samples").glob("features_pca-*"))[-1:]
+    )
     for path in pictures:
         (to / "samples").mkdir(exist_ok=True)
         shutil.copy(path, to / "samples" / path.name)
@@ -78,7 +90,9 @@ def main(argv: list[str]) -> int:
     for word in argv:
         key, equals, value = word.partition("=")
         if not equals or key not in words:
-            raise ValueError(f"'{word}' is not one of {', '.join(f'{name}=' for name in words)} (see --help)")
+            raise ValueError(
+                f"'{word}' is not one of {', '.join(f'{name}=' for name in words)} (see --help)"
+            )
         words[key] = value
     if not words["out"]:
         raise ValueError("give out=DIR, and study=NAME unless all runs are meant (see --help)")
@@ -90,7 +104,11 @@ def main(argv: list[str]) -> int:
     if unknown:
         raise ValueError(f"pages={','.join(unknown)} is unknown (choices: {', '.join(PAGES)})")
     runs, out = Path(words["runs"]), Path(words["out"])
-    names = study.run_ids(words["study"], words["data"]) if words["study"] else sorted(p.name for p in runs.glob("*"))
+    names = (
+        study.run_ids(words["study"], words["data"])
+        if words["study"]
+        else sorted(p.name for p in runs.glob("*"))
+    )
     found = [runs / name for name in names if (runs / name / "run.json").exists()]
     if not found:
         which = f"study={words['study']} in " if words["study"] else ""
@@ -101,7 +119,9 @@ def main(argv: list[str]) -> int:
         for run in found:
             copy_run(run, copies / run.name, words["runs"].rstrip("/"))
         out = out.absolute()
-        with contextlib.chdir(folder):  # the commands on the pages say runs, and not where this machine keeps them
+        with contextlib.chdir(
+            folder
+        ):  # the commands on the pages say runs, and not where this machine keeps them
             for page in words["pages"].split(","):
                 for path in write_report(page, Path("runs"), words["study"], words["data"], out):
                     print(path)

@@ -1,6 +1,7 @@
 """From run folders to a page that answers a question: `python -m bench.report scaling`.
 
-Writes one self-contained HTML file and a PDF with the same content. No GPU is used and nothing is fetched.
+Writes one self-contained HTML file and a PDF with the same content. No GPU is used and nothing is
+fetched.
 """
 
 from __future__ import annotations
@@ -43,13 +44,26 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("page", choices=list(PAGES), metavar="PAGE", help=", ".join(PAGES))
     made.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of run folders (default: runs)"
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder of run folders (default: runs)",
     )
-    made.add_argument("--study", default="", metavar="NAME", help="only the runs of this study (bench/conf/study)")
-    made.add_argument("--data", default="digits", metavar="NAME", help="the study's data set (default: digits)")
-    made.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS/reports)")
     made.add_argument(
-        "--export", type=Path, metavar="DIR", help="also write every figure as SVG and PNG and every table as CSV"
+        "--study", default="", metavar="NAME", help="only the runs of this study (bench/conf/study)"
+    )
+    made.add_argument(
+        "--data", default="digits", metavar="NAME", help="the study's data set (default: digits)"
+    )
+    made.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: RUNS/reports)"
+    )
+    made.add_argument(
+        "--export",
+        type=Path,
+        metavar="DIR",
+        help="also write every figure as SVG and PNG and every table as CSV",
     )
     made.add_argument("--no-pdf", action="store_true", help="write the HTML page only")
     return made
@@ -63,7 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return fit_law(words[1:])
         options = parser().parse_args(words)
         written = write_report(
-            options.page, options.runs, options.study, options.data, options.out, options.export, not options.no_pdf
+            options.page,
+            options.runs,
+            options.study,
+            options.data,
+            options.out,
+            options.export,
+            not options.no_pdf,
         )
         for path in written:
             if path.parent != options.export:
@@ -107,7 +127,10 @@ def write_report(
     export: Path | None = None,
     pdf: bool = True,
 ) -> list[Path]:
-    """Build and write a page; returns what was written. Raises ValueError when there is no such folder or study."""
+    """Build and write a page; returns what was written.
+
+    Raises ValueError when there is no such folder or study.
+    """
     from reports.output.html import render_html
     from reports.output.pdf import render_pdf
     from reports.output.terminal import terminal_table

@@ -30,19 +30,26 @@ def help_text() -> str:
         "usage: python -m bench.run [KEY=VALUE ...] [--cfg job] [--traceback] [--help]",
         "",
         (
-            "Train one arm in runs/<name>-<hash>/, then measure it. The same command again resumes it, or "
+            "Train one arm in runs/<name>-<hash>/, "
+            "then measure it. The same command again resumes it, or "
             "says that it is complete."
         ),
         "",
         "Groups (one file each in bench/conf):",
         *(f"  {group + '=':10}{' | '.join(options(group))}" for group in GROUPS),
         "",
-        "Keys (bench/conf/config.yaml has them all; those of a group are written method.weight=0.3, size.depth=6):",
+        "Keys "
+        "(bench/conf/config.yaml has them all; those of a group are written method.weight=0.3, size.depth=6):",
     ]
     for line in (CONF / "config.yaml").read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith(("#", "defaults", "  -")):
             lines.append(f"  {line}")
-    lines += ["", EXAMPLES, "", "--cfg job   print the configuration that a command would use, and stop"]
+    lines += [
+        "",
+        EXAMPLES,
+        "",
+        "--cfg job   print the configuration that a command would use, and stop",
+    ]
     lines += ["--traceback show where an error came from"]
     return "\n".join(lines)
 
@@ -76,12 +83,16 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
 
     if cfg["compute"]["name"] == "slurm" and "SLURM_JOB_ID" not in os.environ:
         raise ValueError(
-            "bench.run trains in this process, and compute=slurm is for jobs: submit with python -m bench.sweep "
+            "bench.run trains in this process, and compute=slurm is for jobs: "
+            "submit with python -m bench.sweep "
             "study=NAME compute=slurm, or leave compute= out"
         )
     experiment = Experiment(cfg, argv)
     if experiment.trained() and not measure_plan.pending(experiment) and experiment.closed():
-        print(f"{experiment.path} is complete: {cfg['images']} images, measured (measure={cfg['measure']})")
+        print(
+            f"{experiment.path} is complete: "
+            f"{cfg['images']} images, measured (measure={cfg['measure']})"
+        )
         return 0
     import torch
 
@@ -93,7 +104,9 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
     if cfg["compute"]["threads"]:
         torch.set_num_threads(cfg["compute"]["threads"])
     if cfg["deterministic"]:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS refuses to be deterministic
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # without it cuBLAS refuses to be deterministic
         torch.use_deterministic_algorithms(True)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     stop = StopFlag().install()
@@ -108,7 +121,10 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
         measure.measure(experiment, stop)
         return 0
     except Stopped as stopped:
-        print(f"stopped by {stopped.reason} with everything saved; the same command resumes", file=sys.stderr)
+        print(
+            f"stopped by {stopped.reason} with everything saved; the same command resumes",
+            file=sys.stderr,
+        )
         return EXIT_OF_SIGNAL.get(stopped.reason, 1)
     except NotFinite as error:
         print(f"error: {error}", file=sys.stderr)
@@ -140,7 +156,10 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
         text = f"measured {seconds_per_step:.3g} s a step: about {duration(seconds)} in all"
         smaller = smaller_size(cfg, seconds) if seconds > 3600 else None
         if main_process:
-            tqdm.write(text + (f"; size={smaller} would end within ten minutes" if smaller else ""), file=sys.stdout)
+            tqdm.write(
+                text + (f"; size={smaller} would end within ten minutes" if smaller else ""),
+                file=sys.stdout,
+            )
 
     experiment.train(lambda: stop.reason, on_step, on_progress, on_speed)
     bar.close()
@@ -163,7 +182,9 @@ def _announcement(experiment: Experiment) -> str:
 
 
 def smaller_size(cfg: dict[str, Any], seconds: float, limit: float = 600.0) -> str | None:
-    """The largest size that would end within `limit` seconds, judged by parameters (FLOPs go with them), or None."""
+    """The largest size that would end within `limit` seconds,
+    judged by parameters (FLOPs go with them), or None.
+    """
     from bench.core.model.sizes import SIZES
 
     here = cfg["size"]["depth"] * cfg["size"]["width"] ** 2

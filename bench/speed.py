@@ -1,4 +1,5 @@
-"""Step times: what a method costs in seconds beside what its counted FLOPs say, against vanilla flow matching.
+"""Step times: what a method costs in seconds beside what its counted FLOPs say,
+against vanilla flow matching.
 
 python -m bench.speed                                   selfflow and dual_timestep against vanilla, size nano on digits
 python -m bench.speed methods=selfflow,repa size=S steps=20
@@ -64,8 +65,14 @@ def main(argv: list[str]) -> int:
             own[key] = value
         else:
             words.append(word)
-    if not own["steps"].isdigit() or not own["repeats"].isdigit() or 0 in (int(own["steps"]), int(own["repeats"])):
-        raise ValueError(f"steps={own['steps']} and repeats={own['repeats']} must be whole numbers of at least 1")
+    if (
+        not own["steps"].isdigit()
+        or not own["repeats"].isdigit()
+        or 0 in (int(own["steps"]), int(own["repeats"]))
+    ):
+        raise ValueError(
+            f"steps={own['steps']} and repeats={own['repeats']} must be whole numbers of at least 1"
+        )
     steps, repeats = int(own["steps"]), int(own["repeats"])
 
     import statistics
@@ -75,7 +82,9 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         arms = {}
         for name in ("vanilla", *own["methods"].split(",")):
-            words_of = [word for word in words if uses_encoder(name) or not word.startswith("encoder=")]
+            words_of = [
+                word for word in words if uses_encoder(name) or not word.startswith("encoder=")
+            ]
             learner, flops = _learner([f"method={name}", *words_of, f"runs={folder}"])
             source = learner.batches(until=learner.batch * (steps * repeats + 3))
             _seconds(learner, source, 3)  # warm-up

@@ -1,6 +1,7 @@
 """Run a study, here or on SLURM, watch it, and come back to it: `python -m bench.sweep study=demo`.
 
-The plan is printed first; only what is missing is run. The work goes on in the background when the terminal is left.
+The plan is printed first; only what is missing is run. The work goes on in the background when the
+terminal is left.
 """
 
 from __future__ import annotations
@@ -20,12 +21,20 @@ ACTIONS = {
     "attach": "show how it goes until nobody works on it any more",
     "cancel": "let every run save and end",
     "retry": "run again what has failed, died or was stopped",
-    "clean": "of finished runs, delete all checkpoints but the last whole one (snapshots and results stay)",
+    "clean": (
+        "of finished runs, delete all checkpoints but the last whole one "
+        "(snapshots and results stay)"
+    ),
 }
 OWN = ("study", "action", "dry_run", "workers", "retries", "compute", "data")
 LOCAL_ONLY = {
-    "workers": "compute=slurm has jobs and no workers: leave it out, compute.parallel=N says how many may run at once",
-    "retries": "SLURM requeues a job as long as it saves something: leave it out with compute=slurm",
+    "workers": (
+        "compute=slurm has jobs and no workers: "
+        "leave it out, compute.parallel=N says how many may run at once"
+    ),
+    "retries": (
+        "SLURM requeues a job as long as it saves something: leave it out with compute=slurm"
+    ),
 }
 EXAMPLES = """\
 Examples:
@@ -46,9 +55,11 @@ def help_text() -> str:
         except ValueError as error:  # the help page is where one looks for what is wrong
             descriptions.append(f"  {name:20} cannot be read: {error}")
     lines = [
-        "usage: python -m bench.sweep study=NAME [data=digits] [compute=local|slurm] [action=ACTION] [KEY=VALUE ...]",
+        "usage: python -m bench.sweep study=NAME [data=digits] [compute=local|slurm] "
+        "[action=ACTION] [KEY=VALUE ...]",
         "",
-        "Run a study: arms x sizes x seeds, each in its own run folder. Again, it runs only what is missing.",
+        "Run a study: arms x sizes x seeds, each in its own run folder. Again, "
+        "it runs only what is missing.",
         "",
         "Studies (bench/conf/study):",
         *descriptions,
@@ -57,11 +68,15 @@ def help_text() -> str:
         *(f"  {name:10} {what}" for name, what in ACTIONS.items()),
         "",
         "Keys:",
-        "  dry_run=true   stop after the plan; with action=cancel and action=clean: say what they would do",
+        "  dry_run=true   stop after the plan; with action=cancel and action=clean: "
+        "say what they would do",
         "  workers=2      worker processes with compute=local (default: one a GPU, or one a CPU)",
-        "  compute.threads=1  of a worker (default: its share of the cores; another number may change last digits)",
-        "  retries=2      how often a worker that died is started again without having saved anything in between",
-        "  KEY=VALUE      any other key goes to every run (see bench.run --help); seed= and size= narrow the study",
+        "  compute.threads=1  of a worker "
+        "(default: its share of the cores; another number may change last digits)",
+        "  retries=2      how often a worker that died is started again without having "
+        "saved anything in between",
+        "  KEY=VALUE      any other key goes to every run (see bench.run --help); "
+        "seed= and size= narrow the study",
         "",
         EXAMPLES,
     ]
@@ -89,9 +104,14 @@ def parse(argv: list[str]) -> Sweep:
     if "study" not in own:
         raise ValueError(f"which study? give study=NAME (choices: {', '.join(study.names())})")
     compute, action = own.get("compute", "local"), own.get("action", "run")
-    for key, value, choices in (("compute", compute, ("local", "slurm")), ("action", action, (*ACTIONS, "work"))):
+    for key, value, choices in (
+        ("compute", compute, ("local", "slurm")),
+        ("action", action, (*ACTIONS, "work")),
+    ):
         if value not in choices:
-            raise ValueError(f"{key}={value} is unknown{nearest(value, choices)} (choices: {', '.join(choices)})")
+            raise ValueError(
+                f"{key}={value} is unknown{nearest(value, choices)} (choices: {', '.join(choices)})"
+            )
     if own.get("dry_run", "false") not in ("true", "false"):
         raise ValueError(f"dry_run={own['dry_run']} is neither true nor false")
     if action == "work" and own.get("dry_run") == "true":
@@ -124,7 +144,10 @@ def _number(key: str, text: str, least: int) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """The command. Raises ValueError for bad input; returns 0 if every run is complete, else 1, 130 after Ctrl-C."""
+    """The command.
+
+    Raises ValueError for bad input; returns 0 if every run is complete, else 1, 130 after Ctrl-C.
+    """
     if not argv or {"--help", "-h"} & set(argv):
         print(help_text())
         return 0
@@ -154,7 +177,11 @@ def main(argv: list[str]) -> int:
         return 0
     missing = [p for p in planned if p.spec.id and not p.done]
     if sweep.action == "retry":
-        missing = [p for p in missing if p.state.name in ("failed", "died", "stopped") or p.spec.id in launcher.notes()]
+        missing = [
+            p
+            for p in missing
+            if p.state.name in ("failed", "died", "stopped") or p.spec.id in launcher.notes()
+        ]
         if not missing:
             print("\nnothing to retry: no run of this study has failed, died or was stopped")
     if sweep.dry_run or not missing:
@@ -165,7 +192,9 @@ def main(argv: list[str]) -> int:
 
 
 class Launcher(Protocol):
-    """What starts the runs of a study and knows of those that are not running: bench.study.local, slurm.launch."""
+    """What starts the runs of a study and knows of those that are not running:
+    bench.study.local, slurm.launch.
+    """
 
     def start(self, planned: list[Planned], retry: bool) -> None: ...
     def going(self) -> bool: ...

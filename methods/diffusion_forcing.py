@@ -1,4 +1,5 @@
-"""Diffusion Forcing, a negative control: an independent time for every token (arXiv 2407.01392; fig. 2b of 2603.06507).
+"""Diffusion Forcing, a negative control: an independent time for every token (arXiv 2407.01392;
+fig. 2b of 2603.06507).
 
 t_i ~ p(t) for each token i;   L = L_velocity
 

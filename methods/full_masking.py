@@ -1,4 +1,5 @@
-"""Full masking, a negative control: some tokens are pure noise (Self-Flow, arXiv 2603.06507, fig. 2b).
+"""Full masking, a negative control: some tokens are pure noise (Self-Flow, arXiv 2603.06507,
+fig. 2b).
 
 token i stands at t = 1 with probability R_M, else at the sample's t;   L = L_velocity
 

@@ -27,13 +27,17 @@ HEADS = 12
 
 
 def attention_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
-    """Mean of H(softmax teacher, softmax student) over everything but the keys; logits [B, heads, N, N]."""
+    """Mean of H(softmax teacher, softmax student) over everything but the keys;
+    logits [B, heads, N, N].
+    """
     return -(teacher.softmax(dim=-1) * student.log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
 @dataclass
 class HASTE(REPA):
-    """student_layers, teacher_layers: 0-based layer pairs by size; stop_images: by size; attention_weight: of L_A."""
+    """student_layers, teacher_layers: 0-based layer pairs by size; stop_images: by size;
+    attention_weight: of L_A.
+    """
 
     attention_weight: float
     student_layers: Any
@@ -43,12 +47,16 @@ class HASTE(REPA):
     needs = frozenset({"image", "attention"})
 
     def of_size(self, values: Any, size: Size) -> Any:
-        """The entry of a mapping by size (or the value itself). Raises ValueError for a size without one."""
+        """The entry of a mapping by size (or the value itself).
+
+        Raises ValueError for a size without one.
+        """
         if not isinstance(values, dict):
             return values
         if size.name not in values:
             raise ValueError(
-                f"haste has published layer pairs for the sizes {', '.join(values)}, not for {size.name}: "
+                f"haste has published layer pairs for the sizes {', '.join(values)}, "
+                f"not for {size.name}: "
                 "set method.student_layers, method.teacher_layers and method.stop_images"
             )
         return values[size.name]
@@ -56,43 +64,70 @@ class HASTE(REPA):
     def ends(self, size: Size) -> int:
         stop = self.of_size(self.stop_images, size)
         if type(stop) is not int or stop < 1:
-            raise ValueError(f"method.stop_images={stop} is not a number of images: choose a whole number from 1")
+            raise ValueError(
+                f"method.stop_images={stop} is not a number of images: choose a whole number from 1"
+            )
         return stop
 
     def pairs(self, size: Size) -> list[tuple[int, int]]:
-        """(student, teacher) layers, counted from 0. Raises ValueError for lists that make no pairs."""
-        students, teachers = (self.of_size(layers, size) for layers in (self.student_layers, self.teacher_layers))
+        """(student, teacher) layers, counted from 0.
+
+        Raises ValueError for lists that make no pairs.
+        """
+        students, teachers = (
+            self.of_size(layers, size) for layers in (self.student_layers, self.teacher_layers)
+        )
         for key, layers in (("student_layers", students), ("teacher_layers", teachers)):
-            if not isinstance(layers, list) or not layers or any(type(n) is not int or n < 0 for n in layers):
-                raise ValueError(f"method.{key}={layers} is no list of layers: write it like [2, 3, 4], counted from 0")
+            if (
+                not isinstance(layers, list)
+                or not layers
+                or any(type(n) is not int or n < 0 for n in layers)
+            ):
+                raise ValueError(
+                    f"method.{key}={layers} is no list of layers: "
+                    "write it like [2, 3, 4], counted from 0"
+                )
         if len(students) != len(teachers):
             raise ValueError(
-                f"method.student_layers={students} and method.teacher_layers={teachers} make no pairs: "
+                f"method.student_layers={students} and "
+                f"method.teacher_layers={teachers} make no pairs: "
                 "give as many of each"
             )
         if max(students) >= size.depth:
             raise ValueError(
-                f"method.student_layers={students}: size {size.name} has the layers 0 to {size.depth - 1}: choose these"
+                f"method.student_layers={students}: "
+                f"size {size.name} has the layers 0 to {size.depth - 1}: choose these"
             )
         return list(zip(students, teachers, strict=True))
 
     def blocks(self, size: Size) -> dict[str, int]:
-        attention = {f"attention{i}": student + 1 for i, (student, _) in enumerate(self.pairs(size))}
+        attention = {
+            f"attention{i}": student + 1 for i, (student, _) in enumerate(self.pairs(size))
+        }
         return super().blocks(size) | attention
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         noise = self.student_noise(batch, ctx)
         if ctx.images >= self.ends(ctx.size):
-            return {"velocity": generative(net, batch, noise)[0], "alignment": switched_off(net.heads)}
+            return {
+                "velocity": generative(net, batch, noise)[0],
+                "alignment": switched_off(net.heads),
+            }
         block = super().blocks(ctx.size)["student"]
         students, teachers = zip(*self.pairs(ctx.size), strict=True)
-        term, features = generative(net, batch, noise, taps=(block,), qk_taps=[n + 1 for n in students])
+        term, features = generative(
+            net, batch, noise, taps=(block,), qk_taps=[n + 1 for n in students]
+        )
         encoded = ctx.encode(batch, attention_of=teachers)
         pairs = []
         for number, teacher in zip(students, encoded.attention, strict=True):
             q, k = features["qk", number + 1]
             heads = min(HEADS, q.shape[1], teacher.shape[1])
-            student = q[:, :heads].float() @ k[:, :heads].float().transpose(-1, -2) / math.sqrt(q.shape[-1])
+            student = (
+                q[:, :heads].float()
+                @ k[:, :heads].float().transpose(-1, -2)
+                / math.sqrt(q.shape[-1])
+            )
             pairs.append(attention_cross_entropy(teacher[:, :heads].float(), student))
         attention = Term(torch.stack(pairs).mean(), self.attention_weight)
         alignment = self.alignment(net, features[block], encoded.patches, ctx)

@@ -1,4 +1,6 @@
-"""iREPA: alignment of spatial structure, arXiv 2512.10794. REPA with a convolution as head and a normalised target.
+"""iREPA: alignment of spatial structure, arXiv 2512.10794.
+
+REPA with a convolution as head and a normalised target.
 
 y' = (y - 0.6 mean_tokens y) / (std_tokens y + 1e-6)   for each image and channel, unbiased std
 L = L_velocity + 1.0 * mean over tokens of -cos(conv3x3(h_l), y')
@@ -24,7 +26,8 @@ class ConvolutionHead(nn.Module):
         super().__init__()
         if len(grid) != 2:
             raise ValueError(
-                f"irepa's head is a convolution over a two-dimensional token grid, not {grid}: choose method=repa"
+                "irepa's head is a convolution over a two-dimensional token grid, "
+                f"not {grid}: choose method=repa"
             )
         self.grid = grid
         self.convolution = nn.Conv2d(width, out, 3, padding=1)
@@ -49,7 +52,9 @@ class IREPA(Alignment):
         return "3x3 convolution on the token grid"
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
-        return nn.ModuleDict({"projector": ConvolutionHead(ctx.size.width, ctx.encoder.width, ctx.grid.grid)})
+        return nn.ModuleDict(
+            {"projector": ConvolutionHead(ctx.size.width, ctx.encoder.width, ctx.grid.grid)}
+        )
 
     def target(self, patches: Tensor) -> Tensor:
         return spatially_normalised(patches.float(), self.mean_share)

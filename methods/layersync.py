@@ -1,4 +1,6 @@
-"""LayerSync: a block learns from a deeper one of the same pass, arXiv 2510.12581. No head, no teacher, no encoder.
+"""LayerSync: a block learns from a deeper one of the same pass, arXiv 2510.12581.
+
+No head, no teacher, no encoder.
 
 L = L_velocity - 0.2 * mean over tokens of cos(h_l, sg h_k),   l < k
 
@@ -38,6 +40,10 @@ class LayerSync(Method):
 
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         blocks = self.blocks(ctx.size)
-        term, features = generative(net, batch, self.student_noise(batch, ctx), taps=tuple(blocks.values()))
-        cosine = token_cosine(features[blocks["student"]], features[blocks["teacher"]].detach(), ctx)
+        term, features = generative(
+            net, batch, self.student_noise(batch, ctx), taps=tuple(blocks.values())
+        )
+        cosine = token_cosine(
+            features[blocks["student"]], features[blocks["teacher"]].detach(), ctx
+        )
         return {"velocity": term, "representation": Term(-cosine, self.weight)}

@@ -20,7 +20,8 @@ from methods.parts import repa_head, repa_hidden, token_cosine
 
 @dataclass
 class Alignment(Method):
-    """A block is aligned with the encoder's patch tokens through a head, "projector": REPA and its relatives.
+    """A block is aligned with the encoder's patch tokens through a head, "projector":
+    REPA and its relatives.
 
     weight: lambda; block: l, as `Size.block` takes it.
     """
@@ -35,7 +36,9 @@ class Alignment(Method):
         return {"student": size.block(self.block)}
 
     def target(self, patches: Tensor) -> Tensor:
-        """What is aligned to, from the encoder's patch tokens of the clean, un-noised picture: here, themselves."""
+        """What is aligned to, from the encoder's patch tokens of the clean, un-noised picture:
+        here, themselves.
+        """
         return patches
 
     def alignment(self, net: Arm, feature: Tensor, patches: Tensor, ctx: Context) -> Term:
@@ -46,7 +49,10 @@ class Alignment(Method):
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         block = self.blocks(ctx.size)["student"]
         term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(block,))
-        return {"velocity": term, "alignment": self.alignment(net, features[block], ctx.encode(batch).patches, ctx)}
+        return {
+            "velocity": term,
+            "alignment": self.alignment(net, features[block], ctx.encode(batch).patches, ctx),
+        }
 
 
 @dataclass
@@ -62,4 +68,6 @@ class REPA(Alignment):
         return f"3-layer MLP, {repa_hidden(size.width, self.head_width)} wide"
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
-        return nn.ModuleDict({"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)})
+        return nn.ModuleDict(
+            {"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)}
+        )

@@ -1,4 +1,5 @@
-"""REPA with an early stop: the alignment ends after so many images (HASTE, arXiv 2505.16792, fig. 1: the stop alone).
+"""REPA with an early stop: the alignment ends after so many images (HASTE, arXiv 2505.16792,
+fig. 1: the stop alone).
 
 L = L_velocity + 1[images < stop] * L_REPA
 

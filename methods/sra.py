@@ -1,10 +1,13 @@
-"""SRA: self-representation alignment, arXiv 2505.02831. An EMA teacher at a lower level, a deeper block.
+"""SRA: self-representation alignment, arXiv 2505.02831.
+
+An EMA teacher at a lower level, a deeper block.
 
     t' = max(t - U(0, 0.2), 0)
     L = L_velocity + 0.2 * mean smoothL1(head(h_l(x_t, t)), sg f'_k(x_t', t'))   (beta 0.05)
     or                0.5 * mean(1 - cos) of the same                             (similarity=cosine)
 
-From 192M images on, smooth L1's weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M images.
+From 192M images on, smooth L1's weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M
+images.
 
     python -m bench.run method=sra
 """
@@ -46,16 +49,23 @@ class SRA(Method):
 
     def __post_init__(self) -> None:
         if self.similarity not in WEIGHTS:
-            raise ValueError(f"method.similarity={self.similarity} is unknown (choices: {', '.join(WEIGHTS)})")
+            raise ValueError(
+                f"method.similarity={self.similarity} is unknown (choices: {', '.join(WEIGHTS)})"
+            )
         check_range("method.gap", self.gap, "[0, 1]")
         check_range("method.beta", self.beta, "[0, inf)")
 
     def inert(self) -> dict[str, str]:
         reason = "it is of method.similarity=smooth_l1 alone"
-        return dict.fromkeys(("beta", "decay_images"), reason) if self.similarity == "cosine" else {}
+        return (
+            dict.fromkeys(("beta", "decay_images"), reason) if self.similarity == "cosine" else {}
+        )
 
     def blocks(self, size: Size) -> dict[str, int]:
-        return {"student": size.block(self.student_block), "teacher": size.block(self.teacher_block)}
+        return {
+            "student": size.block(self.student_block),
+            "teacher": size.block(self.teacher_block),
+        }
 
     def head_description(self, size: Size) -> str:
         return self_head_description(size)
@@ -73,10 +83,16 @@ class SRA(Method):
     def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
         assert ctx.draw is not None
         blocks = self.blocks(ctx.size)
-        term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(blocks["student"],))
+        term, features = generative(
+            net, batch, self.student_noise(batch, ctx), taps=(blocks["student"],)
+        )
         student = net.heads["projector"](features[blocks["student"]]).float()
         lower = (batch.t - self.gap * ctx.draw.uniform()).clamp(min=0)
         teacher = teacher_features(batch, lower, blocks["teacher"], ctx).float()
         cosine = token_cosine(student, teacher, ctx)
-        distance = 1 - cosine if self.similarity == "cosine" else F.smooth_l1_loss(student, teacher, beta=self.beta)
+        distance = (
+            1 - cosine
+            if self.similarity == "cosine"
+            else F.smooth_l1_loss(student, teacher, beta=self.beta)
+        )
         return {"velocity": term, "representation": Term(distance, self.weight_at(ctx.images))}

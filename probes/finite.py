@@ -9,7 +9,9 @@ import numpy as np
 
 
 def finite_rows(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Mask [n] of the rows of values [n, ...] whose numbers are all finite, and how many rows are not."""
+    """Mask [n] of the rows of values [n, ...] whose numbers are all finite,
+    and how many rows are not.
+    """
     if values.dtype.kind in "iub":
         return np.ones(len(values), dtype=bool), 0
     mask = np.asarray(np.isfinite(values.reshape(len(values), -1)).all(axis=1))

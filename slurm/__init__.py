@@ -1,1 +1,3 @@
-"""Studies on a SLURM cluster: jobs, arrays, dependencies, preemption (`python -m bench.sweep compute=slurm`)."""
+"""Studies on a SLURM cluster: jobs, arrays, dependencies, preemption
+(`python -m bench.sweep compute=slurm`).
+"""

@@ -19,7 +19,10 @@ def files() -> list[Path]:
     found = []
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*"):
-            hidden = any(part == "__pycache__" or part.startswith(".") for part in path.relative_to(ROOT).parts)
+            hidden = any(
+                part == "__pycache__" or part.startswith(".")
+                for part in path.relative_to(ROOT).parts
+            )
             if path.is_file() and not hidden and path.suffix != ".pyc":
                 found.append(path)
     return sorted(found)

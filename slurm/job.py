@@ -1,10 +1,12 @@
-"""What runs inside a job: one `python -m bench.run ...` a task, its signals, and whether the job is to be queued again.
+"""What runs inside a job: one `python -m bench.run ...` a task, its signals,
+and whether the job is to be queued again.
 
     USR2      (a time limit is near, or preemption): forwarded; the run saves and ends with 75; the job is requeued
     SIGTERM   (scancel): forwarded; the run saves and ends with 143; the job ends and does not come back by itself
 
-submitit's own handlers, which count time-outs and give up after three, are replaced. A requeued job starts with its old
-arguments: where it goes on is in the run folder alone. One that is requeued again and again without saving ends itself.
+submitit's own handlers, which count time-outs and give up after three, are replaced. A requeued job
+starts with its old arguments: where it goes on is in the run folder alone. One that is requeued
+again and again without saving ends itself.
 """
 
 from __future__ import annotations
@@ -26,14 +28,18 @@ from bench.core.store.lease import Lease, Leases
 from bench.core.store.rows import write_json
 from bench.core.store.states import progress
 
-IDLE_STARTS = 3  # starts of one job in a row that found nothing new saved, after which it ends itself
+IDLE_STARTS = (
+    3  # starts of one job in a row that found nothing new saved, after which it ends itself
+)
 PR_SET_PDEATHSIG = 1
 STOPPED = 143
 
 
 @dataclass
 class Job:
-    """arguments: of python; phase: train, evaluate or report; cwd: where to work; run: its folder, or None."""
+    """arguments: of python; phase: train, evaluate or report; cwd: where to work; run:
+    its folder, or None.
+    """
 
     arguments: tuple[str, ...]
     phase: str
@@ -43,7 +49,9 @@ class Job:
     threads: int = 1
 
     def __call__(self) -> str:
-        """Called by submitit in every task of the job; ends the process itself unless all is done."""
+        """Called by submitit in every task of the job;
+        ends the process itself unless all is done.
+        """
         self.signals: list[int] = []
         self.child: subprocess.Popen[bytes] | None = None
         for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -70,7 +78,7 @@ class Job:
         """A line of the job's log."""
         print(f"[job {self.id} {self.phase}] {text}", flush=True)
 
-    # Before ------------------------------------------------------------------------------------------
+    # Before ---------------------------------------------------------------------------------------
 
     def stop_idle_loop(self) -> None:
         """End the job for good when its last starts all found the run where it was."""
@@ -80,8 +88,10 @@ class Job:
         idle = starts[-IDLE_STARTS - 1 :]
         if len(idle) > IDLE_STARTS and len(set(idle)) == 1:
             self.fail(
-                f"job {self.id} was started {len(starts)} times and the last {IDLE_STARTS} saved nothing new: "
-                "it ends here. Give it more time (compute.time=MINUTES), save more often (checkpoint_minutes=...), "
+                f"job {self.id} was started {len(starts)} times and the last {IDLE_STARTS} "
+                "saved nothing new: "
+                "it ends here. Give it more time (compute.time=MINUTES), "
+                "save more often (checkpoint_minutes=...), "
                 "or look into its log for what kills it"
             )
 
@@ -90,7 +100,9 @@ class Job:
         self.say(message)
         run = Path(str(self.run))
         status = (
-            {"schema_version": 1, "heartbeat": time.time()} | read_status(run) | {"state": "failed", "message": message}
+            {"schema_version": 1, "heartbeat": time.time()}
+            | read_status(run)
+            | {"state": "failed", "message": message}
         )
         write_json(run / "status.json", status)
         sys.exit(FAILED)
@@ -102,7 +114,8 @@ class Job:
     def wait_for_lease(self) -> Lease | None:
         """The run's lease; waits while another sweep's worker or job trains the same run.
 
-        Rank 0 holds it for all; the others wait with it, since a rendezvous without rank 0 gives up after minutes.
+        Rank 0 holds it for all; the others wait with it, since a rendezvous without rank 0 gives up
+        after minutes.
         """
         if not self.run or not self.leases:
             return None
@@ -120,7 +133,7 @@ class Job:
             time.sleep(2)
         return None
 
-    # The work ----------------------------------------------------------------------------------------
+    # The work -------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
         """The child's: threads, and for several tasks who is who."""
@@ -130,7 +143,11 @@ class Job:
 
             who = TorchDistributedEnvironment()
             environment |= {"MASTER_ADDR": who.master_addr, "MASTER_PORT": str(who.master_port)}
-            environment |= {"RANK": str(who.rank), "WORLD_SIZE": str(who.world_size), "LOCAL_RANK": str(who.local_rank)}
+            environment |= {
+                "RANK": str(who.rank),
+                "WORLD_SIZE": str(who.world_size),
+                "LOCAL_RANK": str(who.local_rank),
+            }
         return environment
 
     def execute(self) -> int:
@@ -141,22 +158,29 @@ class Job:
             output = None
             if self.run:
                 log = self.folder / (
-                    f"{self.phase}-{self.id}.{self.rank}.log" if self.rank else f"{self.phase}-{self.id}.log"
+                    f"{self.phase}-{self.id}.{self.rank}.log"
+                    if self.rank
+                    else f"{self.phase}-{self.id}.log"
                 )
                 self.say(f"its output is in {log}")
                 log.parent.mkdir(parents=True, exist_ok=True)
                 output = stack.enter_context(open(log, "ab"))
             self.child = subprocess.Popen(
-                command, env=self.environment(), preexec_fn=die_with_parent, stdout=output, stderr=subprocess.STDOUT
+                command,
+                env=self.environment(),
+                preexec_fn=die_with_parent,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         if self.signals:  # one that came before the child existed
             self.child.send_signal(self.signals[-1])
         while True:
-            # not one endless wait: a signal just before the system call would be handled only when the child has ended
+            # not one endless wait: a signal just before the system call would be handled only when
+            # the child has ended
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.child.wait(timeout=1)
 
-    # After -------------------------------------------------------------------------------------------
+    # After ----------------------------------------------------------------------------------------
 
     def end(self, code: int) -> str:
         """Finish, requeue or end, as the child's exit code and the signals say."""
@@ -166,7 +190,10 @@ class Job:
             self.wait_for_signal()
             sys.exit(0 if self.signals else code if code > 0 else FAILED)
         if signal.SIGTERM in self.signals or code == STOPPED:
-            self.say("stopped by SIGTERM; not queued again by us: the command that started the study goes on from here")
+            self.say(
+                "stopped by SIGTERM; not queued again by us: "
+                "the command that started the study goes on from here"
+            )
             sys.exit(STOPPED)
         if code in (REQUEUE, -signal.SIGUSR2) or (signal.SIGUSR2 in self.signals and code < 0):
             self.say("saved; asking SLURM to queue this job again")
@@ -176,7 +203,9 @@ class Job:
         sys.exit(code if code > 0 else FAILED)
 
     def wait_for_signal(self) -> None:
-        """Other ranks may save and end a moment before the signal that made rank 0 stop reaches their own task."""
+        """Other ranks may save and end a moment before the signal that made rank
+        0 stop reaches their own task.
+        """
         for _ in range(50):
             if self.signals:
                 return
@@ -190,5 +219,7 @@ def job_id() -> str:
 
 
 def die_with_parent() -> None:
-    """In the child: have the kernel send SIGTERM when the task's process is killed: the run saves, no orphan stays."""
+    """In the child: have the kernel send SIGTERM when the task's process is killed:
+    the run saves, no orphan stays.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,7 +1,9 @@
-"""A study on SLURM through submitit: an array that trains, a job a run that evaluates, one that reports.
+"""A study on SLURM through submitit: an array that trains, a job a run that evaluates,
+one that reports.
 
-Each waits for those before it (`afterok`, and `--kill-on-invalid-dep=yes`: what can never start leaves the queue).
-The script that SLURM was given lies in every run's folder as slurm/<phase>-<job>.sh, the run's output beside it.
+Each waits for those before it (`afterok`, and `--kill-on-invalid-dep=yes`: what can never start
+leaves the queue). The script that SLURM was given lies in every run's folder as
+slurm/<phase>-<job>.sh, the run's output beside it.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Slurm:
         self.jobs_folder = sweep.folder.resolve() / "jobs"
         self._asked, self._queued = float("-inf"), {}
 
-    # Submitting --------------------------------------------------------------------------------------
+    # Submitting -----------------------------------------------------------------------------------
 
     def start(self, planned: list[Planned], retry: bool) -> None:
         """Submit what is missing and not already in the queue."""
@@ -50,7 +52,8 @@ class Slurm:
         lease = Leases(self.leases).acquire_watching(name, "is submitting this study")
         if lease is None:
             raise ValueError(
-                f"this study is being submitted by {Leases(self.leases).holder(name)}: try again in a moment"
+                f"this study is being submitted by {Leases(self.leases).holder(name)}: "
+                "try again in a moment"
             )
         lease.keep()  # many sbatch calls take longer than a silent lease is believed
         try:
@@ -83,18 +86,28 @@ class Slurm:
             after = [trained[run]] if run in trained else []
             evaluations.append(self._submit_many("evaluate", [p], after)[run])
         report = Job(
-            ("-m", "bench.report", "all", "--runs", str(self.sweep.runs), *self.sweep.report_words()),
+            (
+                "-m",
+                "bench.report",
+                "all",
+                "--runs",
+                str(self.sweep.runs),
+                *self.sweep.report_words(),
+            ),
             "report",
             os.getcwd(),
         )
         job = self._executor("report", evaluations, small=True).submit(report).job_id
         write_json(self.sweep.folder / "report.json", {"job": job})
         print(
-            f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), and job {job} for the report, "
+            f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), "
+            f"and job {job} for the report, "
             f"from {self.code.name}"
         )
 
-    def _submit_many(self, phase: str, planned: list[Planned], after: list[str] = []) -> dict[str, str]:  # noqa: B006 - not changed
+    def _submit_many(
+        self, phase: str, planned: list[Planned], after: list[str] = []
+    ) -> dict[str, str]:
         """Submit a job a run, as one array where there are several; returns run -> job."""
         if not planned:
             return {}
@@ -109,11 +122,17 @@ class Slurm:
         return jobs
 
     def _job(self, phase: str, planned: Planned) -> Job:
-        words = [word for word in planned.spec.overrides if phase != "train" or not word.startswith("measure=")]
+        words = [
+            word
+            for word in planned.spec.overrides
+            if phase != "train" or not word.startswith("measure=")
+        ]
         words += ["measure=none"] if phase == "train" else []
         run = self.sweep.runs.resolve() / str(planned.spec.id)
         threads = self.compute["threads"] or self.compute["cpus"]
-        return Job(("-m", "bench.run", *words), phase, os.getcwd(), str(run), str(self.leases), threads)
+        return Job(
+            ("-m", "bench.run", *words), phase, os.getcwd(), str(run), str(self.leases), threads
+        )
 
     def _keep(self, run: str, phase: str, job: Any) -> None:
         """The job's number and its script, in the run's folder."""
@@ -124,11 +143,15 @@ class Slurm:
         write_json(folder / "jobs.json", jobs)
 
     def _executor(self, phase: str, after: list[str] = [], small: bool = False) -> Any:  # noqa: B006 - not changed
-        """submitit's executor with the settings of conf/compute/slurm.yaml. Raises ValueError for what it refuses."""
+        """submitit's executor with the settings of conf/compute/slurm.yaml.
+
+        Raises ValueError for what it refuses.
+        """
         import submitit
 
         c = self.compute
-        # submitit's own count of time-outs is not used: slurm.job requeues as long as something is saved
+        # submitit's own count of time-outs is not used: slurm.job requeues as long as something is
+        # saved
         executor = submitit.SlurmExecutor(folder=self.jobs_folder)
         parameters: dict[str, Any] = {
             "job_name": f"{self.sweep.name}-{phase}",
@@ -147,7 +170,9 @@ class Slurm:
                 **c["extra"],
             },
         }
-        parameters |= {key: c[key] for key in ("partition", "account", "qos", "constraint") if c[key]}
+        parameters |= {
+            key: c[key] for key in ("partition", "account", "qos", "constraint") if c[key]
+        }
         if c["gpus"] and not small:
             parameters["gpus_per_node"] = c["gpus"]
         if c["memory"]:
@@ -157,14 +182,16 @@ class Slurm:
         executor.update_parameters(**parameters)
         return executor
 
-    # Watching ----------------------------------------------------------------------------------------
+    # Watching -------------------------------------------------------------------------------------
 
     def jobs_of(self, run: str) -> dict[str, str]:
         """The newest job of each phase of a run."""
         return read_json(self.sweep.runs / run / "slurm" / "jobs.json")
 
     def queued(self, fresh: bool = False) -> dict[str, str]:
-        """squeue's answer, asked for at most every ten seconds; the last one while the scheduler does not answer."""
+        """squeue's answer, asked for at most every ten seconds;
+        the last one while the scheduler does not answer.
+        """
         if fresh or time.monotonic() - self._asked > 10:
             try:
                 self._queued = queue.queued()
@@ -185,7 +212,9 @@ class Slurm:
         return [*jobs, report] if report else jobs
 
     def notes(self) -> dict[str, str]:
-        """What the queue says of runs that are not running, and of jobs that ended without finishing their run."""
+        """What the queue says of runs that are not running,
+        and of jobs that ended without finishing their run.
+        """
         queued = self.queued()
         notes = {}
         for run in self.sweep.ids:
@@ -209,22 +238,31 @@ class Slurm:
             print(f"would cancel {len(jobs)} job(s): {', '.join(jobs) or 'none is in the queue'}")
             return 0
         queue.cancel(jobs)
-        print(f"{len(jobs)} job(s) cancelled; running ones save and end; to go on: {self.sweep.command()}")
+        print(
+            f"{len(jobs)} job(s) cancelled; running ones save and end; to go on: "
+            f"{self.sweep.command()}"
+        )
         return 0
 
 
 def last_that_ran(folder: Path, jobs: dict[str, str]) -> str:
-    """The job of the last phase that left a log, as it does when it starts; the first phase's where none did."""
+    """The job of the last phase that left a log, as it does when it starts;
+    the first phase's where none did.
+    """
     ordered = [(phase, jobs[phase]) for phase in ("evaluate", "train") if phase in jobs]
-    return next((job for phase, job in ordered if (folder / f"{phase}-{job}.log").exists()), ordered[-1][1])
+    return next(
+        (job for phase, job in ordered if (folder / f"{phase}-{job}.log").exists()), ordered[-1][1]
+    )
 
 
 def check_time(compute: dict[str, Any]) -> None:
     """Raise ValueError where a job would be told to save as soon as it starts, again and again."""
     if compute["signal"] + EARLY_SECONDS >= 60 * compute["time"]:
         raise ValueError(
-            f"compute.signal={compute['signal']} (seconds) leaves nothing of compute.time={compute['time']} (minutes), "
-            f"as SLURM may send the signal {EARLY_SECONDS} s early: give more time, or a later signal"
+            f"compute.signal={compute['signal']} (seconds) leaves nothing of "
+            f"compute.time={compute['time']} (minutes), "
+            f"as SLURM may send the signal {EARLY_SECONDS} s early: "
+            "give more time, or a later signal"
         )
 
 

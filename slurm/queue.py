@@ -15,18 +15,26 @@ def require() -> None:
     """Raises ValueError where there is no SLURM."""
     if not shutil.which("sbatch") or not shutil.which("squeue"):
         raise ValueError(
-            "there is no SLURM here (no sbatch command): run this on your cluster's login node, or use compute=local"
+            "there is no SLURM here (no sbatch command): "
+            "run this on your cluster's login node, or use compute=local"
         )
 
 
 def queued() -> dict[str, str]:
-    """This user's pending and running jobs: id ("12", "12_3") -> "PENDING (Priority)", "RUNNING". Raises NoAnswer."""
+    """This user's pending and running jobs: id ("12", "12_3") -> "PENDING (Priority)", "RUNNING".
+
+    Raises NoAnswer.
+    """
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r"]
     try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        listed = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip()
-        raise NoAnswer(f"the scheduler does not answer ({said.splitlines()[-1] if said else error})") from error
+        raise NoAnswer(
+            f"the scheduler does not answer ({said.splitlines()[-1] if said else error})"
+        ) from error
     jobs = {}
     for line in listed.splitlines():
         job, state, reason = line.strip().split("|", 2)
@@ -35,7 +43,10 @@ def queued() -> dict[str, str]:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """scancel: pending jobs leave the queue, running ones get SIGTERM and save. Raises OSError with scancel's words."""
+    """scancel: pending jobs leave the queue, running ones get SIGTERM and save.
+
+    Raises OSError with scancel's words.
+    """
     jobs = list(jobs)
     if jobs:
         done = subprocess.run(["scancel", *jobs], capture_output=True, text=True, timeout=120)

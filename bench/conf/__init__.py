@@ -1,1 +1,3 @@
-"""YAML groups of the configuration: one file an option, with every value and where it comes from."""
+"""YAML groups of the configuration: one file an option,
+with every value and where it comes from.
+"""

@@ -1,4 +1,5 @@
-"""What a method cannot do in a configuration, said before anything is built: blocks, groups, attention maps, an end.
+"""What a method cannot do in a configuration, said before anything is built: blocks, groups,
+attention maps, an end.
 
 check_method(build(cfg["method"]), cfg, defaults({"method": "repa"}))
 """
@@ -11,11 +12,15 @@ from bench.config.groups import encoder_node, locate, options
 from bench.core.model.sizes import Size
 
 if TYPE_CHECKING:
-    from bench.core.model.method import Method  # imports PyTorch, for which a help page does not wait
+    from bench.core.model.method import (
+        Method,
+    )  # imports PyTorch, for which a help page does not wait
 
 
 def check_method(method: Method, cfg: dict[str, Any], usual: dict[str, Any]) -> None:
-    """Raise ValueError where no run of this configuration could use its method; usual: {"method.key": its default}."""
+    """Raise ValueError where no run of this configuration could use its method; usual:
+    {"method.key": its default}.
+    """
     if "attention" in method.needs:
         _check_attention(method, cfg["encoder"])
     size = Size(**cfg["size"])
@@ -29,10 +34,13 @@ def check_method(method: Method, cfg: dict[str, Any], usual: dict[str, Any]) -> 
 
 
 def check_group(method: Method, at_once: int) -> None:
-    """Raise ValueError unless so many samples, computed at once, are whole groups of those that a method compares."""
+    """Raise ValueError unless so many samples, computed at once,
+    are whole groups of those that a method compares.
+    """
     if at_once % method.group_size():
         raise ValueError(
-            f"method={method.name} compares {method.group_size()} samples with each other, and {at_once} are computed "
+            f"method={method.name} compares {method.group_size()} samples with each other, "
+            f"and {at_once} are computed "
             "at once: make batch (or micro_batch) a multiple"
         )
 
@@ -44,17 +52,23 @@ def _check_attention(method: Method, encoder: dict[str, Any]) -> None:
     if not attends(encoder):
         serving = [name for name in options("encoder") if attends(encoder_node(name))]
         raise ValueError(
-            f"method={method.name} reads attention maps, and encoder {encoder['name']} serves none: choose a ViT that "
+            f"method={method.name} reads attention maps, "
+            f"and encoder {encoder['name']} serves none: choose a ViT that "
             f"does, encoder={' or '.join(serving)}"
         )
 
 
 def never_ends(method: Method, cfg: dict[str, Any]) -> str:
-    """Why a method that ends terms of its loss will not have ended them in this run; "" where it will, or has none."""
+    """Why a method that ends terms of its loss will not have ended them in this run;
+    "" where it will, or has none.
+    """
     ends = method.ends(Size(**cfg["size"]))
-    if ends is None or ends <= cfg["images"] - cfg["batch"]:  # the last step begins a batch before the end
+    if (
+        ends is None or ends <= cfg["images"] - cfg["batch"]
+    ):  # the last step begins a batch before the end
         return ""
     return (
-        f"the stop of method={method.name}, after {ends} images, is never reached in {cfg['images']}, so it would be "
+        f"the stop of method={method.name}, after {ends} images, "
+        f"is never reached in {cfg['images']}, so it would be "
         "the same method without a stop: give it an earlier stop, or more images"
     )

@@ -1,8 +1,8 @@
 """From `key=value` words to one resolved, checked configuration.
 
-Hydra composes the YAML groups of bench/conf; this file adds what it leaves out: counts (`64Ki`, `400Ksteps`), the
-data's recipe choosing size and encoder, any text as a path, nearest names for unknown keys and options, one sentence
-for every mistake.
+Hydra composes the YAML groups of bench/conf; this file adds what it leaves out: counts
+(`64Ki`, `400Ksteps`), the data's recipe choosing size and encoder, any text as a path, nearest
+names for unknown keys and options, one sentence for every mistake.
 
     >>> compose(["method=selfflow", "images=64Ki"])["images"]
     65536
@@ -31,31 +31,52 @@ CHOSEN_BY = {
     **{f"{group}.name": group for group in ("method", "size", "compute")},
     **{f"data.recipe.{group}": group for group in ("size", "encoder")}, "data.recipe": "data",
 }  # fmt: skip
-# Keys whose value is any text, though their default is null; where the default is text it is text as well.
+# Keys whose value is any text, though their default is null; where the default is text it is text
+# as well.
 TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
 
 
 _COUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)(Ki|Mi|Gi|K|M|G|k)?(steps)?")
-_FACTOR = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_FACTOR = {
+    "": 1,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "k": 10**3,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+}
 
 
 def parse_count(key: str, text: str, batch: int) -> int:
-    """Images from `65536`, `64Ki`, `1e6` or `400Ksteps` (times the batch). Raises ValueError for anything else."""
+    """Images from `65536`, `64Ki`, `1e6` or `400Ksteps` (times the batch).
+
+    Raises ValueError for anything else.
+    """
     match = _COUNT.fullmatch(text)
     try:
         if not match or not math.isfinite(float(match[1])):
             raise ValueError
         count = float(match[1]) * _FACTOR[match[2] or ""] * (batch if match[3] else 1)
     except ValueError:
-        raise ValueError(f"{key}={text} is not a count: write it like 65536, 64Ki, 1e6 or 400Ksteps") from None
+        raise ValueError(
+            f"{key}={text} is not a count: write it like 65536, 64Ki, 1e6 or 400Ksteps"
+        ) from None
     if count != int(count) or not 1 <= count < 2**53:
         raise ValueError(f"{key}={text} makes {count:g}: a count is a whole number from 1 to 2^53")
     return int(count)
 
 
 def _is_count(key: str, value: str) -> bool:
-    """Whether a key counts images or samples: `64Ki` may be said for it. A mapping by size holds plain numbers."""
-    return (key.endswith("images") or key == "evaluation.samples") and value != "null" and not value.startswith("{")
+    """Whether a key counts images or samples:
+    `64Ki` may be said for it. A mapping by size holds plain numbers.
+    """
+    return (
+        (key.endswith("images") or key == "evaluation.samples")
+        and value != "null"
+        and not value.startswith("{")
+    )
 
 
 @functools.cache
@@ -90,10 +111,14 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
         if key in ("size", "encoder") and value == "null":
             continue  # the data's recipe chooses, as it does where nothing is said
         if (group := CHOSEN_BY.get(key)) is not None:
-            raise ValueError(f"{word}: {key} follows from the option of the group: say {group}=NAME")
+            raise ValueError(
+                f"{word}: {key} follows from the option of the group: say {group}=NAME"
+            )
         if key in GROUPS and value not in options(key):
             names = ", ".join(options(key))
-            raise ValueError(f"{key}={value} is unknown{nearest(value, options(key))} (choices: {names})")
+            raise ValueError(
+                f"{key}={value} is unknown{nearest(value, options(key))} (choices: {names})"
+            )
         chosen[key] = value
     return chosen
 
@@ -113,7 +138,10 @@ def _choices(chosen: dict[str, str]) -> dict[str, str]:
         groups.setdefault("encoder", recipe["encoder"])
     elif "encoder" in groups:
         name = base["method"]["name"]
-        raise ValueError(f"encoder={groups['encoder']}: method={name} uses no encoder; drop it, or choose method=repa")
+        raise ValueError(
+            f"encoder={groups['encoder']}: method={name} uses no encoder; "
+            "drop it, or choose method=repa"
+        )
     return groups
 
 
@@ -126,7 +154,9 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
     sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
     for key, value in values.items():
         if key not in known and key not in sections:
-            raise ValueError(f"{key}={value}: there is no key '{key}'{_nearest_keys(key, known)} (see --cfg job)")
+            raise ValueError(
+                f"{key}={value}: there is no key '{key}'{_nearest_keys(key, known)} (see --cfg job)"
+            )
     said = tuple(word for key, value in values.items() for word in _hydra_words(key, value, known))
     try:
         cfg = copy.deepcopy(_hydra_compose((*words, *said)))
@@ -135,7 +165,9 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
         raise ValueError(_plain(str(cause), values)) from error
     flat = flatten(cfg)
     for key in (key for key in values if key in flat):
-        if not key.startswith("method."):  # the class knows better: a block is a number, a fraction or "last"
+        if not key.startswith(
+            "method."
+        ):  # the class knows better: a block is a number, a fraction or "last"
             check_type(key, flat[key], known.get(key))
     return cfg
 
@@ -148,9 +180,13 @@ def _hydra_words(key: str, value: str, known: dict[str, Any]) -> list[str]:
     of_method = key.startswith("method.")
     may_be_text = not (of_method and re.match(r"[-+.\d{]", value))
     if (key in TEXT or isinstance(known.get(key), str)) and value != "null" and may_be_text:
-        doubled = re.sub(r"(\\+)(?='|$)", r"\1\1", value)  # a backslash counts where a quote follows it
+        doubled = re.sub(
+            r"(\\+)(?='|$)", r"\1\1", value
+        )  # a backslash counts where a quote follows it
         return [f"{key}='{doubled.replace(chr(39), chr(92) + chr(39))}'"]
-    if isinstance(known.get(key), dict) or (of_method and (key not in known or value.startswith("{"))):
+    if isinstance(known.get(key), dict) or (
+        of_method and (key not in known or value.startswith("{"))
+    ):
         return [f"~{key}", f"+{key}={value}"]
     return [f"{key}={value}"]
 
@@ -163,14 +199,18 @@ def _nearest_keys(key: str, known: Iterable[str]) -> str:
     candidates = [*GROUPS, *known]
     leaves = {name.rsplit(".", 1)[-1] for name in candidates}
     near_leaves = difflib.get_close_matches(key.rsplit(".", 1)[-1], sorted(leaves), n=2, cutoff=0.7)
-    by_leaf = [name for leaf in near_leaves for name in candidates if name.rsplit(".", 1)[-1] == leaf]
+    by_leaf = [
+        name for leaf in near_leaves for name in candidates if name.rsplit(".", 1)[-1] == leaf
+    ]
     return f"; did you mean {', '.join(by_leaf[:3])}?" if by_leaf else nearest(key, candidates)
 
 
 def _plain(message: str, values: dict[str, str]) -> str:
     """Hydra's error as one sentence that names the word it is about."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    where = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), "")
+    where = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key")), ""
+    )
     word = f"{where}={values[where]}: " if where in values else ""
     return word + lines[0]
 
@@ -201,5 +241,11 @@ def check(cfg: dict[str, Any]) -> dict[str, Any]:
 
 
 def defaults(groups: dict[str, str]) -> dict[str, Any]:
-    """The configuration of these options of the groups and nothing else, flat; options of no file are left out."""
-    return flatten(_compose(_choices({group: name for group, name in groups.items() if name in options(group)}), {}))
+    """The configuration of these options of the groups and nothing else, flat;
+    options of no file are left out.
+    """
+    return flatten(
+        _compose(
+            _choices({group: name for group, name in groups.items() if name in options(group)}), {}
+        )
+    )

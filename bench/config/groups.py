@@ -1,4 +1,5 @@
-"""The groups of bench/conf: which options there are, and the object that an option's YAML describes.
+"""The groups of bench/conf: which options there are,
+and the object that an option's YAML describes.
 
 options("encoder")                    # ["clip_l", "dinov2_b", ...]
 method = build(cfg["method"])         # its `target`, called with its other keys
@@ -19,7 +20,11 @@ GROUPS = ("method", "size", "encoder", "data", "compute")
 
 def options(group: str) -> list[str]:
     """The choices of a group, sizes in order and the rest by name."""
-    return list(SIZES) if group == "size" else sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return (
+        list(SIZES)
+        if group == "size"
+        else sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    )
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -41,14 +46,17 @@ def encoder_node(name: str) -> dict[str, Any]:
 
 
 def current(group: str, node: dict[str, Any]) -> dict[str, Any]:
-    """A stored option of a group as today's files would build it: the same values, the class by its name.
+    """A stored option of a group as today's files would build it: the same values,
+    the class by its name.
 
-    Run folders outlive moves of files, so a stored `target` says only which class it was. Raises ValueError where no
-    option of the group has it any more.
+    Run folders outlive moves of files, so a stored `target` says only which class it was. Raises
+    ValueError where no option of the group has it any more.
     """
     stored = node["target"].rpartition(":")[2]
     names = options(group)
-    for name in sorted(names, key=lambda name: name != node.get("name")):  # the option of the same name first
+    for name in sorted(
+        names, key=lambda name: name != node.get("name")
+    ):  # the option of the same name first
         target = _yaml(group, name)["target"]
         if target.rpartition(":")[2] == stored:
             return node | {"target": target}
@@ -67,7 +75,9 @@ def locate(target: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"target '{target}' cannot be imported ({error}): write it as package.module:Name") from error
+        raise ValueError(
+            f"target '{target}' cannot be imported ({error}): write it as package.module:Name"
+        ) from error
 
 
 def build(node: Any, **extra: Any) -> Any:
@@ -75,8 +85,8 @@ def build(node: Any, **extra: Any) -> Any:
 
     Its `target` called with its other keys, types checked against the class.
 
-    extra: arguments that no YAML can hold (a token grid, a data set). Raises ValueError for unknown keys and wrong
-    types.
+    extra: arguments that no YAML can hold (a token grid, a data set). Raises ValueError for unknown
+    keys and wrong types.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -89,5 +99,7 @@ def build(node: Any, **extra: Any) -> Any:
             typed = OmegaConf.merge(OmegaConf.structured(factory), values)
             values: dict[str, Any] = OmegaConf.to_container(typed, throw_on_missing=True)  # type: ignore[no-redef]
         except OmegaConfBaseException as error:
-            raise ValueError(f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}") from error
+            raise ValueError(
+                f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}"
+            ) from error
     return factory(**values, **extra)

@@ -1,4 +1,5 @@
-"""What a run is: the keys that change its numbers, their hash, and the names of its folder and its arm.
+"""What a run is: the keys that change its numbers, their hash,
+and the names of its folder and its arm.
 
 run_id(cfg) == "digits-vanilla-nano-s0-5e639187"
 """
@@ -39,16 +40,28 @@ NOT_IDENTITY = (
 
 
 def is_identity(key: str) -> bool:
-    """Whether a key, "optimizer.lr", is part of what a run is; any other may differ between two starts of it."""
+    """Whether a key, "optimizer.lr", is part of what a run is;
+    any other may differ between two starts of it.
+    """
     parts = [key[:end] for end in (*(i for i, c in enumerate(key) if c == "."), len(key))]
-    return any(part in ("seed", *IDENTITY) for part in parts) and not any(part in NOT_IDENTITY for part in parts)
+    return any(part in ("seed", *IDENTITY) for part in parts) and not any(
+        part in NOT_IDENTITY for part in parts
+    )
 
 
 def identity(cfg: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run's numbers: the groups' options, the seed, and values that differ from these options' own."""
-    groups = {group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]}
+    """What makes a run's numbers: the groups' options, the seed,
+    and values that differ from these options' own.
+    """
+    groups = {
+        group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]
+    }
     usual = defaults(groups)
-    changed = {key: value for key, value in flatten(cfg).items() if is_identity(key) and usual.get(key) != value}
+    changed = {
+        key: value
+        for key, value in flatten(cfg).items()
+        if is_identity(key) and usual.get(key) != value
+    }
     return groups | {"seed": cfg["seed"]} | changed
 
 
@@ -60,7 +73,11 @@ def run_hash(cfg: dict[str, Any]) -> str:
 def arm_name(cfg: dict[str, Any]) -> str:
     """What a report calls the arm: "repa/local_m", "selfflow(similarity=l1)"."""
     changed = identity(cfg)
-    own = [f"{key.partition('.')[2]}={value}" for key, value in sorted(changed.items()) if key.startswith("method.")]
+    own = [
+        f"{key.partition('.')[2]}={value}"
+        for key, value in sorted(changed.items())
+        if key.startswith("method.")
+    ]
     name = cfg["method"]["name"] + (f"({','.join(own)})" if own else "")
     return f"{name}/{cfg['encoder']['name']}" if cfg["encoder"] else name
 
@@ -70,7 +87,13 @@ def run_name(cfg: dict[str, Any]) -> str:
     if cfg["name"]:
         return str(cfg["name"])
     encoder = [cfg["encoder"]["name"]] if cfg["encoder"] else []
-    parts = [cfg["data"]["name"], cfg["method"]["name"], *encoder, cfg["size"]["name"], f"s{cfg['seed']}"]
+    parts = [
+        cfg["data"]["name"],
+        cfg["method"]["name"],
+        *encoder,
+        cfg["size"]["name"],
+        f"s{cfg['seed']}",
+    ]
     return "-".join(parts).replace("/", "-")  # timm's names of models on a hub have a slash
 
 

@@ -1,4 +1,6 @@
-"""What tracking and measuring need beyond the data: packages, a decoder, pictures. Told before training, not after it.
+"""What tracking and measuring need beyond the data: packages, a decoder, pictures.
+
+Told before training, not after it.
 
 for problem in missing(cfg, build(cfg["data"])): ...
 """
@@ -21,11 +23,18 @@ def missing(cfg: dict[str, Any], data: Any) -> Iterator[str]:
         yield str(error)
     if cfg["measure"] == "none":
         return
-    if cfg["evaluation"]["protocol"] == "dopri5" and importlib.util.find_spec("torchdiffeq") is None:
-        yield "evaluation.protocol=dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250"
+    if (
+        cfg["evaluation"]["protocol"] == "dopri5"
+        and importlib.util.find_spec("torchdiffeq") is None
+    ):
+        yield (
+            "evaluation.protocol=dopri5 needs torchdiffeq: "
+            "pip install torchdiffeq, or choose ode50, heun50 or sde250"
+        )
     if data.n_heldout < 2:
         yield (
-            f"measure={cfg['measure']} compares with held-out pictures, and {data.name} holds out {data.n_heldout}: "
+            f"measure={cfg['measure']} compares with held-out pictures, "
+            f"and {data.name} holds out {data.n_heldout}: "
             "a distance needs two; hold out more, or train with measure=none"
         )
     if not data.latent:
@@ -33,11 +42,14 @@ def missing(cfg: dict[str, Any], data: Any) -> Iterator[str]:
     measured = f"measure={cfg['measure']} compares samples with the data's pictures"
     if not data.has_pictures:
         yield (
-            f"{measured}, and data.root={data.root} has none: python -m bench.latents images=true makes them; or train "
+            f"{measured}, and data.root={data.root} has none: "
+            "python -m bench.latents images=true makes them; or train "
             "with measure=none and sample with python -m bench.evaluate"
         )
         return
     try:
-        Decoder(data.decoder.name).load()  # one of its own, which does not stay in memory while the run trains
+        Decoder(
+            data.decoder.name
+        ).load()  # one of its own, which does not stay in memory while the run trains
     except ValueError as error:
         yield f"{measured}, and {error}; or train with measure=none"

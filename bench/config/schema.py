@@ -2,8 +2,8 @@
 
     check_values(flatten(cfg))
 
-Hydra reads the types from `Schema`; keys of the groups (size, data, compute, encoder) have the types of their YAML, and
-a method's are checked against its class.
+Hydra reads the types from `Schema`; keys of the groups (size, data, compute, encoder) have the
+types of their YAML, and a method's are checked against its class.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Evaluation:
 
 @dataclass
 class Schema:
-    """Types of the top level; values and their meaning are in conf/config.yaml, groups bring their own keys."""
+    """Types of the top level; values and their meaning are in conf/config.yaml,
+    groups bring their own keys.
+    """
 
     method: Any = None
     size: Any = None
@@ -92,7 +94,8 @@ CHOICES = {
     "time.kind": ("uniform", "logit_normal"),
     "evaluation.snapshots": ("all", "last"),
 }
-# Intervals as one writes them: ( and ) leave the end out, [ and ] take it in. null is always allowed.
+# Intervals as one writes them: ( and ) leave the end out, [ and ] take it in. null is always
+# allowed.
 RANGES = {
     "seed": "[0, inf)",
     "micro_batch": "[1, inf)",
@@ -120,7 +123,13 @@ RANGES = {
     "compute.data_workers": "[0, inf)",
 }
 NULLABLE = {"compute.threads": int, "data.in_memory": bool}  # kinds of keys whose default is null
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", list: "a list [a, b]"}
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    list: "a list [a, b]",
+}
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -130,7 +139,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def check_type(key: str, value: Any, default: Any) -> None:
-    """Raise ValueError where a value is not of the default's kind; null, and whole numbers for numbers, are."""
+    """Raise ValueError where a value is not of the default's kind; null,
+    and whole numbers for numbers, are.
+    """
     if value is None or (default is None and key not in NULLABLE) or isinstance(value, dict):
         return
     kind = NULLABLE.get(key, type(default))
@@ -150,7 +161,10 @@ def check_values(flat: Mapping[str, Any]) -> None:
             check_range(key, value, RANGES.get(key, "(-inf, inf)"))
     batch, images, micro = flat["batch"], flat["images"], flat["micro_batch"]
     if batch < 1 or images < batch:
-        raise ValueError(f"images={images} with batch={batch}: a run needs at least one step, images >= batch >= 1")
+        raise ValueError(
+            f"images={images} with batch={batch}: "
+            "a run needs at least one step, images >= batch >= 1"
+        )
     if images % batch:
         near = max(1, round(images / batch)) * batch
         raise ValueError(f"images={images} is no multiple of batch={batch}: images={near} would be")
@@ -160,7 +174,8 @@ def check_values(flat: Mapping[str, Any]) -> None:
         name = flat[key]
         if name is not None and (not name or name.startswith(".") or "/" in name or "\\" in name):
             raise ValueError(
-                f"{key}={name} is no folder's name: leave out slashes and a leading dot (runs=DIR says where)"
+                f"{key}={name} is no folder's name: "
+                "leave out slashes and a leading dot (runs=DIR says where)"
             )
     for key in ("runs", "cache"):
         if not flat[key]:

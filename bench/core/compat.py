@@ -1,15 +1,18 @@
-"""What differs between installations and devices: float32 that is float32, and torchvision beside another torch.
+"""What differs between installations and devices: float32 that is float32,
+and torchvision beside another torch.
 
     with full_float32():                                   # no TF32 inside
         features = network(pictures)
     timm = import_vision("timm")
 
-cuDNN rounds the inputs of float32 convolutions to TF32's ten bits unless told otherwise, and users may have allowed it
-for matrix products; numbers that are set beside published ones are computed without.
+cuDNN rounds the inputs of float32 convolutions to TF32's ten bits unless told otherwise, and users
+may have allowed it for matrix products; numbers that are set beside published ones are computed
+without.
 
-A CUDA build of torchvision beside a CPU build of torch fails at import with "operator torchvision::nms does not exist".
-Declaring the two operators' signatures lets the import go through; everything but `ops.nms` and `io.read_image` then
-works. On a healthy installation nothing is touched.
+A CUDA build of torchvision beside a CPU build of torch fails at import with "operator
+torchvision::nms does not exist". Declaring the two operators' signatures lets the import go
+through; everything but `ops.nms` and `io.read_image` then works. On a healthy installation nothing
+is touched.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ import torch
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """No TF32 in convolutions and matrix products inside; what was allowed before is allowed again after."""
+    """No TF32 in convolutions and matrix products inside;
+    what was allowed before is allowed again after.
+    """
     kinds: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     before = [kind.allow_tf32 for kind in kinds]
     try:
@@ -42,13 +47,18 @@ _libraries: list[torch.library.Library] = []  # a Library's declarations live as
 
 
 def import_vision(name: str) -> ModuleType:
-    """The module `name` ("timm", "torch_fidelity.metrics", ...). Raises ImportError as an ordinary import does."""
+    """The module `name` ("timm", "torch_fidelity.metrics", ...).
+
+    Raises ImportError as an ordinary import does.
+    """
     try:
         return importlib.import_module(name)
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    for module in [m for m in sys.modules if m.split(".")[0] in ("torchvision", name.split(".")[0])]:
+    for module in [
+        m for m in sys.modules if m.split(".")[0] in ("torchvision", name.split(".")[0])
+    ]:
         del sys.modules[module]
     library = torch.library.Library("torchvision", "FRAGMENT")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -4,7 +4,8 @@
     row.details["correct"] = pack(predicted == labels)     # 600 pictures: 150 characters; pairs two probes
     unpack(row.details["correct"], row.n)
 
-Wilson 1927: the interval of p for k successes in n draws that keeps its coverage near 0 and 1, where accuracies live.
+Wilson 1927: the interval of p for k successes in n draws that keeps its coverage near 0 and 1,
+where accuracies live.
 """
 
 from __future__ import annotations
@@ -23,17 +24,22 @@ def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # The ends are 0 and 1 exactly where nothing, or everything, succeeded; rounding would miss them.
+    # The ends are 0 and 1 exactly where nothing, or everything, succeeded; rounding would miss
+    # them.
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
 def standard_error(p: float, n: int) -> float:
-    """Standard error of a share p of n: a quarter of the Wilson interval's width, so that 0 and 1 are not certain."""
+    """Standard error of a share p of n: a quarter of the Wilson interval's width,
+    so that 0 and 1 are not certain.
+    """
     low, high = wilson(round(p * n), n)
     return (high - low) / (2 * Z_95)
 
 
-MOST = 10_000  # pictures; of more the unpaired error is under half a point and the text would fill the result files
+# pictures; of more the unpaired error is under half a point and the text would fill the result
+# files
+MOST = 10_000
 
 
 def pack(answers: np.ndarray) -> str:

@@ -1,4 +1,5 @@
-"""Rows of what a backbone's features know: probes and CKNNA of a run's snapshot or of a released checkpoint.
+"""Rows of what a backbone's features know:
+probes and CKNNA of a run's snapshot or of a released checkpoint.
 
 measure = feature_measurement(subject, ["probes", "cknna_dinov2_b"], {"probe": "repa"}, "cuda")
 measure()
@@ -17,13 +18,20 @@ from bench.evaluation.request import PROBE_TIMES
 from bench.evaluation.results import store, told
 
 
-def feature_measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any) -> Callable[[], None]:
-    """What measures these metrics; whatever could be missing is looked for here. Raises ValueError."""
+def feature_measurement(
+    subject: Any, metrics: list[str], words: dict[str, str], device: Any
+) -> Callable[[], None]:
+    """What measures these metrics; whatever could be missing is looked for here.
+
+    Raises ValueError.
+    """
     from probes.features.rows import measure_cknna, measure_features, variant_for
     from probes.features.store import FeatureGrid, feature_store
 
     if (data := subject.data) is None:
-        raise ValueError(f"metrics={metrics[0]} reads the data set, which is not here: data.root=DIR")
+        raise ValueError(
+            f"metrics={metrics[0]} reads the data set, which is not here: data.root=DIR"
+        )
     names = [metric.removeprefix("cknna_") for metric in metrics if metric != "probes"]
     if names:
         data.images("heldout", slice(0, 1))  # latents may lie there without their pictures
@@ -33,15 +41,21 @@ def feature_measurement(subject: Any, metrics: list[str], words: dict[str, str],
     chosen = words.get("probe", "auto")
     variant: Any = variant_for(min(data.n_train, grid.most_images)) if chosen == "auto" else chosen
     read_by = [f"{encoder.name} {encoder.fingerprint}" for encoder in encoders.values()]
-    kind = "-".join((f"evaluate-features{subject.average}", *metrics, short_hash([variant, *read_by])))
+    kind = "-".join(
+        (f"evaluate-features{subject.average}", *metrics, short_hash([variant, *read_by]))
+    )
 
     def measure() -> None:
         progress, aligned = sys.stderr.isatty(), subject.aligned
-        found = feature_store(subject.backbone, data, grid, subject.sha256, cache, device, progress=progress)
+        found = feature_store(
+            subject.backbone, data, grid, subject.sha256, cache, device, progress=progress
+        )
         rows: list[Row] = []
         for metric in metrics:
             if metric == "probes":
-                of = measure_features(found, data, aligned, variant, device=device, progress=progress)
+                of = measure_features(
+                    found, data, aligned, variant, device=device, progress=progress
+                )
             else:
                 of = measure_cknna(found, data, encoders[metric], cache, aligned, device=device)
             rows += told(of, metric, words)

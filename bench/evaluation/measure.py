@@ -1,7 +1,8 @@
-"""Measure a run's snapshots: held-out loss, samples (distances, agreement, a picture), features (probes, CKNNA).
+"""Measure a run's snapshots: held-out loss, samples (distances, agreement, a picture),
+features (probes, CKNNA).
 
-Each kind of measurement of each snapshot is one file in results/, so measuring resumes where it stopped. What is left
-out (`measure_plan`) is named with the command that would do it.
+Each kind of measurement of each snapshot is one file in results/, so measuring resumes where it
+stopped. What is left out (`measure_plan`) is named with the command that would do it.
 
     python -m bench.run method=selfflow measure=full
 """
@@ -74,7 +75,9 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
 
     measurer = _Measurer(experiment, stop_if_asked)
     quiet = not (processes.main and experiment.cfg["compute"]["progress"])
-    for task in tqdm(tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False):
+    for task in tqdm(
+        tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False
+    ):
         stop_if_asked()
         try:
             measurer.run(task)
@@ -85,22 +88,31 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
             if processes.main:
                 folder.status(now=True, state="failed", message=what)
             again = f"{what}: mend that and run the same command again, or with measure=none"
-            raise (OSError(error.errno, again) if isinstance(error, OSError) else ValueError(again)) from error
+            raise (
+                OSError(error.errno, again) if isinstance(error, OSError) else ValueError(again)
+            ) from error
         if processes.main:
             folder.status()
     left_out = planned(experiment)[1]
     if processes.main:
         for images in checkpoints.snapshots(folder.path):
             if results.readable(results.result_path(folder.path, "samples", images)):
-                sample_spool.remove(folder.path, images)  # a kill may have come between the result and this
+                sample_spool.remove(
+                    folder.path, images
+                )  # a kill may have come between the result and this
         folder.status(now=True, state="complete", message="")
         print(summary(experiment))
         if left_out:
             kinds = ", ".join(
-                f"{kind} of {n} snapshot(s)" for kind in KINDS if (n := sum(t.kind == kind for t in left_out))
+                f"{kind} of {n} snapshot(s)"
+                for kind in KINDS
+                if (n := sum(t.kind == kind for t in left_out))
             )
             words = [word for word in experiment.argv if not word.startswith("measure=")]
-            print(f"not measured: {kinds}. To do it: python -m bench.run {shlex.join([*words, 'measure=full'])}")
+            print(
+                f"not measured: {kinds}. To do it: "
+                f"python -m bench.run {shlex.join([*words, 'measure=full'])}"
+            )
 
 
 class _Measurer:
@@ -111,7 +123,9 @@ class _Measurer:
         self.data, self.processes = experiment.data, experiment.processes
         self.cache = Path(self.cfg["cache"])
         self._reference: Any = None
-        self._lines = read_metrics(experiment.path / "metrics.jsonl") if processes_main(experiment) else []
+        self._lines = (
+            read_metrics(experiment.path / "metrics.jsonl") if processes_main(experiment) else []
+        )
 
     def run(self, task: Task) -> None:
         """Measure and store; every process samples, the main one computes the rest."""
@@ -127,7 +141,13 @@ class _Measurer:
         rows = measure[task.kind](backbone, task.images, digest)
         if self.processes.main:
             self.experiment.folder.check_exists()
-            results.write(self.experiment.path, task.kind, task.images, rows, self.context(task.images, digest))
+            results.write(
+                self.experiment.path,
+                task.kind,
+                task.images,
+                rows,
+                self.context(task.images, digest),
+            )
             if task.kind == "samples":
                 sample_spool.remove(self.experiment.path, task.images)
             self.experiment.track(task.images, numbers_of_rows(rows))
@@ -140,7 +160,11 @@ class _Measurer:
         }  # fmt: skip
 
     def heldout(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
-        return [heldout_loss(backbone, self.data, self.processes.device)] if self.processes.main else []
+        return (
+            [heldout_loss(backbone, self.data, self.processes.device)]
+            if self.processes.main
+            else []
+        )
 
     def protocol(self) -> Protocol:
         e = self.cfg["evaluation"]
@@ -155,41 +179,73 @@ class _Measurer:
         spool = SampleSpool(self.experiment.path, images, digest, protocol, e["seed"])
 
         def make(block: int) -> torch.Tensor:
-            return sample_block(velocity, protocol, shape, self.data.classes, e["seed"], block, p.device)[0]
+            return sample_block(
+                velocity, protocol, shape, self.data.classes, e["seed"], block, p.device
+            )[0]
 
         blocks = range(-(-e["samples"] // protocol.block))
         tokens = spool.tokens(make, len(blocks), p, self.stop_if_asked)[: e["samples"]]
         if not p.main:
             return []
-        labels = torch.cat([block_labels(protocol, self.data.classes, e["seed"], b) for b in blocks])[: len(tokens)]
+        labels = torch.cat(
+            [block_labels(protocol, self.data.classes, e["seed"], b) for b in blocks]
+        )[: len(tokens)]
         self.picture(velocity, protocol, shape, images)
         if self._reference is None:
             self._reference = Reference.of(self.data, self.cache)
-        sampling = protocol.to_json() | {"seed": e["seed"], "samples": e["samples"]} | self.data.decoded_by()
+        sampling = (
+            protocol.to_json()
+            | {"seed": e["seed"], "samples": e["samples"]}
+            | self.data.decoded_by()
+        )
         return measure_samples(tokens, labels, self._reference, sampling, self.experiment.aligned())
 
-    def picture(self, velocity: Any, protocol: Protocol, shape: tuple[int, int], images: int) -> None:
-        """samples/grid-<images>.png: one block with balanced labels, the same noise for every arm."""
+    def picture(
+        self, velocity: Any, protocol: Protocol, shape: tuple[int, int], images: int
+    ) -> None:
+        """samples/grid-<images>.png: one block with balanced labels,
+        the same noise for every arm.
+        """
         balanced = sampling_protocol(protocol.name, guidance=protocol.guidance, labels="balanced")
-        tokens, _ = sample_block(velocity, balanced, shape, self.data.classes, 0, 0, self.processes.device)
+        tokens, _ = sample_block(
+            velocity, balanced, shape, self.data.classes, 0, 0, self.processes.device
+        )
         classes = self.data.classes
-        columns = classes if classes <= 16 else 8  # label i mod classes: few classes have a column each
+        columns = (
+            classes if classes <= 16 else 8
+        )  # label i mod classes: few classes have a column each
         whole = len(tokens) // columns * columns
-        pictures, _ = pictures_of(self.data.decode(tokens[:whole], protocol.decoder_precision), protocol.rounding)
+        pictures, _ = pictures_of(
+            self.data.decode(tokens[:whole], protocol.decoder_precision), protocol.rounding
+        )
         self.experiment.folder.check_exists()
-        save_png(picture_grid(pictures, columns), self.experiment.path / "samples" / f"grid-{images:012d}.png")
+        save_png(
+            picture_grid(pictures, columns),
+            self.experiment.path / "samples" / f"grid-{images:012d}.png",
+        )
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
         from probes.features.pictures import feature_pictures, save_pictures
-        from probes.features.rows import measure_cknna, measure_encoder, measure_features, pixel_probe
+        from probes.features.rows import (
+            measure_cknna,
+            measure_encoder,
+            measure_features,
+            pixel_probe,
+        )
         from probes.features.store import FeatureGrid, feature_store
 
         if not self.processes.main:
             return []
-        device, aligned, encoder = self.processes.device, self.experiment.aligned(), self.experiment.encoder
+        device, aligned, encoder = (
+            self.processes.device,
+            self.experiment.aligned(),
+            self.experiment.encoder,
+        )
         if len(self.data.grid.grid) == 2:
             self.experiment.folder.check_exists()
-            save_pictures(feature_pictures(backbone, self.data, device), self.experiment.path, images)
+            save_pictures(
+                feature_pictures(backbone, self.data, device), self.experiment.path, images
+            )
         most = self.cfg["evaluation"]["probe_images"]
         grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most)
         store = feature_store(backbone, self.data, grid, digest, self.cache, device)
@@ -208,10 +264,14 @@ class _Measurer:
         return [*rows, pixel_probe(self.data, most_images=most)]
 
 
-def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl, where they were read already.
+def spent_until(
+    path: Path, images: int, lines: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl,
+    where they were read already.
 
-    Between two lines the hours are linear in the images: a snapshot is seldom at the end of a logging interval.
+    Between two lines the hours are linear in the images: a snapshot is seldom at the end of a
+    logging interval.
     """
     cost = read_json(path / "cost.json")
     flops = flops_until(cost, images) + cost["encoder_training_flops"] if cost else None
@@ -219,7 +279,10 @@ def spent_until(path: Path, images: int, lines: list[dict[str, Any]] | None = No
     lines = (read_metrics(log) if log.exists() else []) if lines is None else lines
     at = [0, *(line["images"] for line in lines)]
     seconds = [0.0, *(line["time"]["total_seconds"] for line in lines)]
-    return {"flops": flops, "hours": float(np.interp(images, at, seconds)) / 3600 if lines else None}
+    return {
+        "flops": flops,
+        "hours": float(np.interp(images, at, seconds)) / 3600 if lines else None,
+    }
 
 
 def processes_main(experiment: Experiment) -> bool:
@@ -235,7 +298,9 @@ def summary(experiment: Experiment) -> str:
     plain = frame[frame["block"].isna()]
     for row in plain.itertuples():
         real = f"   (held-out real: {row.real:.4g})" if row.real == row.real else ""
-        lines.append(f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}")
+        lines.append(
+            f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}"
+        )
     probes = frame[frame["block"].notna()]
     for metric, rows in probes.groupby("metric"):
         best = rows.loc[rows["value"].idxmax()]

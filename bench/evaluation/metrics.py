@@ -1,4 +1,5 @@
-"""Rows of a finished file of samples: the FID family from one pass of Inception, and distances in encoders' features.
+"""Rows of a finished file of samples: the FID family from one pass of Inception,
+and distances in encoders' features.
 
 measure = measurement(subject, ["fid"], {"reference": "reference.npz"}, "cuda", key)     # before sampling
 measure(samples, record)                                                                # after it
@@ -12,12 +13,20 @@ from typing import Any
 
 from bench.core.store.rows import Row, short_hash
 from bench.evaluation.networks import cache_of, load_networks, reading
-from bench.evaluation.reference import check_reference, is_adm_file, pictures_of_reference, reference_of
+from bench.evaluation.reference import (
+    check_reference,
+    is_adm_file,
+    pictures_of_reference,
+    reference_of,
+)
 from bench.evaluation.results import store, told
 
 
-def measurement(subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str) -> Any:
-    """(samples, their record) -> rows in results/, one file a protocol, reference, set of metrics and their networks.
+def measurement(
+    subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str
+) -> Any:
+    """(samples, their record) -> rows in results/, one file a protocol, reference,
+    set of metrics and their networks.
 
     Everything that could be missing is looked for here, before anything is sampled.
     """
@@ -26,7 +35,10 @@ def measurement(subject: Any, metrics: list[str], words: dict[str, str], device:
     for metric, why in check_reference(reference, metrics).items():
         print(f"  {metric:20}{why}")
     networks = load_networks(metrics, words, subject, device)
-    against, by = short_hash([words["reference"]]), short_hash(list(map(reading, networks.values())))
+    against, by = (
+        short_hash([words["reference"]]),
+        short_hash(list(map(reading, networks.values()))),
+    )
     kind = "-".join(("evaluate", key, against, *metrics, by))
 
     def measure(samples: Any, record: dict[str, Any]) -> None:
@@ -48,18 +60,25 @@ def measured_rows(
 ) -> list[Row]:
     """Rows of all metrics that `networks` are for, with the words that asked for them.
 
-    reference: an .npz, a folder, or a data set (its training split; held-out pictures are measured beside).
+    reference: an .npz, a folder, or a data set (its training split; held-out pictures are measured
+    beside).
     """
     from probes.distances.encoder import measure_encoder_distance
     from probes.distances.images import DatasetImages, NpzImages
 
     pictures = NpzImages(samples.path)
-    common: dict[str, Any] = {"sampling": record, "aligned": subject.aligned, "not_finite": samples.not_finite()}
+    common: dict[str, Any] = {
+        "sampling": record,
+        "aligned": subject.aligned,
+        "not_finite": samples.not_finite(),
+    }
     common["progress"] = sys.stderr.isatty()
     rows: list[Row] = []
     for metric, network in networks.items():
         if metric == "fid":
-            rows += told(_fid_family(network, pictures, reference, cache, device, common), metric, words)
+            rows += told(
+                _fid_family(network, pictures, reference, cache, device, common), metric, words
+            )
             continue
         heldout = None if isinstance(reference, Path) else DatasetImages(reference, "heldout")
         theirs = pictures_of_reference(reference)
@@ -81,7 +100,11 @@ def _fid_family(
     if is_adm_file(reference):
         side = adm_reference(network, reference, cache, device, common["progress"])
     else:
-        side = image_reference(network, pictures_of_reference(reference), cache, device, common["progress"])
+        side = image_reference(
+            network, pictures_of_reference(reference), cache, device, common["progress"]
+        )
         if not isinstance(reference, Path):
-            heldout = image_reference(network, DatasetImages(reference, "heldout"), cache, device, common["progress"])
+            heldout = image_reference(
+                network, DatasetImages(reference, "heldout"), cache, device, common["progress"]
+            )
     return measure_fid_family(network, pictures, side, heldout=heldout, device=device, **common)

@@ -1,4 +1,5 @@
-"""The networks of bench.evaluate's metrics: Inception, dgm-eval's DINOv2, and encoders of the registry.
+"""The networks of bench.evaluate's metrics: Inception, dgm-eval's DINOv2,
+and encoders of the registry.
 
 networks = load_networks(["fid", "fd_local_s"], words, subject, device)     # before sampling: a missing file is told
 """
@@ -14,22 +15,30 @@ def cache_of(words: dict[str, str], subject: Any) -> Path:
     return Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
 
 
-def load_networks(metrics: list[str], words: dict[str, str], subject: Any, device: Any) -> dict[str, Any]:
+def load_networks(
+    metrics: list[str], words: dict[str, str], subject: Any, device: Any
+) -> dict[str, Any]:
     """The network of each metric; words: inception=FILE, encoder.KEY=VALUE."""
     from probes.extractors import inception as network_module
 
     networks = {}
     for metric in metrics:
         if metric == "fid":
-            networks[metric] = network_module.load_inception(Path(words["inception"]) if "inception" in words else None)
+            networks[metric] = network_module.load_inception(
+                Path(words["inception"]) if "inception" in words else None
+            )
         else:
             networks[metric] = _extractor(metric.removeprefix("fd_"), words, subject, device)
     return networks
 
 
 def reading(network: Any) -> str:
-    """What a network is and how it reads pictures: the same metric in other features is another measurement."""
-    return " ".join((getattr(network, "name", "inception"), network.fingerprint, getattr(network, "input", "")))
+    """What a network is and how it reads pictures:
+    the same metric in other features is another measurement.
+    """
+    return " ".join(
+        (getattr(network, "name", "inception"), network.fingerprint, getattr(network, "input", ""))
+    )
 
 
 def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
@@ -52,13 +61,23 @@ def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> A
 
 
 def encoder_of(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
-    """An encoder of the registry, for the subject's tokens. Raises ValueError where something is missing."""
+    """An encoder of the registry, for the subject's tokens.
+
+    Raises ValueError where something is missing.
+    """
     from bench.config.compose import compose
     from bench.config.groups import build
 
     of_encoder = [f"{key}={value}" for key, value in words.items() if key.startswith("encoder.")]
     node = compose(["method=repa", f"encoder={name}", *of_encoder])["encoder"]
     if subject.data is None and name.startswith("local_"):
-        raise ValueError(f"fd_{name} is trained on the data's pictures, which are not here: choose another encoder")
-    parts = {"token_grid": subject.backbone.grid, "dataset": subject.data, "cache": cache_of(words, subject)}
+        raise ValueError(
+            f"fd_{name} is trained on the data's pictures, which are not here: "
+            "choose another encoder"
+        )
+    parts = {
+        "token_grid": subject.backbone.grid,
+        "dataset": subject.data,
+        "cache": cache_of(words, subject),
+    }
     return build(node, **parts).to(device)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALLEST_SIDE = 48  # pixels on the page; smaller pictures are enlarged by a whole factor, without smoothing
+SMALLEST_SIDE = (
+    48  # pixels on the page; smaller pictures are enlarged by a whole factor, without smoothing
+)
 
 
 def picture_grid(pictures: Tensor, columns: int, gap: int = 2) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""What samples are compared with: an ADM file, a folder of pictures or the training split, looked at before sampling.
+"""What samples are compared with: an ADM file, a folder of pictures or the training split,
+looked at before sampling.
 
 reference = reference_of({"reference": "train"}, subject)
 check_reference(reference, ["fid", "fd_dinov2"])      # {"sfid": "missing: ..."}: what this reference does not allow
@@ -11,11 +12,15 @@ from typing import Any
 
 
 def reference_of(words: dict[str, str], subject: Any) -> Any:
-    """A path, or the data set whose training split it is. Raises ValueError where the subject has no data set."""
+    """A path, or the data set whose training split it is.
+
+    Raises ValueError where the subject has no data set.
+    """
     reference = subject.data if words["reference"] == "train" else Path(words["reference"])
     if reference is None:
         raise ValueError(
-            "reference=train needs a data set whose pictures are here: data.root=DIR, or give an ADM file or a folder"
+            "reference=train needs a data set whose pictures are here: "
+            "data.root=DIR, or give an ADM file or a folder"
         )
     return reference
 
@@ -50,7 +55,9 @@ def check_reference(reference: Any, metrics: list[str]) -> dict[str, str]:
     beside = [] if isinstance(reference, Path) else [DatasetImages(reference, "heldout")]
     for side in (pictures, *beside):
         if len(side) < 2:
-            raise ValueError(f"reference: {side.name} has {len(side)} picture(s): a distance needs at least two")
+            raise ValueError(
+                f"reference: {side.name} has {len(side)} picture(s): a distance needs at least two"
+            )
         if isinstance(side, FolderImages):
             side.check_sizes()
         elif not isinstance(reference, Path):

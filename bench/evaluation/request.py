@@ -1,7 +1,7 @@
 """Which measurements a run's configuration asks for, and which of them are still to be made.
 
-measure=full is all of them, of every snapshot; measure=quick leaves out what is estimated (in FLOPs) to take more than
-a tenth of the training, and earlier snapshots.
+measure=full is all of them, of every snapshot; measure=quick leaves out what is estimated
+(in FLOPs) to take more than a tenth of the training, and earlier snapshots.
 
     for task in pending(experiment): ...
 """
@@ -33,7 +33,9 @@ class Task:
 
 
 def all_tasks(experiment: Experiment) -> list[Task]:
-    """Every measurement that measure=full would make, by snapshot that is there; needs a trained run's folder."""
+    """Every measurement that measure=full would make, by snapshot that is there;
+    needs a trained run's folder.
+    """
     cfg, path = experiment.cfg, experiment.path
     forward = read_json(path / "cost.json").get("forward_flops", 0.0)
     sizes = read_json(path / "run.json").get("data_sizes", {"train": 0, "heldout": 0})
@@ -41,7 +43,9 @@ def all_tasks(experiment: Experiment) -> list[Task]:
     flops = {
         "heldout": forward * min(sizes["heldout"], 50_000) * PROTOCOL["repeats"],
         "samples": forward * cfg["evaluation"]["samples"] * evaluations,
-        "features": forward * sum(min(n, cfg["evaluation"]["probe_images"]) for n in sizes.values()) * len(PROBE_TIMES),
+        "features": forward
+        * sum(min(n, cfg["evaluation"]["probe_images"]) for n in sizes.values())
+        * len(PROBE_TIMES),
     }
     counts = [images for images in checkpoints.snapshots(path) if images <= cfg["images"]]
     last = cfg["evaluation"]["snapshots"] == "last"
@@ -63,7 +67,9 @@ def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
         return [], tasks
     cost = read_json(experiment.path / "cost.json")
     training = flops_until(cost, cfg["images"]) if cost else 0.0
-    small = [task for task in tasks if task.images == cfg["images"] and task.flops <= SHARE * training]
+    small = [
+        task for task in tasks if task.images == cfg["images"] and task.flops <= SHARE * training
+    ]
     return small, [task for task in tasks if task not in small]
 
 

@@ -1,4 +1,6 @@
-"""Result files of bench.evaluate: rows with the words that measured them, beside a description of what they are of."""
+"""Result files of bench.evaluate: rows with the words that measured them,
+beside a description of what they are of.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,19 @@ from bench.evaluation.words import has_encoder
 
 
 def told(rows: Iterable[Row], metric: str, words: dict[str, str]) -> list[Row]:
-    """Rows that keep the words that measured them in their details, for whoever measures another run alike."""
+    """Rows that keep the words that measured them in their details,
+    for whoever measures another run alike.
+    """
     keys = {"fid": ("reference", "inception"), "probes": ("probe",)}.get(metric, ("reference",))
     kept = {key: words[key] for key in keys if key in words and not metric.startswith("cknna_")}
-    kept |= {key: value for key, value in words.items() if key.startswith("encoder.") and has_encoder(metric)}
-    return [replace(row, details=row.details | {"words": {"metrics": metric} | kept}) for row in rows]
+    kept |= {
+        key: value
+        for key, value in words.items()
+        if key.startswith("encoder.") and has_encoder(metric)
+    }
+    return [
+        replace(row, details=row.details | {"words": {"metrics": metric} | kept}) for row in rows
+    ]
 
 
 def store(subject: Any, words: dict[str, str], kind: str, rows: list[Row], device: Any) -> None:
@@ -33,19 +43,33 @@ def store(subject: Any, words: dict[str, str], kind: str, rows: list[Row], devic
     for row in rows:
         place = "" if row.block is None else f"block {row.block}, t = {row.t:g}"
         value = "missing" if row.value is None else f"{row.value:.5g}"
-        print(f"  {row.metric:20}{value:12}{'; '.join(part for part in (place, row.note) if part)}".rstrip())
+        print(
+            f"  {row.metric:20}{value:12}{'; '.join(part for part in (place, row.note) if part)}".rstrip()
+        )
     print(path)
 
 
 def describe(subject: Any, words: dict[str, str]) -> None:
-    """run.json of an evaluated file, so that `results.load` reads its folder as it reads a run's."""
+    """run.json of an evaluated file, so that `results.load` reads its
+    folder as it reads a run's.
+    """
     size = subject.backbone.size
     description = {
-        "schema_version": SCHEMA_VERSION, "id": subject.folder.name, "arm": Path(words["checkpoint"]).stem,
-        "method": words["format"], "encoder": None,
-        "size": size.name, "depth": size.depth, "width": size.width, "data": words["data"],
+        "schema_version": SCHEMA_VERSION,
+        "id": subject.folder.name,
+        "arm": Path(words["checkpoint"]).stem,
+        "method": words["format"],
+        "encoder": None,
+        "size": size.name,
+        "depth": size.depth,
+        "width": size.width,
+        "data": words["data"],
         "seed": 0,
-        "images": 0, "aligned": subject.aligned, "argv": [f"{k}={v}" for k, v in words.items()],
-    }  # fmt: skip
+        "images": 0,
+        "aligned": subject.aligned,
+        "argv": [f"{k}={v}" for k, v in words.items()],
+    }
     write_json(subject.folder / "run.json", description)
-    write_json(subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"})
+    write_json(
+        subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"}
+    )

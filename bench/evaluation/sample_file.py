@@ -1,7 +1,9 @@
-"""Samples streamed into one .npz that the ADM suite reads: in blocks, resumed, the same for any number of processes.
+"""Samples streamed into one .npz that the ADM suite reads: in blocks, resumed,
+the same for any number of processes.
 
-Each block of 64 is a file of its own in `blocks/` beside the .npz, written whole or not at all; when all are there they
-become `arr_0`, uint8 [n, H, W, 3], and go. Samples that are not finite have no picture: they are counted and left out.
+Each block of 64 is a file of its own in `blocks/` beside the .npz, written whole or not at all;
+when all are there they become `arr_0`, uint8 [n, H, W, 3], and go. Samples that are not finite have
+no picture: they are counted and left out.
 
     samples = SampleFile(folder, n=50000, block=64)
     samples.write(make_block, processes)        # make_block(3) -> uint8 [64, 3, H, W], finite [64]
@@ -28,7 +30,9 @@ from bench.core.train.distributed import Processes
 
 
 class SampleFile:
-    """folder/samples_<n>.npz, on its way or finished; only one command may work on a folder (`RunFolder.claim`)."""
+    """folder/samples_<n>.npz, on its way or finished;
+    only one command may work on a folder (`RunFolder.claim`).
+    """
 
     def __init__(self, folder: Path, n: int, block: int):
         self.folder, self.n, self.block = folder, n, block
@@ -47,8 +51,14 @@ class SampleFile:
     def _block(self, number: int) -> Path:
         return self.folder / "blocks" / f"{number:06d}.npy"
 
-    def write(self, make: Callable[[int], tuple[Tensor, Tensor]], processes: Processes, progress: bool = False) -> None:
-        """Write this process's share of the blocks that are not there yet, dealt out among the processes.
+    def write(
+        self,
+        make: Callable[[int], tuple[Tensor, Tensor]],
+        processes: Processes,
+        progress: bool = False,
+    ) -> None:
+        """Write this process's share of the blocks that are not there yet,
+        dealt out among the processes.
 
         make(block) -> pictures uint8 [64, 3, H, W] and which of them are finite, bool [64].
         """
@@ -70,10 +80,14 @@ class SampleFile:
         return [number for number in range(self.count) if not self._block(number).is_file()]
 
     def _check_space(self, nbytes: int) -> None:
-        needed, free = (len(self.missing()) + self.count) * nbytes, shutil.disk_usage(self.folder).free
+        needed, free = (
+            (len(self.missing()) + self.count) * nbytes,
+            shutil.disk_usage(self.folder).free,
+        )
         if free < needed:
             raise OSError(
-                f"the disk is full: {self.path} still needs {needed / 1e9:.1f} GB (blocks and file), "
+                "the disk is full: "
+                f"{self.path} still needs {needed / 1e9:.1f} GB (blocks and file), "
                 f"{free / 1e9:.1f} GB are free; free some space and run the same command again"
             )
 
@@ -98,23 +112,33 @@ class SampleFile:
         except (ValueError, EOFError) as error:
             self._block(number).unlink()
             raise ValueError(
-                f"block {number} of {self.path} was damaged and is removed: run the same command again"
+                f"block {number} of {self.path} was damaged and is removed: "
+                "run the same command again"
             ) from error
         return pictures[:keep], finite[:keep]
 
     def finish(self) -> None:
-        """Put the blocks together and remove them; the main process's. Raises ValueError when no sample is finite."""
+        """Put the blocks together and remove them; the main process's.
+
+        Raises ValueError when no sample is finite.
+        """
         finite = [self._read(number)[1] for number in range(self.count)]
         kept = int(sum(f.sum() for f in finite))
         if not kept:
-            raise ValueError(f"none of the {self.n} samples is finite: nothing to write to {self.path}")
+            raise ValueError(
+                f"none of the {self.n} samples is finite: nothing to write to {self.path}"
+            )
         one = self._read(0)[0].shape[1:]
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         header = {"descr": "|u1", "fortran_order": False, "shape": (kept, *one)}
         try:
-            # stored, not compressed, under ZipInfo's fixed date: the same samples are the same bytes
+            # stored, not compressed, under ZipInfo's fixed date: the same samples are the same
+            # bytes
             entry = zipfile.ZipInfo("arr_0.npy")
-            with zipfile.ZipFile(temporary, "w") as archive, archive.open(entry, "w", force_zip64=True) as file:
+            with (
+                zipfile.ZipFile(temporary, "w") as archive,
+                archive.open(entry, "w", force_zip64=True) as file,
+            ):
                 np.lib.format.write_array_header_1_0(file, header)
                 for number in range(self.count):
                     pictures, mask = self._read(number)

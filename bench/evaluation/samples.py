@@ -1,8 +1,10 @@
-"""The samples of a snapshot being measured, block by block in its run folder: a stop or a kill costs one block.
+"""The samples of a snapshot being measured, block by block in its run folder:
+a stop or a kill costs one block.
 
     samples/blocks-<images>-<key>/<block>.npy     tokens, float32 [64, N, C]; labels follow from seed and block
 
-The key is of everything a block depends on. How many samples and processes there are changes no block.
+The key is of everything a block depends on. How many samples and processes there are changes no
+block.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ class SampleSpool:
         with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or cut off: made anew
             return torch.from_numpy(np.load(path))
         tokens = make(number)
-        for folder in (self.folder.parent, self.folder):  # never the run folder: one that was deleted stays deleted
+        for folder in (
+            self.folder.parent,
+            self.folder,
+        ):  # never the run folder: one that was deleted stays deleted
             folder.mkdir(exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -52,11 +57,16 @@ class SampleSpool:
         return tokens
 
     def tokens(
-        self, make: Callable[[int], Tensor], count: int, processes: Processes, between: Callable[[], None]
+        self,
+        make: Callable[[int], Tensor],
+        count: int,
+        processes: Processes,
+        between: Callable[[], None],
     ) -> Tensor:
         """All processes' blocks in order, each process computing every world-th.
 
-        between: called by every process equally often, as its collectives need, after each round of blocks.
+        between: called by every process equally often, as its collectives need, after each round of
+        blocks.
         """
         mine = []
         for first in range(0, count, processes.world):

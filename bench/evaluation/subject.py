@@ -1,4 +1,5 @@
-"""What bench.evaluate evaluates: a run's snapshot or a released checkpoint, each with its way to pictures.
+"""What bench.evaluate evaluates: a run's snapshot or a released checkpoint,
+each with its way to pictures.
 
 subject = run_subject({"run": "runs/digits-vanilla-nano-s0-1a2b3c4d"}, "cpu")
 """
@@ -31,9 +32,10 @@ from bench.evaluation.released import format_of, import_checkpoint
 class Subject:
     """What is evaluated: a backbone, how its tokens become pictures, and where its results go.
 
-    decode(tokens, precision) -> pixels [n, 1 or 3, H, W], not finite where the tokens are not; data: the data set, None
-    where only its decoder is at hand; decoded_by(): the autoencoder of latents, for the record of the samples; images:
-    training images seen (0 where that is not known); context: for result files; average: a rebuilt EMA's, "-decay0.99",
+    decode(tokens, precision) -> pixels [n, 1 or 3, H, W], not finite where the tokens are not;
+    data: the data set, None where only its decoder is at hand; decoded_by(): the autoencoder of
+    latents, for the record of the samples; images: training images seen
+    (0 where that is not known); context: for result files; average: a rebuilt EMA's, "-decay0.99",
     in the names of its files.
     """
 
@@ -57,22 +59,33 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
     cfg, run = read_json(folder / "config.json"), read_json(folder / "run.json")
     there = checkpoints.snapshots(folder)
     if not cfg or not run:
-        raise ValueError(f"run={folder} is no folder of a run (no config.json and run.json): give one of runs/*")
+        raise ValueError(
+            f"run={folder} is no folder of a run (no config.json and run.json): give one of runs/*"
+        )
     if not there:
         raise ValueError(
-            f"run={folder} has no snapshot yet: train it first, python -m bench.run {shlex.join(run['argv'])}"
+            f"run={folder} has no snapshot yet: "
+            f"train it first, python -m bench.run {shlex.join(run['argv'])}"
         )
-    images = parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
+    images = (
+        parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
+    )
     if images not in there:
-        raise ValueError(f"images={images}: run={folder} has snapshots at {', '.join(map(str, there))}")
+        raise ValueError(
+            f"images={images}: run={folder} has snapshots at {', '.join(map(str, there))}"
+        )
     path, average, noted = there[images], "", {}
     if "ema" in words:
         if "images" in words:
-            raise ValueError(f"images={words['images']} does not go with ema=...: the file ends where it says")
+            raise ValueError(
+                f"images={words['images']} does not go with ema=...: the file ends where it says"
+            )
         path = Path(words["ema"])
         noted = posthoc_ema.about(folder, path)
         images = int(noted["images"])
-        average = f"-decay{float(noted['decay']):g}" + ("-warmup" if noted["warmup"] == "True" else "")
+        average = f"-decay{float(noted['decay']):g}" + (
+            "-warmup" if noted["warmup"] == "True" else ""
+        )
     data = build(current("data", cfg["data"]) | _elsewhere(cfg["data"], words))
     backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
@@ -89,14 +102,19 @@ def run_subject(words: dict[str, str], device: Any) -> Subject:
         f"ema{average}",
         digest,
         run.get("aligned"),
-        spent_until(folder, images) | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
+        spent_until(folder, images)
+        | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
         average,
     )
 
 
 def _elsewhere(node: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
-    """Values of `data.KEY=` words for a run's data set: where it lies and how it is read, never what it is."""
-    free = [key for key in node if not is_identity(f"data.{key}") and key not in ("target", "recipe")]
+    """Values of `data.KEY=` words for a run's data set: where it lies and how it is read,
+    never what it is.
+    """
+    free = [
+        key for key in node if not is_identity(f"data.{key}") and key not in ("target", "recipe")
+    ]
     found = {}
     for word, text in words.items():
         group, _, key = word.partition(".")
@@ -106,7 +124,10 @@ def _elsewhere(node: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
             raise ValueError(f"{word} is no key of data={node['name']} (it has {', '.join(node)})")
         if key not in free:
             may = f"; {', '.join(f'data.{key}' for key in free)} may" if free else ""
-            raise ValueError(f"{word}={text} would be another data set than the run's, and cannot be changed{may}")
+            raise ValueError(
+                f"{word}={text} would be another data set than the run's, "
+                f"and cannot be changed{may}"
+            )
         value = text if isinstance(node[key], str | None) else yaml.safe_load(text)
         check_type(word, value, node[key])
         found[key] = value
@@ -114,7 +135,10 @@ def _elsewhere(node: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
 
 
 def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
-    """A released checkpoint on a data set of bench/conf/data. Raises ValueError where they do not fit."""
+    """A released checkpoint on a data set of bench/conf/data.
+
+    Raises ValueError where they do not fit.
+    """
     format_of(words["format"])
     aligned = aligned_with(words)
     of_data = [f"{key}={value}" for key, value in words.items() if key.startswith("data.")]
@@ -123,12 +147,15 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
     data = None if "decoder" in cfg["data"] and not cfg["data"]["root"] else build(cfg["data"])
     channels = CHANNELS if data is None else data.grid.channels
     path = Path(words["checkpoint"])
-    found = import_checkpoint(path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels)
+    found = import_checkpoint(
+        path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels
+    )
     backbone = found.backbone.to(device)
     classes = cfg["data"]["classes"] if data is None else data.classes
     if backbone.classes != classes or (data is not None and backbone.grid != data.grid):
         raise ValueError(
-            f"{path} was trained on {backbone.classes} classes at {'x'.join(map(str, backbone.grid.shape))}, "
+            f"{path} was trained on {backbone.classes} classes at "
+            f"{'x'.join(map(str, backbone.grid.shape))}, "
             f"data={words['data']} has {classes}: choose the data set that it was trained on"
         )
     if data is None:
@@ -144,17 +171,22 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
     for result in sorted(folder.glob("results/*.json")):
         if read_json(result).get("snapshot_sha256", digest) != digest:
             raise ValueError(
-                f"out={folder} holds results of another checkpoint ({result.name}): choose another out=DIR"
+                f"out={folder} holds results of another checkpoint ({result.name}): "
+                "choose another out=DIR"
             )
     name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
     context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
-    return Subject(backbone, decode, decoded_by, data, name, folder, 0, found.weights, digest, aligned, context)
+    return Subject(
+        backbone, decode, decoded_by, data, name, folder, 0, found.weights, digest, aligned, context
+    )
 
 
 def aligned_with(words: dict[str, str]) -> dict[str, str] | None:
-    """Family, data and labels of the encoder that a released model was aligned with, for the mark on related metrics.
+    """Family, data and labels of the encoder that a released model was aligned with,
+    for the mark on related metrics.
 
-    aligned=ENCODER|none; without the word DINOv2-B for REPA's format, whose released models were aligned with it.
+    aligned=ENCODER|none; without the word DINOv2-B for REPA's format, whose released models were
+    aligned with it.
     """
     name = words.get("aligned", "dinov2_b" if words["format"] == "repa" else "none")
     if name == "none":
@@ -162,6 +194,7 @@ def aligned_with(words: dict[str, str]) -> dict[str, str] | None:
     node = encoder_node(name)
     if not node.get("family") or not node.get("trained_on"):
         raise ValueError(
-            f"aligned={name} does not say what it was trained on: name one of bench/conf/encoder that does, or none"
+            f"aligned={name} does not say what it was trained on: "
+            "name one of bench/conf/encoder that does, or none"
         )
     return {key: node.get(key) or "" for key in ("family", "trained_on", "labels")}

@@ -1,4 +1,5 @@
-"""The words of bench.evaluate: which there are, what goes with what, and what they say about sampling.
+"""The words of bench.evaluate: which there are, what goes with what,
+and what they say about sampling.
 
 words = parse(["run=runs/digits-vanilla-nano-s0-1a2b3c4d", "samples=600", "protocol=ode50"])
 """
@@ -46,7 +47,18 @@ Examples:
 
 OWN = (
     *("run", "images", "ema", "checkpoint", "format", "size", "data", "out", "aligned"),
-    *("samples", "protocol", "seed", "reference", "metrics", "probe", "inception", "device", "threads", "cache"),
+    *(
+        "samples",
+        "protocol",
+        "seed",
+        "reference",
+        "metrics",
+        "probe",
+        "inception",
+        "device",
+        "threads",
+        "cache",
+    ),
 )
 PATHS = ("run", "ema", "checkpoint", "out", "reference", "inception", "cache")
 CHANGES = {
@@ -66,21 +78,32 @@ def parse(argv: list[str]) -> dict[str, str]:
     for word in argv:
         key, equals, value = word.partition("=")
         known = (*OWN, *CHANGES)
-        if not equals or not value or (key not in known and not key.startswith(("data.", "encoder."))):
-            raise ValueError(f"'{word}' is not one of this command's KEY=VALUE{nearest(key, known)} (see --help)")
+        if (
+            not equals
+            or not value
+            or (key not in known and not key.startswith(("data.", "encoder.")))
+        ):
+            raise ValueError(
+                f"'{word}' is not one of this command's KEY=VALUE{nearest(key, known)} (see --help)"
+            )
         words[key] = os.path.expanduser(value) if key in PATHS else value
     if ("run" in words) == ("checkpoint" in words):
         raise ValueError(
-            "say what to evaluate: run=DIR, or checkpoint=FILE format=... size=... data=... (one of the two)"
+            "say what to evaluate: "
+            "run=DIR, or checkpoint=FILE format=... size=... data=... (one of the two)"
         )
     of_run, of_file = ("images", "ema"), ("format", "size", "data", "out", "aligned")
     for key in of_file if "run" in words else of_run:
         if key in words:
             raise ValueError(
-                f"{key}={words[key]} does not go with {'run' if 'run' in words else 'checkpoint'}=... (see --help)"
+                f"{key}={words[key]} does not go with "
+                f"{'run' if 'run' in words else 'checkpoint'}=... (see --help)"
             )
     if missing := [key for key in of_file[:3] if "checkpoint" in words and key not in words]:
-        raise ValueError(f"checkpoint={words['checkpoint']} needs {', '.join(f'{key}=...' for key in missing)} as well")
+        raise ValueError(
+            f"checkpoint={words['checkpoint']} needs "
+            f"{', '.join(f'{key}=...' for key in missing)} as well"
+        )
     return words
 
 
@@ -91,7 +114,9 @@ def number(words: dict[str, str], key: str, kind: type, default: Any = None) -> 
     try:
         return kind(words[key])
     except ValueError:
-        raise ValueError(f"{key}={words[key]} is no {'whole number' if kind is int else 'number'}") from None
+        raise ValueError(
+            f"{key}={words[key]} is no {'whole number' if kind is int else 'number'}"
+        ) from None
 
 
 def protocol_of(words: dict[str, str], grid: Any, default: str) -> Any:
@@ -100,14 +125,20 @@ def protocol_of(words: dict[str, str], grid: Any, default: str) -> Any:
 
     changes = {key: number(words, key, kind) for key, kind in CHANGES.items() if key in words}
     if changes.get("guidance", 1.0) < 1:
-        raise ValueError(f"guidance={changes['guidance']} guides nothing: above 1 it does, 1 is none")
+        raise ValueError(
+            f"guidance={changes['guidance']} guides nothing: above 1 it does, 1 is none"
+        )
     if inert := [key for key in GUIDING if key in changes and not changes.get("guidance", 1.0) > 1]:
         raise ValueError(
-            f"{inert[0]}={words[inert[0]]} says nothing without guidance above 1: guidance=W, or leave it out"
+            f"{inert[0]}={words[inert[0]]} says nothing without guidance above 1: "
+            "guidance=W, or leave it out"
         )
     if "guided_channels" in changes:
         if not 1 <= changes["guided_channels"] <= grid.channels:
-            raise ValueError(f"guided_channels={changes['guided_channels']}: the data has {grid.channels} channel(s)")
+            raise ValueError(
+                f"guided_channels={changes['guided_channels']}: "
+                f"the data has {grid.channels} channel(s)"
+            )
         # the protocol counts numbers of a token, which are in (c, p1, p2) order
         changes["guided_channels"] *= grid.token_dim // grid.channels
     return sampling_protocol(words.get("protocol", default), **changes)
@@ -127,14 +158,17 @@ def metrics_of(words: dict[str, str]) -> list[str]:
     for metric in metrics:
         if metric not in known:
             raise ValueError(
-                f"metrics={metric} is unknown{nearest(metric, known)} (fid, probes, fd_dinov2, fd_<encoder>, "
+                f"metrics={metric} is unknown{nearest(metric, known)} "
+                "(fid, probes, fd_dinov2, fd_<encoder>, "
                 "cknna_<encoder>)"
             )
         if metrics.count(metric) > 1:
             raise ValueError(f"metrics={words['metrics']} has {metric} twice: once is enough")
     if of_samples := [metric for metric in metrics if is_of_samples(metric)]:
         if "reference" not in words:
-            raise ValueError(f"metrics={of_samples[0]} needs reference=FILE.npz|FOLDER|train to compare with")
+            raise ValueError(
+                f"metrics={of_samples[0]} needs reference=FILE.npz|FOLDER|train to compare with"
+            )
         if words["reference"] != "train" and not Path(words["reference"]).exists():
             raise ValueError(
                 f"reference={words['reference']} does not exist: "
@@ -143,7 +177,9 @@ def metrics_of(words: dict[str, str]) -> list[str]:
     else:
         _needed_by(words, ("reference",), "a metric of samples, metrics=fid or fd_<encoder>,")
         if "samples" not in words:
-            _needed_by(words, ("protocol", "seed", *CHANGES), "samples=N: these metrics sample nothing, so")
+            _needed_by(
+                words, ("protocol", "seed", *CHANGES), "samples=N: these metrics sample nothing, so"
+            )
     if "fid" not in metrics:
         _needed_by(words, ("inception",), "metrics=fid")
     if "probes" not in metrics:
@@ -151,12 +187,18 @@ def metrics_of(words: dict[str, str]) -> list[str]:
     elif words.get("probe", "auto") not in PROBES:
         raise ValueError(f"probe={words['probe']} is unknown (choices: {', '.join(PROBES)})")
     if sum(has_encoder(metric) for metric in metrics) != 1:
-        _needed_by(words, ("encoder.",), "one encoder, metrics=fd_<encoder> or cknna_<encoder>, and no second one:")
+        _needed_by(
+            words,
+            ("encoder.",),
+            "one encoder, metrics=fd_<encoder> or cknna_<encoder>, and no second one:",
+        )
     return metrics
 
 
 def is_of_samples(metric: str) -> bool:
-    """Whether a metric compares samples with a reference; the others read the backbone's features."""
+    """Whether a metric compares samples with a reference;
+    the others read the backbone's features.
+    """
     return metric == "fid" or metric.startswith("fd_")
 
 

@@ -1,4 +1,6 @@
-"""The machine that this runs on: processor, memory within the container's limit, GPUs, disk, SLURM."""
+"""The machine that this runs on: processor, memory within the container's limit, GPUs, disk,
+SLURM.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def machine(runs: Path) -> Iterator[Finding]:
     import torch
 
     yield Finding(
-        "ok", "processor", f"{platform.machine()}, {cores()} cores usable, {torch.get_num_threads()} PyTorch threads"
+        "ok",
+        "processor",
+        f"{platform.machine()}, {cores()} cores usable, {torch.get_num_threads()} PyTorch threads",
     )
     total, free = memory_bytes()
     yield Finding(
@@ -52,14 +56,20 @@ def slurm(needed: bool) -> Finding:
     absent = "missing" if needed else "-"
     if shutil.which("sbatch") is None:
         return Finding(
-            absent, "SLURM", "no sbatch on the path" + ("" if needed else ": compute=slurm is not possible here")
+            absent,
+            "SLURM",
+            "no sbatch on the path" + ("" if needed else ": compute=slurm is not possible here"),
         )
     try:
-        found = subprocess.run(["sinfo", "-h", "-o", "%P %a %D"], capture_output=True, text=True, timeout=10)
+        found = subprocess.run(
+            ["sinfo", "-h", "-o", "%P %a %D"], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(absent, "SLURM", f"sinfo does not answer ({error})")
     if found.returncode:
-        return Finding(absent, "SLURM", f"installed, but sinfo fails: {found.stderr.splitlines()[0][:100]}")
+        return Finding(
+            absent, "SLURM", f"installed, but sinfo fails: {found.stderr.splitlines()[0][:100]}"
+        )
     return Finding("ok", "SLURM", "partitions " + ", ".join(found.stdout.splitlines()))
 
 
@@ -69,7 +79,9 @@ def cores() -> int:
 
 
 def memory_bytes() -> tuple[int, int]:
-    """(total, available) bytes, within the container's limit where there is one; (0, 0) where it cannot be told."""
+    """(total, available) bytes, within the container's limit where there is one;
+    (0, 0) where it cannot be told.
+    """
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         total, free = (1024 * int(lines[key].split()[0]) for key in ("MemTotal", "MemAvailable"))

@@ -16,7 +16,10 @@ BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA co
 
 
 def configuration(words: list[str]) -> Iterator[Finding]:
-    """Whether a run with these words could start here. Raises ValueError for words that bench.run refuses."""
+    """Whether a run with these words could start here.
+
+    Raises ValueError for words that bench.run refuses.
+    """
     import torch
 
     from bench.config.compose import compose
@@ -42,7 +45,8 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     yield Finding(
         "ok",
         f"data {data.name}",
-        f"{data.n_train} training and {data.n_heldout} held-out pictures, {data.grid.tokens} tokens",
+        f"{data.n_train} training and {data.n_heldout} held-out pictures, "
+        f"{data.grid.tokens} tokens",
     )
     for problem in missing(cfg, data):
         yield Finding("missing", "measuring", problem)
@@ -64,13 +68,21 @@ def encoder_finding(node: dict[str, Any], cache: Path, needed: bool) -> Finding:
     if node["name"] == "timm":
         return Finding("ok", name, "any timm model: encoder.name=NAME")
     try:
-        lacks = [resource for resource in prepare.encoder_resources(node, cache) if resource.found() is None]
+        lacks = [
+            resource
+            for resource in prepare.encoder_resources(node, cache)
+            if resource.found() is None
+        ]
     except ValueError as error:
         return Finding("missing" if needed else "-", name, str(error))
     if not lacks:
         return Finding("ok", name, "staged")
     what = ", ".join(resource.what for resource in lacks)
-    return Finding("missing" if needed else "-", name, f"lacks {what}: python -m bench.prepare encoder={node['name']}")
+    return Finding(
+        "missing" if needed else "-",
+        name,
+        f"lacks {what}: python -m bench.prepare encoder={node['name']}",
+    )
 
 
 def _parameters(data: Any, size: Any) -> int:
@@ -88,11 +100,22 @@ def room(cfg: dict[str, Any], parameters: int) -> Iterator[Finding]:
     needed = BYTES_PER_PARAMETER * parameters
     gpu = torch.cuda.is_available() and cfg["compute"]["device"] != "cpu"
     free = torch.cuda.mem_get_info()[0] if gpu else memory_bytes()[1]
-    says = f"{parameters / 1e6:.1f}M parameters: {needed / 1e9:.1f} GB without activations, {free / 1e9:.1f} GB free"
+    says = (
+        f"{parameters / 1e6:.1f}M parameters: "
+        f"{needed / 1e9:.1f} GB without activations, {free / 1e9:.1f} GB free"
+    )
     state = "ok" if not free or needed < 0.8 * free else "warning" if needed < free else "missing"
-    yield Finding(state, "GPU memory" if gpu else "memory", says + ("" if state == "ok" else ": a smaller size="))
+    yield Finding(
+        state,
+        "GPU memory" if gpu else "memory",
+        says + ("" if state == "ok" else ": a smaller size="),
+    )
     if parameters > 100e6 and not gpu:
-        yield Finding("warning", "speed", "more than 100M parameters without a GPU: days, unless images= is small")
+        yield Finding(
+            "warning",
+            "speed",
+            "more than 100M parameters without a GPU: days, unless images= is small",
+        )
     disk = 4 * parameters * (3 * 4 + cfg["snapshots"] + 1)
     place = existing(Path(cfg["runs"]))
     free = shutil.disk_usage(place).free

@@ -31,7 +31,8 @@ def clean(sweep: Sweep, planned: list[Planned]) -> int:
 
 
 def superfluous(folder: Path) -> list[Path]:
-    """Leftovers of killed saves, what was set aside as damaged, and all checkpoints but the last whole one.
+    """Leftovers of killed saves, what was set aside as damaged,
+    and all checkpoints but the last whole one.
 
     Without a whole one all checkpoints stay.
     """

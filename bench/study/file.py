@@ -1,4 +1,5 @@
-"""Reading bench/conf/study/*.yaml: what a study file may hold, and what is said of one that holds something else.
+"""Reading bench/conf/study/*.yaml: what a study file may hold,
+and what is said of one that holds something else.
 
 description: One sentence
 claims: [selfflow_faster]         # names of reports/findings/claims.yaml that it is for; [] for none
@@ -26,11 +27,18 @@ from bench.config.schema import nearest
 
 KEYS = {"description", "claims", "arms", "axes", "data"}
 DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "axes"}
-FORBIDDEN_AXES = {"seed": "seeds: NUMBER", "size": "sizes: [NAME]", "data": "a key of its own under data:"}
+FORBIDDEN_AXES = {
+    "seed": "seeds: NUMBER",
+    "size": "sizes: [NAME]",
+    "data": "a key of its own under data:",
+}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checked content. Raises ValueError, one sentence that names file and key and says what to write instead."""
+    """The checked content.
+
+    Raises ValueError, one sentence that names file and key and says what to write instead.
+    """
     try:
         content = _yaml(path)
         _check(content)
@@ -50,7 +58,10 @@ def _yaml(path: Path) -> Any:
             for key in keys:
                 if keys.count(key) > 1:
                     line = node.start_mark.line + 1
-                    raise ValueError(f"the key '{key}' stands twice in the mapping of line {line}: leave one of them")
+                    raise ValueError(
+                        f"the key '{key}' stands twice in the mapping of line {line}: "
+                        "leave one of them"
+                    )
             return super().construct_mapping(node, deep)
 
     try:
@@ -58,13 +69,18 @@ def _yaml(path: Path) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}: {getattr(error, 'problem', '')})" if mark else ""
-        raise ValueError(f"is no YAML text{where}: mend it, or copy another study file and change that") from error
+        raise ValueError(
+            f"is no YAML text{where}: mend it, or copy another study file and change that"
+        ) from error
 
 
 def _check(content: Any) -> None:
     if not isinstance(content, dict):
         found = "nothing" if content is None else "no mapping"
-        raise ValueError(f"holds {found}: write the keys description, claims, arms and data, as the other studies do")
+        raise ValueError(
+            f"holds {found}: write the keys description, claims, arms and data, "
+            "as the other studies do"
+        )
     _known("", content, KEYS)
     _text("description", content)
     _claims(content)
@@ -72,7 +88,9 @@ def _check(content: Any) -> None:
     _axes("axes", content.get("axes", {}))
     scales = content.get("data")
     if not isinstance(scales, dict) or not scales:
-        raise ValueError("data: names no data set: write data: {digits: {lasts: SOME TIME, seeds: 3}}")
+        raise ValueError(
+            "data: names no data set: write data: {digits: {lasts: SOME TIME, seeds: 3}}"
+        )
     for name, here in scales.items():
         at = f"data.{name}"
         if not isinstance(here, dict):
@@ -85,14 +103,17 @@ def _check(content: Any) -> None:
         _arms(f"{at}.arms", here.get("arms", {}))
         _axes(f"{at}.axes", here.get("axes", {}))
         if not any(node.get(key) for node in (content, here) for key in ("arms", "axes")):
-            raise ValueError(f"{at} has no arms: write arms: {{vanilla: [method=vanilla]}} there or at the top")
+            raise ValueError(
+                f"{at} has no arms: write arms: {{vanilla: [method=vanilla]}} there or at the top"
+            )
 
 
 def _known(prefix: str, node: dict[Any, Any], known: set[str]) -> None:
     for key in node:
         if key not in known:
             raise ValueError(
-                f"unknown key '{prefix}{key}'{nearest(str(key), known)} (choices: {', '.join(sorted(known))})"
+                f"unknown key '{prefix}{key}'{nearest(str(key), known)} "
+                f"(choices: {', '.join(sorted(known))})"
             )
 
 
@@ -108,11 +129,17 @@ def _claims(content: dict[str, Any]) -> None:
     named = content.get("claims")
     if not _texts(named):
         said = f"is {named!r}" if "claims" in content else "is missing"
-        raise ValueError(f"claims {said}: write a list of names of reports/findings/claims.yaml, claims: [] for none")
+        raise ValueError(
+            f"claims {said}: write a list of names of reports/findings/claims.yaml, "
+            "claims: [] for none"
+        )
     known = [claim.name for claim in load_claims()]
     for claim in named:
         if claim not in known:
-            raise ValueError(f"claims names {claim}, which reports/findings/claims.yaml has not{nearest(claim, known)}")
+            raise ValueError(
+                f"claims names {claim}, "
+                f"which reports/findings/claims.yaml has not{nearest(claim, known)}"
+            )
         if named.count(claim) > 1:
             raise ValueError(f"claims names {claim} twice: leave one of them")
 
@@ -120,7 +147,9 @@ def _claims(content: dict[str, Any]) -> None:
 def _seeds(at: str, seeds: Any) -> None:
     if type(seeds) is not int or seeds < 1:
         said = "is missing" if seeds is None else f"is {seeds!r}"
-        raise ValueError(f"{at}.seeds {said}: write how many, a whole number of at least 1, seeds: 3")
+        raise ValueError(
+            f"{at}.seeds {said}: write how many, a whole number of at least 1, seeds: 3"
+        )
 
 
 def _sizes(key: str, sizes: Any) -> None:
@@ -131,7 +160,10 @@ def _sizes(key: str, sizes: Any) -> None:
     for size in sizes:
         if size not in options("size"):
             names = ", ".join(options("size"))
-            raise ValueError(f"{key} names {size}, which is unknown{nearest(size, options('size'))} (choices: {names})")
+            raise ValueError(
+                f"{key} names {size}, "
+                f"which is unknown{nearest(size, options('size'))} (choices: {names})"
+            )
         if sizes.count(size) > 1:
             raise ValueError(f"{key} names {size} twice: leave one of them")
 
@@ -141,7 +173,9 @@ def _arms(key: str, arms: Any) -> None:
         raise ValueError(f"{key} is {arms!r}: write arms: {{NAME: [method=vanilla]}}")
     for arm, words in arms.items():
         if not isinstance(arm, str):
-            raise ValueError(f"{key} has an arm named {arm!r}: write its name as text, in quotes where need be")
+            raise ValueError(
+                f"{key} has an arm named {arm!r}: write its name as text, in quotes where need be"
+            )
         _words(f"{key}.{arm}", words)
 
 
@@ -156,7 +190,11 @@ def _axes(key: str, axes: Any) -> None:
     for axis, values in axes.items():
         if axis in FORBIDDEN_AXES:
             raise ValueError(f"{key}.{axis}: {axis} is no axis here: write {FORBIDDEN_AXES[axis]}")
-        if not isinstance(values, list) or not values or any(isinstance(v, dict | list | type(None)) for v in values):
+        if (
+            not isinstance(values, list)
+            or not values
+            or any(isinstance(v, dict | list | type(None)) for v in values)
+        ):
             raise ValueError(f"{key}.{axis} is {values!r}: write a list of values, {axis}: [A, B]")
         if len({text(value) for value in values}) < len(values):
             raise ValueError(f"{key}.{axis} has a value twice: leave one of them")
@@ -171,8 +209,12 @@ def text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def expand(arms: dict[str, tuple[str, ...]], axes: dict[str, list[Any]]) -> dict[str, tuple[str, ...]]:
-    """Every arm with every combination of the axes' values: "repa, encoder=local_s"; an axis wins over the arm."""
+def expand(
+    arms: dict[str, tuple[str, ...]], axes: dict[str, list[Any]]
+) -> dict[str, tuple[str, ...]]:
+    """Every arm with every combination of the axes' values: "repa, encoder=local_s";
+    an axis wins over the arm.
+    """
     arms = arms or {"": ()}
     words = [[f"{key}={text(value)}" for value in values] for key, values in axes.items()]
     return {

@@ -1,7 +1,9 @@
-"""A study on this machine: a background process with a pool of workers, and how the command line talks to it.
+"""A study on this machine: a background process with a pool of workers,
+and how the command line talks to it.
 
-They share the sweep's folder `runs/sweeps/<study>-<data>/`: `requests/` asks the background process to cancel or to try
-failed runs again, `notes.json` is what it has to say of runs that are not running. Its lease tells whether it lives.
+They share the sweep's folder `runs/sweeps/<study>-<data>/`: `requests/` asks the background process
+to cancel or to try failed runs again, `notes.json` is what it has to say of runs that are not
+running. Its lease tells whether it lives.
 """
 
 from __future__ import annotations
@@ -55,9 +57,15 @@ class Local:
             if retry:
                 self._ask("retry")
             return
-        lease.release()  # what a dead process left is out of the way; the background process takes its own
+        # what a dead process left is out of the way; the background process takes its own
+        lease.release()
         sweep = self.sweep
-        argv = [f"study={sweep.study}", f"data={sweep.data}", f"retries={sweep.retries}", *sweep.words]
+        argv = [
+            f"study={sweep.study}",
+            f"data={sweep.data}",
+            f"retries={sweep.retries}",
+            *sweep.words,
+        ]
         argv += [f"workers={sweep.workers}"] if sweep.workers else []
         start_in_background(sweep, argv, self.lease_path)
 
@@ -67,10 +75,16 @@ class Local:
             print("nobody works on this study: nothing to cancel")
             return 0
         if self.sweep.dry_run:
-            print(f"would ask {self.leases.holder(self.lease_name)} to stop; every run would save first")
+            print(
+                f"would ask {self.leases.holder(self.lease_name)} to stop; "
+                "every run would save first"
+            )
             return 0
         self._ask("cancel")
-        print(f"asked {self.leases.holder(self.lease_name)} to stop; every run saves first ...", flush=True)
+        print(
+            f"asked {self.leases.holder(self.lease_name)} to stop; every run saves first ...",
+            flush=True,
+        )
         while self.going():
             time.sleep(0.3)
         print(f"stopped; to go on: {self.sweep.command()}")
@@ -94,7 +108,9 @@ class Local:
         say = lambda text: print(time.strftime("%F %T"), text, flush=True)  # noqa: E731
         lease = self.leases.acquire_watching(self.lease_name, "has this study", say)
         if lease is None:
-            raise ValueError(f"this study is already being run by {self.leases.holder(self.lease_name)}")
+            raise ValueError(
+                f"this study is already being run by {self.leases.holder(self.lease_name)}"
+            )
         lease.keep()
         for request in ("cancel", "retry"):
             self._asked(request)
@@ -102,8 +118,13 @@ class Local:
             missing = [p.spec for p in plan.make(sweep.specs) if p.spec.id and not p.done]
             gpus = visible_gpus()
             workers = sweep.workers or len(gpus) or cores()
-            jobs = [Job(str(s.id), s.overrides, s.cfg["compute"]["threads"] if s.cfg else None) for s in missing]
-            pool = Pool(sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.retries, say)
+            jobs = [
+                Job(str(s.id), s.overrides, s.cfg["compute"]["threads"] if s.cfg else None)
+                for s in missing
+            ]
+            pool = Pool(
+                sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.retries, say
+            )
             signal.signal(signal.SIGTERM, lambda *_: pool.stop())
             pool.work(between=lambda: self._between(pool, lease))
             if not lease.lost:
@@ -115,7 +136,8 @@ class Local:
     def _between(self, pool: Pool, lease: Lease) -> None:
         if lease.lost and not pool.stopping:
             pool.say(
-                f"this study was taken over by {self.leases.holder(self.lease_name)}: every run saves and ends here"
+                f"this study was taken over by {self.leases.holder(self.lease_name)}: "
+                "every run saves and ends here"
             )
             pool.stop()
         if lease.lost:
@@ -130,12 +152,17 @@ class Local:
         """Only when something changed: the file is on a disk that others share."""
         notes = {job.id: job.message for job in [*pool.waiting, *pool.failed] if job.message}
         if notes != self.notes():
-            with contextlib.suppress(OSError):  # a full disk stops runs, which say so; not the pool that holds them
+            with contextlib.suppress(
+                OSError
+            ):  # a full disk stops runs, which say so; not the pool that holds them
                 write_json(self.sweep.folder / "notes.json", notes)
 
 
 def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
-    """Start `action=work` detached from this terminal. Raises OSError with its last words if it cannot begin."""
+    """Start `action=work` detached from this terminal.
+
+    Raises OSError with its last words if it cannot begin.
+    """
     sweep.folder.mkdir(parents=True, exist_ok=True)
     log = sweep.folder / "scheduler.log"
     command = [sys.executable, "-m", "bench.sweep", *argv, "action=work"]
@@ -148,4 +175,6 @@ def start_in_background(sweep: Sweep, argv: list[str], ready: Path) -> None:
         time.sleep(0.1)
     if process.poll():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        raise OSError(f"the study could not be started: {lines[-1] if lines else 'no message'} (see {log})")
+        raise OSError(
+            f"the study could not be started: {lines[-1] if lines else 'no message'} (see {log})"
+        )

@@ -1,4 +1,6 @@
-"""What a study will do: runs, parameters, FLOPs and hours each and in all, what is done, what cannot be run."""
+"""What a study will do: runs, parameters, FLOPs and hours each and in all, what is done,
+what cannot be run.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from bench.study.runs import RunSpec
 
 @dataclass
 class Planned:
-    """A run, its state and its cost: parameters of what is trained, FLOPs and hours in all (None: not known yet).
+    """A run, its state and its cost: parameters of what is trained,
+    FLOPs and hours in all (None: not known yet).
 
     at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet.
     """
@@ -53,15 +56,25 @@ def make(specs: list[RunSpec]) -> list[Planned]:
     plan = []
     for spec in specs:
         if spec.cfg is None or spec.id is None:
-            plan.append(Planned(spec, spec.arm, "", RunState("not possible", message=spec.reason), done=False))
+            plan.append(
+                Planned(
+                    spec, spec.arm, "", RunState("not possible", message=spec.reason), done=False
+                )
+            )
             continue
         experiment = Experiment(spec.cfg)
         state = run_state(experiment.path)
-        done = state.name == "complete" and experiment.trained() and not measure_plan.pending(experiment)
+        done = (
+            state.name == "complete"
+            and experiment.trained()
+            and not measure_plan.pending(experiment)
+        )
         if not done and state.name == "complete":
             state = RunState("trained", state.images, state.total, state.loss)
         planned = Planned(spec, arm_name(spec.cfg), spec.cfg["size"]["name"], state, done)
-        key = json.dumps([spec.cfg[group] for group in ("method", "size", "encoder", "data")], default=str)
+        key = json.dumps(
+            [spec.cfg[group] for group in ("method", "size", "encoder", "data")], default=str
+        )
         if key not in costs:
             costs[key] = _cost(spec.cfg, experiment.path)
         if (cost := costs[key]) is not None:
@@ -79,8 +92,8 @@ def make(specs: list[RunSpec]) -> list[Planned]:
 def _cost(cfg: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool] | None:
     """A run's cost, as stored, and whether it is of the backbone alone.
 
-    From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or download it: until
-    its first run has begun, its arm is planned as vanilla.
+    From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or
+    download it: until its first run has begun, its arm is planned as vanilla.
     """
     from bench.core.model.method import Method
     from bench.core.model.sizes import Size
@@ -98,7 +111,9 @@ def _cost(cfg: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool] | None
 
 
 def _grid_and_classes(node: dict[str, Any]) -> tuple[TokenGrid, int] | None:
-    """Of the data set, or, where it is not at hand (a login node), of what its recipe says of it; None if neither."""
+    """Of the data set, or, where it is not at hand (a login node),
+    of what its recipe says of it; None if neither.
+    """
     try:
         data = build(node)
         return data.grid, data.classes
@@ -115,19 +130,27 @@ def _copy_costs(plan: list[Planned]) -> None:
     known = {(p.arm, p.size): p for p in plan if p.flops is not None and not p.at_least}
     for planned in plan:
         like = known.get((planned.arm, planned.size))
-        if (planned.flops is None or planned.at_least) and like is not None and planned.spec.cfg is not None:
+        if (
+            (planned.flops is None or planned.at_least)
+            and like is not None
+            and planned.spec.cfg is not None
+        ):
             planned.parameters, planned.flops, planned.at_least = like.parameters, like.flops, False
 
 
 def _hours(plan: list[Planned]) -> None:
-    """Training hours: measured for finished runs; else from finished runs of the arm, or by FLOPs from any arm."""
+    """Training hours: measured for finished runs; else from finished runs of the arm,
+    or by FLOPs from any arm.
+    """
     same: dict[tuple[str, str], list[float]] = defaultdict(list)
     per_flop: list[float] = []
     for planned in plan:
         cfg = planned.spec.cfg
         if cfg is None:
             continue
-        seconds = read_json(Path(cfg["runs"]) / str(planned.spec.id) / "cost.json").get("seconds_per_step")
+        seconds = read_json(Path(cfg["runs"]) / str(planned.spec.id) / "cost.json").get(
+            "seconds_per_step"
+        )
         if seconds:
             hours = float(seconds * cfg["images"] / cfg["batch"] / 3600)
             planned.hours = hours
@@ -150,15 +173,28 @@ def table(plan: list[Planned]) -> str:
     for p in plan:
         if p.spec.id is None:
             seed = next((word for word in p.spec.overrides if word.startswith("seed=")), "")
-            lines.append((f"({p.spec.arm}, {seed})", p.arm, "", "", "", f"not possible here: {p.spec.reason}"))
+            lines.append(
+                (
+                    f"({p.spec.arm}, {seed})",
+                    p.arm,
+                    "",
+                    "",
+                    "",
+                    f"not possible here: {p.spec.reason}",
+                )
+            )
             continue
         state = "done" if p.done else describe(p.state)
         least = ">= " if p.at_least and p.flops is not None else ""
         cost = (_number(p.parameters), _number(p.flops), _hours_text(p.hours))
-        lines.append((p.spec.id, p.arm, *(least + cell if cell != "?" else cell for cell in cost), state))
+        lines.append(
+            (p.spec.id, p.arm, *(least + cell if cell != "?" else cell for cell in cost), state)
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(header) - 1)]
     text = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip()
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]
+        ).rstrip()
         for line in lines
     ]
     return "\n".join([*text, "", summary(plan)])
@@ -168,7 +204,11 @@ def describe(state: RunState) -> str:
     """A state in a few words."""
     if state.name == "new":
         return "to do"
-    share = f" at {state.images / state.total:.0%}" if state.total and state.name not in ("complete", "trained") else ""
+    share = (
+        f" at {state.images / state.total:.0%}"
+        if state.total and state.name not in ("complete", "trained")
+        else ""
+    )
     what = "trained, to be measured" if state.name == "trained" else state.name
     return what + share + (f" ({state.message})" if state.message and not state.alive else "")
 
@@ -180,12 +220,17 @@ def summary(plan: list[Planned]) -> str:
     parts = [f"{len(possible)} runs, {len(possible) - len(todo)} done, {len(todo)} to do"]
     if len(plan) > len(possible):
         parts.append(f"{len(plan) - len(possible)} not possible here")
-    flops, hours = [p.flops for p in todo if p.flops], [p.hours for p in todo if p.hours is not None]
+    flops, hours = (
+        [p.flops for p in todo if p.flops],
+        [p.hours for p in todo if p.hours is not None],
+    )
     if flops:
         least = "at least " if any(p.at_least for p in todo) else ""
         parts.append(f"{least}{_number(sum(flops))} FLOPs to do" + _known(len(flops), len(todo)))
     if hours:
-        parts.append(f"{_hours_text(sum(hours))} h of training on one worker" + _known(len(hours), len(todo)))
+        parts.append(
+            f"{_hours_text(sum(hours))} h of training on one worker" + _known(len(hours), len(todo))
+        )
     elif todo:
         parts.append("hours are not known before a run has finished")
     return "; ".join(parts)

@@ -1,8 +1,10 @@
-"""Runs of a study in worker processes of this machine: `bench.sweep compute=local` starts this in the background.
+"""Runs of a study in worker processes of this machine:
+`bench.sweep compute=local` starts this in the background.
 
-A worker is one `python -m bench.run ...` with its share of the cores (or compute.threads=N) and, where there are GPUs,
-one of them. What it did is judged by its exit code and by what it saved; a worker that dies is started again a bounded
-number of times, counted anew whenever it had saved something in between.
+A worker is one `python -m bench.run ...` with its share of the cores (or compute.threads=N) and,
+where there are GPUs, one of them. What it did is judged by its exit code and by what it saved; a
+worker that dies is started again a bounded number of times, counted anew whenever it had saved
+something in between.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ TAKEN = "is being written"  # in bench.run's message when another process has th
 
 @dataclass
 class Job:
-    """A run to be made. threads: compute.threads, None for a worker's share; attempts: deaths since it last saved."""
+    """A run to be made. threads: compute.threads, None for a worker's share; attempts:
+    deaths since it last saved.
+    """
 
     id: str
     overrides: tuple[str, ...]
@@ -49,7 +53,9 @@ class Worker:
 
 @dataclass
 class Pool:
-    """Fills `workers` slots with jobs until none is left. waiting: to be started; failed: given up, with a message."""
+    """Fills `workers` slots with jobs until none is left. waiting: to be started; failed:
+    given up, with a message.
+    """
 
     runs: Path
     logs: Path
@@ -69,14 +75,23 @@ class Pool:
     def command(self, job: Job) -> list[str]:
         """What a worker executes."""
         threads = f"compute.threads={self.threads(job)}"
-        return [sys.executable, "-m", "bench.run", *job.overrides, threads, "compute.progress=false"]
+        return [
+            sys.executable,
+            "-m",
+            "bench.run",
+            *job.overrides,
+            threads,
+            "compute.progress=false",
+        ]
 
     def threads(self, job: Job) -> int:
         """What compute.threads= asks for, or the worker's share of the cores."""
         return job.threads or max(1, cores() // self.workers)
 
     def step(self) -> bool:
-        """Collect what ended, start what can be started; False when there is nothing left to wait for."""
+        """Collect what ended, start what can be started;
+        False when there is nothing left to wait for.
+        """
         for worker in list(self.running):
             worker.lease.refresh()
             code = worker.process.poll()
@@ -101,14 +116,21 @@ class Pool:
             return
         self.waiting.remove(job)
         slot = min(set(range(self.workers)) - {worker.slot for worker in self.running})
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads(job)), "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(self.threads(job)),
+            "PYTHONUNBUFFERED": "1",
+        }
         environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)] if self.gpus else ""
         log = self.logs / f"{job.id}.log"
         with open(log, "ab") as output:
             process = subprocess.Popen(
-                self.command(job), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+                self.command(job),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         assert lease is not None
         job.saved = max(job.saved, progress(self.runs / job.id))
         self.running.append(Worker(job, process, slot, lease, log))
@@ -127,20 +149,28 @@ class Pool:
         elif code == REQUEUE or (code == BAD_INPUT and TAKEN in last):
             self.waiting.append(job)
         elif code in EXIT_OF_SIGNAL.values():
-            self.give_up(job, "stopped from outside with everything saved; the same command goes on")
+            self.give_up(
+                job, "stopped from outside with everything saved; the same command goes on"
+            )
         elif code > 0 and not (deleted and code != BAD_INPUT):
             self.give_up(job, last or f"ended with exit code {code}, see {worker.log}")
         else:
-            why = f"was killed by {signal.Signals(-code).name}" if code < 0 else "lost its run folder"
+            why = (
+                f"was killed by {signal.Signals(-code).name}" if code < 0 else "lost its run folder"
+            )
             job.attempts += 1
             if job.attempts > self.retries:
                 self.give_up(
-                    job, f"its worker {why} {job.attempts} times without saving anything in between, see {worker.log}"
+                    job,
+                    f"its worker {why} {job.attempts} times without saving anything in "
+                    f"between, see {worker.log}",
                 )
             else:
                 job.saved = saved
                 self.waiting.append(job)
-                self.tell(job, f"its worker {why}; starting it again ({job.attempts} of {self.retries})")
+                self.tell(
+                    job, f"its worker {why}; starting it again ({job.attempts} of {self.retries})"
+                )
 
     def give_up(self, job: Job, message: str) -> None:
         """Leave a job until it is asked for again."""
@@ -179,16 +209,29 @@ def last_error(log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.removeprefix("error: ") for line in reversed(lines[-50:]) if line.startswith("error: ")), "")
+    return next(
+        (
+            line.removeprefix("error: ")
+            for line in reversed(lines[-50:])
+            if line.startswith("error: ")
+        ),
+        "",
+    )
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that workers may use: CUDA_VISIBLE_DEVICES, or all that nvidia-smi lists (PyTorch is not imported)."""
+    """The GPUs that workers may use: CUDA_VISIBLE_DEVICES,
+    or all that nvidia-smi lists (PyTorch is not imported).
+    """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [gpu for gpu in given.split(",") if gpu]
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True).stdout
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")]
+    return [
+        str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU ")
+    ]

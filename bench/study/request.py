@@ -33,8 +33,12 @@ class Sweep:
     @property
     def name(self) -> str:
         """Study, data, and a hash of what else was asked for."""
-        extra = [word for word in self.words if not word.startswith(("runs=", "cache=", "compute."))]
-        suffix = f"-{hashlib.sha256(' '.join(sorted(extra)).encode()).hexdigest()[:4]}" if extra else ""
+        extra = [
+            word for word in self.words if not word.startswith(("runs=", "cache=", "compute."))
+        ]
+        suffix = (
+            f"-{hashlib.sha256(' '.join(sorted(extra)).encode()).hexdigest()[:4]}" if extra else ""
+        )
         return f"{self.study}-{self.data}{suffix}"
 
     @property
@@ -46,7 +50,9 @@ class Sweep:
         return [spec.id for spec in self.specs if spec.id]
 
     def report_words(self) -> list[str]:
-        """bench.report's arguments: this study's runs, or, where the command line changed them, all of the folder."""
+        """bench.report's arguments: this study's runs, or, where the command line changed them,
+        all of the folder.
+        """
         from bench.study.runs import run_ids
 
         whole = set(run_ids(self.study, self.data)) == set(self.ids)

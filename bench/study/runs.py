@@ -1,11 +1,13 @@
-"""A study is a file: arms x sizes x seeds on one data set, and the claims that it is for (bench/conf/study/*.yaml).
+"""A study is a file: arms x sizes x seeds on one data set,
+and the claims that it is for (bench/conf/study/*.yaml).
 
 What such a file may hold is described at the head of bench/study/file.py.
 
     >>> for run in runs("demo", "digits"):
     ...     print(run.arm, run.id, run.overrides)
 
-A run is named by what it is (`identity.run_id`), never by its study: a run that two studies share is trained once.
+A run is named by what it is (`identity.run_id`), never by its study: a run that two studies share
+is trained once.
 
     python -m bench.sweep study=demo dry_run=true
 """
@@ -29,7 +31,9 @@ FOLDER = CONF / "study"
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run of a study. arm: its key in the file; id: the run folder's name, None where `reason` says why not."""
+    """One run of a study. arm: its key in the file; id: the run folder's name,
+    None where `reason` says why not.
+    """
 
     arm: str
     overrides: tuple[str, ...]
@@ -64,15 +68,24 @@ def scales(name: str) -> list[str]:
 
 
 def load(name: str, data: str = "digits") -> Study:
-    """Read a study file. Raises ValueError for an unknown study or data set, and for a file that is no study."""
+    """Read a study file.
+
+    Raises ValueError for an unknown study or data set, and for a file that is no study.
+    """
     path = FOLDER / f"{name}.yaml"
     if not path.exists():
-        raise ValueError(f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})")
+        raise ValueError(
+            f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})"
+        )
     content = study_file.read(path)
     if data not in content["data"]:
-        raise ValueError(f"data={data}: study={name} has no such scale (choices: {', '.join(content['data'])})")
+        raise ValueError(
+            f"data={data}: study={name} has no such scale (choices: {', '.join(content['data'])})"
+        )
     here = content["data"][data]
-    arms = {arm: tuple(words) for arm, words in (content.get("arms", {}) | here.get("arms", {})).items()}
+    arms = {
+        arm: tuple(words) for arm, words in (content.get("arms", {}) | here.get("arms", {})).items()
+    }
     return Study(
         name=name,
         data=data,
@@ -89,9 +102,9 @@ def load(name: str, data: str = "digits") -> Study:
 def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[RunSpec]:
     """All runs of a study, seeds outermost, so that every arm has one run before any has two.
 
-    extra: `key=value` words given to every run; `size=...` and `seed=...` among them narrow the study to these.
-    Raises ValueError when a word of `extra` is wrong or makes two arms one; an arm that cannot be run here gets a
-    reason instead of an id.
+    extra: `key=value` words given to every run; `size=...` and `seed=...` among them narrow the
+    study to these. Raises ValueError when a word of `extra` is wrong or makes two arms one; an arm
+    that cannot be run here gets a reason instead of an id.
     """
     study, extra = load(name, data), tuple(extra)
     given: dict[str, str] = {word.partition("=")[0]: word.partition("=")[2] for word in extra}
@@ -104,7 +117,11 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
         for arm, own in study.arms.items():
             words = (f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else []))
             arms.append((arm, words, _possible((*words, *extra))))
-    specs = [_spec(arm, (*words, f"seed={seed}", *extra), seed, made) for seed in seeds for arm, words, made in arms]
+    specs = [
+        _spec(arm, (*words, f"seed={seed}", *extra), seed, made)
+        for seed in seeds
+        for arm, words, made in arms
+    ]
     _check_distinct(name, specs, extra)
     return specs
 
@@ -115,11 +132,15 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
     for spec in specs:
         if spec.id and (other := arms.setdefault(spec.id, spec.arm)) != spec.arm:
             words = f": leave out {' '.join(extra)}, or write a study of your own" if extra else ""
-            raise ValueError(f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}")
+            raise ValueError(
+                f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}"
+            )
 
 
 def _possible(words: tuple[str, ...]) -> dict[str, Any] | str:
-    """The configuration of these words for any seed, as no other key depends on it, or why there is no such run."""
+    """The configuration of these words for any seed, as no other key depends on it,
+    or why there is no such run.
+    """
     try:
         cfg = compose(words)
         return never_ends(build(cfg["method"]), cfg) or cfg

@@ -1,4 +1,6 @@
-"""Watching a study: one line a run, redrawn on a terminal, printed when something changed elsewhere."""
+"""Watching a study: one line a run, redrawn on a terminal,
+printed when something changed elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,17 @@ PLAIN_SECONDS = 30.0  # between two lines of a running run that has not changed 
 
 
 class View:
-    """Shows runs until `going` says that nobody works on them. notes: run -> what its launcher says of it."""
+    """Shows runs until `going` says that nobody works on them. notes:
+    run -> what its launcher says of it.
+    """
 
     def __init__(
-        self, runs: Path, ids: list[str], done: set[str], notes: Callable[[], dict[str, str]], going: Callable[[], bool]
+        self,
+        runs: Path,
+        ids: list[str],
+        done: set[str],
+        notes: Callable[[], dict[str, str]],
+        going: Callable[[], bool],
     ):
         self.runs, self.ids, self.done = runs, ids, done
         self.notes, self.going = notes, going
@@ -46,7 +55,11 @@ class View:
         if state.name == "training" and state.speed:
             parts.append(f"{state.speed:.0f} images/s")
         if state.name == "training" and state.left is not None:
-            parts.append(f"{state.left / 60:.0f} min left" if state.left > 120 else f"{state.left:.0f} s left")
+            parts.append(
+                f"{state.left / 60:.0f} min left"
+                if state.left > 120
+                else f"{state.left:.0f} s left"
+            )
         if note and not state.alive and state.name != "done":
             parts.append(note)
         elif state.message and not state.alive:
@@ -54,7 +67,9 @@ class View:
         return "  ".join(parts)
 
     def watch(self) -> None:
-        """Until nobody works on them any more; Ctrl-C leaves (KeyboardInterrupt) without stopping anything."""
+        """Until nobody works on them any more;
+        Ctrl-C leaves (KeyboardInterrupt) without stopping anything.
+        """
         while True:
             going = self.going()
             self.draw()
@@ -67,10 +82,14 @@ class View:
         lines = self.lines()
         if self.terminal:
             size = shutil.get_terminal_size()
-            shown = [line for line in lines if line[2].alive or len(lines) < size.lines - 3] or lines[-1:]
+            shown = [
+                line for line in lines if line[2].alive or len(lines) < size.lines - 3
+            ] or lines[-1:]
             shown = shown[: size.lines - 3]
             done = sum(state.name in ("done", "complete") for _, _, state in lines)
-            text = [line[1][: size.columns - 1] for line in shown] + [f"{done} of {len(lines)} complete"]
+            text = [line[1][: size.columns - 1] for line in shown] + [
+                f"{done} of {len(lines)} complete"
+            ]
             sys.stdout.write(f"\x1b[{self._drawn}F\x1b[J" if self._drawn else "")
             print("\n".join(text), flush=True)
             self._drawn = len(text)

@@ -1,4 +1,5 @@
-"""From a configuration to a trained run: builds data, encoder, method and backbone, checks the folder, trains.
+"""From a configuration to a trained run: builds data, encoder, method and backbone,
+checks the folder, trains.
 
 `bench.run` is the command; tests and studies call `Experiment` directly.
 """
@@ -44,14 +45,16 @@ class Experiment:
         self.folder = RunFolder(self.path)
         self._tracker: tracking.Tracker | None = None
 
-    # What is there already ---------------------------------------------------------------------------
+    # What is there already ------------------------------------------------------------------------
 
     def trained(self) -> bool:
         """Whether all images of this configuration were seen and the last snapshot is there."""
         return self.cfg["images"] in checkpoints.snapshots(self.path) and not self.differences()
 
     def closed(self) -> bool:
-        """Whether the folder says so too: killed after the last result, a run is finished and its status is not."""
+        """Whether the folder says so too: killed after the last result,
+        a run is finished and its status is not.
+        """
         return read_status(self.path).get("state") == "complete" and self.cost_known()
 
     def cost_known(self) -> bool:
@@ -76,10 +79,12 @@ class Experiment:
                     "schedule cannot be continued"
                 )
             elif self.cfg["images"] < saved["images"]:
-                found.append(f"images: {saved['images']} then, {self.cfg['images']} now, which is fewer")
+                found.append(
+                    f"images: {saved['images']} then, {self.cfg['images']} now, which is fewer"
+                )
         return found
 
-    # Parts -------------------------------------------------------------------------------------------
+    # Parts ----------------------------------------------------------------------------------------
 
     def assemble(self, processes: distributed.Processes) -> None:
         """Build everything that can fail for the user's reasons, before the folder is made."""
@@ -100,11 +105,21 @@ class Experiment:
             # one process at a time trains or downloads; the others find it in the cache
             for turn in (True, False):
                 if processes.main is turn:
-                    parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": Path(cfg["cache"])}
+                    parts = {
+                        "token_grid": self.data.grid,
+                        "dataset": self.data,
+                        "cache": Path(cfg["cache"]),
+                    }
                     self.encoder = build(cfg["encoder"], **parts).to(processes.device)
                 processes.barrier()
-        picture = tuple(self.data.images("train", slice(0, 1)).shape[2:]) if self.encoder is not None else ()
-        self.cost = cost.count(self.method, self.data.grid, self.size, self.data.classes, self.encoder, picture)
+        picture = (
+            tuple(self.data.images("train", slice(0, 1)).shape[2:])
+            if self.encoder is not None
+            else ()
+        )
+        self.cost = cost.count(
+            self.method, self.data.grid, self.size, self.data.classes, self.encoder, picture
+        )
 
     def new_backbone(self) -> SiT:
         """A backbone with this run's initial weights."""
@@ -113,7 +128,9 @@ class Experiment:
 
     def learner(self) -> Learner:
         """What will be trained, before its first step."""
-        return Learner(self.cfg, self.data, self.method, self.new_backbone(), self.encoder, self.processes)
+        return Learner(
+            self.cfg, self.data, self.method, self.new_backbone(), self.encoder, self.processes
+        )
 
     def aligned(self) -> dict[str, str] | None:
         """What the arm's encoder is, for marking related metrics."""
@@ -121,14 +138,17 @@ class Experiment:
             return None
         return {key: getattr(self.encoder, key) for key in ("family", "trained_on", "labels")}
 
-    # Folder ------------------------------------------------------------------------------------------
+    # Folder ---------------------------------------------------------------------------------------
 
     def disk_bytes(self) -> dict[str, int]:
         """Bytes that checkpoints (the last two and one being written) and snapshots will take."""
         backbone, heads = self.cost.parameters["backbone"], self.cost.parameters["heads"]
         counts = snapshot_counts(self.cfg["images"], self.cfg["batch"], self.cfg["snapshots"])
         checkpoint = 4 * (3 * (backbone + heads) + backbone)
-        return {"checkpoints": (checkpoints.KEPT + 1) * checkpoint, "snapshots": 4 * backbone * len(counts)}
+        return {
+            "checkpoints": (checkpoints.KEPT + 1) * checkpoint,
+            "snapshots": 4 * backbone * len(counts),
+        }
 
     def check_disk(self) -> None:
         """Raise ValueError where the disk is too small for a run that has not begun."""
@@ -141,7 +161,9 @@ class Experiment:
             )
 
     def open_folder(self) -> None:
-        """Claim the folder and write who and what; refuse one of another configuration, data or encoder."""
+        """Claim the folder and write who and what; refuse one of another configuration,
+        data or encoder.
+        """
         if not self.processes.main:
             return
         fingerprints = self.data.fingerprints()
@@ -151,7 +173,8 @@ class Experiment:
         self.check_disk()
         if found := self.differences():
             raise ValueError(
-                f"{self.path} holds a run with other settings ({'; '.join(found)}): give this one a name=... of its own"
+                f"{self.path} holds a run with other settings ({'; '.join(found)}): "
+                "give this one a name=... of its own"
             )
         known = read_json(self.path / "run.json").get("fingerprints", fingerprints)
         for part, fingerprint in fingerprints.items():
@@ -165,38 +188,57 @@ class Experiment:
         environment_now = environment(self.processes.device, torch.get_num_threads())
         self.warn_of_changes(environment_now)
         description = {
-            "schema_version": 1, "id": self.path.name, "hash": run_hash(cfg), "arm": arm_name(cfg),
-            "method": cfg["method"]["name"], "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None,
-            "size": self.size.name, "depth": self.size.depth, "width": self.size.width, "data": cfg["data"]["name"],
-            "seed": cfg["seed"], "images": cfg["images"], "batch": cfg["batch"], "aligned": self.aligned(), "blocks":
-            self.blocks, "head": str(self.method.head_description(self.size)), "identity": identity(cfg),
+            "schema_version": 1,
+            "id": self.path.name,
+            "hash": run_hash(cfg),
+            "arm": arm_name(cfg),
+            "method": cfg["method"]["name"],
+            "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None,
+            "size": self.size.name,
+            "depth": self.size.depth,
+            "width": self.size.width,
+            "data": cfg["data"]["name"],
+            "seed": cfg["seed"],
+            "images": cfg["images"],
+            "batch": cfg["batch"],
+            "aligned": self.aligned(),
+            "blocks": self.blocks,
+            "head": str(self.method.head_description(self.size)),
+            "identity": identity(cfg),
             "fingerprints": known | fingerprints,
-            "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout}, "argv": self.argv,
-        }  # fmt: skip
+            "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout},
+            "argv": self.argv,
+        }
         write_json(self.path / "config.json", cfg)
         _write_yaml(self.path / "config.yaml", cfg)
         write_json(self.path / "run.json", description)
         write_json(self.path / "env.json", environment_now)
         if not (self.path / "cost.json").exists():
             write_json(
-                self.path / "cost.json", self.cost.to_json() | {"seconds_per_step": None, "peak_memory_bytes": None}
+                self.path / "cost.json",
+                self.cost.to_json() | {"seconds_per_step": None, "peak_memory_bytes": None},
             )
 
     def warn_of_changes(self, now: dict[str, Any]) -> None:
-        """Warn when a resumed run meets other versions, code or another device: its last digits may differ."""
+        """Warn when a resumed run meets other versions, code or another device:
+        its last digits may differ.
+        """
         before = read_json(self.path / "env.json")
         changed = [
-            key for key in ("device", "device_name", "threads", "commit") if before and before.get(key) != now[key]
+            key
+            for key in ("device", "device_name", "threads", "commit")
+            if before and before.get(key) != now[key]
         ]
         if before and before.get("versions", {}).get("torch") != now["versions"]["torch"]:
             changed.append("torch")
         if changed:
             warnings.warn(
-                f"resuming with another {', '.join(changed)}: not bit for bit what an undisturbed run gives",
+                f"resuming with another {', '.join(changed)}: "
+                "not bit for bit what an undisturbed run gives",
                 stacklevel=2,
             )
 
-    # Training ----------------------------------------------------------------------------------------
+    # Training -------------------------------------------------------------------------------------
 
     def train(
         self,
@@ -205,15 +247,22 @@ class Experiment:
         on_progress: Callable[[dict[str, Any]], None] = lambda line: None,
         on_speed: Callable[[float], None] = lambda seconds_per_step: None,
     ) -> None:
-        """Train to the last image. Raises Stopped, NotFinite or OSError, with the status saying what happened."""
+        """Train to the last image.
+
+        Raises Stopped, NotFinite or OSError, with the status saying what happened.
+        """
         learner = self.learner()
         trainer = Trainer(learner, self.folder)
-        cached = self.cfg["compute"]["cache_features"] and "attention" not in self.method.needs  # maps are not kept
+        cached = (
+            self.cfg["compute"]["cache_features"] and "attention" not in self.method.needs
+        )  # maps are not kept
         if self.encoder is not None and cached:
             from methods.encoders.cache import patch_tokens
 
             main, cache = self.processes.main, Path(self.cfg["cache"])
-            learner.ctx.cached = patch_tokens(self.encoder, self.data, "train", cache, progress=main)
+            learner.ctx.cached = patch_tokens(
+                self.encoder, self.data, "train", cache, progress=main
+            )
         trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
 
         def on_line(line: dict[str, Any]) -> None:
@@ -247,7 +296,9 @@ class Experiment:
         write_json(self.path / "cost.json", self.cost.to_json() | measured)
 
     def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:
-        """Mirror numbers (the main process's); first: as in `tracking.open_tracker`, when this opens the tracker."""
+        """Mirror numbers (the main process's); first: as in `tracking.open_tracker`,
+        when this opens the tracker.
+        """
         if self._tracker is None:
             self._tracker = tracking.open_tracker(self.cfg["tracking"], self.path, first, self.cfg)
         self._tracker.log(images, numbers)
@@ -260,10 +311,14 @@ class Experiment:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that PyTorch held on the GPU, or the largest resident size of this process."""
+    """Bytes: the most that PyTorch held on the GPU,
+    or the largest resident size of this process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:

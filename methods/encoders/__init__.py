@@ -1,1 +1,3 @@
-"""Frozen external encoders: one small class each, owning its preprocessing and returning `Features`."""
+"""Frozen external encoders: one small class each,
+owning its preprocessing and returning `Features`.
+"""

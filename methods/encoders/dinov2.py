@@ -1,9 +1,11 @@
-"""DINOv2 (arXiv 2304.07193) with and without registers, through torch.hub's folder, read as REPA reads it.
+"""DINOv2 (arXiv 2304.07193) with and without registers, through torch.hub's folder,
+read as REPA reads it.
 
-Pixels / 255, ImageNet mean and deviation, bicubic to 14 x token grid (224 for 16x16), `x_norm_patchtokens`. The
-position embedding is resampled once, at load, to that grid with timm's `resample_abs_pos_embed`, after which the hub's
-own interpolation does nothing. Code and weights lie in $TORCH_HOME/hub and $TORCH_HOME/hub/checkpoints; nothing is
-asked of the network when they are there.
+Pixels / 255, ImageNet mean and deviation, bicubic to 14 x token grid (224 for 16x16),
+`x_norm_patchtokens`. The position embedding is resampled once, at load, to that grid with timm's
+`resample_abs_pos_embed`, after which the hub's own interpolation does nothing. Code and weights lie
+in $TORCH_HOME/hub and $TORCH_HOME/hub/checkpoints; nothing is asked of the network when they are
+there.
 
     python -m bench.prepare encoder=dinov2_b
     python -m bench.run method=repa encoder=dinov2_b data=imagenet256 data.root=latents
@@ -24,12 +26,25 @@ from torch import Tensor, nn
 
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
-from methods.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, Features, as_input, on_grid, patch_grid
+from methods.encoders.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Encoder,
+    Features,
+    as_input,
+    on_grid,
+    patch_grid,
+)
 
 PATCH = 14
 REPOSITORY = "https://github.com/facebookresearch/dinov2"
 WEIGHTS = "https://dl.fbaipublicfiles.com/dinov2"
-MEGABYTES = {"dinov2_vits14": 84, "dinov2_vitb14": 331, "dinov2_vitl14": 1161, "dinov2_vitg14": 4337}
+MEGABYTES = {
+    "dinov2_vits14": 84,
+    "dinov2_vitb14": 331,
+    "dinov2_vitl14": 1161,
+    "dinov2_vitg14": 4337,
+}
 
 
 def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resource]:
@@ -41,12 +56,16 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
     plain = model.removesuffix("_reg")
     if plain not in MEGABYTES:
         raise ValueError(
-            f"encoder.model={model} is no DINOv2 of the hub (choices: {', '.join(MEGABYTES)}, each also with _reg)"
+            f"encoder.model={model} is no DINOv2 of the hub "
+            f"(choices: {', '.join(MEGABYTES)}, each also with _reg)"
         )
     file = f"{plain}_reg4_pretrain.pth" if model.endswith("_reg") else f"{plain}_pretrain.pth"
     if source == "local":
         if not node["path"]:
-            raise ValueError("encoder.source=local needs encoder.path=DIR with the repository's hubconf.py and " + file)
+            raise ValueError(
+                "encoder.source=local needs encoder.path=DIR with the repository's hubconf.py and "
+                + file
+            )
         folder = Path(node["path"]).expanduser()
         code, weights, main = folder, folder / file, ()
     elif source == "hub":
@@ -56,7 +75,14 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
     else:
         raise ValueError(f"encoder.source={source} is unknown (choices: hub, local)")
     return [
-        Resource("the code of DINOv2", code, f"{REPOSITORY}/archive/{node['ref']}.zip", 4, archive=True, also=main),
+        Resource(
+            "the code of DINOv2",
+            code,
+            f"{REPOSITORY}/archive/{node['ref']}.zip",
+            4,
+            archive=True,
+            also=main,
+        ),
         Resource(f"the weights of {model}", weights, f"{WEIGHTS}/{plain}/{file}", MEGABYTES[plain]),
     ]
 
@@ -64,17 +90,30 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
 class DINOv2(Encoder):
     """A DINOv2 of the hub.
 
-    model: its name there; ref: commit of its code; source: hub, or local (`path`, never the network).
+    model: its name there; ref: commit of its code; source: hub, or local
+    (`path`, never the network).
     """
 
     attends = True
     not_counted = "DINOv2's own pre-training"
 
     def __init__(
-        self, name: str, model: str, ref: str, source: str, path: str | None, patch_grid: int | None, resize: str,
-        family: str, trained_on: str, labels: str, *,
-        token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
-    ):  # fmt: skip
+        self,
+        name: str,
+        model: str,
+        ref: str,
+        source: str,
+        path: str | None,
+        patch_grid: int | None,
+        resize: str,
+        family: str,
+        trained_on: str,
+        labels: str,
+        *,
+        token_grid: TokenGrid,
+        dataset: Any = None,
+        cache: Path | None = None,
+    ):
         super().__init__()
         self.name, self.family, self.trained_on, self.labels = name, family, trained_on, labels
         self.token_grid, self.resize = token_grid.grid, resize
@@ -84,8 +123,13 @@ class DINOv2(Encoder):
         self.network = load_network(_code_folder(code), model, _found(weights))
         self.network.pos_embed = nn.Parameter(_resampled(self.network.pos_embed, self.patches))
         self.width = int(self.network.embed_dim)
-        self.grid = self.patches if resize == "none" else (int(self.token_grid[0]), int(self.token_grid[1]))
-        self.reading = f"{PATCH * self.patches[0]} pixels, {self.grid[0]}x{self.grid[1]} tokens, resize {resize}"
+        self.grid = (
+            self.patches if resize == "none" else (int(self.token_grid[0]), int(self.token_grid[1]))
+        )
+        self.reading = (
+            f"{PATCH * self.patches[0]} pixels, "
+            f"{self.grid[0]}x{self.grid[1]} tokens, resize {resize}"
+        )
         self.freeze()
 
     @torch.no_grad()
@@ -93,7 +137,13 @@ class DINOv2(Encoder):
         """attention_of: 0-based layers whose attention logits are wanted, from the same pass."""
         with self._queries_and_keys(attention_of) as kept:
             found = self.network.forward_features(self._input(images))
-        patches = on_grid(found["x_norm_patchtokens"].float(), self.patches, self.token_grid, self.resize, self.name)
+        patches = on_grid(
+            found["x_norm_patchtokens"].float(),
+            self.patches,
+            self.token_grid,
+            self.resize,
+            self.name,
+        )
         attention = tuple(self._logits(layer, kept[layer].float()) for layer in attention_of)
         return Features(patches, found["x_norm_clstoken"].float(), self.grid, attention)
 
@@ -108,14 +158,18 @@ class DINOv2(Encoder):
         if wrong := [layer for layer in layers if not 0 <= layer < depth]:
             raise ValueError(f"encoder {self.name} has layers 0 to {depth - 1}, not {wrong}")
         if layers and tuple(self.patches) != tuple(self.token_grid):
-            raise ValueError(f"attention maps of {self.name} cannot be resized: leave encoder.patch_grid out")
+            raise ValueError(
+                f"attention maps of {self.name} cannot be resized: leave encoder.patch_grid out"
+            )
         kept: dict[int, Tensor] = {}
 
         def keep(layer: int, out: Tensor) -> None:
             kept[layer] = out
 
         hooks = [
-            self.network.blocks[layer].attn.qkv.register_forward_hook(lambda _m, _i, out, layer=layer: keep(layer, out))
+            self.network.blocks[layer].attn.qkv.register_forward_hook(
+                lambda _m, _i, out, layer=layer: keep(layer, out)
+            )
             for layer in layers
         ]
         try:
@@ -132,12 +186,16 @@ class DINOv2(Encoder):
 
 
 def load_network(folder: Path, model: str, weights: Path) -> Any:
-    """The hub's module with its weights, strictly loaded. Raises ValueError for code or weights that do not fit."""
+    """The hub's module with its weights, strictly loaded.
+
+    Raises ValueError for code or weights that do not fit.
+    """
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise ValueError(
-            f"{weights} is not a file of weights ({str(error).splitlines()[0]}): delete it and fetch it again"
+            f"{weights} is not a file of weights ({str(error).splitlines()[0]}): "
+            "delete it and fetch it again"
         ) from error
     with _without_xformers():
         try:
@@ -146,7 +204,8 @@ def load_network(folder: Path, model: str, weights: Path) -> Any:
         except (OSError, ImportError, RuntimeError, TypeError, AttributeError) as error:
             first = " ".join(str(error).split())[:300]
             raise ValueError(
-                f"the code in {folder} and {weights} do not make a {model} ({first}): fetch both again"
+                f"the code in {folder} and {weights} do not make a {model} "
+                f"({first}): fetch both again"
             ) from error
     return network
 
@@ -166,11 +225,14 @@ def _without_xformers() -> Iterator[None]:
             os.environ["XFORMERS_DISABLED"] = before
 
 
-def _square(name: str, token_grid: tuple[int, ...], own: int | None, resize: str) -> tuple[int, int]:
+def _square(
+    name: str, token_grid: tuple[int, ...], own: int | None, resize: str
+) -> tuple[int, int]:
     grid = patch_grid(name, token_grid, own, resize)
     if grid[0] != grid[1]:
         raise ValueError(
-            f"encoder {name} reads square pictures, not {grid[0]}x{grid[1]} patches: set encoder.patch_grid and "
+            f"encoder {name} reads square pictures, not {grid[0]}x{grid[1]} patches: "
+            "set encoder.patch_grid and "
             "encoder.resize=features"
         )
     return grid
@@ -187,7 +249,8 @@ def _code_folder(code: Resource) -> Path:
     folder = place.parent if place.is_file() else place
     if not (folder / "hubconf.py").is_file():
         raise ValueError(
-            f"{folder} has no hubconf.py: it is not the code of DINOv2; remove it and run python -m bench.prepare"
+            f"{folder} has no hubconf.py: it is not the code of DINOv2; "
+            "remove it and run python -m bench.prepare"
         )
     return folder
 
@@ -196,4 +259,6 @@ def _resampled(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     from bench.core.compat import import_vision
 
     resample = import_vision("timm.layers").resample_abs_pos_embed
-    return resample(positions.detach(), list(grid), num_prefix_tokens=1, interpolation="bicubic", antialias=True)
+    return resample(
+        positions.detach(), list(grid), num_prefix_tokens=1, interpolation="bicubic", antialias=True
+    )

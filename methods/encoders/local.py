@@ -1,9 +1,10 @@
 """local_s/m/l: small encoders that the harness trains itself, without labels, in seconds.
 
-They need nothing from outside and make a ladder. A convolutional network with the token grid as its output is trained
-on the training split to tell pictures apart: two views (shifted, with noise and a square blanked out) of one picture
-must find each other among the batch's (SimCLR's NT-Xent, arXiv 2002.05709). Seeded, cached, and stored with its
-held-out probe accuracy, its interval, and the raw pixels' beside it.
+They need nothing from outside and make a ladder. A convolutional network with the token grid as its
+output is trained on the training split to tell pictures apart: two views (shifted, with noise and a
+square blanked out) of one picture must find each other among the batch's (SimCLR's NT-Xent, arXiv
+2002.05709). Seeded, cached, and stored with its held-out probe accuracy, its interval, and the raw
+pixels' beside it.
 
     python -m bench.run method=repa encoder=local_m
 """
@@ -34,16 +35,24 @@ LARGEST_SIDE = 64
 
 
 class LocalEncoder(Encoder):
-    """Convolutions at full size, a patch embedding to the token grid, and a mixing convolution there."""
+    """Convolutions at full size, a patch embedding to the token grid,
+    and a mixing convolution there.
+    """
 
     family = "convnet"
     labels = ""
 
-    def __init__(self, name: str, width: int, layers: int, grid: tuple[int, int], patch: tuple[int, int]):
+    def __init__(
+        self, name: str, width: int, layers: int, grid: tuple[int, int], patch: tuple[int, int]
+    ):
         super().__init__()
         self.name, self.width, self.grid, self.patch = name, width, grid, patch
         hidden = max(8, width // 2)
-        body: list[nn.Module] = [nn.Conv2d(3, hidden, 3, padding=1), nn.GroupNorm(4, hidden), nn.GELU()]
+        body: list[nn.Module] = [
+            nn.Conv2d(3, hidden, 3, padding=1),
+            nn.GroupNorm(4, hidden),
+            nn.GELU(),
+        ]
         body += [nn.Conv2d(hidden, width, patch, stride=patch), nn.GroupNorm(4, width), nn.GELU()]
         for _ in range(layers - 2):
             body += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(4, width), nn.GELU()]
@@ -59,21 +68,31 @@ class LocalEncoder(Encoder):
         return Features(maps.flatten(2).transpose(1, 2), maps.mean(dim=(2, 3)), self.grid)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """uint8 -> float32 in -1..1, at patch x grid pixels (antialiased bilinear where the size differs)."""
+        """uint8 -> float32 in -1..1, at patch x grid pixels (antialiased
+        bilinear where the size differs).
+        """
         x = images.float() / 127.5 - 1
         size = [g * p for g, p in zip(self.grid, self.patch, strict=True)]
-        return x if list(x.shape[2:]) == size else F.interpolate(x, size=size, mode="bilinear", antialias=True)
+        return (
+            x
+            if list(x.shape[2:]) == size
+            else F.interpolate(x, size=size, mode="bilinear", antialias=True)
+        )
 
 
 def view(x: Tensor, draw: torch.Generator) -> Tensor:
-    """A random view: shifted by up to an eighth of the side, a square blanked out, contrast changed, noise added."""
+    """A random view: shifted by up to an eighth of the side, a square blanked out,
+    contrast changed, noise added.
+    """
     n, _, height, width = x.shape
     most = max(1, height // 8)
     padded = F.pad(x, (most,) * 4, mode="replicate")
     top, left = torch.randint(0, 2 * most + 1, (2, n), generator=draw)
     picture = torch.arange(n)[:, None, None]
     rows, columns = top[:, None] + torch.arange(height), left[:, None] + torch.arange(width)
-    x = padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    x = padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
     side = max(1, height // 3)
     inside = []
     for size in (height, width):
@@ -86,7 +105,9 @@ def view(x: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """NT-Xent of two views' projections [B, d]: each must find its partner among the other 2B - 1."""
+    """NT-Xent of two views' projections [B, d]:
+    each must find its partner among the other 2B - 1.
+    """
     z = F.normalize(torch.cat([a, b]), dim=1)
     similarity = z @ z.T / temperature
     similarity.fill_diagonal_(float("-inf"))
@@ -97,7 +118,9 @@ def nt_xent(a: Tensor, b: Tensor, temperature: float) -> Tensor:
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Initial weights from the recipe's seed, whatever was drawn before; the caller's random state stays as it was."""
+    """Initial weights from the recipe's seed, whatever was drawn before;
+    the caller's random state stays as it was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         yield
@@ -114,11 +137,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def pretrain(encoder: LocalEncoder, dataset: Any, steps: int, batch: int, learning_rate: float) -> float:
+def pretrain(
+    encoder: LocalEncoder, dataset: Any, steps: int, batch: int, learning_rate: float
+) -> float:
     """Train in place (CPU, own random streams); returns the FLOPs spent."""
     draw = torch.Generator().manual_seed(SEED)
     with seeded():
-        head = nn.Sequential(nn.Linear(encoder.width, encoder.width), nn.GELU(), nn.Linear(encoder.width, 64))
+        head = nn.Sequential(
+            nn.Linear(encoder.width, encoder.width), nn.GELU(), nn.Linear(encoder.width, 64)
+        )
     parameters = [*encoder.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
@@ -142,27 +169,44 @@ def pretrain(encoder: LocalEncoder, dataset: Any, steps: int, batch: int, learni
 
 
 def probe(encoder: LocalEncoder, dataset: Any) -> dict[str, Any]:
-    """Held-out accuracy of logistic regression on mean patch features with its 95 % interval, and the raw pixels'."""
+    """Held-out accuracy of logistic regression on mean patch features with its 95 % interval,
+    and the raw pixels'.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    pictures = {split: torch.as_tensor(dataset.images(split, slice(0, 10_000))) for split in ("train", "heldout")}
+    pictures = {
+        split: torch.as_tensor(dataset.images(split, slice(0, 10_000)))
+        for split in ("train", "heldout")
+    }
     labels = {split: np.asarray(dataset.labels(split, slice(0, 10_000))) for split in pictures}
 
     def accuracy(features: dict[str, np.ndarray]) -> float:
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        return float(model.fit(features["train"], labels["train"]).score(features["heldout"], labels["heldout"]))
+        return float(
+            model.fit(features["train"], labels["train"]).score(
+                features["heldout"], labels["heldout"]
+            )
+        )
 
     read = {
-        s: torch.cat([encoder(part).patches.mean(dim=1) for part in x.split(256)]).numpy() for s, x in pictures.items()
+        s: torch.cat([encoder(part).patches.mean(dim=1) for part in x.split(256)]).numpy()
+        for s, x in pictures.items()
     }
     pixels = {
-        s: F.adaptive_avg_pool2d(x.float(), 16).flatten(1).numpy() if x.shape[-1] > 16 else x.float().flatten(1).numpy()
+        s: F.adaptive_avg_pool2d(x.float(), 16).flatten(1).numpy()
+        if x.shape[-1] > 16
+        else x.float().flatten(1).numpy()
         for s, x in pictures.items()
     }
     value, n = accuracy(read), len(labels["heldout"])
-    return {"accuracy": value, "interval_95": list(wilson(round(value * n), n)), "n": n, "raw_pixels": accuracy(pixels)}
+    return {
+        "accuracy": value,
+        "interval_95": list(wilson(round(value * n), n)),
+        "n": n,
+        "raw_pixels": accuracy(pixels),
+    }
 
 
 def local(
@@ -177,22 +221,34 @@ def local(
     dataset: Any,
     cache: Path,
 ) -> LocalEncoder:
-    """The encoder of this data set from the cache, trained first if it is not there, once however many ask."""
+    """The encoder of this data set from the cache, trained first if it is not there,
+    once however many ask.
+    """
     if len(token_grid.grid) != 2:
         raise ValueError(
-            f"{name} reads pictures, and the tokens form a {len(token_grid.grid)}-dimensional grid: choose "
+            f"{name} reads pictures, "
+            f"and the tokens form a {len(token_grid.grid)}-dimensional grid: choose "
             "another encoder"
         )
     height, width_pixels = dataset.images("train", slice(0, 1)).shape[2:]
     # at most 64 pixels a side are read, as whole patches of the token grid
     patch = tuple(
-        max(1, min(side, LARGEST_SIDE) // n) for side, n in zip((height, width_pixels), token_grid.grid, strict=True)
+        max(1, min(side, LARGEST_SIDE) // n)
+        for side, n in zip((height, width_pixels), token_grid.grid, strict=True)
     )
     recipe = {
-        "version": VERSION, "seed": SEED, "name": name, "width": width, "layers": layers, "steps": steps,
-        "batch": batch, "learning_rate": learning_rate, "grid": list(token_grid.grid), "patch": list(patch),
+        "version": VERSION,
+        "seed": SEED,
+        "name": name,
+        "width": width,
+        "layers": layers,
+        "steps": steps,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "grid": list(token_grid.grid),
+        "patch": list(patch),
         "data": dataset.fingerprint,
-    }  # fmt: skip
+    }
 
     def build() -> LocalEncoder:
         with seeded():
@@ -225,7 +281,8 @@ def _load(folder: Path, encoder: LocalEncoder, dataset: Any) -> LocalEncoder:
         encoder.heldout_probe = card["heldout_probe"]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(
-            f"the cached encoder {folder} is damaged ({error}): delete that folder, it is trained again"
+            f"the cached encoder {folder} is damaged ({error}): "
+            "delete that folder, it is trained again"
         ) from error
     encoder.trained_on = f"{dataset.name}-train"
     encoder.freeze()

@@ -1,7 +1,9 @@
-"""`fd_<encoder>`: Frechet distance in the features of any frozen encoder, FD-DINOv2 among them (arXiv:2306.04675).
+"""`fd_<encoder>`: Frechet distance in the features of any frozen encoder,
+FD-DINOv2 among them (arXiv:2306.04675).
 
-An encoder of the registry is read as it preprocesses pictures itself: its class token, or the mean of its patch tokens.
-FD-DINOv2 as dgm-eval computes it has a preprocessing of its own (`dgm_dinov2`), and 50,000 against 50,000 pictures.
+An encoder of the registry is read as it preprocesses pictures itself: its class token, or the mean
+of its patch tokens. FD-DINOv2 as dgm-eval computes it has a preprocessing of its own
+(`dgm_dinov2`), and 50,000 against 50,000 pictures.
 
     model = torch.hub.load("facebookresearch/dinov2:main", "dinov2_vitl14", skip_validation=True)
     extractor = dgm_dinov2(model, fingerprint=hash_of_its_weights)
@@ -36,7 +38,9 @@ DGM_SIDE = 224
 
 @dataclass(frozen=True)
 class Extractor:
-    """Reads uint8 images [B, 3, H, W] on the CPU as features [B, d]; `input` says how, for the protocol."""
+    """Reads uint8 images [B, 3, H, W] on the CPU as features [B, d]; `input` says how,
+    for the protocol.
+    """
 
     name: str
     fingerprint: str
@@ -48,7 +52,9 @@ class Extractor:
 
 
 def encoder_extractor(encoder: Any, device: torch.device | str = "cpu") -> Extractor:
-    """An encoder of the registry as extractor: its class token, or its patch mean where it has none."""
+    """An encoder of the registry as extractor: its class token,
+    or its patch mean where it has none.
+    """
 
     def read(images: Tensor) -> Tensor:
         found = encoder(images.to(device))
@@ -57,38 +63,70 @@ def encoder_extractor(encoder: Any, device: torch.device | str = "cpu") -> Extra
     reading = f" ({encoder.reading})" if getattr(encoder, "reading", "") else ""
     stated = f"the encoder's own preprocessing{reading}; class token, or patch mean without one"
     return Extractor(
-        encoder.name, encoder.fingerprint, stated, encoder.family, encoder.trained_on, encoder.labels, read
+        encoder.name,
+        encoder.fingerprint,
+        stated,
+        encoder.family,
+        encoder.trained_on,
+        encoder.labels,
+        read,
     )
 
 
 def dgm_input(images: Tensor) -> Tensor:
-    """dgm-eval's preprocessing: Pillow's bicubic (antialiased) to 224 x 224 in uint8, / 255, ImageNet normalisation."""
+    """dgm-eval's preprocessing: Pillow's bicubic (antialiased) to 224 x 224 in uint8, / 255,
+    ImageNet normalisation.
+    """
     from PIL import Image
 
     pictures = [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in images]
-    resized = [np.asarray(p.resize((DGM_SIDE, DGM_SIDE), Image.Resampling.BICUBIC)) for p in pictures]
+    resized = [
+        np.asarray(p.resize((DGM_SIDE, DGM_SIDE), Image.Resampling.BICUBIC)) for p in pictures
+    ]
     x = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
-    mean, deviation = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+    mean, deviation = (
+        torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    )
     return (x - mean) / deviation
 
 
 def dgm_dinov2(model: nn.Module, fingerprint: str, device: torch.device | str = "cpu") -> Extractor:
-    """FD-DINOv2's extractor; model: the hub's dinov2_vitl14 as loaded, which interpolates its own positions."""
+    """FD-DINOv2's extractor; model: the hub's dinov2_vitl14 as loaded,
+    which interpolates its own positions.
+    """
     model.to(device).eval()
-    stated = "dgm-eval: Pillow bicubic to 224 x 224 without crop, uint8, / 255, ImageNet norm; normed class token"
+    stated = (
+        "dgm-eval: Pillow bicubic to 224 x 224 without crop, uint8, / 255, "
+        "ImageNet norm; normed class token"
+    )
     return Extractor(
-        "dinov2", fingerprint, stated, "vit", "LVD-142M", "", lambda images: model(dgm_input(images).to(device)).float()
+        "dinov2",
+        fingerprint,
+        stated,
+        "vit",
+        "LVD-142M",
+        "",
+        lambda images: model(dgm_input(images).to(device)).float(),
     )
 
 
 @full_float32()
 @torch.no_grad()
 def _pass(
-    extractor: Extractor, images: ImageSource, take: Callable[[int, np.ndarray], None], batch: int, progress: bool
+    extractor: Extractor,
+    images: ImageSource,
+    take: Callable[[int, np.ndarray], None],
+    batch: int,
+    progress: bool,
 ) -> None:
     """take(i, features [B, d]) is given those of each batch, whose first picture is the i-th."""
     done = 0
-    with tqdm(total=len(images), desc=f"{extractor.name} {images.name}", unit="image", disable=not progress) as bar:
+    with tqdm(
+        total=len(images),
+        desc=f"{extractor.name} {images.name}",
+        unit="image",
+        disable=not progress,
+    ) as bar:
         for pictures in images.batches(batch):
             values = extractor.read(pictures).cpu().numpy()
             take(done, values)
@@ -97,7 +135,9 @@ def _pass(
     assert done == len(images)
 
 
-def extract(extractor: Extractor, images: ImageSource, batch: int = 64, progress: bool = False) -> np.ndarray:
+def extract(
+    extractor: Extractor, images: ImageSource, batch: int = 64, progress: bool = False
+) -> np.ndarray:
     """Features [n, d], float32, of all pictures in order."""
     whole: list[np.ndarray] = []
 
@@ -113,7 +153,9 @@ def extract(extractor: Extractor, images: ImageSource, batch: int = 64, progress
 def statistics(
     extractor: Extractor, images: ImageSource, cache: Path, batch: int = 64, progress: bool = False
 ) -> Gaussian:
-    """The Gaussian of a reference's features, cached under the hashes of its pictures and of the weights."""
+    """The Gaussian of a reference's features,
+    cached under the hashes of its pictures and of the weights.
+    """
     version = RECORDS["fd_encoder"]["version"]
     key = f"{extractor.name}-{extractor.fingerprint}-{images.fingerprint}-v{version}"
 
@@ -121,7 +163,12 @@ def statistics(
         moments = Moments()  # features of a whole training set may not fit into memory
         _pass(extractor, images, lambda first, values: moments.add(values), batch, progress)
         gaussian = moments.gaussian()
-        np.savez(folder / "gaussian.npz", mean=gaussian.mean, covariance=gaussian.covariance, n=gaussian.n)
+        np.savez(
+            folder / "gaussian.npz",
+            mean=gaussian.mean,
+            covariance=gaussian.covariance,
+            n=gaussian.n,
+        )
 
     with np.load(cached_folder(Path(cache) / "statistics" / key, make) / "gaussian.npz") as file:
         return Gaussian(file["mean"], file["covariance"], int(file["n"]))
@@ -142,7 +189,8 @@ def measure_encoder_distance(
 ) -> Row:
     """Row `fd_<extractor>` of samples against a reference.
 
-    data: fingerprint of the data set; heldout: real pictures measured alike; not_finite: samples that had no picture.
+    data: fingerprint of the data set; heldout: real pictures measured alike; not_finite: samples
+    that had no picture.
     """
     theirs = statistics(extractor, reference, cache, batch, progress)
     features = extract(extractor, samples, batch, progress)

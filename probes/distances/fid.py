@@ -1,6 +1,8 @@
-"""The FID family from one feature pass: FID, sFID, IS, precision, recall and KID, as the ADM evaluator defines them.
+"""The FID family from one feature pass: FID, sFID, IS, precision, recall and KID,
+as the ADM evaluator defines them.
 
-Samples are any `ImageSource` (an .npz, a folder, a data set); the reference is one of `probes.distances.reference`.
+Samples are any `ImageSource` (an .npz, a folder, a data set); the reference is one of
+`probes.distances.reference`.
 
     network = load_inception()
     reference = adm_reference(network, Path("VIRTUAL_imagenet256_labeled.npz"), Path("cache"))
@@ -43,15 +45,20 @@ def measure_fid_family(
 ) -> list[Row]:
     """Rows fid, sfid, is, precision, recall and kid of samples from one feature pass.
 
-    sampling: the sampler's complete protocol; aligned: of the encoder the arm was aligned with, or None;
-    heldout: held-out real pictures (`image_reference`), whose values stand beside the samples' (all but IS);
-    not_finite: samples that had no picture because they were not finite (they are named in every row).
+    sampling: the sampler's complete protocol; aligned: of the encoder the arm was aligned with, or
+    None; heldout: held-out real pictures (`image_reference`), whose values stand beside the
+    samples' (all but IS); not_finite: samples that had no picture because they were not finite
+    (they are named in every row).
     """
     found = inception_features(network, images, device, batch, progress)
     mask, dropped = finite_rows(found.pool)
     dropped += not_finite
     # In place of a copy of a gigabyte where nothing has to go.
-    kept = found if mask.all() else InceptionFeatures(found.pool[mask], found.spatial[mask], found.logits[mask])
+    kept = (
+        found
+        if mask.all()
+        else InceptionFeatures(found.pool[mask], found.spatial[mask], found.logits[mask])
+    )
     total, n = len(images) + not_finite, len(kept.pool)
     values, notes, details = _values(kept, reference, device, progress)
     real = {} if heldout is None else real_values(heldout, reference, device, progress)
@@ -84,7 +91,10 @@ def measure_fid_family(
 
 
 def real_values(
-    heldout: FidReference, reference: FidReference, device: torch.device | str = "cpu", progress: bool = False
+    heldout: FidReference,
+    reference: FidReference,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
 ) -> dict[str, float]:
     """fid, sfid, precision, recall and kid of real pictures, as far as both sides allow."""
     values = {"fid": distance_of(heldout.pool, reference.pool).value}
@@ -93,8 +103,12 @@ def real_values(
     if heldout.manifold is not None and reference.manifold is not None:
         lacks = {**heldout.lacks, **reference.lacks}
         if "recall" not in lacks:
-            ours, theirs = (torch.from_numpy(side.manifold).to(device) for side in (heldout, reference))
-            values["precision"], values["recall"] = precision_recall(ours, theirs, progress=progress)
+            ours, theirs = (
+                torch.from_numpy(side.manifold).to(device) for side in (heldout, reference)
+            )
+            values["precision"], values["recall"] = precision_recall(
+                ours, theirs, progress=progress
+            )
         if "kid" not in lacks:
             values["kid"] = kid(heldout.manifold, reference.manifold, progress=progress).value
     return values
@@ -103,9 +117,13 @@ def real_values(
 def _values(
     kept: InceptionFeatures, reference: FidReference, device: Any, progress: bool
 ) -> tuple[dict[str, float | None], dict[str, str], dict[str, dict[str, Any]]]:
-    """Values, notes and details of each metric; what the reference does not allow is None with a note."""
+    """Values, notes and details of each metric;
+    what the reference does not allow is None with a note.
+    """
     n = len(kept.pool)
-    values: dict[str, float | None] = dict.fromkeys(("fid", "sfid", "is", "precision", "recall", "kid"))
+    values: dict[str, float | None] = dict.fromkeys(
+        ("fid", "sfid", "is", "precision", "recall", "kid")
+    )
     notes = dict(reference.lacks)
     details: dict[str, dict[str, Any]] = {"kid": {}}
     if n <= NEIGHBOURS:
@@ -117,8 +135,12 @@ def _values(
         values["sfid"], notes["sfid"] = sfid.value, sfid.note
     values["is"] = inception_score(kept.logits)
     if reference.manifold is not None and "recall" not in reference.lacks:
-        samples, manifold = (torch.from_numpy(features).to(device) for features in (kept.pool, reference.manifold))
-        values["precision"], values["recall"] = precision_recall(samples, manifold, progress=progress)
+        samples, manifold = (
+            torch.from_numpy(features).to(device) for features in (kept.pool, reference.manifold)
+        )
+        values["precision"], values["recall"] = precision_recall(
+            samples, manifold, progress=progress
+        )
     if reference.manifold is not None:
         distance = kid(kept.pool, reference.manifold, progress=progress)
         values["kid"] = distance.value

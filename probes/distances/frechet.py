@@ -22,7 +22,9 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean [d] and covariance [d, d] (float64, ddof 1) of n feature vectors; n is 0 where a file does not say it."""
+    """Mean [d] and covariance [d, d] (float64, ddof 1) of n feature vectors;
+    n is 0 where a file does not say it.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -40,18 +42,24 @@ class Distance:
 def fit(features: np.ndarray) -> Gaussian:
     """Fit a Gaussian to features [n, d] (any float type) in float64, in blocks of rows.
 
-    Raises ValueError for fewer than two rows or for non-finite values: `probes.finite` drops and counts those.
+    Raises ValueError for fewer than two rows or for non-finite values: `probes.finite` drops and
+    counts those.
     """
     if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features of shape {features.shape} have no covariance; give at least two rows [n, d]")
+        raise ValueError(
+            f"features of shape {features.shape} have no covariance; give at least two rows [n, d]"
+        )
     n, width = features.shape
     total = np.zeros(width)
     for start in range(0, n, ROWS_AT_ONCE):
         total += features[start : start + ROWS_AT_ONCE].sum(axis=0, dtype=np.float64)
     mean = total / n
     if not np.isfinite(mean).all():
-        raise ValueError("features hold values that are not finite; drop and count them with probes.finite first")
-    # Centred before the product: sums of squares would lose the digits that the distance is made of.
+        raise ValueError(
+            "features hold values that are not finite; drop and count them with probes.finite first"
+        )
+    # Centred before the product: sums of squares would lose the digits that the distance is made
+    # of.
     scatter = np.zeros((width, width))
     for start in range(0, n, ROWS_AT_ONCE):
         centred = features[start : start + ROWS_AT_ONCE].astype(np.float64) - mean
@@ -62,7 +70,8 @@ def fit(features: np.ndarray) -> Gaussian:
 class Moments:
     """Mean and covariance of features that arrive in parts, for more of them than memory holds.
 
-    Blocks of rows are centred on their own mean before they are merged (Chan et al. 1979), as in `fit`.
+    Blocks of rows are centred on their own mean before they are merged (Chan et al. 1979), as in
+    `fit`.
     """
 
     def __init__(self) -> None:
@@ -70,7 +79,10 @@ class Moments:
         self._mean = self._scatter = np.zeros(())
 
     def add(self, features: np.ndarray) -> None:
-        """Take in rows [m, d]. Raises ValueError for non-finite values, now or with the rows that follow."""
+        """Take in rows [m, d].
+
+        Raises ValueError for non-finite values, now or with the rows that follow.
+        """
         self._waiting.append(features.copy())
         if sum(map(len, self._waiting)) >= ROWS_AT_ONCE:
             self._merge()
@@ -80,10 +92,15 @@ class Moments:
         self._waiting, total = [], self._n + len(rows)
         mean = rows.mean(axis=0)
         if not np.isfinite(mean).all():
-            raise ValueError("features hold values that are not finite; drop and count them with probes.finite first")
+            raise ValueError(
+                "features hold values that are not finite; "
+                "drop and count them with probes.finite first"
+            )
         rows -= mean
         gap = mean - self._mean
-        self._scatter = self._scatter + rows.T @ rows + np.outer(gap, gap) * (self._n * len(rows) / total)
+        self._scatter = (
+            self._scatter + rows.T @ rows + np.outer(gap, gap) * (self._n * len(rows) / total)
+        )
         self._mean, self._n = self._mean + gap * (len(rows) / total), total
 
     def gaussian(self) -> Gaussian:
@@ -91,36 +108,55 @@ class Moments:
         if self._waiting:
             self._merge()
         if self._n < 2:
-            raise ValueError(f"features of {self._n} picture(s) have no covariance; give at least two")
+            raise ValueError(
+                f"features of {self._n} picture(s) have no covariance; give at least two"
+            )
         return Gaussian(self._mean, self._scatter / (self._n - 1), self._n)
 
 
-def frechet_distance(mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray):
-    """Squared Frechet distance (float, >= 0 up to rounding) of two Gaussians given as [d] and [d, d] arrays."""
+def frechet_distance(
+    mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray
+):
+    """Squared Frechet distance (float, >= 0 up to rounding) of two Gaussians
+    given as [d] and [d, d] arrays.
+    """
     from scipy.linalg import sqrtm
 
     mean_a, mean_b = np.asarray(mean_a, np.float64), np.asarray(mean_b, np.float64)
-    covariance_a, covariance_b = np.asarray(covariance_a, np.float64), np.asarray(covariance_b, np.float64)
+    covariance_a, covariance_b = (
+        np.asarray(covariance_a, np.float64),
+        np.asarray(covariance_b, np.float64),
+    )
     if mean_a.shape != mean_b.shape or covariance_a.shape != covariance_b.shape:
         raise ValueError(
-            f"features of {mean_a.size} and {mean_b.size} numbers have no distance; use one extractor for both sides"
+            f"features of {mean_a.size} and {mean_b.size} numbers have no distance; "
+            "use one extractor for both sides"
         )
     with warnings.catch_warnings():
-        # A singular product is expected with few samples; it is said in the result's note, not on the terminal.
+        # A singular product is expected with few samples; it is said in the result's note, not on
+        # the terminal.
         warnings.simplefilter("ignore")
         root = sqrtm(covariance_a @ covariance_b)
         if not np.isfinite(root).all():
             offset = DIAGONAL_OFFSET * np.eye(len(covariance_a))
             root = sqrtm((covariance_a + offset) @ (covariance_b + offset))
     gap = mean_a - mean_b
-    return float(gap @ gap + np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.trace(np.real(root)))
+    return float(
+        gap @ gap + np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.trace(np.real(root))
+    )
 
 
 def distance_of(samples: Gaussian, reference: Gaussian) -> Distance:
-    """Frechet distance of two fitted Gaussians, with a warning where a covariance is rank-deficient."""
+    """Frechet distance of two fitted Gaussians,
+    with a warning where a covariance is rank-deficient.
+    """
     value = frechet_distance(samples.mean, samples.covariance, reference.mean, reference.covariance)
     width = samples.mean.size
-    few = [f"{g.n} {name}" for name, g in (("samples", samples), ("reference images", reference)) if 0 < g.n <= width]
+    few = [
+        f"{g.n} {name}"
+        for name, g in (("samples", samples), ("reference images", reference))
+        if 0 < g.n <= width
+    ]
     if not few:
         return Distance(value, "")
     note = f"unreliable: {' and '.join(few)} for {width} feature dimensions (use more than {width})"

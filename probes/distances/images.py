@@ -1,4 +1,5 @@
-"""Where pictures to be evaluated come from: an .npz of the ADM suite, a folder, a data set; read in batches.
+"""Where pictures to be evaluated come from: an .npz of the ADM suite, a folder, a data set;
+read in batches.
 
 50,000 pictures of 256 x 256 are 9.8 GB, so an .npz is read from inside its zip as it goes by.
 
@@ -43,13 +44,21 @@ class NpzImages:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{key}.npy") as file:
                 self.shape, dtype = _header(file)
         except FileNotFoundError as error:
-            raise ValueError(f"there is no file {self.path}; give the path of an .npz with `{key}`") from error
+            raise ValueError(
+                f"there is no file {self.path}; give the path of an .npz with `{key}`"
+            ) from error
         except KeyError as error:
-            raise ValueError(f"{self.path} has no array `{key}`; pictures are uint8 [n, H, W, 3] under it") from error
+            raise ValueError(
+                f"{self.path} has no array `{key}`; pictures are uint8 [n, H, W, 3] under it"
+            ) from error
         except (zipfile.BadZipFile, ValueError, OSError) as error:
-            raise ValueError(f"{self.path} cannot be read as an .npz ({error}); write or fetch it again") from error
+            raise ValueError(
+                f"{self.path} cannot be read as an .npz ({error}); write or fetch it again"
+            ) from error
         if dtype != np.uint8 or len(self.shape) != 4 or self.shape[3] != 3:
-            raise ValueError(f"`{key}` of {self.path} is {dtype} {self.shape}; pictures are uint8 [n, H, W, 3]")
+            raise ValueError(
+                f"`{key}` of {self.path} is {dtype} {self.shape}; pictures are uint8 [n, H, W, 3]"
+            )
 
     @property
     def name(self) -> str:
@@ -72,16 +81,27 @@ class NpzImages:
                 try:
                     content = bytearray(file.read(count * one))
                 except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-                    raise ValueError(f"{self.path} is damaged at picture {start} ({error}); write it again") from error
+                    raise ValueError(
+                        f"{self.path} is damaged at picture {start} ({error}); write it again"
+                    ) from error
                 if len(content) != count * one:
-                    raise ValueError(f"{self.path} ends within picture {start + len(content) // one}; write it again")
-                pictures = torch.frombuffer(content, dtype=torch.uint8).reshape(count, *self.shape[1:])
+                    raise ValueError(
+                        f"{self.path} ends within picture "
+                        f"{start + len(content) // one}; write it again"
+                    )
+                pictures = torch.frombuffer(content, dtype=torch.uint8).reshape(
+                    count, *self.shape[1:]
+                )
                 yield pictures.permute(0, 3, 1, 2)
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
     shape, fortran, dtype = read(file)
     if fortran:
         raise ValueError("pictures are stored in Fortran order")
@@ -112,7 +132,9 @@ class FolderImages:
         return len(self.paths)
 
     def check_sizes(self) -> None:
-        """Raise ValueError naming the first picture whose header cannot be read or tells another size."""
+        """Raise ValueError naming the first picture whose header cannot be
+        read or tells another size.
+        """
         from PIL import Image
 
         first: tuple[int, int] | None = None
@@ -121,12 +143,16 @@ class FolderImages:
                 with Image.open(path) as image:
                     size = image.size
             except (OSError, SyntaxError) as error:
-                raise ValueError(f"the picture {path} cannot be read ({error}); repair or remove it") from error
+                raise ValueError(
+                    f"the picture {path} cannot be read ({error}); repair or remove it"
+                ) from error
             first = first or size
             _check_size(path, size, first)
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """uint8 [B, 3, H, W]; raises ValueError naming a picture that cannot be read or is of another size."""
+        """uint8 [B, 3, H, W]; raises ValueError naming a picture that cannot
+        be read or is of another size.
+        """
         from PIL import Image
 
         expected: tuple[int, ...] | None = None
@@ -137,7 +163,9 @@ class FolderImages:
                     with Image.open(path) as image:
                         picture = np.array(image.convert("RGB"))
                 except (OSError, SyntaxError) as error:
-                    raise ValueError(f"the picture {path} cannot be read ({error}); repair or remove it") from error
+                    raise ValueError(
+                        f"the picture {path} cannot be read ({error}); repair or remove it"
+                    ) from error
                 expected = expected or picture.shape
                 _check_size(path, (picture.shape[1], picture.shape[0]), (expected[1], expected[0]))
                 pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
@@ -147,7 +175,9 @@ class FolderImages:
 def _check_size(path: Path, size: tuple[int, int], first: tuple[int, int]) -> None:
     if size != first:
         sizes = f"{size[0]} x {size[1]}, the first {first[0]} x {first[1]}"
-        raise ValueError(f"pictures are of unlike sizes: {path} is {sizes}; resize them to one size")
+        raise ValueError(
+            f"pictures are of unlike sizes: {path} is {sizes}; resize them to one size"
+        )
 
 
 @dataclass(frozen=True)
@@ -171,7 +201,9 @@ class DatasetImages:
     def batches(self, size: int) -> Iterator[Tensor]:
         """uint8 [B, 3, H, W] in order."""
         for start in range(0, len(self), size):
-            yield torch.as_tensor(self.dataset.images(self.split, torch.arange(start, min(start + size, len(self)))))
+            yield torch.as_tensor(
+                self.dataset.images(self.split, torch.arange(start, min(start + size, len(self))))
+            )
 
 
 def file_hash(path: Path) -> str:

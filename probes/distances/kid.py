@@ -1,7 +1,9 @@
-"""Kernel Inception distance (Binkowski et al. 2018, arXiv:1801.01401): unbiased squared MMD with a cubic kernel.
+"""Kernel Inception distance (Binkowski et al. 2018, arXiv:1801.01401):
+unbiased squared MMD with a cubic kernel.
 
-k(x, y) = (x.y / d + 1)^3; the mean over 100 random subsets of 1,000 samples and 1,000 reference images (all of them
-where there are fewer), drawn as torch-fidelity draws them, so that the same seed gives its number.
+k(x, y) = (x.y / d + 1)^3; the mean over 100 random subsets of 1,000 samples and 1,000 reference
+images (all of them where there are fewer), drawn as torch-fidelity draws them, so that the same
+seed gives its number.
 
     from probes.distances.kid import kid
     kid(samples, reference).value
@@ -29,7 +31,9 @@ class Kid:
 
 
 def unbiased_mmd2(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased squared MMD of x [m, d] and y [m, d] under the cubic kernel; may be slightly negative."""
+    """Unbiased squared MMD of x [m, d] and y [m, d] under the cubic kernel;
+    may be slightly negative.
+    """
     m, width = x.shape
     assert y.shape == x.shape
 
@@ -49,10 +53,15 @@ def kid(
     seed: int = SEED,
     progress: bool = False,
 ) -> Kid:
-    """KID of features [n, d] against reference features [k, d]. Raises ValueError below two images on a side."""
+    """KID of features [n, d] against reference features [k, d].
+
+    Raises ValueError below two images on a side.
+    """
     size = min(size, len(samples), len(reference))
     if size < 2:
-        raise ValueError(f"KID of {len(samples)} samples and {len(reference)} reference images needs two of each")
+        raise ValueError(
+            f"KID of {len(samples)} samples and {len(reference)} reference images needs two of each"
+        )
     draw = np.random.RandomState(seed)
     values = []
     for _ in tqdm(range(subsets), desc="KID", unit="subset", disable=not progress, leave=False):

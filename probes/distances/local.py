@@ -1,8 +1,10 @@
-"""Rows of one set of samples: distances, copy rate, label agreement, each beside its value for real pictures.
+"""Rows of one set of samples: distances, copy rate, label agreement,
+each beside its value for real pictures.
 
-`Reference` holds what belongs to the data set alone and is made once for all snapshots and arms; its extractor's
-features of the data are cached under a hash of data, weights and recipe. The reference is the training split (at most
-50,000 pictures), `real` is the held-out split measured exactly as samples are.
+`Reference` holds what belongs to the data set alone and is made once for all snapshots and arms;
+its extractor's features of the data are cached under a hash of data, weights and recipe. The
+reference is the training split (at most 50,000 pictures), `real` is the held-out split measured
+exactly as samples are.
 
     reference = Reference.of(dataset, Path("cache"))
     rows = measure_samples(tokens, labels, reference, sampling=sampling_protocol, aligned=None)
@@ -41,7 +43,9 @@ BATCH = 512
 
 @dataclass(frozen=True)
 class Reference:
-    """A data set's own side of the comparison: extractor, features and pixel vectors of both splits."""
+    """A data set's own side of the comparison: extractor,
+    features and pixel vectors of both splits.
+    """
 
     dataset: Any
     extractor: LocalExtractor
@@ -58,8 +62,15 @@ class Reference:
 
         def make(folder: Path) -> None:
             for split, rows in indices.items():
-                parts = tqdm(_batches(rows), desc=f"local extractor {split}", disable=not progress, leave=False)
-                found = [fidelity.extract(registered, dataset.images(split, part))[0] for part in parts]
+                parts = tqdm(
+                    _batches(rows),
+                    desc=f"local extractor {split}",
+                    disable=not progress,
+                    leave=False,
+                )
+                found = [
+                    fidelity.extract(registered, dataset.images(split, part))[0] for part in parts
+                ]
                 np.save(folder / f"{split}.npy", np.concatenate(found))
 
         key = f"{dataset.name}-{dataset.fingerprint[:16]}-{extractor.fingerprint}-v{RECORDS['fd_local']['version']}"
@@ -71,7 +82,10 @@ class Reference:
     @property
     def description(self) -> str:
         """The reference in words, for the protocol."""
-        return f"{self.dataset.name} train, {len(self.features['train'])} of {self.dataset.n_train} pictures"
+        return (
+            f"{self.dataset.name} train, "
+            f"{len(self.features['train'])} of {self.dataset.n_train} pictures"
+        )
 
     @cached_property
     def train_features(self) -> Gaussian:
@@ -93,13 +107,18 @@ class Reference:
             "label_agreement": self.extractor.accuracy
         }
 
-    def distances(self, features: np.ndarray, vectors: Tensor) -> tuple[dict[str, float | None], dict[str, str]]:
-        """Values and notes of the distances of some pictures (features [n, 64], pixel vectors [n, d]).
+    def distances(
+        self, features: np.ndarray, vectors: Tensor
+    ) -> tuple[dict[str, float | None], dict[str, str]]:
+        """Values and notes of the distances of some pictures (features [n, 64],
+        pixel vectors [n, d]).
 
         None for what so few of them do not have.
         """
         copies, why = copy_rate(vectors, self.vectors["train"], self.heldout_gap)
-        values: dict[str, float | None] = dict.fromkeys(("fd_local", "precision", "recall", "fd_pixels"))
+        values: dict[str, float | None] = dict.fromkeys(
+            ("fd_local", "precision", "recall", "fd_pixels")
+        )
         values["copy_rate"] = copies
         if len(features) < 2:
             return values, {"copy_rate": why}
@@ -107,11 +126,18 @@ class Reference:
         pixels = distance_of(fit(vectors.numpy()), self.train_vectors)
         values |= {"fd_local": local.value, "fd_pixels": pixels.value}
         notes = {"fd_local": local.note, "fd_pixels": pixels.note, "copy_rate": why}
-        manifold = torch.from_numpy(self.features["train"][spread(len(self.features["train"]), MOST_MANIFOLD)])
+        manifold = torch.from_numpy(
+            self.features["train"][spread(len(self.features["train"]), MOST_MANIFOLD)]
+        )
         if min(len(features), len(manifold)) > NEIGHBOURS:
-            values["precision"], values["recall"] = precision_recall(torch.from_numpy(features), manifold)
+            values["precision"], values["recall"] = precision_recall(
+                torch.from_numpy(features), manifold
+            )
         else:
-            why = f"missing: {len(manifold)} training pictures, precision and recall need {NEIGHBOURS + 1}"
+            why = (
+                f"missing: {len(manifold)} training pictures, "
+                f"precision and recall need {NEIGHBOURS + 1}"
+            )
             notes |= {"precision": why, "recall": why}
         return values, notes
 
@@ -122,7 +148,12 @@ def spread(n: int, most: int = MOST_REFERENCES) -> np.ndarray:
 
 
 def _pixel_vectors(dataset: Any, split: str, rows: np.ndarray) -> Tensor:
-    return torch.cat([vectors_of(dataset, torch.as_tensor(dataset.tokens(split, part))) for part in _batches(rows)])
+    return torch.cat(
+        [
+            vectors_of(dataset, torch.as_tensor(dataset.tokens(split, part)))
+            for part in _batches(rows)
+        ]
+    )
 
 
 def _batches(rows: np.ndarray) -> list[np.ndarray]:
@@ -145,14 +176,20 @@ HIGHER_IS_BETTER = {
 }
 
 
-def _read(reference: Reference, tokens: Tensor, sampling: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, Tensor]:
-    """The extractor's features and logits of the samples finite before and after decoding; which, bool [n]."""
+def _read(
+    reference: Reference, tokens: Tensor, sampling: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, Tensor]:
+    """The extractor's features and logits of the samples finite before and after decoding;
+    which, bool [n].
+    """
     parts, finite = [], []
     for part in tokens.split(BATCH):
         pixels = reference.dataset.decode(part, sampling["decoder_precision"])
         pictures, whole = pictures_of(pixels, sampling["rounding"])
         whole &= torch.isfinite(part).flatten(1).all(dim=1)
-        parts.append(fidelity.extract(reference.registered, pictures[whole]) if whole.any() else None)
+        parts.append(
+            fidelity.extract(reference.registered, pictures[whole]) if whole.any() else None
+        )
         finite.append(whole)
     read = [part for part in parts if part is not None] or [(np.empty((0, 1)), np.empty((0, 1)))]
     features, logits = (np.concatenate(of_all) for of_all in zip(*read, strict=True))
@@ -168,9 +205,10 @@ def measure_samples(
 ) -> list[Row]:
     """Rows fd_local, precision, recall, fd_pixels, copy_rate and label_agreement of samples.
 
-    tokens: float32 [n, N, C] as sampled; intended: the class asked for [n]; sampling: the sampler's complete protocol;
-    aligned: family, trained_on, labels of the encoder the arm was aligned with, or None. Samples that are not finite
-    are left out of the distances, count as disagreeing, and are named in every row.
+    tokens: float32 [n, N, C] as sampled; intended: the class asked for [n]; sampling: the sampler's
+    complete protocol; aligned: family, trained_on, labels of the encoder the arm was aligned with,
+    or None. Samples that are not finite are left out of the distances, count as disagreeing, and
+    are named in every row.
     """
     dataset = reference.dataset
     tokens, intended = tokens.float().cpu(), intended.cpu()
@@ -181,7 +219,9 @@ def measure_samples(
     values: dict[str, float | None] = dict.fromkeys(HIGHER_IS_BETTER)
     notes: dict[str, str] = {}
     if len(kept) > NEIGHBOURS:
-        values["label_agreement"] = label_agreement(logits, intended[finite].numpy()) * len(kept) / total
+        values["label_agreement"] = (
+            label_agreement(logits, intended[finite].numpy()) * len(kept) / total
+        )
         found, notes = reference.distances(features, vectors_of(dataset, kept))
         values |= found
     else:
@@ -206,7 +246,9 @@ def measure_samples(
             n=total if metric == "label_agreement" else len(kept),
             higher_is_better=HIGHER_IS_BETTER[metric],
             protocol=protocol(metric, **stated),
-            stderr=standard_error(value, total) if metric == "label_agreement" and value is not None else None,
+            stderr=standard_error(value, total)
+            if metric == "label_agreement" and value is not None
+            else None,
             real=real,
             related=mark if "extractor" in RECORDS[metric] else "",
             note="; ".join(part for part in (notes.get(metric, ""), few, note) if part),

@@ -1,8 +1,10 @@
-"""Two numbers that owe nothing to any network: the Frechet distance of the data itself, and the copy rate.
+"""Two numbers that owe nothing to any network: the Frechet distance of the data itself,
+and the copy rate.
 
-`fd_pixels` is the Frechet distance of the flattened data (on digits the 64 numbers), the distance that is unrelated
-to every encoder. The copy rate is the median distance of a sample to its nearest training picture over that of
-held-out pictures: about 1 for new pictures, near 0 for a memoriser, whatever its other distances are.
+`fd_pixels` is the Frechet distance of the flattened data (on digits the 64 numbers), the distance
+that is unrelated to every encoder. The copy rate is the median distance of a sample to its nearest
+training picture over that of held-out pictures: about 1 for new pictures, near 0 for a memoriser,
+whatever its other distances are.
 
     vectors = pixel_vectors(grid.unpatchify(tokens))
     copy_rate(vectors, train_vectors, usual=float(nearest_distances(heldout_vectors, train_vectors).median()))
@@ -22,12 +24,17 @@ MOST_NUMBERS = 1024  # a covariance of more needs more samples than most studies
 
 
 def pixel_vectors(data: Tensor) -> Tensor:
-    """Flatten data [B, c, *shape] (1 to 3 axes) to [B, d], averaging 2 x 2 cells until d <= 1,024."""
+    """Flatten data [B, c, *shape] (1 to 3 axes) to [B, d],
+    averaging 2 x 2 cells until d <= 1,024.
+    """
     pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[data.ndim - 2]
     data = data.float()
     while data[0].numel() > MOST_NUMBERS:
         if min(data.shape[2:]) < 2:
-            raise ValueError(f"data of shape {tuple(data.shape[1:])} cannot be averaged to {MOST_NUMBERS} numbers")
+            raise ValueError(
+                f"data of shape {tuple(data.shape[1:])} cannot be averaged to "
+                f"{MOST_NUMBERS} numbers"
+            )
         data = pool(data, 2)
     return data.flatten(1)
 
@@ -35,12 +42,15 @@ def pixel_vectors(data: Tensor) -> Tensor:
 def nearest_distances(points: Tensor, others: Tensor, block: int = BLOCK) -> Tensor:
     """L2 distance [m] (float64) of each point [m, d] to the nearest row of others [n, d]."""
     found = []
-    # float32, or products of matrices, would make the distance of an exact copy a random small number instead of 0
+    # float32, or products of matrices, would make the distance of an exact copy a random small
+    # number instead of 0
     others = others.double()
     for i in range(0, len(points), block):
         blocks = [
             torch.cdist(
-                points[i : i + block].double(), others[j : j + block], compute_mode="donot_use_mm_for_euclid_dist"
+                points[i : i + block].double(),
+                others[j : j + block],
+                compute_mode="donot_use_mm_for_euclid_dist",
             ).amin(dim=1)
             for j in range(0, len(others), block)
         ]
@@ -49,10 +59,14 @@ def nearest_distances(points: Tensor, others: Tensor, block: int = BLOCK) -> Ten
 
 
 def copy_rate(samples: Tensor, train: Tensor, usual: float) -> tuple[float, str]:
-    """Median distance of samples [m, d] to the nearest training row over `usual`, that of held-out rows; and a note.
+    """Median distance of samples [m, d] to the nearest training row over `usual`,
+    that of held-out rows; and a note.
 
     NaN, with the reason, where most held-out rows are copies of training rows.
     """
     if not usual:
-        return math.nan, "most held-out pictures are copies of training pictures: split the data again"
+        return (
+            math.nan,
+            "most held-out pictures are copies of training pictures: split the data again",
+        )
     return float(nearest_distances(samples, train).median()) / usual, ""

@@ -1,7 +1,9 @@
-"""The reference's side of the FID family: an ADM file, a folder of pictures, or a split of a data set.
+"""The reference's side of the FID family: an ADM file, a folder of pictures,
+or a split of a data set.
 
-An ADM file has `mu`, `sigma`, `mu_s`, `sigma_s` of the whole training set and `arr_0`, 10,000 pictures. What is
-computed of a reference is cached under a hash of its data, of the network's weights and of this code's version.
+An ADM file has `mu`, `sigma`, `mu_s`, `sigma_s` of the whole training set and `arr_0`, 10,000
+pictures. What is computed of a reference is cached under a hash of its data, of the network's
+weights and of this code's version.
 
     adm_parts(path)                                               # before sampling: is it one, and what does it lack?
     reference = adm_reference(network, path, Path("cache"))
@@ -26,14 +28,19 @@ from probes.extractors.inception import POOL, SPATIAL, InceptionFeatures, incept
 
 CODE_VERSION = 2
 MOST_MANIFOLD = 10_000
-FEWEST = {"precision": NEIGHBOURS + 1, "recall": NEIGHBOURS + 1, "kid": 2}  # pictures of the reference
+FEWEST = {
+    "precision": NEIGHBOURS + 1,
+    "recall": NEIGHBOURS + 1,
+    "kid": 2,
+}  # pictures of the reference
 
 
 @dataclass(frozen=True)
 class FidReference:
     """The reference's side; what it does not allow is in `lacks`, {metric: why it is missing}.
 
-    pool, spatial: Gaussians of the 2,048 and 2,023 features; manifold: pool features of at most 10,000 pictures.
+    pool, spatial: Gaussians of the 2,048 and 2,023 features; manifold: pool features of at most
+    10,000 pictures.
     """
 
     name: str
@@ -51,21 +58,32 @@ class FidReference:
 def adm_parts(
     path: Path, widths: tuple[int, int] = (POOL, SPATIAL)
 ) -> tuple[Gaussian, Gaussian | None, dict[str, str]]:
-    """Both Gaussians of an ADM reference file, and the metrics that it does not allow, {metric: why}.
+    """Both Gaussians of an ADM reference file, and the metrics that it does not allow, {metric:
+    why}.
 
-    widths: numbers of the pool and of the spatial features. Raises ValueError for a file that is missing, cut off or
-    something else; without a usable mu_s or arr_0 the other metrics go on.
+    widths: numbers of the pool and of the spatial features. Raises ValueError for a file that is
+    missing, cut off or something else; without a usable mu_s or arr_0 the other metrics go on.
     """
     if not path.is_file():
-        raise ValueError(f"there is no reference file {path}; fetch one of the ADM suite (keys mu, sigma, arr_0)")
+        raise ValueError(
+            f"there is no reference file {path}; fetch one of the ADM suite (keys mu, sigma, arr_0)"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             keys = set(file.files)
-            parts = {key: file[key].astype(np.float64) for key in ("mu", "sigma", "mu_s", "sigma_s") if key in keys}
+            parts = {
+                key: file[key].astype(np.float64)
+                for key in ("mu", "sigma", "mu_s", "sigma_s")
+                if key in keys
+            }
     except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no whole .npz of arrays ({error}): fetch the reference file again") from error
+        raise ValueError(
+            f"{path} is no whole .npz of arrays ({error}): fetch the reference file again"
+        ) from error
     if not {"mu", "sigma"} <= keys:
-        raise ValueError(f"{path} has {sorted(keys)}; a reference file has at least mu and sigma, [n] and [n, n]")
+        raise ValueError(
+            f"{path} has {sorted(keys)}; a reference file has at least mu and sigma, [n] and [n, n]"
+        )
     if problem := _problem(parts["mu"], parts["sigma"], widths[0]):
         raise ValueError(f"mu and sigma of {path} {problem}: fetch the reference file again")
     lacks, spatial = _without_pictures(path, keys), None
@@ -81,8 +99,15 @@ def adm_parts(
 def _problem(mean: np.ndarray, covariance: np.ndarray, width: int) -> str:
     """Why these are no mean and covariance of features of so many numbers, "" if they are."""
     if mean.shape != (width,) or covariance.shape != (width, width):
-        return f"are {mean.shape} and {covariance.shape}, those of Inception's features ({width},) and {(width, width)}"
-    return "" if np.isfinite(mean).all() and np.isfinite(covariance).all() else "hold values that are not finite"
+        return (
+            f"are {mean.shape} and {covariance.shape}, "
+            f"those of Inception's features ({width},) and {(width, width)}"
+        )
+    return (
+        ""
+        if np.isfinite(mean).all() and np.isfinite(covariance).all()
+        else "hold values that are not finite"
+    )
 
 
 def _without_pictures(path: Path, keys: set[str]) -> dict[str, str]:
@@ -133,9 +158,14 @@ def adm_reference(
 
 
 def image_reference(
-    network: Any, images: ImageSource, cache: Path, device: torch.device | str = "cpu", progress: bool = False
+    network: Any,
+    images: ImageSource,
+    cache: Path,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
 ) -> FidReference:
-    """Statistics of a folder or a data set: Gaussians of all pictures, manifold of the first 10,000 at equal steps.
+    """Statistics of a folder or a data set: Gaussians of all pictures,
+    manifold of the first 10,000 at equal steps.
 
     Memory does not grow with the number of pictures: the features of a million would be 16 GB.
     """
@@ -148,21 +178,36 @@ def image_reference(
         def take(first: int, found: InceptionFeatures) -> None:
             pool.add(found.pool)
             spatial.add(found.spatial)
-            kept.append(found.pool[rows[(rows >= first) & (rows < first + len(found.pool))] - first])
+            kept.append(
+                found.pool[rows[(rows >= first) & (rows < first + len(found.pool))] - first]
+            )
 
         inception_pass(network, images, take, device, progress=progress)
         np.save(folder / "pool.npy", np.concatenate(kept))
         of_pool, of_spatial = pool.gaussian(), spatial.gaussian()
-        np.savez(folder / "gaussians.npz", mu=of_pool.mean, sigma=of_pool.covariance, mu_s=of_spatial.mean,
-                 sigma_s=of_spatial.covariance, n=n)  # fmt: skip
+        np.savez(
+            folder / "gaussians.npz",
+            mu=of_pool.mean,
+            sigma=of_pool.covariance,
+            mu_s=of_spatial.mean,
+            sigma_s=of_spatial.covariance,
+            n=n,
+        )
 
     folder = cached_folder(_cache_folder(cache, images.name, fingerprint, network), make)
     with np.load(folder / "gaussians.npz") as file:
-        pool, spatial = Gaussian(file["mu"], file["sigma"], n), Gaussian(file["mu_s"], file["sigma_s"], n)
+        pool, spatial = (
+            Gaussian(file["mu"], file["sigma"], n),
+            Gaussian(file["mu_s"], file["sigma_s"], n),
+        )
     manifold = np.load(folder / "pool.npy")
     return FidReference(images.name, fingerprint, pool, spatial, manifold, too_few(images.name, n))
 
 
 def _cache_folder(cache: Path, name: str, fingerprint: str, network: Any) -> Path:
     readable = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
-    return Path(cache) / "inception" / f"{readable}-{fingerprint}-{network.fingerprint}-v{CODE_VERSION}"
+    return (
+        Path(cache)
+        / "inception"
+        / f"{readable}-{fingerprint}-{network.fingerprint}-v{CODE_VERSION}"
+    )

@@ -1,8 +1,9 @@
 """The bridge to torch-fidelity: our extractors registered with it, and feature passes made by it.
 
-torch-fidelity reads the pictures and runs the network; the distances are our own (`probes.distances.frechet` and the others),
-because its precision and recall, inception score and covariance conventions differ from the ADM evaluator's. A test
-holds its own Frechet distance of the same pictures against ours.
+torch-fidelity reads the pictures and runs the network; the distances are our own
+(`probes.distances.frechet` and the others), because its precision and recall, inception score and
+covariance conventions differ from the ADM evaluator's. A test holds its own Frechet distance of the
+same pictures against ours.
 
     name = register(local_extractor(dataset, cache))
     features, logits = extract(name, images)
@@ -22,12 +23,16 @@ LAYERS = ("features", "logits")
 
 
 class Pictures(torch.utils.data.Dataset):
-    """uint8 images [n, 3, H, W] as torch-fidelity wants them: items are single uint8 tensors [3, H, W]."""
+    """uint8 images [n, 3, H, W] as torch-fidelity wants them:
+    items are single uint8 tensors [3, H, W].
+    """
 
     def __init__(self, images: Any):
         self.images = torch.as_tensor(images)
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(f"images are uint8 [n, 3, H, W], not {self.images.dtype} {tuple(self.images.shape)}")
+            raise ValueError(
+                f"images are uint8 [n, 3, H, W], not {self.images.dtype} {tuple(self.images.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -37,9 +42,11 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def register(network: nn.Module) -> str:
-    """Register a network (uint8 [B, 3, H, W] -> features [B, d], logits [B, k]) and return its name there.
+    """Register a network (uint8 [B, 3, H, W] -> features [B, d],
+    logits [B, k]) and return its name there.
 
-    The name holds the hash of the weights, since torch-fidelity's own caches know extractors by name alone.
+    The name holds the hash of the weights, since torch-fidelity's own caches know extractors by
+    name alone.
     """
     import_vision("torch_fidelity")
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -78,13 +85,18 @@ def register(network: nn.Module) -> str:
     return name
 
 
-def extract(name: str, images: Any, batch: int = 256, progress: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Features [n, d] and logits [n, k], float32, of uint8 images [n, 3, H, W] by the registered extractor `name`."""
+def extract(
+    name: str, images: Any, batch: int = 256, progress: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features [n, d] and logits [n, k], float32,
+    of uint8 images [n, 3, H, W] by the registered extractor `name`.
+    """
     import_vision("torch_fidelity")
     from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_dataset
 
     extractor = create_feature_extractor(name, list(LAYERS), cuda=False, verbose=False)
-    # save_cpu_ram: read in this process; torch-fidelity would otherwise start eight workers for a tensor in memory.
+    # save_cpu_ram: read in this process; torch-fidelity would otherwise start eight workers for a
+    # tensor in memory.
     found = get_featuresdict_from_dataset(
         Pictures(images), extractor, batch, cuda=False, save_cpu_ram=True, verbose=progress
     )

@@ -1,9 +1,10 @@
-"""Features for the FID family: torch-fidelity's Inception (the TensorFlow original's weights), one pass for all.
+"""Features for the FID family: torch-fidelity's Inception (the TensorFlow original's weights),
+one pass for all.
 
-One pass gives, for each picture, the 2,048 pool features (FID, precision and recall, KID), the 2,023 spatial features
-of sFID (Nash et al. 2021, arXiv:2103.03841) and the 1,008 unbiased logits (inception score), as the ADM evaluator
-reads them. sFID's numbers are the 1x1 branch of Mixed_6d after its ReLU: channels last [17, 17, 192], the first 7,
-flattened (h, w, c).
+One pass gives, for each picture, the 2,048 pool features (FID, precision and recall, KID), the
+2,023 spatial features of sFID (Nash et al. 2021, arXiv:2103.03841) and the 1,008 unbiased logits
+(inception score), as the ADM evaluator reads them. sFID's numbers are the 1x1 branch of Mixed_6d
+after its ReLU: channels last [17, 17, 192], the first 7, flattened (h, w, c).
 
     network = load_inception()
     features = inception_features(network, NpzImages(Path("samples_50000.npz")), device="cuda", progress=True)
@@ -34,7 +35,9 @@ POOL, SPATIAL = 2048, 17 * 17 * SPATIAL_CHANNELS  # numbers of a picture
 
 @dataclass(frozen=True)
 class InceptionFeatures:
-    """float32 features of n pictures in their order: pool [n, 2048], spatial [n, 2023], logits [n, 1008]."""
+    """float32 features of n pictures in their order: pool [n, 2048], spatial [n, 2023],
+    logits [n, 1008].
+    """
 
     pool: np.ndarray
     spatial: np.ndarray
@@ -48,7 +51,8 @@ def resource() -> Resource:
 
 
 def find_weights(path: Path | None = None) -> Path:
-    """The weights' file: `path` if given, else the one in the hub's folder, downloaded to it if need be.
+    """The weights' file: `path` if given, else the one in the hub's folder,
+    downloaded to it if need be.
 
     Raises ValueError saying what is missing, where it was looked for and how to get it there.
     """
@@ -56,28 +60,36 @@ def find_weights(path: Path | None = None) -> Path:
         require([resource()], "the FID family", "inception=true")
         return resource().path
     if not path.is_file():
-        raise ValueError(f"there are no Inception weights at {path}; fetch {URL} and give that file's path")
+        raise ValueError(
+            f"there are no Inception weights at {path}; fetch {URL} and give that file's path"
+        )
     return path
 
 
 def load_inception(path: Path | None = None) -> nn.Module:
-    """torch-fidelity's FeatureExtractorInceptionV3 (float32, frozen), with the weights' hash as `.fingerprint`.
+    """torch-fidelity's FeatureExtractorInceptionV3 (float32, frozen),
+    with the weights' hash as `.fingerprint`.
 
-    Warns of other weights than the published ones, whose numbers stand beside no one else's. Raises ValueError for a
-    file that is not there, not a state dict of that network, or holds pickled code.
+    Warns of other weights than the published ones, whose numbers stand beside no one else's. Raises
+    ValueError for a file that is not there, not a state dict of that network, or holds pickled
+    code.
     """
     place = find_weights(path)
     try:
         # torch-fidelity would unpickle anything; what weights_only accepts holds no code.
         torch.load(place, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{place} is not a file of weights ({str(error).splitlines()[0]}); fetch {URL}") from error
+        raise ValueError(
+            f"{place} is not a file of weights ({str(error).splitlines()[0]}); fetch {URL}"
+        ) from error
     import_vision("torch_fidelity")
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     try:
         network = FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(place)
+            "inception-v3-compat",
+            ["2048", "logits_unbiased"],
+            feature_extractor_weights_path=str(place),
         )
     except (RuntimeError, TypeError, AttributeError) as error:
         first = " ".join(str(error).split())[:200]
@@ -85,7 +97,8 @@ def load_inception(path: Path | None = None) -> nn.Module:
     network.fingerprint = fingerprint = file_hash(place)  # type: ignore[assignment]
     if not fingerprint.startswith(HASH_PREFIX):
         warnings.warn(
-            f"{place} has the SHA-256 {fingerprint}..., the published weights {HASH_PREFIX}...: no FID of it is "
+            f"{place} has the SHA-256 {fingerprint}..., "
+            f"the published weights {HASH_PREFIX}...: no FID of it is "
             f"comparable with a published one; fetch {URL}",
             stacklevel=2,
         )
@@ -102,14 +115,20 @@ def inception_pass(
     batch: int = 64,
     progress: bool = False,
 ) -> None:
-    """One pass over the pictures; take(i, features) is given those of a batch, whose first picture is the i-th."""
+    """One pass over the pictures; take(i, features) is given those of a batch,
+    whose first picture is the i-th.
+    """
     network.to(device)
     branch: list[Tensor] = []
-    hook = network.Mixed_6d.branch1x1.register_forward_hook(lambda module, inputs, output: branch.append(output))
+    hook = network.Mixed_6d.branch1x1.register_forward_hook(
+        lambda module, inputs, output: branch.append(output)
+    )
     n = len(images)
     done = 0
     try:
-        with tqdm(total=n, desc=f"Inception {images.name}", unit="image", disable=not progress) as bar:
+        with tqdm(
+            total=n, desc=f"Inception {images.name}", unit="image", disable=not progress
+        ) as bar:
             for pictures in images.batches(batch):
                 pool, logits = network(pictures.to(device))
                 parts = (pool, spatial_features(branch.pop()), logits)
@@ -122,9 +141,15 @@ def inception_pass(
 
 
 def inception_features(
-    network: Any, images: ImageSource, device: torch.device | str = "cpu", batch: int = 64, progress: bool = False
+    network: Any,
+    images: ImageSource,
+    device: torch.device | str = "cpu",
+    batch: int = 64,
+    progress: bool = False,
 ) -> InceptionFeatures:
-    """Features of all pictures from one pass: three float32 arrays, about 1 GB for 50,000 pictures."""
+    """Features of all pictures from one pass: three float32 arrays,
+    about 1 GB for 50,000 pictures.
+    """
     whole: list[np.ndarray] = []
 
     def take(first: int, found: InceptionFeatures) -> None:

@@ -2,9 +2,10 @@
 
 It stands where Inception was not made for the data.
 
-Its 64 features give `fd_local` (never called FID) with precision and recall; its reading of a sample against the class
-that was asked for gives `label_agreement`. It is trained once for a data set, with a fixed seed, and kept in a cache
-with its held-out accuracy; the hash of its weights is part of every protocol that uses it.
+Its 64 features give `fd_local` (never called FID) with precision and recall; its reading of a
+sample against the class that was asked for gives `label_agreement`. It is trained once for a data
+set, with a fixed seed, and kept in a cache with its held-out accuracy; the hash of its weights is
+part of every protocol that uses it.
 
     extractor = local_extractor(dataset, Path("cache"))
     extractor.accuracy          # about 0.98 on digits
@@ -49,7 +50,9 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the extractor is trained; part of its cache key, so a changed recipe is another extractor."""
+    """How the extractor is trained; part of its cache key,
+    so a changed recipe is another extractor.
+    """
 
     version: int = 1
     widths: tuple[int, ...] = (32, 64, 64)
@@ -99,17 +102,22 @@ class LocalExtractor(nn.Module):
 
 
 def build(classes: int, recipe: Recipe) -> LocalExtractor:
-    """An untrained extractor with the recipe's seed; the caller's random streams are left as they were."""
+    """An untrained extractor with the recipe's seed;
+    the caller's random streams are left as they were.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return LocalExtractor(classes, recipe)
 
 
 def prepare(images: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] -> float32 within -1..1, larger pictures reduced to 64 pixels with antialiasing."""
+    """uint8 [B, 3, H, W] -> float32 within -1..1,
+    larger pictures reduced to 64 pixels with antialiasing.
+    """
     if images.dtype != torch.uint8:
         raise ValueError(
-            f"the extractor reads uint8 images, not {images.dtype}; bench.core.data.base.pictures_of converts"
+            f"the extractor reads uint8 images, not {images.dtype}; "
+            "bench.core.data.base.pictures_of converts"
         )
     x = images.float() / 127.5 - 1
     if max(x.shape[2:]) > LARGEST_SIDE:
@@ -118,7 +126,9 @@ def prepare(images: Tensor) -> Tensor:
 
 
 def shifted(x: Tensor, pixels: int, draw: torch.Generator) -> Tensor:
-    """Translate each image of x [B, c, H, W] by up to `pixels` in each direction, edges repeated."""
+    """Translate each image of x [B, c, H, W] by up to `pixels` in each direction,
+    edges repeated.
+    """
     if pixels == 0:
         return x
     height, width = x.shape[2:]
@@ -127,7 +137,9 @@ def shifted(x: Tensor, pixels: int, draw: torch.Generator) -> Tensor:
     rows = top[:, None] + torch.arange(height)
     columns = left[:, None] + torch.arange(width)
     picture = torch.arange(len(x))[:, None, None]
-    return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
 
 
 def train(dataset: Images, recipe: Recipe, progress: bool = False) -> LocalExtractor:
@@ -135,15 +147,22 @@ def train(dataset: Images, recipe: Recipe, progress: bool = False) -> LocalExtra
     network = build(dataset.classes, recipe)
     draw = torch.Generator().manual_seed(recipe.seed)
     groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {
+            "params": [p for p in network.parameters() if p.ndim > 1],
+            "weight_decay": recipe.weight_decay,
+        },
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     batch = min(recipe.batch, dataset.n_train)
     steps = max(recipe.steps, recipe.epochs * dataset.n_train // batch)
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, recipe.learning_rate, total_steps=steps
+    )
     order = torch.empty(0, dtype=torch.int64)
-    for _ in tqdm(range(steps), desc="local extractor", unit="step", disable=not progress, leave=False):
+    for _ in tqdm(
+        range(steps), desc="local extractor", unit="step", disable=not progress, leave=False
+    ):
         if len(order) < batch:
             order = torch.randperm(dataset.n_train, generator=draw)
         indices, order = order[:batch], order[batch:]
@@ -159,9 +178,13 @@ def train(dataset: Images, recipe: Recipe, progress: bool = False) -> LocalExtra
 
 
 @torch.no_grad()
-def read_images(extractor: nn.Module, images: Any, batch: int = 256) -> tuple[np.ndarray, np.ndarray]:
+def read_images(
+    extractor: nn.Module, images: Any, batch: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
     """Features [n, d] and logits [n, classes] (float32) of images, uint8 [n, 3, H, W]."""
-    parts = [extractor(torch.as_tensor(images[i : i + batch])) for i in range(0, len(images), batch)]
+    parts = [
+        extractor(torch.as_tensor(images[i : i + batch])) for i in range(0, len(images), batch)
+    ]
     return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
 
 
@@ -180,9 +203,12 @@ def local_extractor(
 ) -> LocalExtractor:
     """The extractor of a data set from the cache folder, trained first if it is not there."""
     recipe = recipe or Recipe()
-    key = hashlib.sha256(f"{dataset.fingerprint}/{json.dumps(dataclasses.asdict(recipe))}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(
+        f"{dataset.fingerprint}/{json.dumps(dataclasses.asdict(recipe))}".encode()
+    ).hexdigest()[:12]
     folder = cached_folder(
-        Path(cache) / "extractors" / f"{dataset.name}-{key}", lambda place: _make(place, dataset, recipe, progress)
+        Path(cache) / "extractors" / f"{dataset.name}-{key}",
+        lambda place: _make(place, dataset, recipe, progress),
     )
     return _load(folder, dataset.classes, recipe)
 
@@ -213,7 +239,9 @@ def _load(folder: Path, classes: int, recipe: Recipe) -> LocalExtractor:
         network = build(classes, recipe)
         network.load_state_dict(load(weights))
     except Exception as error:
-        raise ValueError(f"the cached extractor {folder} is damaged ({error}); delete that folder") from error
+        raise ValueError(
+            f"the cached extractor {folder} is damaged ({error}); delete that folder"
+        ) from error
     network.trained_on, network.labels = card["trained_on"], card["labels"]
     network.fingerprint = hashlib.sha256(weights).hexdigest()[:16]
     network.accuracy, network.n_heldout = card["heldout"]["accuracy"], card["heldout"]["n"]
@@ -221,5 +249,7 @@ def _load(folder: Path, classes: int, recipe: Recipe) -> LocalExtractor:
 
 
 def label_agreement(logits: np.ndarray, intended: Sequence[int] | np.ndarray) -> float:
-    """Share (0..1) of samples that the extractor reads (logits [n, classes]) as the class asked for [n]."""
+    """Share (0..1) of samples that the extractor reads
+    (logits [n, classes]) as the class asked for [n].
+    """
     return float((logits.argmax(axis=1) == np.asarray(intended)).mean())

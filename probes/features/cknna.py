@@ -1,4 +1,5 @@
-"""CKNNA: do two sets of features have the same nearest neighbours, and are those as near? (arXiv:2405.07987, eq. 7 ff.)
+"""CKNNA: do two sets of features have the same nearest neighbours,
+and are those as near? (arXiv:2405.07987, eq. 7 ff.)
 
 With K = A A^T and L = B B^T on L2-normalised rows, each row keeps its 10 largest off-diagonal entries in both kernels,
 m = mask_K * mask_L, and
@@ -7,7 +8,8 @@ m = mask_K * mask_L, and
 A row has at most 10 non-zeros, so a kernel is kept as its neighbours: O(n^2) to find them, O(n) after that, and an
 encoder's are found once for all layers and times.
 
-platonic-rep clamps features to the 95 % quantile of |x| first, REPA does not say: `clamp` is part of the protocol.
+platonic-rep clamps features to the 95 % quantile of |x| first, REPA does not say: `clamp` is part
+of the protocol.
 
     from probes.features.cknna import cknna, neighbours
     cknna(neighbours(features), neighbours(encoder_features))
@@ -33,7 +35,9 @@ TOPK = 10
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The k largest off-diagonal entries of each row of a kernel: columns and similarities, both [n, k]."""
+    """The k largest off-diagonal entries of each row of a kernel: columns and similarities,
+    both [n, k].
+    """
 
     columns: np.ndarray
     similarities: np.ndarray
@@ -46,11 +50,17 @@ def clamped(features: Tensor, quantile: float) -> Tensor:
     return features.clamp(-limit, limit)
 
 
-def neighbours(features: Tensor, k: int = TOPK, clamp: float | None = None, block: int = BLOCK) -> Neighbours:
-    """Neighbours in the linear kernel of L2-normalised features [n, d], in float32 on their device."""
+def neighbours(
+    features: Tensor, k: int = TOPK, clamp: float | None = None, block: int = BLOCK
+) -> Neighbours:
+    """Neighbours in the linear kernel of L2-normalised features [n, d],
+    in float32 on their device.
+    """
     n = len(features)
     if n < max(k + 1, 4):
-        raise ValueError(f"CKNNA with {k} neighbours needs at least {max(k + 1, 4)} images, not {n}")
+        raise ValueError(
+            f"CKNNA with {k} neighbours needs at least {max(k + 1, 4)} images, not {n}"
+        )
     features = features.float()
     if not bool(torch.isfinite(features).all()):
         raise ValueError("features hold values that are not finite; CKNNA is not defined for them")
@@ -69,12 +79,17 @@ def neighbours(features: Tensor, k: int = TOPK, clamp: float | None = None, bloc
 
 
 def sparse(kernel: Neighbours) -> csr_array:
-    """The masked kernel as a sparse [n, n] matrix in float64; entries that are zero by chance stay in the mask."""
+    """The masked kernel as a sparse [n, n] matrix in float64;
+    entries that are zero by chance stay in the mask.
+    """
     from scipy.sparse import csr_array
 
     n, k = kernel.columns.shape
     rows = np.repeat(np.arange(n), k)
-    return csr_array((kernel.similarities.astype(np.float64).ravel(), (rows, kernel.columns.ravel())), shape=(n, n))
+    return csr_array(
+        (kernel.similarities.astype(np.float64).ravel(), (rows, kernel.columns.ravel())),
+        shape=(n, n),
+    )
 
 
 def mask(kernel: Neighbours) -> csr_array:
@@ -91,9 +106,13 @@ def unbiased_hsic(p: csr_array, q: csr_array) -> float:
 
 
 def cknna(a: Neighbours, b: Neighbours) -> float:
-    """CKNNA (about 0 for unrelated features, 1 for the same) of two kernels over the same images in the same order."""
+    """CKNNA (about 0 for unrelated features,
+    1 for the same) of two kernels over the same images in the same order.
+    """
     if a.columns.shape != b.columns.shape:
-        raise ValueError(f"kernels of {a.columns.shape} and {b.columns.shape} are of other images or neighbours")
+        raise ValueError(
+            f"kernels of {a.columns.shape} and {b.columns.shape} are of other images or neighbours"
+        )
     kernel_a, kernel_b, both = sparse(a), sparse(b), mask(a).multiply(mask(b))
     shared = unbiased_hsic(both.multiply(kernel_a).tocsr(), both.multiply(kernel_b).tocsr())
     # Of finite samples each is positive but for degenerate kernels, whose root would be undefined.

@@ -1,7 +1,7 @@
 """k-nearest-neighbour accuracy of frozen features (k = 20): what they know without any training.
 
-Features are L2-normalised, neighbours are the k training images of largest cosine similarity, each has one vote and
-a tie goes to the smaller label (scikit-learn's rule).
+Features are L2-normalised, neighbours are the k training images of largest cosine similarity, each
+has one vote and a tie goes to the smaller label (scikit-learn's rule).
 
     from probes.features.knn import knn_accuracy
     knn_accuracy(train, train_labels, heldout, heldout_labels)
@@ -18,7 +18,12 @@ BLOCK = 2048
 
 
 def knn_predict(
-    train: Tensor, labels: Tensor, queries: Tensor, classes: int, k: int = NEIGHBOURS, block: int = BLOCK
+    train: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    classes: int,
+    k: int = NEIGHBOURS,
+    block: int = BLOCK,
 ) -> Tensor:
     """Predicted labels [m] of queries [m, d] from train [n, d] with labels [n] in 0..classes-1."""
     k = min(k, len(train))
@@ -34,16 +39,23 @@ def knn_predict(
             best_values, order = values.topk(min(k, values.shape[1]), dim=1)
             best_labels = names.gather(1, order)
         votes = F.one_hot(best_labels, classes).sum(dim=1)
-        # argmax takes the first of equal counts only by accident; the key makes the smaller label win.
+        # argmax takes the first of equal counts only by accident; the key makes the smaller label
+        # win.
         key = votes * classes + torch.arange(classes - 1, -1, -1, device=votes.device)
         predictions.append(key.argmax(dim=1))
     return torch.cat(predictions)
 
 
 def knn_accuracy(
-    train: Tensor, train_labels: Tensor, heldout: Tensor, heldout_labels: Tensor, k: int = NEIGHBOURS
+    train: Tensor,
+    train_labels: Tensor,
+    heldout: Tensor,
+    heldout_labels: Tensor,
+    k: int = NEIGHBOURS,
 ) -> float:
-    """Share (0..1) of held-out rows [m, d] that their k nearest training rows [n, d] read as their own label."""
+    """Share (0..1) of held-out rows [m, d] that their k nearest training rows
+    [n, d] read as their own label.
+    """
     classes = int(max(train_labels.max(), heldout_labels.max())) + 1
     predicted = knn_predict(train, train_labels.long(), heldout, classes, k)
     return float((predicted == heldout_labels).double().mean())

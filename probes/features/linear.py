@@ -32,17 +32,31 @@ class ProbeRecipe:
 
 
 def check_features(train: np.ndarray, heldout: np.ndarray) -> None:
-    """Raise ValueError where features cannot be probed (unlike widths, values that are not finite)."""
+    """Raise ValueError where features cannot be probed (unlike widths,
+    values that are not finite).
+    """
     if train.ndim != 2 or heldout.ndim != 2 or train.shape[1] != heldout.shape[1]:
-        raise ValueError(f"features of shape {train.shape} and {heldout.shape} cannot be probed: both are [n, d]")
+        raise ValueError(
+            f"features of shape {train.shape} and {heldout.shape} cannot be probed: both are [n, d]"
+        )
     for name, features in (("training", train), ("held-out", heldout)):
-        bad = sum(int((~np.isfinite(features[i : i + 4096])).any(1).sum()) for i in range(0, len(features), 4096))
+        bad = sum(
+            int((~np.isfinite(features[i : i + 4096])).any(1).sum())
+            for i in range(0, len(features), 4096)
+        )
         if bad:
-            raise ValueError(f"{bad} of {len(features)} {name} feature rows are not finite; probe an earlier snapshot")
+            raise ValueError(
+                f"{bad} of {len(features)} {name} feature rows are not finite; "
+                "probe an earlier snapshot"
+            )
 
 
-def fast_probe(train: np.ndarray, train_labels: np.ndarray, heldout: np.ndarray, heldout_labels: np.ndarray) -> float:
-    """Held-out accuracy (0..1) of logistic regression (L2, C = 1) on standardised features [n, d]."""
+def fast_probe(
+    train: np.ndarray, train_labels: np.ndarray, heldout: np.ndarray, heldout_labels: np.ndarray
+) -> float:
+    """Held-out accuracy (0..1) of logistic regression (L2, C = 1) on
+    standardised features [n, d].
+    """
     return float(fast_answers(train, train_labels, heldout, heldout_labels).mean())
 
 
@@ -69,7 +83,9 @@ def repa_probe(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> float:
-    """Held-out accuracy (0..1) by REPA's recipe; features [n, d] may be memory-mapped and half precision."""
+    """Held-out accuracy (0..1) by REPA's recipe;
+    features [n, d] may be memory-mapped and half precision.
+    """
     answers = repa_answers(train, train_labels, heldout, heldout_labels, recipe, device, progress)
     return float(answers.mean())
 
@@ -97,10 +113,16 @@ def repa_answers(
     batch = min(recipe.batch, n)
     steps = recipe.epochs * (n // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in tqdm(range(recipe.epochs), desc="linear probe", unit="epoch", disable=not progress, leave=False):
+    for _ in tqdm(
+        range(recipe.epochs), desc="linear probe", unit="epoch", disable=not progress, leave=False
+    ):
         order = torch.randperm(n, generator=draw)
-        for start in range(0, n - batch + 1, batch):  # a last, shorter batch would spoil the batch norm's statistics
-            rows = np.sort(order[start : start + batch].numpy())  # in order: memory-mapped rows are read once through
+        for start in range(
+            0, n - batch + 1, batch
+        ):  # a last, shorter batch would spoil the batch norm's statistics
+            rows = np.sort(
+                order[start : start + batch].numpy()
+            )  # in order: memory-mapped rows are read once through
             x = torch.from_numpy(np.asarray(train[rows], np.float32)).to(device)
             y = torch.as_tensor(train_labels[rows]).long().to(device)
             loss = F.cross_entropy(probe(x), y)

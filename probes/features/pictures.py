@@ -1,9 +1,11 @@
-"""Features as colours: the three main directions of a block's tokens as red, green and blue, for the reports.
+"""Features as colours: the three main directions of a block's tokens as red, green and blue,
+for the reports.
 
     x_t = (1 - t) x0 + t noise of the first eight held-out pictures, t = 0.1, null label, the same noise for every arm
     colours = the centred tokens' projections on their first three principal axes, over all eight pictures together
 
-A picture of an arm is for looking at, and its colours have no meaning of their own: axes of two arms are unrelated.
+A picture of an arm is for looking at, and its colours have no meaning of their own: axes of two
+arms are unrelated.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ PICTURES, TIME = 8, 0.1
 
 
 def principal_colours(tokens: Tensor) -> Tensor:
-    """Tokens [..., W] -> colours [..., 3] in 0..1: each principal axis from its smallest to its largest projection.
+    """Tokens [..., W] -> colours [..., 3] in 0..1:
+    each principal axis from its smallest to its largest projection.
 
-    The sign of an axis is chosen so that its largest entry is positive. Directions that do not vary are 0.5.
+    The sign of an axis is chosen so that its largest entry is positive. Directions that do not vary
+    are 0.5.
     """
     flat = tokens.reshape(-1, tokens.shape[-1]).double()
     centred = flat - flat.mean(dim=0)
@@ -40,13 +44,19 @@ def principal_colours(tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def feature_pictures(net: Any, dataset: Any, device: torch.device | str = "cpu") -> dict[str, np.ndarray]:
-    """Pictures float32 [M, H, W, 3] on the token grid, and block and t that they are of. net: an EMA backbone.
+def feature_pictures(
+    net: Any, dataset: Any, device: torch.device | str = "cpu"
+) -> dict[str, np.ndarray]:
+    """Pictures float32 [M, H, W, 3] on the token grid, and block and t that they are of. net:
+    an EMA backbone.
 
     Raises ValueError for data that is not on a grid of two axes.
     """
     if len(dataset.grid.grid) != 2:
-        raise ValueError(f"features of a grid {dataset.grid.grid} cannot be shown as pictures: that takes two axes")
+        raise ValueError(
+            f"features of a grid {dataset.grid.grid} cannot be shown as pictures: "
+            "that takes two axes"
+        )
     count, block = min(PICTURES, dataset.n_heldout), (net.size.depth + 1) // 2
     x0 = torch.as_tensor(dataset.tokens("heldout", torch.arange(count))).to(device)
     noise = probe_noise(0, "heldout", 0, count, tuple(x0.shape[1:])).to(device)

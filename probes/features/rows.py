@@ -1,4 +1,5 @@
-"""Rows of what frozen features know: linear probe, kNN and CKNNA over blocks x timesteps, and the same of an encoder.
+"""Rows of what frozen features know: linear probe, kNN and CKNNA over blocks x timesteps,
+and the same of an encoder.
 
 store = feature_store(net, dataset, FeatureGrid((1, 2, 3, 4), (0.1, 0.5)), snapshot_hash, Path("cache"))
 rows = measure_features(store, dataset, aligned=None)
@@ -37,22 +38,31 @@ MOST_STRUCTURE = 1024
 
 
 def variant_for(n_train: int) -> Variant:
-    """The linear probe that is used where none is asked for: scikit-learn's on small data, else REPA's recipe."""
+    """The linear probe that is used where none is asked for: scikit-learn's on small data,
+    else REPA's recipe.
+    """
     return "fast" if n_train <= MOST_FAST else "repa"
 
 
 def _probes(
     variant: Variant, recipe: ProbeRecipe, device: Any
 ) -> dict[str, tuple[str, Callable[..., np.ndarray], dict]]:
-    """{metric: (protocol name, right answers of (train, y, heldout, z), what the protocol leaves to state)}."""
+    """{metric: (protocol name, right answers of (train, y, heldout, z),
+    what the protocol leaves to state)}.
+    """
 
     def linear(*data: np.ndarray) -> np.ndarray:
-        return fast_answers(*data) if variant == "fast" else repa_answers(*data, recipe=recipe, device=device)
+        return (
+            fast_answers(*data)
+            if variant == "fast"
+            else repa_answers(*data, recipe=recipe, device=device)
+        )
 
     def knn(*data: np.ndarray) -> np.ndarray:
         # float32 first: float16 similarities would tie
         train, y, heldout, z = (
-            torch.from_numpy(np.asarray(a, np.float32 if a.ndim > 1 else np.int64)).to(device) for a in data
+            torch.from_numpy(np.asarray(a, np.float32 if a.ndim > 1 else np.int64)).to(device)
+            for a in data
         )
         predicted = knn_predict(train, y, heldout, int(max(y.max(), z.max())) + 1)
         return (predicted == z).cpu().numpy()
@@ -62,7 +72,9 @@ def _probes(
     return {"linear_probe": (f"linear_probe_{variant}", linear, of_recipe), "knn": ("knn", knn, {})}
 
 
-def _accuracy_row(metric: str, name: str, right: np.ndarray, data: Mapping[str, Any], **rest: Any) -> Row:
+def _accuracy_row(
+    metric: str, name: str, right: np.ndarray, data: Mapping[str, Any], **rest: Any
+) -> Row:
     n, value = data["n_heldout"], float(right.mean())
     # two arms answer about the same pictures: kept, the answers pair their difference
     paired = {"correct": numbers.pack(right)} if "block" in rest and n <= numbers.MOST else {}
@@ -88,10 +100,11 @@ def measure_features(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> list[Row]:
-    """Rows `linear_probe` and `knn` (accuracies 0..1 of the held-out images) for every block and timestep of a store.
+    """Rows `linear_probe` and `knn` (accuracies 0..1 of the held-out images) for
+    every block and timestep of a store.
 
-    aligned: family, trained_on, labels of the encoder the arm was aligned with, or None; variant: None takes
-    `variant_for` the data.
+    aligned: family, trained_on, labels of the encoder the arm was aligned with, or None; variant:
+    None takes `variant_for` the data.
     """
     recipe = recipe or ProbeRecipe()
     train_labels, heldout_labels = store.labels("train"), store.labels("heldout")
@@ -108,14 +121,23 @@ def measure_features(
         train, heldout = store.features("train", block, t), store.features("heldout", block, t)
         for metric, (name, probe, of_recipe) in _probes(variant, recipe, device).items():
             right = probe(train, train_labels, heldout, heldout_labels)
-            rows.append(_accuracy_row(metric, name, right, data | of_recipe, block=block, t=t, related=mark))
+            rows.append(
+                _accuracy_row(metric, name, right, data | of_recipe, block=block, t=t, related=mark)
+            )
     return rows
 
 
 def encoder_features(
-    encoder: Any, dataset: Any, split: str, cache: Path, most_images: int = 50_000, device: Any = "cpu"
+    encoder: Any,
+    dataset: Any,
+    split: str,
+    cache: Path,
+    most_images: int = 50_000,
+    device: Any = "cpu",
 ) -> np.ndarray:
-    """Patch means [n, width] (float16, memory-mapped) of a frozen encoder over a split, computed once."""
+    """Patch means [n, width] (float16, memory-mapped) of a frozen encoder over a split,
+    computed once.
+    """
     return mean_features(
         lambda images: encoder(images.to(device)).patches,
         encoder.name, encoder.fingerprint, dataset, split, cache, most_images,
@@ -124,7 +146,9 @@ def encoder_features(
 
 def _kernel(features: np.ndarray, clamp: float | None, device: Any) -> Neighbours:
     rows = subset(len(features), MOST_CKNNA).numpy()
-    return neighbours(torch.from_numpy(np.asarray(features[rows], np.float32)).to(device), clamp=clamp)
+    return neighbours(
+        torch.from_numpy(np.asarray(features[rows], np.float32)).to(device), clamp=clamp
+    )
 
 
 def measure_cknna(
@@ -136,14 +160,18 @@ def measure_cknna(
     clamp: float | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Row]:
-    """Rows `cknna` of a store's held-out features to an encoder's patch means, for every block and timestep.
+    """Rows `cknna` of a store's held-out features to an encoder's patch means,
+    for every block and timestep.
 
-    clamp: quantile of |x| at which both are clamped first (platonic-rep: 0.95), None for none. Takes at most 10,000
-    of the store's held-out images; the encoder's kernel is found once.
+    clamp: quantile of |x| at which both are clamped first (platonic-rep: 0.95), None for none.
+    Takes at most 10,000 of the store's held-out images; the encoder's kernel is found once.
     """
     theirs = encoder_features(encoder, dataset, "heldout", cache, store.grid.most_images, device)
     if len(theirs) != len(store.labels("heldout")):
-        raise ValueError(f"{encoder.name} has features of {len(theirs)} images, the store of other ones; use one limit")
+        raise ValueError(
+            f"{encoder.name} has features of {len(theirs)} images, "
+            "the store of other ones; use one limit"
+        )
     n = min(len(theirs), MOST_CKNNA)
     kernel = _kernel(theirs, clamp, device) if n >= FEWEST_CKNNA else None
     note = "" if kernel else f"missing: {n} held-out picture(s), CKNNA needs {FEWEST_CKNNA}"
@@ -162,7 +190,9 @@ def measure_cknna(
         for t in store.grid.times:
             ours = store.features("heldout", block, t)
             value = None if kernel is None else cknna(_kernel(ours, clamp, device), kernel)
-            rows.append(Row("cknna", value, n, True, record, block=block, t=t, related=mark, note=note))
+            rows.append(
+                Row("cknna", value, n, True, record, block=block, t=t, related=mark, note=note)
+            )
     return rows
 
 
@@ -175,7 +205,8 @@ def measure_encoder(
     device: torch.device | str = "cpu",
     most_images: int = 50_000,
 ) -> list[Row]:
-    """Strength of a frozen encoder: rows `encoder_linear_probe`, `encoder_knn`, `encoder_structure`.
+    """Strength of a frozen encoder: rows `encoder_linear_probe`, `encoder_knn`,
+    `encoder_structure`.
 
     variant: None takes `variant_for` the data; the encoder is on `device` already.
     """
@@ -191,7 +222,9 @@ def measure_encoder(
         "n_train": len(labels["train"]),
         "n_heldout": len(labels["heldout"]),
     }
-    mark = f"{encoder.name} learned the probed labels" if related_probe(dataset.name, encoder) else ""
+    mark = (
+        f"{encoder.name} learned the probed labels" if related_probe(dataset.name, encoder) else ""
+    )
     variant = variant or variant_for(data["n_train"])
     rows = []
     for metric, (name, probe, of_recipe) in _probes(variant, recipe, device).items():
@@ -204,7 +237,9 @@ def measure_encoder(
 @torch.no_grad()
 def _structure_row(encoder: Any, dataset: Any, identity: dict[str, str], device: Any) -> Row:
     indices = subset(dataset.n_heldout, MOST_STRUCTURE)
-    record = protocol("structure", measure=MEASURE, data=dataset.fingerprint, n=len(indices), **identity)
+    record = protocol(
+        "structure", measure=MEASURE, data=dataset.fingerprint, n=len(indices), **identity
+    )
     values = []
     try:
         for batch in indices.split(64):
@@ -224,12 +259,19 @@ def pixel_probe(
     device: torch.device | str = "cpu",
     most_images: int = 50_000,
 ) -> Row:
-    """Row `pixel_linear_probe`: the probe of raw pixels (averaged to at most 1,024 numbers), the line to beat."""
+    """Row `pixel_linear_probe`: the probe of raw pixels (averaged to at most 1,024 numbers),
+    the line to beat.
+    """
     vectors, labels = {}, {}
     for split, n in (("train", dataset.n_train), ("heldout", dataset.n_heldout)):
         rows = subset(n, most_images)
-        parts = [pixel_vectors(torch.as_tensor(dataset.images(split, part))) for part in rows.split(512)]
-        vectors[split], labels[split] = torch.cat(parts).numpy(), np.asarray(dataset.labels(split, rows))
+        parts = [
+            pixel_vectors(torch.as_tensor(dataset.images(split, part))) for part in rows.split(512)
+        ]
+        vectors[split], labels[split] = (
+            torch.cat(parts).numpy(),
+            np.asarray(dataset.labels(split, rows)),
+        )
     data = {
         "data": dataset.fingerprint,
         "features": PIXEL_FEATURES,

@@ -1,9 +1,10 @@
 """Features of a snapshot over blocks x timesteps, computed in one pass and kept on disk.
 
-Features are the mean over tokens of a block's output, of the EMA weights, with the null label, at a stated noise level
-and with noise that is the same for every arm, snapshot and level. They are written as they are computed into one
-memory-mapped float16 file a block, level and split, so that 50,000 images x 12 blocks x 5 levels pass through a few
-hundred megabytes; a store is found again by the hash of its snapshot and of everything else that made it.
+Features are the mean over tokens of a block's output, of the EMA weights, with the null label, at a
+stated noise level and with noise that is the same for every arm, snapshot and level. They are
+written as they are computed into one memory-mapped float16 file a block, level and split, so that
+50,000 images x 12 blocks x 5 levels pass through a few hundred megabytes; a store is found again by
+the hash of its snapshot and of everything else that made it.
 
     store = feature_store(net, dataset, FeatureGrid(blocks=(2, 4), times=(0.1, 0.5)), snapshot_hash, Path("cache"))
     store.features("heldout", block=4, t=0.5)      # [n, W], memory-mapped
@@ -35,7 +36,9 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class FeatureGrid:
-    """Where features are read: 1-based blocks, noise levels in [0, 1], and at most so many images of a split."""
+    """Where features are read: 1-based blocks, noise levels in [0, 1],
+    and at most so many images of a split.
+    """
 
     blocks: tuple[int, ...]
     times: tuple[float, ...]
@@ -70,11 +73,18 @@ def subset(n: int, most: int) -> Tensor:
     return torch.randperm(n, generator=generator(0, "probe subset", n))[:most].sort().values
 
 
-def probe_noise(seed: int, split: str, first: int, count: int, token_shape: tuple[int, ...]) -> Tensor:
-    """Noise [count, N, C] of the split's images from `first` (a multiple of 64) on; the same for any batch size."""
+def probe_noise(
+    seed: int, split: str, first: int, count: int, token_shape: tuple[int, ...]
+) -> Tensor:
+    """Noise [count, N, C] of the split's images from `first` (a multiple of 64) on;
+    the same for any batch size.
+    """
     assert first % NOISE_BLOCK == 0
     blocks = range(first, first + count, NOISE_BLOCK)
-    draws = [torch.randn(NOISE_BLOCK, *token_shape, generator=generator(seed, f"probe {split}", b)) for b in blocks]
+    draws = [
+        torch.randn(NOISE_BLOCK, *token_shape, generator=generator(seed, f"probe {split}", b))
+        for b in blocks
+    ]
     return torch.cat(draws)[:count]
 
 
@@ -90,17 +100,23 @@ def feature_store(
 ) -> FeatureStore:
     """The store of a snapshot, computed unless it is in the cache.
 
-    net: an EMA backbone (`bench.core.model.backbone.SiT`); snapshot_hash: of its weights; batch: a multiple of 64.
-    Raises ValueError for blocks or times that the backbone does not have.
+    net: an EMA backbone (`bench.core.model.backbone.SiT`); snapshot_hash: of its weights; batch: a
+    multiple of 64. Raises ValueError for blocks or times that the backbone does not have.
     """
     depth = net.size.depth
     wrong = [block for block in grid.blocks if not 1 <= block <= depth]
     if wrong or not grid.blocks:
-        raise ValueError(f"blocks {wrong or grid.blocks} cannot be probed; this backbone has blocks 1 to {depth}")
+        raise ValueError(
+            f"blocks {wrong or grid.blocks} cannot be probed; this backbone has blocks 1 to {depth}"
+        )
     if not grid.times or not all(0 <= t <= 1 for t in grid.times):
         raise ValueError(f"times {grid.times} cannot be probed; noise levels lie within 0 and 1")
     assert batch % NOISE_BLOCK == 0
-    description = {"snapshot": snapshot_hash, "data": dataset.fingerprint, "version": VERSION} | asdict(grid)
+    description = {
+        "snapshot": snapshot_hash,
+        "data": dataset.fingerprint,
+        "version": VERSION,
+    } | asdict(grid)
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
     def make(folder: Path) -> None:
@@ -114,15 +130,32 @@ def feature_store(
 
 @torch.no_grad()
 def _fill(
-    folder: Path, split: str, net: Any, dataset: Any, grid: FeatureGrid, device: Any, batch: int, progress: bool
+    folder: Path,
+    split: str,
+    net: Any,
+    dataset: Any,
+    grid: FeatureGrid,
+    device: Any,
+    batch: int,
+    progress: bool,
 ) -> None:
     indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, grid.most_images)
     labels = np.asarray(dataset.labels(split, indices), dtype=np.int64)
     np.save(folder / f"{split}-labels.npy", labels)
-    shape, places = (len(indices), net.size.width), [(block, t) for block in grid.blocks for t in grid.times]
-    check_room(folder, 2 * shape[0] * shape[1] * len(places), f"the features of {dataset.name} {split}")
-    files = {(block, t): new_array(folder / _file(split, block, t), shape, np.float16) for block, t in places}
-    starts = tqdm(range(0, len(indices), batch), desc=f"features {split}", disable=not progress, leave=False)
+    shape, places = (
+        (len(indices), net.size.width),
+        [(block, t) for block in grid.blocks for t in grid.times],
+    )
+    check_room(
+        folder, 2 * shape[0] * shape[1] * len(places), f"the features of {dataset.name} {split}"
+    )
+    files = {
+        (block, t): new_array(folder / _file(split, block, t), shape, np.float16)
+        for block, t in places
+    }
+    starts = tqdm(
+        range(0, len(indices), batch), desc=f"features {split}", disable=not progress, leave=False
+    )
     for start in starts:
         x0 = torch.as_tensor(dataset.tokens(split, indices[start : start + batch]))
         noise = probe_noise(grid.seed, split, start, len(x0), tuple(x0.shape[1:])).to(device)
@@ -133,7 +166,9 @@ def _fill(
             x_t = interpolate(x0, noise, level)
             _, taps = net(x_t, level, null, taps=grid.blocks, stop_after=max(grid.blocks))
             for block in grid.blocks:
-                files[block, t][start : start + len(x0)] = taps[block].float().mean(dim=1).cpu().numpy()
+                files[block, t][start : start + len(x0)] = (
+                    taps[block].float().mean(dim=1).cpu().numpy()
+                )
     for file in files.values():
         file.flush()
 
@@ -149,9 +184,11 @@ def mean_features(
     batch: int = 64,
     progress: bool = False,
 ) -> np.ndarray:
-    """Features [n, W] of a frozen reader of pictures over a split, cached under the hashes of its weights and the data.
+    """Features [n, W] of a frozen reader of pictures over a split,
+    cached under the hashes of its weights and the data.
 
-    read: uint8 images [B, 3, H, W] -> patch tokens [B, N, W], whose mean over patches is kept (float16, memory-mapped).
+    read: uint8 images [B, 3, H, W] -> patch tokens [B, N, W], whose mean over patches is kept
+    (float16, memory-mapped).
     """
     indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, most_images)
     key = f"{name}-{fingerprint}-{dataset.name}-{dataset.fingerprint[:16]}-{split}-{len(indices)}-v{VERSION}"
@@ -159,7 +196,9 @@ def mean_features(
     @torch.no_grad()
     def make(folder: Path) -> None:
         file = None
-        for start in tqdm(range(0, len(indices), batch), desc=f"{name} {split}", disable=not progress, leave=False):
+        for start in tqdm(
+            range(0, len(indices), batch), desc=f"{name} {split}", disable=not progress, leave=False
+        ):
             images = torch.as_tensor(dataset.images(split, indices[start : start + batch]))
             values = read(images).float().mean(dim=1).cpu().numpy()
             if file is None:
@@ -170,4 +209,6 @@ def mean_features(
         assert file is not None
         file.flush()
 
-    return np.load(cached_folder(Path(cache) / "features" / key, make) / "features.npy", mmap_mode="r")
+    return np.load(
+        cached_folder(Path(cache) / "features" / key, make) / "features.npy", mmap_mode="r"
+    )

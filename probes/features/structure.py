@@ -16,7 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MEASURE = "mean cosine of patch pairs nearer than half the longer side minus that of the others; Manhattan, no self"
+MEASURE = (
+    "mean cosine of patch pairs nearer than half the longer side minus that of the "
+    "others; Manhattan, no self"
+)
 
 
 def grid_distances(grid: tuple[int, ...]) -> Tensor:
@@ -26,7 +29,9 @@ def grid_distances(grid: tuple[int, ...]) -> Tensor:
 
 
 def local_against_distant(patches: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """LDS of each image [B] (within -2..2) of patch tokens [B, N, W] in the row-major order of the grid."""
+    """LDS of each image [B] (within -2..2) of patch tokens [B, N, W] in the
+    row-major order of the grid.
+    """
     distances = grid_distances(grid).to(patches.device)
     if patches.shape[1] != len(distances):
         raise ValueError(f"{patches.shape[1]} patch tokens do not fill a grid of {grid}")
@@ -34,7 +39,11 @@ def local_against_distant(patches: Tensor, grid: tuple[int, ...]) -> Tensor:
     near = (distances < radius) & (distances > 0)
     far = distances >= radius
     if not near.any() or not far.any():
-        raise ValueError(f"a grid of {grid} has no near or no distant pairs: structure needs 3 cells on an axis")
+        raise ValueError(
+            f"a grid of {grid} has no near or no distant pairs: structure needs 3 cells on an axis"
+        )
     tokens = F.normalize(patches.float(), dim=-1)
     cosines = tokens @ tokens.transpose(1, 2)
-    return (cosines * near).sum(dim=(1, 2)) / near.sum() - (cosines * far).sum(dim=(1, 2)) / far.sum()
+    return (cosines * near).sum(dim=(1, 2)) / near.sum() - (cosines * far).sum(
+        dim=(1, 2)
+    ) / far.sum()

@@ -1,7 +1,8 @@
 """Axes of the figures: limits, ticks, tick labels and the frame that every chart is drawn into.
 
-Figures are SVG written as text: a few kilobytes each, the same bytes every time, one group for each arm that the page's
-legend can switch, and class names through which the page recolours ink and grid in the dark.
+Figures are SVG written as text: a few kilobytes each, the same bytes every time, one group for each
+arm that the page's legend can switch, and class names through which the page recolours ink and grid
+in the dark.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ TITLE = 12.5  # font size of a title; half a point is for its weight
 
 
 def text(
-    x: float, y: float, content: str, anchor: str = "middle", size: float = 11, kind: str = "ink", extra: str = ""
+    x: float,
+    y: float,
+    content: str,
+    anchor: str = "middle",
+    size: float = 11,
+    kind: str = "ink",
+    extra: str = "",
 ) -> str:
     """One SVG text element; kind: "ink" or "muted", or these and other classes."""
     colour = INK if kind.startswith("ink") else MUTED
@@ -39,14 +46,14 @@ def fit(content: str, width: float, size: float) -> str:
 def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
     """The whole picture; label is read out by screen readers."""
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(label)}" font-family="{FONT}">'
-    )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(label)}" font-family="{FONT}">'
     return head + "".join(body) + "</svg>"
 
 
 def _lines(title: str, most: int) -> list[str]:
-    """The title in lines of `most` characters, ended after a space, comma, slash or bracket where there is one."""
+    """The title in lines of `most` characters, ended after a space, comma,
+    slash or bracket where there is one.
+    """
     lines = [""]
     for piece in re.findall(rf".{{1,{most - 1}}}?(?:[ ,/(]|$)|.{{{most}}}", title):
         if len(lines[-1]) + len(piece.rstrip()) > most:
@@ -55,15 +62,25 @@ def _lines(title: str, most: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def titled_svg(width: float, height: float, title: str, left: float, body: Sequence[str], note: str = "") -> str:
-    """The whole picture of a panel under title and note, which start at `left`; more than a line of either moves the
-    body down."""
+def titled_svg(
+    width: float, height: float, title: str, left: float, body: Sequence[str], note: str = ""
+) -> str:
+    """The whole picture of a panel under title and note, which start at `left`;
+    more than a line of either moves the body down.
+    """
     lines = _lines(title, int((width - left) / (CHARACTER * TITLE)))
     notes = _lines(note, int((width - left) / (CHARACTER * NOTE)))
     bold = 'font-weight="bold"'
-    drawn = [text(left, 15 + 14 * index, line, "start", 12, "ink", bold) for index, line in enumerate(lines)]
+    drawn = [
+        text(left, 15 + 14 * index, line, "start", 12, "ink", bold)
+        for index, line in enumerate(lines)
+    ]
     below = 15 + 14 * len(lines)
-    drawn += [text(left, below + 12 * index, line, "start", NOTE, "muted") for index, line in enumerate(notes) if note]
+    drawn += [
+        text(left, below + 12 * index, line, "start", NOTE, "muted")
+        for index, line in enumerate(notes)
+        if note
+    ]
     if more := 14 * (len(lines) - 1) + 12 * (len(notes) - 1):
         body = [f'<g transform="translate(0 {more})">', *body, "</g>"]
     return svg(width, height + more, title, [*drawn, *body])
@@ -73,12 +90,16 @@ PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k",
 
 
 def rounded(value: float | None) -> float | None:
-    """To six significant digits: the last bits of a sum or a fit are another on other processors."""
+    """To six significant digits: the last bits of a sum or a fit are
+    another on other processors.
+    """
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a reader: significant digits, thousands as k, M, G, T, P, E, tiny ones as powers of ten."""
+    """A number for a reader: significant digits, thousands as k, M, G, T, P, E,
+    tiny ones as powers of ten.
+    """
     if value is None or not math.isfinite(value):
         return "n/a"
     if value == 0:
@@ -86,7 +107,11 @@ def number(value: float | None, digits: int = 3) -> str:
     size = abs(value)
     if 1e4 <= size < 1e21:
         letter, unit = next((letter, unit) for letter, unit in PREFIXES if size >= unit)
-        return f"{value / unit:.{digits}g}{letter}" if size / unit < 999.5 else f"{value / unit:.0f}{letter}"
+        return (
+            f"{value / unit:.{digits}g}{letter}"
+            if size / unit < 999.5
+            else f"{value / unit:.0f}{letter}"
+        )
     if 1e-3 <= size < 1e4:
         decimals = max(0, digits - 1 - math.floor(math.log10(size)))
         return f"{value:.{decimals}f}"
@@ -98,7 +123,9 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tick_label(value: float, step: float | None = None) -> str:
-    """Ticks are round numbers: as many decimals as the step needs, powers of ten beyond 10^10 and below 10^-3."""
+    """Ticks are round numbers: as many decimals as the step needs,
+    powers of ten beyond 10^10 and below 10^-3.
+    """
     if value == 0:
         return "0"
     size = abs(value)
@@ -128,7 +155,9 @@ SHORT = 8.0  # a logarithmic axis over a smaller factor is labelled like a linea
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten, or 1-2-5 where the range is short, or plain round numbers where it is shorter still."""
+    """Powers of ten, or 1-2-5 where the range is short,
+    or plain round numbers where it is shorter still.
+    """
     if high / low < SHORT:
         return [tick for tick in linear_ticks(low, high, most)[0] if tick > 0]
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -142,7 +171,9 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Data to a position between start and end; `log` for a logarithmic axis (positive data only)."""
+    """Data to a position between start and end;
+    `log` for a logarithmic axis (positive data only).
+    """
 
     low: float
     high: float
@@ -160,9 +191,17 @@ class Scale:
         margin: float = 0.06,
         most: float = math.inf,
     ) -> Scale:
-        """A scale that holds all finite values with a margin, which ends at `most`; a single value gets a range."""
-        finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [1.0]
-        low, high = (math.log10(min(finite)), math.log10(max(finite))) if log else (min(finite), max(finite))
+        """A scale that holds all finite values with a margin, which ends at `most`;
+        a single value gets a range.
+        """
+        finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [
+            1.0
+        ]
+        low, high = (
+            (math.log10(min(finite)), math.log10(max(finite)))
+            if log
+            else (min(finite), max(finite))
+        )
         pad = (high - low) * margin or (0.1 if log else abs(high) * 0.1 or 1.0)
         low, high = low - pad, max(high, min(high + pad, most))
         return cls(10.0**low, 10.0**high, start, end, True) if log else cls(low, high, start, end)
@@ -193,20 +232,32 @@ class Frame:
     x: Scale
     y: Scale
 
-    def draw(self, x_label: str, y_label: str, x_ticks: Sequence[tuple[float, str]] = ()) -> list[str]:
+    def draw(
+        self, x_label: str, y_label: str, x_ticks: Sequence[tuple[float, str]] = ()
+    ) -> list[str]:
         """Grid lines, tick labels, axis labels with units; x_ticks replace the chosen ones."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         parts = []
         for tick, label in self.y.ticks():
             y = self.y(tick)
-            parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
+            parts.append(
+                f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>'
+            )
             parts.append(text(left - 6, y + 3.6, label, "end", 10, "muted"))
         for tick, label in x_ticks or self.x.ticks():
             x = self.x(tick)
-            parts.append(f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>')
+            parts.append(
+                f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>'
+            )
             parts.append(text(x, bottom + 16, label, "middle", 10, "muted"))
-        parts.append(f'<path d="M{left:.1f} {bottom:.1f}H{right:.1f}" class="axis" stroke="{MUTED}" stroke-width="1"/>')
+        parts.append(
+            f'<path d="M{left:.1f} {bottom:.1f}H{right:.1f}" class="axis" stroke="{MUTED}" stroke-width="1"/>'
+        )
         parts.append(text((left + right) / 2, bottom + 33, x_label, "middle", 11))
         middle = (top + bottom) / 2
-        parts.append(text(13, middle, y_label, "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'))
+        parts.append(
+            text(
+                13, middle, y_label, "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'
+            )
+        )
         return parts

@@ -1,4 +1,5 @@
-"""Horizontal bars in parts (cost of an arm) and dots with intervals (effect of an arm), one line an arm.
+"""Horizontal bars in parts (cost of an arm) and dots with intervals (effect of an arm),
+one line an arm.
 
 {"kind": "bar", "title", "x": {"label"}, "parts": ["backbone", ...], "bars": [{"arm", "label", "values": [...]}]}
 {"kind": "forest", "title", "x": {"label"}, "zero": "vanilla", "floor": 0.02,
@@ -58,26 +59,40 @@ def forest_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> st
     rows = panel["rows"]
     left = _left([row["label"] for row in rows])
     bottom = TOP + 6 + ROW * len(rows)
-    ends = [value for row in rows for value in (row["value"], row["low"], row["high"]) if value is not None]
+    ends = [
+        value
+        for row in rows
+        for value in (row["value"], row["low"], row["high"])
+        if value is not None
+    ]
     floor = panel.get("floor") or 0.0
     frame = Frame(
-        Scale.around([*ends, 0.0, -floor, floor], left, WIDTH - RIGHT, margin=0.08), Scale(0.0, 1.0, bottom, TOP + 6)
+        Scale.around([*ends, 0.0, -floor, floor], left, WIDTH - RIGHT, margin=0.08),
+        Scale(0.0, 1.0, bottom, TOP + 6),
     )
     body = _frame(frame, panel, left)
     if floor:
         width = frame.x(floor) - frame.x(-floor)
         band = f'x="{frame.x(-floor):.1f}" y="{TOP + 6}" width="{width:.1f}" height="{bottom - TOP - 6}"'
-        body.append(f'<rect {band} fill="{MUTED}" opacity="0.16"><title>noise floor ± {number(floor)}</title></rect>')
-    body.append(f'<path d="M{frame.x(0):.1f} {TOP + 6}V{bottom}" class="axis" stroke="{MUTED}" stroke-width="1.4"/>')
+        body.append(
+            f'<rect {band} fill="{MUTED}" opacity="0.16"><title>noise floor ± {number(floor)}</title></rect>'
+        )
+    body.append(
+        f'<path d="M{frame.x(0):.1f} {TOP + 6}V{bottom}" class="axis" stroke="{MUTED}" stroke-width="1.4"/>'
+    )
     for index, row in enumerate(rows):
         style, y = styles[row["arm"]], TOP + 6 + ROW * (index + 0.5)
         drawn = [text(left - 6, y + 4, fit(row["label"], left - 8, 10.5), "end", 10.5, "ink")]
         if row["value"] is not None:
             if row["low"] is not None and row["high"] is not None:
                 line = f"M{frame.x(row['low']):.1f} {y:.1f}H{frame.x(row['high']):.1f}"
-                drawn.append(f'<path d="{line}" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2"/>')
+                drawn.append(
+                    f'<path d="{line}" class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2"/>'
+                )
             tip = f"{row['label']}: {row['note']}"
-            drawn.append(draw_marker(style, frame.x(row["value"]), y, tip, related=row.get("related", False)))
+            drawn.append(
+                draw_marker(style, frame.x(row["value"]), y, tip, related=row.get("related", False))
+            )
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
     return titled_svg(WIDTH, bottom + 42, panel["title"], 14, body, panel.get("note", ""))
 
@@ -87,10 +102,13 @@ def _frame(frame: Frame, panel: Mapping[str, Any], left: float) -> list[str]:
     body = []
     for tick, label in frame.x.ticks(5):
         x = frame.x(tick)
-        body.append(f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>')
+        body.append(
+            f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>'
+        )
         body.append(text(x, bottom + 15, label, "middle", 10, "muted"))
     label = panel["x"]["label"]
-    # under the middle of the axis, or as near to it as the edge allows where long names leave a short axis
+    # under the middle of the axis, or as near to it as the edge allows where long names leave a
+    # short axis
     middle = min((left + WIDTH - RIGHT) / 2, WIDTH - 4 - len(label) * 11 * CHARACTER / 2)
     body.append(text(middle, bottom + 33, label, "middle", 11))
     return body

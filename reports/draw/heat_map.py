@@ -1,7 +1,8 @@
 """Layer x timestep maps: one number a cell, colours that keep their order without hue.
 
-A panel: {"kind": "heat", "title", "x": {"label", "values"}, "y": {"label", "values"}, "cells": [[...] per y], "low",
-"high", "diverging": bool, "label": what the colour means, "arm": for the legend's switch}.
+A panel: {"kind": "heat", "title", "x": {"label", "values"}, "y": {"label", "values"}, "cells":
+[[...] per y], "low", "high", "diverging": bool, "label": what the colour means, "arm": for the
+legend's switch}.
 """
 
 from __future__ import annotations
@@ -14,10 +15,29 @@ from typing import Any
 from reports.draw.axes import number, text, tick_label, titled_svg
 from reports.draw.theme import MUTED, ArmStyle
 
-VIRIDIS = ("#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725")
-ORANGE_PURPLE = ("#7f3b08", "#b35806", "#e08214", "#fdb863", "#f7f7f7", "#b2abd2", "#8073ac", "#542788", "#2d004b")[
-    ::-1
-]
+VIRIDIS = (
+    "#440154",
+    "#482878",
+    "#3e4989",
+    "#31688e",
+    "#26828e",
+    "#1f9e89",
+    "#35b779",
+    "#6ece58",
+    "#b5de2b",
+    "#fde725",
+)
+ORANGE_PURPLE = (
+    "#7f3b08",
+    "#b35806",
+    "#e08214",
+    "#fdb863",
+    "#f7f7f7",
+    "#b2abd2",
+    "#8073ac",
+    "#542788",
+    "#2d004b",
+)[::-1]
 WIDTH, LEFT, RIGHT, TOP = 300, 52, 14, 30
 
 
@@ -31,7 +51,9 @@ def colour_at(part: float, anchors: tuple[str, ...]) -> tuple[int, int, int]:
 
 
 def heat_map(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
-    """The panel as SVG: blocks upwards, noise to the right, the number in each cell where it fits."""
+    """The panel as SVG: blocks upwards, noise to the right,
+    the number in each cell where it fits.
+    """
     xs, ys = panel["x"]["values"], panel["y"]["values"]
     cell_width = (WIDTH - LEFT - RIGHT) / max(len(xs), 1)
     cell_height = min(34.0, max(9.0, 170 / max(len(ys), 1)))
@@ -50,10 +72,29 @@ def heat_map(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
                               f"block {block:g}, t = {xs[column]:g}"))  # fmt: skip
     for column, value in enumerate(xs):
         if cell_width >= 22 or column % 2 == 0:
-            body.append(text(LEFT + (column + 0.5) * cell_width, bottom + 14, f"{value:g}", "middle", 10, "muted"))
+            body.append(
+                text(
+                    LEFT + (column + 0.5) * cell_width,
+                    bottom + 14,
+                    f"{value:g}",
+                    "middle",
+                    10,
+                    "muted",
+                )
+            )
     body.append(text((LEFT + WIDTH - RIGHT) / 2, bottom + 30, panel["x"]["label"], "middle", 11))
     middle = (TOP + bottom) / 2
-    body.append(text(13, middle, panel["y"]["label"], "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'))
+    body.append(
+        text(
+            13,
+            middle,
+            panel["y"]["label"],
+            "middle",
+            11,
+            "ink",
+            f'transform="rotate(-90 13 {middle:.1f})"',
+        )
+    )
     body += _colour_bar(panel, bottom + 40, anchors)
     return titled_svg(WIDTH, bottom + 82, panel["title"], LEFT - 40, body)
 
@@ -71,9 +112,7 @@ def _cell(
         dashed = f'fill="none" stroke="{MUTED}" stroke-dasharray="2 2"'
         return f"<rect {box} {dashed}><title>{place}: not measured</title></rect>"
     red, green, blue = colour_at(part, anchors)
-    drawn = (
-        f'<rect {box} fill="#{red:02x}{green:02x}{blue:02x}"><title>{escape(place)}: {number(value, 4)}</title></rect>'
-    )
+    drawn = f'<rect {box} fill="#{red:02x}{green:02x}{blue:02x}"><title>{escape(place)}: {number(value, 4)}</title></rect>'
     if width < 34 or height < 14:
         return drawn
     ink = "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "#111111"

@@ -1,4 +1,5 @@
-"""Legends: an arm's swatch, and a figure that carries its own legend where it stands alone, outside a page.
+"""Legends: an arm's swatch, and a figure that carries its own legend where it stands alone,
+outside a page.
 
 svg = with_legend(draw_panel(panel, styles), ["vanilla", "selfflow"], styles)
 """
@@ -22,7 +23,9 @@ SIZE = 11
 def swatch(style: ArmStyle) -> str:
     """Line and marker of an arm as a small picture of its own."""
     size = f'width="{SWATCH}" height="14" viewBox="0 0 {SWATCH} 14"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} aria-hidden="true">{_drawn(style)}</svg>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} aria-hidden="true">{_drawn(style)}</svg>'
+    )
 
 
 def _drawn(style: ArmStyle) -> str:
@@ -33,7 +36,9 @@ def _drawn(style: ArmStyle) -> str:
 
 def arms_of(panels: Iterable[Mapping[str, Any]]) -> list[str]:
     """Arms that a legend has to name, in order; panels without lines name theirs themselves."""
-    return list(dict.fromkeys(series["arm"] for panel in panels for series in panel.get("series", [])))
+    return list(
+        dict.fromkeys(series["arm"] for panel in panels for series in panel.get("series", []))
+    )
 
 
 def with_legend(drawn: str, arms: Iterable[str], styles: Mapping[str, ArmStyle]) -> str:

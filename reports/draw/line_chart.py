@@ -1,14 +1,15 @@
 """Lines with spread over a numeric axis: the figure that most questions are answered with.
 
-A panel is plain data, so that the page, the PDF and the CSV come from the same numbers. x "values" are ticks instead of
-round numbers (blocks), "marks" named places (sizes):
+A panel is plain data, so that the page, the PDF and the CSV come from the same numbers. x "values"
+are ticks instead of round numbers (blocks), "marks" named places (sizes):
 
     {"kind": "line", "title": ..., "note": ..., "x": {"label", "log", "marks", "values"}, "y": {"label", "log"},
      "series": [{"arm": "selfflow", "points": [{"x", "y", "low", "high", "n", "tip", "related"}], "markers": True}],
      "rules": [{"label": "held-out real pictures", "y": 0.64, "low": None, "high": None, "arm": ""}],
      "guides": [[(x, y), ...]], "curves": [{"arm": "selfflow", "points": [{"x", "y", "low", "high"}]}]}
 
-A curve is a fitted line with a band from low to high; the markers of a panel that has curves are not joined.
+A curve is a fitted line with a band from low to high; the markers of a panel that has curves are
+not joined.
 """
 
 from __future__ import annotations
@@ -43,10 +44,14 @@ def marker(kind: str, x: float, y: float, size: float = 4.2) -> str:
     return f"M{x:.1f} {y:.1f}{shapes[kind]}"
 
 
-def draw_marker(style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2, related: bool = False) -> str:
+def draw_marker(
+    style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2, related: bool = False
+) -> str:
     """A marker with a tooltip; related: an open one, in a ring where it has no inside."""
     strokes = style.marker in ("cross", "plus")
-    names = f"stroke-{style.key}" + (" paper" if related else "" if strokes else f" fill-{style.key}")
+    names = f"stroke-{style.key}" + (
+        " paper" if related else "" if strokes else f" fill-{style.key}"
+    )
     colour = f'class="{names}" stroke="{style.colour}" stroke-width="1.6"'
     fill = PAPER if related else "none" if strokes else style.colour
     tip = f"<title>{escape(tip)}</title>" if tip else ""
@@ -55,26 +60,39 @@ def draw_marker(style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2
 
 
 def line_chart(panel: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
-    """The panel as SVG; points that an axis cannot show (zero on a log axis) are left out, the table has them."""
+    """The panel as SVG; points that an axis cannot show (zero on a log axis) are left out,
+    the table has them.
+    """
     x_axis, y_axis = panel["x"], panel["y"]
     curves = panel.get("curves", [])
     points = [point for series in [*panel["series"], *curves] for point in series["points"]]
     rules = panel["rules"]
     heights = [
-        value for point in points for value in (point["y"], point.get("low"), point.get("high")) if value is not None
+        value
+        for point in points
+        for value in (point["y"], point.get("low"), point.get("high"))
+        if value is not None
     ]
     heights += [
-        value for rule in rules for value in (rule["y"], rule.get("low"), rule.get("high")) if value is not None
+        value
+        for rule in rules
+        for value in (rule["y"], rule.get("low"), rule.get("high"))
+        if value is not None
     ]
     y = Scale.around(heights, HEIGHT - BOTTOM, TOP, y_axis["log"], most=_most(y_axis))
     left = max(LEFT, 32 + 10 * CHARACTER * max((len(label) for _, label in y.ticks()), default=0))
-    x = Scale.around([point["x"] for point in points], left, WIDTH - RIGHT, x_axis["log"], most=_most(x_axis))
+    x = Scale.around(
+        [point["x"] for point in points], left, WIDTH - RIGHT, x_axis["log"], most=_most(x_axis)
+    )
     frame = Frame(x, y)
     x_ticks = [(value, f"{value:g}") for value in _thin(x_axis.get("values", []), 12)]
     body = frame.draw(x_axis["label"], y_axis["label"], x_ticks)
     body += _marks(frame, x_axis.get("marks", []))
     guides = panel.get("guides", [])
-    lines = [*(_places(frame, series) for series in panel["series"]), *_whiskers(frame, panel["series"])]
+    lines = [
+        *(_places(frame, series) for series in panel["series"]),
+        *_whiskers(frame, panel["series"]),
+    ]
     lines += [[(frame.x(at), frame.y(height)) for at, height in guide] for guide in guides]
     body += _rules(frame, [rule for rule in rules if frame.y.holds(rule["y"])], styles, lines)
     body += [_guide(frame, guide) for guide in guides]
@@ -95,7 +113,11 @@ def _thin(values: list[float], most: int) -> list[float]:
 
 def _shown(frame: Frame, series: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The points that the axes can show."""
-    return [point for point in series["points"] if frame.x.holds(point["x"]) and frame.y.holds(point["y"])]
+    return [
+        point
+        for point in series["points"]
+        if frame.x.holds(point["x"]) and frame.y.holds(point["y"])
+    ]
 
 
 def _places(frame: Frame, series: Mapping[str, Any]) -> list[Place]:
@@ -114,12 +136,16 @@ def _whiskers(frame: Frame, lines: list[Mapping[str, Any]]) -> list[list[Place]]
 
 
 def _in_the_way(lines: list[list[Place]], start: float, end: float, foot: float) -> int:
-    """How much of the lines is behind a label from `start` to `end` that stands on `foot`: places, 24 to a stretch."""
+    """How much of the lines is behind a label from `start` to `end` that stands on `foot`:
+    places, 24 to a stretch.
+    """
     count = 0
     for line in lines:
         for (x, y), (next_x, next_y) in itertools.pairwise([*line, *line[-1:]]):
             stretch = [(x + (next_x - x) * i / 24, y + (next_y - y) * i / 24) for i in range(24)]
-            count += sum(start <= at <= end and foot - 14 <= height <= foot + 4 for at, height in stretch)
+            count += sum(
+                start <= at <= end and foot - 14 <= height <= foot + 4 for at, height in stretch
+            )
     return count
 
 
@@ -154,7 +180,9 @@ def _series(frame: Frame, series: Mapping[str, Any], style: ArmStyle, joined: bo
             whisker = f"M{x:.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"
             parts.append(f'<path d="{whisker}" {colour} stroke-width="1.4" opacity="0.75"/>')
         if series.get("markers", True):
-            parts.append(draw_marker(style, x, y, point["tip"], related=point.get("related", False)))
+            parts.append(
+                draw_marker(style, x, y, point["tip"], related=point.get("related", False))
+            )
     return f'<g data-arm="{style.key}">{"".join(parts)}</g>'
 
 
@@ -165,21 +193,30 @@ def _guide(frame: Frame, points: list[tuple[float, float]]) -> str:
 
 
 def _rules(
-    frame: Frame, rules: list[Mapping[str, Any]], styles: Mapping[str, ArmStyle], lines: list[list[Place]]
+    frame: Frame,
+    rules: list[Mapping[str, Any]],
+    styles: Mapping[str, ArmStyle],
+    lines: list[list[Place]],
 ) -> list[str]:
-    """Rules from the lowest to the highest, then their labels, moved up where they would touch the one below.
+    """Rules from the lowest to the highest, then their labels,
+    moved up where they would touch the one below.
 
-    A label stands at the right end, the left one or in the middle, and the lowest rule's also under it where there is
-    room: where least of the lines is in the way.
+    A label stands at the right end, the left one or in the middle, and the lowest rule's also under
+    it where there is room: where least of the lines is in the way.
     """
     parts, labels, free = [], [], math.inf
     for index, rule in enumerate(sorted(rules, key=lambda rule: rule["y"])):
         above, under = min(frame.y(rule["y"]) - 4, free), frame.y(rule["y"]) + 10
         feet = (above, under) if index == 0 and under < frame.y.start else (above,)
         width = 10 * CHARACTER * len(rule["label"])
-        starts = (frame.x.end - 3 - width, frame.x.start + 3, (frame.x.start + frame.x.end - width) / 2)
+        starts = (
+            frame.x.end - 3 - width,
+            frame.x.start + 3,
+            (frame.x.start + frame.x.end - width) / 2,
+        )
         start, baseline = min(
-            itertools.product(starts, feet), key=lambda place: _in_the_way(lines, place[0], place[0] + width, place[1])
+            itertools.product(starts, feet),
+            key=lambda place: _in_the_way(lines, place[0], place[0] + width, place[1]),
         )
         free = min(baseline, frame.y(rule["y"])) - 11
         parts.append(_rule(frame, rule, styles))
@@ -197,21 +234,28 @@ def _switch(rule: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
 
 
 def _rule(frame: Frame, rule: Mapping[str, Any], styles: Mapping[str, ArmStyle]) -> str:
-    """A horizontal line across the panel: an arm that the axis does not order, or the real pictures."""
+    """A horizontal line across the panel: an arm that the axis does not order,
+    or the real pictures.
+    """
     style = styles.get(rule.get("arm", ""))
     colour, names = (style.colour, f"stroke-{style.key}") if style else (MUTED, "axis")
     left, right, y = frame.x.start, frame.x.end, frame.y(rule["y"])
     parts = []
     if frame.y.holds(rule.get("low")) and frame.y.holds(rule.get("high")):
         top, bottom = frame.y(rule["high"]), frame.y(rule["low"])
-        band = f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
+        band = (
+            f'x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}"'
+        )
         fill = f"fill-{style.key}" if style else ""
         parts.append(f'<rect {band} class="{fill}" fill="{colour}" opacity="0.12"/>')
     dash = (style.dash if style else "1 3") or "none"
     path = f"M{left:.1f} {y:.1f}H{right:.1f}"
-    parts.append(f'<path d="{path}" class="{names}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}"/>')
+    parts.append(
+        f'<path d="{path}" class="{names}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}"/>'
+    )
     return (
-        f"<g{_switch(rule, styles)}><title>{escape(rule['label'])}: {number(rule['y'], 4)}</title>{''.join(parts)}</g>"
+        f"<g{_switch(rule, styles)}><title>{escape(rule['label'])}: "
+        f"{number(rule['y'], 4)}</title>{''.join(parts)}</g>"
     )
 
 
@@ -226,6 +270,13 @@ def _marks(frame: Frame, marks: list[tuple[float, str]]) -> list[str]:
             )
             right = x + 3 + len(label) * 9.5 * CHARACTER > frame.x.end
             parts.append(
-                text(x - 3 if right else x + 3, frame.y.end + 4, label, "end" if right else "start", 9.5, "muted")
+                text(
+                    x - 3 if right else x + 3,
+                    frame.y.end + 4,
+                    label,
+                    "end" if right else "start",
+                    9.5,
+                    "muted",
+                )
             )
     return parts

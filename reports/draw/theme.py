@@ -1,7 +1,9 @@
-"""How an arm looks in every figure of a page: colour, marker and dash, chosen once from the list of arms.
+"""How an arm looks in every figure of a page: colour, marker and dash,
+chosen once from the list of arms.
 
-Colours are Okabe and Ito's set for colour-blind readers (yellow left out, too pale on white); the marker and the dash
-tell arms apart without colour, on paper and where a list of arms is longer than the list of colours.
+Colours are Okabe and Ito's set for colour-blind readers (yellow left out, too pale on white); the
+marker and the dash tell arms apart without colour, on paper and where a list of arms is longer than
+the list of colours.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ ORDER = ("vanilla", "selfflow", "dual_timestep", "repa")
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """key: class name in SVG and HTML, safe whatever the arm is called; dash: SVG stroke-dasharray, "" is solid."""
+    """key: class name in SVG and HTML, safe whatever the arm is called; dash:
+    SVG stroke-dasharray, "" is solid.
+    """
 
     key: str
     arm: str
@@ -42,7 +46,9 @@ def sorted_arms(arms: Iterable[str]) -> list[str]:
 
 
 def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """Vanilla, the line that everything is compared with, is drawn in ink; the others take the colours in turn."""
+    """Vanilla, the line that everything is compared with, is drawn in ink;
+    the others take the colours in turn.
+    """
     styles, taken = {}, 0
     for index, arm in enumerate(sorted_arms(arms)):
         if arm == "vanilla":
@@ -50,6 +56,8 @@ def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
             continue
         # six colours and seven markers in step: 42 arms before a pair comes again
         colour, marker = COLOURS[taken % len(COLOURS)], MARKERS[(taken + 1) % len(MARKERS)]
-        styles[arm] = ArmStyle(f"a{index}", arm, colour, marker, DASHES[taken // len(COLOURS) % len(DASHES)])
+        styles[arm] = ArmStyle(
+            f"a{index}", arm, colour, marker, DASHES[taken // len(COLOURS) % len(DASHES)]
+        )
         taken += 1
     return styles

@@ -1,4 +1,5 @@
-"""Published findings as data (claims.yaml): what each says, what it compares, and where it was published.
+"""Published findings as data (claims.yaml): what each says, what it compares,
+and where it was published.
 
 for claim in load_claims():
     print(claim.name, claim.sentence, claim.source)
@@ -13,21 +14,33 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("claims.yaml")
-STATISTICS = ("difference", "equal_flops", "speed_up", "next_size", "gap_trend", "level_trend", "worst")
+STATISTICS = (
+    "difference",
+    "equal_flops",
+    "speed_up",
+    "next_size",
+    "gap_trend",
+    "level_trend",
+    "worst",
+)
 MEASURES = ("distance", "linear_probe")
 ORDERS = ("", "encoder_linear_probe", "encoder_parameters", "encoder_structure")
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Where a claim was published: patterns with *; encoders (): it involves none; images: least, most, None open."""
+    """Where a claim was published: patterns with *; encoders (): it involves none; images:
+    least, most, None open.
+    """
 
     data: tuple[str, ...]
     sizes: tuple[str, ...]
     images: tuple[float | None, float | None]
     encoders: tuple[str, ...] = ()
 
-    def outside(self, data: str, sizes: Iterable[str], encoders: Iterable[str], images: float) -> str:
+    def outside(
+        self, data: str, sizes: Iterable[str], encoders: Iterable[str], images: float
+    ) -> str:
         """In what the runs leave the domain, in words; "" when they are inside."""
         reasons = []
         if not _any(data, self.data):
@@ -37,10 +50,15 @@ class Domain:
             reasons.append(f"size {', '.join(strange)} (published: {', '.join(self.sizes)})")
         foreign = [encoder for encoder in encoders if not _any(encoder, self.encoders)]
         if foreign:
-            reasons.append(f"encoder {', '.join(foreign)} (published: {', '.join(self.encoders) or 'none'})")
+            reasons.append(
+                f"encoder {', '.join(foreign)} (published: {', '.join(self.encoders) or 'none'})"
+            )
         least, most = self.images
         if (least is not None and images < least) or (most is not None and images > most):
-            limits = f"{'any' if least is None else f'{least:,.0f}'} to {'any' if most is None else f'{most:,.0f}'}"
+            limits = (
+                f"{'any' if least is None else f'{least:,.0f}'} to "
+                f"{'any' if most is None else f'{most:,.0f}'}"
+            )
             reasons.append(f"{images:,.0f} images (published: {limits})")
         return "; ".join(reasons)
 
@@ -65,15 +83,24 @@ class Claim:
     needs: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        allowed = {"statistic": STATISTICS, "measure": MEASURES, "direction": ("lower", "higher"), "order": ORDERS}
+        allowed = {
+            "statistic": STATISTICS,
+            "measure": MEASURES,
+            "direction": ("lower", "higher"),
+            "order": ORDERS,
+        }
         for key, choices in allowed.items():
             if getattr(self, key) not in choices:
-                raise ValueError(f"claim {self.name}: {key} is {getattr(self, key)!r}, not one of {', '.join(choices)}")
-        if (self.statistic == "level_trend") != bool(self.order) or (self.statistic != "level_trend") != bool(
-            self.right
-        ):
+                raise ValueError(
+                    f"claim {self.name}: "
+                    f"{key} is {getattr(self, key)!r}, not one of {', '.join(choices)}"
+                )
+        if (self.statistic == "level_trend") != bool(self.order) or (
+            self.statistic != "level_trend"
+        ) != bool(self.right):
             raise ValueError(
-                f"claim {self.name}: a level_trend has `order` and no `right`, every other statistic `right`"
+                f"claim {self.name}: "
+                "a level_trend has `order` and no `right`, every other statistic `right`"
             )
 
     @property
@@ -91,7 +118,9 @@ class Claim:
 
 
 def match(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names that a pattern stands for, in their own order; letters of either case are the same."""
+    """The names that a pattern stands for, in their own order;
+    letters of either case are the same.
+    """
     return [name for name in names if fnmatchcase(name.lower(), pattern.lower())]
 
 
@@ -100,7 +129,10 @@ def _any(name: str, patterns: Iterable[str]) -> bool:
 
 
 def load_claims(path: Path = FILE) -> list[Claim]:
-    """All claims of a file. Raises ValueError for unknown or missing keys, with the claim's name."""
+    """All claims of a file.
+
+    Raises ValueError for unknown or missing keys, with the claim's name.
+    """
     import yaml
 
     return [_claim(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]

@@ -1,9 +1,11 @@
-"""One run's quality along training: its value at a given compute, and when it first reached a given quality.
+"""One run's quality along training: its value at a given compute,
+and when it first reached a given quality.
 
     >>> value_at(flops, log_distance, 1e12)          # at equal FLOPs
     >>> first_reached(images, log_distance, target)  # log of the images needed, for a speed-up to equal quality
 
-Both interpolate linearly on the logarithm of what was spent, between snapshots and never beyond them.
+Both interpolate linearly on the logarithm of what was spent, between snapshots and never beyond
+them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ def value_at(spent: np.ndarray, values: np.ndarray, at: float) -> float:
 def first_reached(spent: np.ndarray, values: np.ndarray, target: float) -> float:
     """log(spent) at which the value first came down to target.
 
-    nan where the first snapshot is there already (it was reached before anyone looked) or where no snapshot is.
+    nan where the first snapshot is there already (it was reached before anyone looked) or where no
+    snapshot is.
     """
     reached = np.flatnonzero(values <= target)
     if not len(reached) or reached[0] == 0:

@@ -1,7 +1,8 @@
-"""What a statistic is computed from and what it gives: the arms and sizes that a claim means, and the outcome.
+"""What a statistic is computed from and what it gives: the arms and sizes that a claim means,
+and the outcome.
 
-Which runs enter is decided by how many there are, never by what they say: a stray run at a larger size or with a new
-encoder does not take the verdict from those that have their seeds.
+Which runs enter is decided by how many there are, never by what they say: a stray run at a larger
+size or with a new encoder does not take the verdict from those that have their seeds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Untestable(ValueError):
 class Outcome:
     """A statistic and what it rests on; effect, interval and floor are in `unit`.
 
-    detail: what its name leaves open (the nearest rival, the pairs of sizes); notes: what was left out or is not told.
+    detail: what its name leaves open (the nearest rival, the pairs of sizes); notes: what was left
+    out or is not told.
     """
 
     effect: float
@@ -88,13 +90,23 @@ def cells_of(arms: Sequence[str], size: str) -> list[Cell]:
 def arms_of(claim: Claim, patterns: Sequence[str], table: Table, size: str) -> list[str]:
     """Arms of a size that a claim means; those of published encoders alone where there are any.
 
-    An arm with a recipe of its own, "vanilla [optimizer.lr=0.001]", differs in more than a claim is about.
+    An arm with a recipe of its own, "vanilla [optimizer.lr=0.001]", differs in more than a claim is
+    about.
     """
-    found = [arm for pattern in patterns for arm in match(pattern, table.arms(size)) if not arm.endswith("]")]
-    published = [
-        arm for arm in found if any(match(p, [table.encoders.get(arm, "")]) for p in claim.domain.encoders if p != "*")
+    found = [
+        arm
+        for pattern in patterns
+        for arm in match(pattern, table.arms(size))
+        if not arm.endswith("]")
     ]
-    return list(dict.fromkeys(published if published and claim.statistic != "level_trend" else found))
+    published = [
+        arm
+        for arm in found
+        if any(match(p, [table.encoders.get(arm, "")]) for p in claim.domain.encoders if p != "*")
+    ]
+    return list(
+        dict.fromkeys(published if published and claim.statistic != "level_trend" else found)
+    )
 
 
 def with_seeds(arms: Sequence[str], table: Table, size: str, least: int = 1) -> list[str]:
@@ -114,7 +126,11 @@ def sides_of(claim: Claim, table: Table) -> Sides:
         others = sorted({arm for arm, _ in table.final if arm.endswith("]")})
         raise Untestable(
             f"needs finished runs of {either(claim.left)} and of {either(claim.right)} of one size"
-            + (f" and recipe; runs of another recipe are not compared ({', '.join(others)})" if others else "")
+            + (
+                f" and recipe; runs of another recipe are not compared ({', '.join(others)})"
+                if others
+                else ""
+            )
         )
     return found
 
@@ -130,16 +146,21 @@ def seeded(sides: Sides, table: Table, least: int = 1) -> Sides:
     Else all sizes, where a side of which no arm has three is whole.
     """
     chosen = {
-        size: (with_seeds(left, table, size), with_seeds(right, table, size)) for size, (left, right) in sides.items()
+        size: (with_seeds(left, table, size), with_seeds(right, table, size))
+        for size, (left, right) in sides.items()
     }
     enough = {
-        size: both for size, both in chosen.items() if all(have_seeds(cells_of(arms, size), table) for arms in both)
+        size: both
+        for size, both in chosen.items()
+        if all(have_seeds(cells_of(arms, size), table) for arms in both)
     }
     return enough if len(enough) >= least else chosen
 
 
 def largest(claim: Claim, table: Table) -> tuple[str, list[str], list[str], list[str]]:
-    """(size, left arms, right arms, notes) of the largest size with three seeds an arm; without any, of the largest."""
+    """(size, left arms, right arms, notes) of the largest size with three seeds an arm;
+    without any, of the largest.
+    """
     sides = sides_of(claim, table)
     size, (left, right) = list(seeded(sides, table).items())[-1]
     from_here = list(sides)[list(sides).index(size) :]

@@ -2,8 +2,9 @@
 
     outcome = STATISTICS[claim.statistic](claim, table, properties)
 
-Distances are compared on the log, so an effect of -0.05 reads "5 % lower"; speed-ups on the log of images; probes as
-differences of accuracies. Every function raises `Untestable`, with what is missing, where the runs do not suffice.
+Distances are compared on the log, so an effect of -0.05 reads "5 % lower"; speed-ups on the log of
+images; probes as differences of accuracies. Every function raises `Untestable`, with what is
+missing, where the runs do not suffice.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ ORDERS = {
 
 
 def difference(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Mean of the left arms minus mean of the right ones, at the largest size that has both with three seeds."""
+    """Mean of the left arms minus mean of the right ones,
+    at the largest size that has both with three seeds.
+    """
     size, left, right, notes = largest(claim, table)
     weights = difference_weights(cells_of(left, size), cells_of(right, size))
     known = 0.0 if claim.measure == "distance" else _picture_variance(table, weights)
@@ -58,7 +61,9 @@ def difference(claim: Claim, table: Table, properties: Properties) -> Outcome:
 
 
 def _picture_variance(table: Table, weights: Mapping[Cell, float]) -> float:
-    """Variance of a difference of accuracies because the pictures are a sample: paired where answers were kept."""
+    """Variance of a difference of accuracies because the pictures are a sample:
+    paired where answers were kept.
+    """
     answers = [table.correct.get(cell) for cell in weights]
     if all(one is not None and one.shape == answers[0].shape for one in answers):  # type: ignore[union-attr]
         each = sum(weight * one for weight, one in zip(weights.values(), answers, strict=True))  # type: ignore[operator]
@@ -67,16 +72,27 @@ def _picture_variance(table: Table, weights: Mapping[Cell, float]) -> float:
 
 
 def next_size(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Left at one size minus right at the next larger, averaged over the neighbouring sizes that have both."""
+    """Left at one size minus right at the next larger,
+    averaged over the neighbouring sizes that have both.
+    """
     given = []
     for small, big in zip(table.sizes, table.sizes[1:], strict=False):
-        left, right = arms_of(claim, claim.left, table, small), arms_of(claim, claim.right, table, big)
+        left, right = (
+            arms_of(claim, claim.left, table, small),
+            arms_of(claim, claim.right, table, big),
+        )
         if left and right:
             given.append((cells_of(left, small), cells_of(right, big)))
     if not given:
-        raise Untestable(f"needs {either(claim.left)} at one size and {either(claim.right)} at the next larger one")
+        raise Untestable(
+            f"needs {either(claim.left)} at one size and {either(claim.right)} at "
+            "the next larger one"
+        )
     reduced = [
-        tuple(cells_of(with_seeds([arm for arm, _ in side], table, side[0][1]), side[0][1]) for side in pair)
+        tuple(
+            cells_of(with_seeds([arm for arm, _ in side], table, side[0][1]), side[0][1])
+            for side in pair
+        )
         for pair in given
     ]
     enough = [pair for pair in reduced if all(have_seeds(side, table) for side in pair)]
@@ -86,7 +102,11 @@ def next_size(claim: Claim, table: Table, properties: Properties) -> Outcome:
         for cell, weight in difference_weights(left, right).items():
             weights[cell] = weights.get(cell, 0.0) + weight / len(pairs)
     estimate = contrast(weights, table.final, by_size(table.final))
-    sizes = [size for size in table.sizes if any(size in (left[0][1], right[0][1]) for left, right in pairs)]
+    sizes = [
+        size
+        for size in table.sizes
+        if any(size in (left[0][1], right[0][1]) for left, right in pairs)
+    ]
     notes = few_seeds(table, [cell for pair in given for side in pair for cell in side], weights)
     notes += [f"{_at(left)} against {_at(right)}" for left, right in pairs]
     steps = ", ".join(f"{left[0][1]} to {right[0][1]}" for left, right in pairs)
@@ -104,32 +124,50 @@ def _names(lists: Iterable[Sequence[str]]) -> list[str]:
 
 
 def gap_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Change of (left minus right) from the smallest to the largest size, on a straight line over the sizes' ranks."""
+    """Change of (left minus right) from the smallest to the largest size,
+    on a straight line over the sizes' ranks.
+    """
     given = sides_of(claim, table)
     if len(given) < claim.needs_sizes:
-        raise Untestable(f"needs both arms at {claim.needs_sizes} sizes, there is {', '.join(given)}")
+        raise Untestable(
+            f"needs both arms at {claim.needs_sizes} sizes, there is {', '.join(given)}"
+        )
     sides = seeded(given, table, claim.needs_sizes)
     weights: dict[Cell, float] = {}
-    for (size, (left, right)), slope in zip(sides.items(), end_to_end_weights(range(len(sides))), strict=True):
+    for (size, (left, right)), slope in zip(
+        sides.items(), end_to_end_weights(range(len(sides))), strict=True
+    ):
         for cell, weight in difference_weights(cells_of(left, size), cells_of(right, size)).items():
             weights[cell] = slope * weight
     estimate = contrast(weights, table.final, by_size(table.final), runs_in_a_unit=2)
     left, right = (_names(side[i] for side in sides.values()) for i in (0, 1))
-    notes = few_seeds(table, [(arm, size) for size, both in given.items() for arms in both for arm in arms], weights)
+    notes = few_seeds(
+        table,
+        [(arm, size) for size, both in given.items() for arms in both for arm in arms],
+        weights,
+    )
     return outcome(estimate, "log distance", left, right, list(sides), notes=notes)
 
 
 def level_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Change from the first to the last level on a straight line over their ranks, at the largest size with enough."""
+    """Change from the first to the last level on a straight line over their ranks,
+    at the largest size with enough.
+    """
     known = properties.get(claim.order, {})
     order, needed = claim.order.replace("_", " "), claim.needs_levels
     given = {
-        size: [arm for arm in arms_of(claim, claim.left, table, size) if table.encoders.get(arm) in known]
+        size: [
+            arm
+            for arm in arms_of(claim, claim.left, table, size)
+            if table.encoders.get(arm) in known
+        ]
         for size in table.sizes
     }
     given = {size: arms for size, arms in given.items() if len(arms) >= needed}
     if not given:
-        raise Untestable(f"needs {needed} arms {either(claim.left)} of one size with a known {order}")
+        raise Untestable(
+            f"needs {needed} arms {either(claim.left)} of one size with a known {order}"
+        )
     kept = {size: with_seeds(arms, table, size, needed) for size, arms in given.items()}
     seeds = {size: min(len(table.final[arm, size]) for arm in arms) for size, arms in kept.items()}
     size = ([size for size in kept if seeds[size] >= LEAST_SEEDS] or list(kept))[-1]
@@ -141,7 +179,9 @@ def level_trend(claim: Claim, table: Table, properties: Properties) -> Outcome:
     estimate = contrast(weights, table.final, by_size(table.final))
     ordered = [arms[i] for i in np.argsort(levels, kind="stable")]
     from_here = list(given)[list(given).index(size) :]
-    notes = few_seeds(table, [cell for at in from_here for cell in cells_of(given[at], at)], weights)
+    notes = few_seeds(
+        table, [cell for at in from_here for cell in cells_of(given[at], at)], weights
+    )
     encoders = [table.encoders[arm] for arm in ordered]
     notes += _other_orders(claim.order, properties, encoders)
     notes += dict.fromkeys(known[encoder].note for encoder in encoders if known[encoder].note)
@@ -158,30 +198,45 @@ def _other_orders(order: str, properties: Properties, encoders: Sequence[str]) -
     own = found.pop(order)
     same = [ORDERS[name] for name, other in found.items() if np.array_equal(other, own)]
     same += [
-        f"{ORDERS[name]} from high to low" for name, other in found.items() if np.array_equal(len(own) - 1 - other, own)
+        f"{ORDERS[name]} from high to low"
+        for name, other in found.items()
+        if np.array_equal(len(own) - 1 - other, own)
     ]
     if not same:
         return []
-    return [f"the order by {ORDERS[order]} is also that by {' and by '.join(same)}; these runs cannot tell them apart"]
+    return [
+        f"the order by {ORDERS[order]} is also that by {' and by '.join(same)}; "
+        "these runs cannot tell them apart"
+    ]
 
 
 def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:
-    """Left against the nearest of its k rivals: an intersection-union test, so that no best-of is chosen.
+    """Left against the nearest of its k rivals: an intersection-union test,
+    so that no best-of is chosen.
 
-    All rivals that the claim names must be there: "the worst of all" cannot be shown without one of them. The 5 % of
-    error are shared unevenly: 2.5 %/k for each rival that could speak against the claim by chance, the rest
-    for the end towards zero. Chance errs most where one rival equals left and the others are far: 5 % in all.
+    All rivals that the claim names must be there: "the worst of all" cannot be shown without one of
+    them. The 5 % of error are shared unevenly: 2.5 %/k for each rival that could speak against the
+    claim by chance, the rest for the end towards zero. Chance errs most where one rival equals left
+    and the others are far: 5 % in all.
     """
     sides = sides_of(claim, table)
-    absent = {size: [name for name in claim.right if not match(name, right)] for size, (_, right) in sides.items()}
+    absent = {
+        size: [name for name in claim.right if not match(name, right)]
+        for size, (_, right) in sides.items()
+    }
     full = [size for size in sides if not absent[size]]
     if not full:
         size = list(sides)[-1]
-        raise Untestable(f"needs every rival that the claim names; without runs at {size}: {', '.join(absent[size])}")
+        raise Untestable(
+            f"needs every rival that the claim names; without runs at {size}: "
+            f"{', '.join(absent[size])}"
+        )
     all_of = {size: cells_of([*sides[size][0], *sides[size][1]], size) for size in full}
     enough = [size for size in full if have_seeds(all_of[size], table)]
     size = (enough or full)[-1]
-    notes = few_seeds(table, [cell for at in full[full.index(size) :] for cell in all_of[at]], all_of[size])
+    notes = few_seeds(
+        table, [cell for at in full[full.index(size) :] for cell in all_of[at]], all_of[size]
+    )
     left, right = sides[size]
     strata = by_size(table.final)
     pairs = [difference_weights(cells_of(left, size), [(rival, size)]) for rival in right]
@@ -189,10 +244,13 @@ def worst(claim: Claim, table: Table, properties: Properties) -> Outcome:
     alpha = 1 - CONFIDENCE
     against = alpha / 2 / len(each)
     support = alpha - against
-    rival, nearest = min(zip(right, each, strict=True), key=lambda pair: claim.sign * pair[1].effect)
+    rival, nearest = min(
+        zip(right, each, strict=True), key=lambda pair: claim.sign * pair[1].effect
+    )
     low = min(min(claim.sign * end for end in e.interval(2 * support)) for e in each)
     high = min(max(claim.sign * end for end in e.interval(2 * against)) for e in each)
-    # each one-sided p over its share of the error, so that p < 5 % exactly where the interval excludes zero
+    # each one-sided p over its share of the error, so that p < 5 % exactly where the interval
+    # excludes zero
     one_sided = [e.p / 2 if claim.sign * e.effect > 0 else 1 - e.p / 2 for e in each]
     p = min(1.0, alpha * max(one_sided) / support, alpha * (1 - max(one_sided)) / against)
     low, high = sorted((claim.sign * low, claim.sign * high))

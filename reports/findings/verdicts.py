@@ -1,12 +1,14 @@
-"""Verdicts: what the runs of a study say about published findings (the rules are in docs/verdicts.md).
+"""Verdicts: what the runs of a study say about published findings (the
+rules are in docs/verdicts.md).
 
     verdicts = evaluate(load_claims(), rows)      # rows: bench.core.store.rows.load, the study's runs only
     for verdict in verdicts:
         print(verdict.word, verdict.sentence, verdict.reason)
 
-supported or contradicted: the 95 % interval excludes zero and the effect is at least the noise floor, with three seeds
-an arm and six degrees of freedom; everything else is inconclusive. Outside the data, sizes, encoders and images of the
-paper no verdict on it is given: the word says so, and `here` holds what the rules make of these runs.
+supported or contradicted: the 95 % interval excludes zero and the effect is at least the noise
+floor, with three seeds an arm and six degrees of freedom; everything else is inconclusive. Outside
+the data, sizes, encoders and images of the paper no verdict on it is given: the word says so, and
+`here` holds what the rules make of these runs.
 """
 
 from __future__ import annotations
@@ -35,12 +37,11 @@ LEVEL = 0.05
 class Verdict:
     """What a page says about one claim on one data set.
 
-    word: supported, contradicted, inconclusive, "outside the claim's range" or "not tested"; here: what the rules make
-    of these runs in or out of range (one of the first three, "" when not tested); holm_word: `here` after Holm's
-    adjustment.
-    effect, low, high, floor are in `unit` ("log distance": -0.05 reads 5 % lower; "log images"; "accuracy": 0..1),
-    None when not tested. df: of the interval; pooled_df: of the floor;
-    seeds: of the arm that has fewest.
+    word: supported, contradicted, inconclusive, "outside the claim's range" or "not tested"; here:
+    what the rules make of these runs in or out of range (one of the first three, "" when not
+    tested); holm_word: `here` after Holm's adjustment. effect, low, high, floor are in `unit` ("log
+    distance": -0.05 reads 5 % lower; "log images"; "accuracy": 0..1), None when not tested. df: of
+    the interval; pooled_df: of the floor; seeds: of the arm that has fewest.
     """
 
     claim: str
@@ -79,11 +80,14 @@ class Verdict:
         return self.p is not None
 
 
-def evaluate(claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: Strengths | None = None) -> list[Verdict]:
+def evaluate(
+    claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: Strengths | None = None
+) -> list[Verdict]:
     """One verdict a claim and data set, in the order of the claims.
 
-    rows: of one study (`bench.core.store.rows.load`); encoder_parameters: of `reports.study.strengths`, for the claims
-    that order encoders by size. Never raises for what the runs lack: the verdict is then "not tested", with the reason.
+    rows: of one study (`bench.core.store.rows.load`); encoder_parameters: of
+    `reports.study.strengths`, for the claims that order encoders by size. Never raises for what the
+    runs lack: the verdict is then "not tested", with the reason.
     """
     strengths = encoder_strengths(rows) | {"encoder_parameters": encoder_parameters or {}}
     cache: dict[tuple, list[Table]] = {}
@@ -99,8 +103,20 @@ def evaluate(claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: St
 
 
 def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> Verdict:
-    common = Verdict(claim.name, claim.sentence, claim.source, claim.pages, NOT_TESTED, "", elsewhere=claim.elsewhere)
-    measure = "a Fréchet distance" if claim.measure == "distance" else f"a {claim.measure.replace('_', ' ')} by block"
+    common = Verdict(
+        claim.name,
+        claim.sentence,
+        claim.source,
+        claim.pages,
+        NOT_TESTED,
+        "",
+        elsewhere=claim.elsewhere,
+    )
+    measure = (
+        "a Fréchet distance"
+        if claim.measure == "distance"
+        else f"a {claim.measure.replace('_', ' ')} by block"
+    )
     reasons, found = [], []
     for table in tables:
         try:
@@ -115,45 +131,92 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
     usable = [one for one in found if not _is_related(*one)]
     related = sorted({table.metric for table, outcome in found if _is_related(table, outcome)})
     if not usable:
-        why = f"{', '.join(related)} is related to an encoder of the compared arms, and nothing unrelated was measured"
+        why = (
+            f"{', '.join(related)} is related to an encoder of the compared arms, "
+            "and nothing unrelated was measured"
+        )
         return replace(common, reason=f"{not_tested}: {why}.", data=data)
-    # what has its seeds first, then the largest budget, then the order of metrics; never the most favourable one
-    table, outcome = min(usable, key=lambda one: (one[1].runs < LEAST_SEEDS, -one[0].images, one[0].position))
+    # what has its seeds first, then the largest budget, then the order of metrics; never the most
+    # favourable one
+    table, outcome = min(
+        usable, key=lambda one: (one[1].runs < LEAST_SEEDS, -one[0].images, one[0].position)
+    )
     here, why = decide(outcome, claim.sign)
-    encoders = [table.encoders[arm] for arm in (*outcome.left, *outcome.right) if arm in table.encoders]
+    encoders = [
+        table.encoders[arm] for arm in (*outcome.left, *outcome.right) if arm in table.encoders
+    ]
     outside = claim.domain.outside(table.data, outcome.sizes, encoders, table.images)
     notes = [
-        note for (arm, _), given in table.notes.items() if arm in (*outcome.left, *outcome.right) for note in given
+        note
+        for (arm, _), given in table.notes.items()
+        if arm in (*outcome.left, *outcome.right)
+        for note in given
     ]
     notes += outcome.notes
     if (longer := max(one.images for one, _ in usable)) > table.images:
-        notes.append(f"runs of {longer:,} images are left out, as an arm has fewer than {LEAST_SEEDS} seeds there")
+        notes.append(
+            f"runs of {longer:,} images are left out, "
+            f"as an arm has fewer than {LEAST_SEEDS} seeds there"
+        )
     if related:
-        notes.append(f"{', '.join(related)} is left out: related to an encoder of the compared arms")
-    others = sorted({other.protocol_id for other, _ in usable if other.metric == table.metric} - {table.protocol_id})
+        notes.append(
+            f"{', '.join(related)} is left out: related to an encoder of the compared arms"
+        )
+    others = sorted(
+        {other.protocol_id for other, _ in usable if other.metric == table.metric}
+        - {table.protocol_id}
+    )
     if others:
         notes.append(f"{table.metric} under other protocols ({', '.join(others)}) is not mixed in")
     return replace(
         common,
-        word=OUTSIDE if outside else here, here=here, reason=sentence(claim, table, outcome, why),
-        in_domain=not outside, outside=outside, effect=outcome.effect, low=outcome.low, high=outcome.high,
-        floor=outcome.floor, unit=outcome.unit, df=outcome.df, pooled_df=outcome.pooled_df,
-        seeds=outcome.runs, p=outcome.p, data=table.data, metric=table.metric,
-        protocol_id=table.protocol_id, images=table.images, sizes=outcome.sizes, left=outcome.left, right=outcome.right,
+        word=OUTSIDE if outside else here,
+        here=here,
+        reason=sentence(claim, table, outcome, why),
+        in_domain=not outside,
+        outside=outside,
+        effect=outcome.effect,
+        low=outcome.low,
+        high=outcome.high,
+        floor=outcome.floor,
+        unit=outcome.unit,
+        df=outcome.df,
+        pooled_df=outcome.pooled_df,
+        seeds=outcome.runs,
+        p=outcome.p,
+        data=table.data,
+        metric=table.metric,
+        protocol_id=table.protocol_id,
+        images=table.images,
+        sizes=outcome.sizes,
+        left=outcome.left,
+        right=outcome.right,
         notes=tuple(notes),
-    )  # fmt: skip
+    )
 
 
 def _is_related(table: Table, outcome: Outcome) -> bool:
-    return any(arm in (*outcome.left, *outcome.right) and size in outcome.sizes for arm, size in table.related)
+    return any(
+        arm in (*outcome.left, *outcome.right) and size in outcome.sizes
+        for arm, size in table.related
+    )
 
 
 def decide(outcome: Outcome, sign: int) -> tuple[str, str]:
-    """(supported, contradicted or inconclusive; why). sign: +1 when the claim says that the effect is positive."""
+    """(supported, contradicted or inconclusive; why). sign:
+    +1 when the claim says that the effect is positive.
+    """
     if outcome.runs < LEAST_SEEDS:
-        return INCONCLUSIVE, f"an arm has {outcome.runs} seed{'s' * (outcome.runs != 1)} where {LEAST_SEEDS} are needed"
+        return (
+            INCONCLUSIVE,
+            f"an arm has {outcome.runs} seed{'s' * (outcome.runs != 1)} where "
+            f"{LEAST_SEEDS} are needed",
+        )
     if (df := min(outcome.df, outcome.pooled_df)) < LEAST_DF:
-        return INCONCLUSIVE, f"the deviation has {df:.0f} degrees of freedom where {LEAST_DF} are needed"
+        return (
+            INCONCLUSIVE,
+            f"the deviation has {df:.0f} degrees of freedom where {LEAST_DF} are needed",
+        )
     if outcome.low <= 0 <= outcome.high:
         return INCONCLUSIVE, "the interval contains zero"
     if abs(outcome.effect) < outcome.floor:
@@ -163,8 +226,13 @@ def decide(outcome: Outcome, sign: int) -> tuple[str, str]:
 
 
 def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts with Holm's adjustment (Scandinavian Journal of Statistics 6, 1979) over those that were tested."""
-    order = sorted((i for i, verdict in enumerate(verdicts) if verdict.tested), key=lambda i: verdicts[i].p or 0.0)
+    """The verdicts with Holm's adjustment (Scandinavian Journal of Statistics 6,
+    1979) over those that were tested.
+    """
+    order = sorted(
+        (i for i, verdict in enumerate(verdicts) if verdict.tested),
+        key=lambda i: verdicts[i].p or 0.0,
+    )
     out, running = list(verdicts), 0.0
     for position, i in enumerate(order):
         running = max(running, min(1.0, (len(order) - position) * (verdicts[i].p or 0.0)))
@@ -179,9 +247,15 @@ def summary(verdicts: Sequence[Verdict]) -> str:
     kept = sum(verdict.here != INCONCLUSIVE for verdict in tested)
     after = sum(verdict.holm_word != INCONCLUSIVE for verdict in tested)
     data = sorted({verdict.data for verdict in verdicts} - {""})
-    on = f" on {len(data)} data sets ({', '.join(data)}), {len(tested)} times in all" if len(data) > 1 else ""
+    on = (
+        f" on {len(data)} data sets ({', '.join(data)}), {len(tested)} times in all"
+        if len(data) > 1
+        else ""
+    )
     return (
-        f"{len({one.claim for one in tested})} of {len({one.claim for one in verdicts})} claims could be tested{on}; "
-        f"{kept} came out other than inconclusive, {after} of them also after Holm's adjustment for the number tested. "
+        f"{len({one.claim for one in tested})} of {len({one.claim for one in verdicts})} "
+        f"claims could be tested{on}; "
+        f"{kept} came out other than inconclusive, "
+        f"{after} of them also after Holm's adjustment for the number tested. "
         "In brackets: 95 % intervals. A verdict is on the sentence at this scale."
     )

@@ -108,7 +108,9 @@ def _line(found: Fitted, arm: str) -> list[dict[str, Any]]:
     line = [arm_cell(arm)]
     for name in ("E", "A", "a"):
         # an E that no measurement could tell from none is written as 0
-        value, low, high = (0.0 if abs(x) < 1e-6 * y.min() else float(x) for x in (law[name], *law.interval(name)))
+        value, low, high = (
+            0.0 if abs(x) < 1e-6 * y.min() else float(x) for x in (law[name], *law.interval(name))
+        )
         line += [cell(value), cell(_between(low, high))]
     try:
         foretold = predict_largest(n, y, noise=found.noise)
@@ -133,11 +135,20 @@ def _pairs(found: Fitted, name: str) -> dict[str, Any]:
         sizes, of_other = (found.points[one][0] for one in (arm, other))
         times = effective_parameters(found.laws[arm], found.laws[other], float(sizes.max()))
         least, most = max(sizes.min(), of_other.min()), min(sizes.max(), of_other.max())
-        met = crossing_point(found.laws[arm], found.laws[other], least, most) if least < most else None
-        lines.append([
-            arm_cell(arm), arm_cell(other), cell(times_text(times)), cell(met and crossing_text(met)),
-            cell(_kin(found, arm, other)),
-        ])  # fmt: skip
+        met = (
+            crossing_point(found.laws[arm], found.laws[other], least, most)
+            if least < most
+            else None
+        )
+        lines.append(
+            [
+                arm_cell(arm),
+                arm_cell(other),
+                cell(times_text(times)),
+                cell(met and crossing_text(met)),
+                cell(_kin(found, arm, other)),
+            ]
+        )
     return {
         "id": name,
         "title": f"Scaling laws compared: {title_of(found.group)}",
@@ -167,7 +178,11 @@ def crossing_text(found: Crossing) -> str:
 
 
 def _told(found: Crossing, value: str) -> str:
-    return value if found.low is None or found.high is None else f"{value} ({_between(found.low, found.high)})"
+    return (
+        value
+        if found.low is None or found.high is None
+        else f"{value} ({_between(found.low, found.high)})"
+    )
 
 
 def _between(low: float, high: float) -> str:

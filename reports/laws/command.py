@@ -1,9 +1,11 @@
-"""`python -m bench.report fit --csv FILE --x N --y loss`: a scaling law of any table, its parameters and its curve.
+"""`python -m bench.report fit --csv FILE --x N --y loss`: a scaling law of any table,
+its parameters and its curve.
 
     python -m bench.report fit --csv runs.csv --x parameters --y heldout_loss
     python -m bench.report fit --csv runs.csv --x N --x2 D --y loss --out law.svg
 
-Rows that share x (and x2) are taken as seeds. Parameters are printed with 95 % intervals; the curve is a picture file.
+Rows that share x (and x2) are taken as seeds. Parameters are printed with 95 % intervals; the curve
+is a picture file.
 """
 
 from __future__ import annotations
@@ -20,11 +22,19 @@ from reports.laws.fits import Law, Refusal, fit
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--csv", type=Path, required=True, metavar="FILE", help="table with a header line")
-    parser.add_argument("--x", required=True, metavar="COLUMN", help="size, for example N or parameters")
+    parser.add_argument(
+        "--csv", type=Path, required=True, metavar="FILE", help="table with a header line"
+    )
+    parser.add_argument(
+        "--x", required=True, metavar="COLUMN", help="size, for example N or parameters"
+    )
     parser.add_argument("--x2", metavar="COLUMN", help="data seen: fits E + A N^-a + B D^-b")
-    parser.add_argument("--y", required=True, metavar="COLUMN", help="what falls with size, for example loss")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="picture, .svg or .png (default: beside the table)")
+    parser.add_argument(
+        "--y", required=True, metavar="COLUMN", help="what falls with size, for example loss"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="picture, .svg or .png (default: beside the table)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,14 +46,17 @@ def run(options: argparse.Namespace) -> int:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"--out {out}: the folder {out.parent} cannot be made ({error.strerror})") from None
+        raise ValueError(
+            f"--out {out}: the folder {out.parent} cannot be made ({error.strerror})"
+        ) from None
     law = fit(n, y, d)
     print("\n".join(describe(law, options.x, options.x2, options.y)))
     if d is None:
         try:
             foretold = predict_largest(n, y)
             print(
-                f"{options.y} at {options.x} = {number(foretold.n)} from the smaller ones: {foretold.predicted:.5g} "
+                f"{options.y} at {options.x} = {number(foretold.n)} from the smaller ones: "
+                f"{foretold.predicted:.5g} "
                 f"({foretold.low:.5g} to {foretold.high:.5g}); measured: {foretold.measured:.5g}"
             )
         except Refusal as reason:
@@ -53,8 +66,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def read_columns(path: Path, x: str, y: str, x2: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The columns of a table as numbers. Raises ValueError for a missing file or column, or a word in it."""
+def read_columns(
+    path: Path, x: str, y: str, x2: str | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """The columns of a table as numbers.
+
+    Raises ValueError for a missing file or column, or a word in it.
+    """
     import pandas as pd
 
     if not path.exists():
@@ -69,11 +87,15 @@ def read_columns(path: Path, x: str, y: str, x2: str | None) -> tuple[np.ndarray
             columns.append(None)
             continue
         if name not in table:
-            raise ValueError(f"{path} has no column {name!r} (it has: {', '.join(map(str, table.columns))})")
+            raise ValueError(
+                f"{path} has no column {name!r} (it has: {', '.join(map(str, table.columns))})"
+            )
         values = pd.to_numeric(table[name], errors="coerce")
         if values.isna().any():
             line = int(np.flatnonzero(values.isna())[0])
-            raise ValueError(f"{path} line {line + 2}: {name} is {table[name].iloc[line]!r}, not a number")
+            raise ValueError(
+                f"{path} line {line + 2}: {name} is {table[name].iloc[line]!r}, not a number"
+            )
         columns.append(values.to_numpy(float))
     return columns[0], columns[1], columns[2]
 
@@ -86,13 +108,26 @@ def describe(law: Law, x: str, x2: str | None, y: str) -> list[str]:
     for name in law.names:
         low, high = law.interval(name)
         lines.append(f"{name:<9}{law[name]:>12.5g}   {low:.5g} to {high:.5g}")
-    return [*lines, f"deviation of a run: {100 * law.deviation:.2g} % (from {whence}, {law.df} degrees of freedom)"]
+    return [
+        *lines,
+        "deviation of a run: "
+        f"{100 * law.deviation:.2g} % (from {whence}, {law.df} degrees of freedom)",
+    ]
 
 
 def draw(
-    law: Law, n: np.ndarray, y: np.ndarray, d: np.ndarray | None, x: str, x2: str | None, name: str, out: Path
+    law: Law,
+    n: np.ndarray,
+    y: np.ndarray,
+    d: np.ndarray | None,
+    x: str,
+    x2: str | None,
+    name: str,
+    out: Path,
 ) -> None:
-    """Points, curve and its 95 % band on logarithmic axes; with a second axis one curve for each value of D."""
+    """Points, curve and its 95 % band on logarithmic axes;
+    with a second axis one curve for each value of D.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -108,7 +143,12 @@ def draw(
             colour = f"C{index % 10}"
             here = np.ones(len(n), bool) if level is None else d == level
             axes.plot(
-                n[here], y[here], "o", color=colour, ms=4, label=None if level is None else f"{x2} = {number(level)}"
+                n[here],
+                y[here],
+                "o",
+                color=colour,
+                ms=4,
+                label=None if level is None else f"{x2} = {number(level)}",
             )
             axes.plot(grid, [law.predict(at, level) for at in grid], color=colour)
             band = np.array([law.predict_interval(at, level) for at in grid])

@@ -1,4 +1,5 @@
-"""What scaling laws say beyond their parameters: the largest size foretold, and two methods compared.
+"""What scaling laws say beyond their parameters: the largest size foretold,
+and two methods compared.
 
     predict_largest(n, y)                              # of the smaller sizes, beside what was measured
     effective_parameters(selfflow, vanilla, n=1e9)     # how many times larger vanilla would have to be
@@ -15,12 +16,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.laws.fits import BOOTSTRAP, LEAST_SIZES, SEED, Law, Noise, check, fit, percentiles, power_law, size_noise
+from reports.laws.fits import (
+    BOOTSTRAP,
+    LEAST_SIZES,
+    SEED,
+    Law,
+    Noise,
+    check,
+    fit,
+    percentiles,
+    power_law,
+    size_noise,
+)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The largest size foretold from the smaller ones, the interval of a measurement there, and what was measured."""
+    """The largest size foretold from the smaller ones, the interval of a measurement there,
+    and what was measured.
+    """
 
     n: float
     predicted: float
@@ -37,8 +51,8 @@ def predict_largest(
 ) -> Prediction:
     """Fit without the largest N and foretell it. Raises Refusal when too few sizes remain.
 
-    Three sizes suffice where seeds tell the deviation: the curve then passes through their means, and the interval says
-    how little that is.
+    Three sizes suffice where seeds tell the deviation: the curve then passes through their means,
+    and the interval says how little that is.
     """
     sizes, values = np.asarray(n, float), np.asarray(y, float)
     check(sizes, values, None, 2)
@@ -46,18 +60,27 @@ def predict_largest(
     n_largest = float(sizes.max())
     # how much runs of the largest size scatter is known, where they lie is not
     seeds = size_noise([(sizes, None, np.log(values))]) if noise is None else noise
-    law = fit(sizes[~largest], values[~largest], bootstrap=bootstrap, least=LEAST_SIZES - bool(seeds), noise=seeds)
+    law = fit(
+        sizes[~largest],
+        values[~largest],
+        bootstrap=bootstrap,
+        least=LEAST_SIZES - bool(seeds),
+        noise=seeds,
+    )
     rng = np.random.default_rng(SEED + 1)
     curve = np.array([power_law(row, sizes[largest][:1], None)[0] for row in law.samples])
     deviation, df = seeds.get(n_largest, (law.deviation, law.df))
     luck = deviation / math.sqrt(largest.sum()) * rng.standard_t(df, len(curve))
     low, high = percentiles(curve * np.exp(luck), 0.95)
-    return Prediction(n_largest, law.predict(n_largest), low, high, float(np.exp(np.log(values[largest]).mean())))
+    return Prediction(
+        n_largest, law.predict(n_largest), low, high, float(np.exp(np.log(values[largest]).mean()))
+    )
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """A number with its interval; share: of the bootstrap samples in which it exists. value None: it does not.
+    """A number with its interval; share: of the bootstrap samples in which it exists. value None:
+    it does not.
 
     A high end of infinity says that in more than a fortieth of the samples nothing is large enough.
     """
@@ -69,7 +92,9 @@ class Crossing:
 
 
 def effective_parameters(method: Law, baseline: Law, n: float) -> Crossing:
-    """How many times more parameters the baseline needs for the method's y at N; infinite where it never gets there."""
+    """How many times more parameters the baseline needs for the method's y at N;
+    infinite where it never gets there.
+    """
     return _compare(method, baseline, lambda p, q: _multiplier(p, q, n))
 
 
@@ -94,7 +119,9 @@ def _meeting(p: np.ndarray, q: np.ndarray, least: float, most: float) -> float:
     return float(grid[i] * (grid[i + 1] / grid[i]) ** share)
 
 
-def _compare(method: Law, baseline: Law, number: Callable[[np.ndarray, np.ndarray], float]) -> Crossing:
+def _compare(
+    method: Law, baseline: Law, number: Callable[[np.ndarray, np.ndarray], float]
+) -> Crossing:
     if len(method.names) != 3 or len(baseline.names) != 3:
         raise ValueError("two methods are compared by laws over sizes alone; fit them without D")
     value = number(method.values, baseline.values)
@@ -105,5 +132,8 @@ def _compare(method: Law, baseline: Law, number: Callable[[np.ndarray, np.ndarra
     if not share:
         return Crossing(point, None, None, share)
     # order statistics, as between a number and infinity there is no middle
-    low, high = np.percentile(counted, 2.5, method="lower"), np.percentile(counted, 97.5, method="higher")
+    low, high = (
+        np.percentile(counted, 2.5, method="lower"),
+        np.percentile(counted, 97.5, method="higher"),
+    )
     return Crossing(point, float(low), float(high), share)

@@ -1,11 +1,13 @@
-"""Scaling laws: y = E + A N^-a over sizes, and y = E + A N^-a + B D^-b over sizes and data, with intervals.
+"""Scaling laws: y = E + A N^-a over sizes, and y = E + A N^-a + B D^-b over sizes and data,
+with intervals.
 
     law = fit(n, y)                                    # or fit(n, y, d); many starts, Huber loss on log residuals
     law.predict(4e9), law.interval("a")                # 95 %, parametric bootstrap from the pooled deviation
 
-The form and the robust loss are those of Hoffmann et al. 2022 (arXiv 2203.15556, equation 10 and appendix D.2): E is
-the loss that no size removes, a and b are exponents. Residuals are log(y) - log(prediction); their deviation comes from
-seeds where a point has several runs, of each size its own, else from the residuals.
+The form and the robust loss are those of Hoffmann et al. 2022 (arXiv 2203.15556, equation 10 and
+appendix D.2): E is the loss that no size removes, a and b are exponents. Residuals are log(y) -
+log(prediction); their deviation comes from seeds where a point has several runs, of each size its
+own, else from the residuals.
 
     python -m bench.report fit --csv FILE --x N --y loss
 """
@@ -21,8 +23,11 @@ import numpy as np
 from reports.study.contrasts import LEAST_DF, pooled_variance
 
 HUBER = 1e-3  # of a log residual, where the loss turns from square to absolute (Hoffmann et al.)
-EFFICIENT = 1.345  # the same in deviations of a run, where seeds tell it: 95 % efficient on normal noise (Huber 1964)
-Noise = Mapping[float, tuple[float, int]]  # N: deviation of one run's log y there, and its degrees of freedom
+# the same in deviations of a run, where seeds tell it: 95 % efficient on normal noise (Huber 1964)
+EFFICIENT = 1.345
+Noise = Mapping[
+    float, tuple[float, int]
+]  # N: deviation of one run's log y there, and its degrees of freedom
 BOOTSTRAP = 400
 ITERATIONS = 200
 LEAST_SIZES = 4  # three numbers a form and one degree of freedom to judge it
@@ -37,10 +42,11 @@ class Refusal(ValueError):
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted law. names: E, A, a (and B, b); values in that order; samples: [bootstrap, parameters].
+    """A fitted law. names: E, A, a (and B, b); values in that order; samples:
+    [bootstrap, parameters].
 
-    deviation: of one run's log y, root mean square over the points; df: of these points' seeds, else of the residuals;
-    from_seeds: whether the deviation comes from repeated points.
+    deviation: of one run's log y, root mean square over the points; df: of these points' seeds,
+    else of the residuals; from_seeds: whether the deviation comes from repeated points.
     """
 
     names: tuple[str, ...]
@@ -58,7 +64,9 @@ class Law:
         """y at N (and D)."""
         return float(power_law(self.values, np.array([n], float), _axis(d))[0])
 
-    def predict_interval(self, n: float, d: float | None = None, level: float = 0.95) -> tuple[float, float]:
+    def predict_interval(
+        self, n: float, d: float | None = None, level: float = 0.95
+    ) -> tuple[float, float]:
         """Interval of the curve at N (and D), without the noise of a new run."""
         values = [power_law(row, np.array([n], float), _axis(d))[0] for row in self.samples]
         return percentiles(values, level)
@@ -96,10 +104,10 @@ def fit(
 ) -> Law:
     """Fit y = E + A N^-a (+ B D^-b) with E >= 0; points that share N (and D) are seeds of one size.
 
-    least: sizes (and values of D) below which a fit is refused; seed: of the bootstrap, another for each law that is
-    compared; noise: of each N, where more than these points tell it. A point counts by its deviation, in the fit and in
-    the bootstrap. Raises Refusal for too few sizes, values that have no logarithm, or points that leave a parameter
-    open.
+    least: sizes (and values of D) below which a fit is refused; seed: of the bootstrap, another for
+    each law that is compared; noise: of each N, where more than these points tell it. A point
+    counts by its deviation, in the fit and in the bootstrap. Raises Refusal for too few sizes,
+    values that have no logarithm, or points that leave a parameter open.
     """
     n, y = np.asarray(n, float), np.asarray(y, float)
     d = None if d is None else np.asarray(d, float)
@@ -112,7 +120,10 @@ def fit(
     ends, costs = problem.solve(np.repeat(log_y[None], len(starts), 0), starts, unit)
     best = ends[int(np.argmin(costs))]
     if problem.on_bound(best):
-        raise Refusal("the values do not fall with size as a power law does: an exponent lies at the edge of its range")
+        raise Refusal(
+            "the values do not fall with size as a power law does: "
+            "an exponent lies at the edge of its range"
+        )
     prediction = problem.curve(best[None])[0][0]
     residuals = log_y - prediction
     if seeds:
@@ -121,8 +132,12 @@ def fit(
         df = max(len(y) - len(best), 1)
         of_points = [(float(np.sqrt((residuals**2).sum() / df)), df)] * len(y)
     rng = np.random.default_rng(seed)
-    # an uncertain deviation widens the interval as Student's t does; points that share one share its draw
-    spreads = {one: one[0] * np.sqrt(one[1] / rng.chisquare(one[1], bootstrap)) for one in dict.fromkeys(of_points)}
+    # an uncertain deviation widens the interval as Student's t does; points that share one share
+    # its draw
+    spreads = {
+        one: one[0] * np.sqrt(one[1] / rng.chisquare(one[1], bootstrap))
+        for one in dict.fromkeys(of_points)
+    }
     spread = np.stack([spreads[one] for one in of_points], 1)
     drawn = prediction + spread * rng.standard_normal((bootstrap, len(y)))
     refits, _ = problem.solve(drawn, np.repeat(best[None], bootstrap, 0), unit)
@@ -133,7 +148,9 @@ def fit(
 
 
 class _Problem:
-    """The fit of one design in unknowns that the data scale: log E, log A, a (log B, b), N and D over their mean."""
+    """The fit of one design in unknowns that the data scale: log E, log A, a (log B, b),
+    N and D over their mean.
+    """
 
     def __init__(self, n: np.ndarray, d: np.ndarray | None):
         self.mean_n = math.exp(float(np.log(n).mean()))
@@ -163,11 +180,15 @@ class _Problem:
                 out.append([math.log(share * low)] + [rest, a] * len(self.axes))
         return np.array(out)
 
-    def solve(self, log_y: np.ndarray, x: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters and costs of the samples log_y [s, points] from the starts x [s, p]; unit: deviation of a point.
+    def solve(
+        self, log_y: np.ndarray, x: np.ndarray, unit: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters and costs of the samples log_y [s, points] from the starts x [s, p]; unit:
+        deviation of a point.
 
-        Levenberg and Marquardt's iteration on Huber's loss of log residuals, all samples at once: a fit costs
-        milliseconds, where a call of an optimiser for each bootstrap sample costs seconds.
+        Levenberg and Marquardt's iteration on Huber's loss of log residuals, all samples at once: a
+        fit costs milliseconds, where a call of an optimiser for each bootstrap sample costs
+        seconds.
         """
         damping = np.full(len(x), 1e-2)
         prediction, slope = self.curve(x)
@@ -220,7 +241,9 @@ def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> Non
             bad = values[~(np.isfinite(values) & (values > 0))][0]
             raise Refusal(f"{name} holds {bad:g}; a power law needs finite positive numbers")
         if values is not None and len(values) != len(y):
-            raise Refusal(f"{name} has {len(values)} values and y {len(y)}; they must be of one length")
+            raise Refusal(
+                f"{name} has {len(values)} values and y {len(y)}; they must be of one length"
+            )
         if values is not None and name != "y" and len(np.unique(values)) < least:
             raise Refusal(
                 f"there are {len(np.unique(values))} values of {name}; "
@@ -229,16 +252,25 @@ def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> Non
     if d is None:
         return
     if (points := len(np.unique(n + 1j * d))) <= JOINT_PARAMETERS:
-        raise Refusal(f"there are {points} pairs of N and D for the {JOINT_PARAMETERS} parameters of the joint form")
+        raise Refusal(
+            f"there are {points} pairs of N and D for the {JOINT_PARAMETERS} "
+            "parameters of the joint form"
+        )
     if abs(np.corrcoef(np.log(n), np.log(d))[0, 1]) > COLLINEAR:
-        raise Refusal("D goes with N in all points: what each does cannot be told apart; vary one at a fixed other")
+        raise Refusal(
+            "D goes with N in all points: what each does cannot be told apart; "
+            "vary one at a fixed other"
+        )
 
 
-def size_noise(parts: Sequence[tuple[np.ndarray, np.ndarray | None, np.ndarray]]) -> dict[float, tuple[float, int]]:
-    """Deviation of log y over seeds at each N, pooled over the parts (n, d, log y), and its degrees of freedom.
+def size_noise(
+    parts: Sequence[tuple[np.ndarray, np.ndarray | None, np.ndarray]],
+) -> dict[float, tuple[float, int]]:
+    """Deviation of log y over seeds at each N, pooled over the parts (n, d, log y),
+    and its degrees of freedom.
 
-    Noise differs by size. But a deviation of a few degrees of freedom is no weight: with fewer than six, a size takes
-    the one that is pooled over all sizes. {} where no point has two runs.
+    Noise differs by size. But a deviation of a few degrees of freedom is no weight: with fewer than
+    six, a size takes the one that is pooled over all sizes. {} where no point has two runs.
     """
     cells: dict[float, list[np.ndarray]] = {}
     for n, d, log_y in parts:
@@ -248,4 +280,8 @@ def size_noise(parts: Sequence[tuple[np.ndarray, np.ndarray | None, np.ndarray]]
     pooled, df = pooled_variance([values for at in cells.values() for values in at])
     own = {at: pooled_variance(values) for at, values in cells.items()}
     found = {at: one if one[1] >= LEAST_DF else (pooled, df) for at, one in own.items()}
-    return {at: (math.sqrt(variance), freedom) for at, (variance, freedom) in found.items()} if df else {}
+    return (
+        {at: (math.sqrt(variance), freedom) for at, (variance, freedom) in found.items()}
+        if df
+        else {}
+    )

@@ -1,4 +1,6 @@
-"""Every figure of a page as SVG, PNG and CSV and every table as CSV, for papers and for other programs."""
+"""Every figure of a page as SVG, PNG and CSV and every table as CSV,
+for papers and for other programs.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def export_page(page: dict[str, Any], folder: Path) -> list[Path]:
     for table in page_tables(page):
         head = _distinct([column["label"] for column in table["columns"]])
         numeric = [column["number"] for column in table["columns"]]
-        lines = ([_csv_value(*pair) for pair in zip(row, numeric, strict=True)] for row in table["rows"])
+        lines = (
+            [_csv_value(*pair) for pair in zip(row, numeric, strict=True)] for row in table["rows"]
+        )
         written.append(_write_csv(folder / file_name(f"table-{table['id']}.csv"), [head, *lines]))
     return written
 
@@ -63,32 +67,53 @@ def panel_rows(panel: dict[str, Any]) -> list[list[Any]]:
         head = ["arm", panel["x"]["label"], panel["y"]["label"], "low", "high", "n", "related"]
         lines = [
             [series["arm"], *(point.get(key) for key in ("x", "y", "low", "high", "n", "related"))]
-            for series in [*panel["series"], *panel.get("curves", [])]  # a curve's points have no number of runs
+            for series in [
+                *panel["series"],
+                *panel.get("curves", []),
+            ]  # a curve's points have no number of runs
             for point in series["points"]
         ]
         rules = [
-            [rule["label"], None, rule["y"], rule.get("low"), rule.get("high"), None, None] for rule in panel["rules"]
+            [rule["label"], None, rule["y"], rule.get("low"), rule.get("high"), None, None]
+            for rule in panel["rules"]
         ]
         return [head, *lines, *rules]
     if panel["kind"] == "heat":
         head = [f"{panel['y']['label']} \\ {panel['x']['label']}", *panel["x"]["values"]]
-        return [head, *([block, *cells] for block, cells in zip(panel["y"]["values"], panel["cells"], strict=True))]
+        return [
+            head,
+            *(
+                [block, *cells]
+                for block, cells in zip(panel["y"]["values"], panel["cells"], strict=True)
+            ),
+        ]
     if panel["kind"] == "bar":
         return [["arm", *panel["parts"]], *([bar["arm"], *bar["values"]] for bar in panel["bars"])]
     head = ["arm", panel["x"]["label"], "low", "high", "n", "related"]
-    return [head, *([row[key] for key in ("arm", "value", "low", "high", "n", "related")] for row in panel["rows"])]
+    return [
+        head,
+        *(
+            [row[key] for key in ("arm", "value", "low", "high", "n", "related")]
+            for row in panel["rows"]
+        ),
+    ]
 
 
 def _distinct(labels: list[str]) -> list[str]:
-    """Headings as names of their own: what several columns are called follows the one before it, "E 95 % interval"."""
+    """Headings as names of their own: what several columns are called follows the one before it,
+    "E 95 % interval".
+    """
     before = ["", *labels]
     return [
-        f"{left} {label}" if labels.count(label) > 1 else label for left, label in zip(before, labels, strict=False)
+        f"{left} {label}" if labels.count(label) > 1 else label
+        for left, label in zip(before, labels, strict=False)
     ]
 
 
 def _csv_value(cell: dict[str, Any], number: bool) -> Any:
-    """Numbers with the digits that every machine agrees on, texts as they are read, nothing where there is no value."""
+    """Numbers with the digits that every machine agrees on, texts as they are read,
+    nothing where there is no value.
+    """
     return cell["sort"] if number or cell["sort"] is None else cell["text"]
 
 

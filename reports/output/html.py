@@ -13,10 +13,18 @@ from reports.draw.theme import INK, ArmStyle
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDED_ROWS = 40  # a longer table starts folded
-# Characters of a cell that is set in lines where the table would be too wide for the page, the least of a line by CSS.
+# Characters of a cell that is set in lines where the table would be too wide for the page, the
+# least of a line by CSS.
 WRAPPED = {"long": 40, "some": 18}
-# Okabe and Ito's colours are made for paper; on a dark ground the darker ones are lifted to a contrast of at least 5.
-ON_DARK = {"#0072B2": "#4ba6e3", "#D55E00": "#f0803c", "#009E73": "#2fc296", "#CC79A7": "#dd94bd", INK: "#e8eaed"}
+# Okabe and Ito's colours are made for paper; on a dark ground the darker ones are lifted to a
+# contrast of at least 5.
+ON_DARK = {
+    "#0072B2": "#4ba6e3",
+    "#D55E00": "#f0803c",
+    "#009E73": "#2fc296",
+    "#CC79A7": "#dd94bd",
+    INK: "#e8eaed",
+}
 
 
 def page_styles(page: dict[str, Any]) -> dict[str, ArmStyle]:
@@ -29,9 +37,12 @@ def render_html(page: dict[str, Any]) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    )
     from markupsafe import Markup
 
     styles = page_styles(page)
@@ -50,7 +61,9 @@ def render_html(page: dict[str, Any]) -> str:
 
 def _arm_css(styles: dict[str, ArmStyle]) -> str:
     light = "".join(f"--{style.key}:{style.colour};" for style in styles.values())
-    dark = "".join(f"--{style.key}:{ON_DARK.get(style.colour, style.colour)};" for style in styles.values())
+    dark = "".join(
+        f"--{style.key}:{ON_DARK.get(style.colour, style.colour)};" for style in styles.values()
+    )
     rules = "".join(
         f".stroke-{key}{{stroke:var(--{key})}}.fill-{key}{{fill:var(--{key})}}"
         for key in (s.key for s in styles.values())
@@ -69,7 +82,9 @@ def _table(content: dict[str, Any], styles: dict[str, ArmStyle]) -> str:
         for column in content["columns"]
     )
     body = "".join(
-        "<tr>" + "".join(_td(cell, number, styles) for cell, number in zip(row, numeric, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(_td(cell, number, styles) for cell, number in zip(row, numeric, strict=True))
+        + "</tr>"
         for row in content["rows"]
     )
     parts = f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
@@ -80,7 +95,13 @@ def _td(cell: dict[str, Any], number: bool, styles: dict[str, ArmStyle]) -> str:
     text, sort = escape(cell["text"]), cell["sort"]
     style = styles.get(cell.get("arm", ""))
     dot = f'<i style="background:var(--{style.key})"></i>' if style else ""
-    wrapped = next((f" class={name}" for name, least in WRAPPED.items() if len(cell["text"]) > least), "")
+    wrapped = next(
+        (f" class={name}" for name, least in WRAPPED.items() if len(cell["text"]) > least), ""
+    )
     kind = " class=num" if number else wrapped
-    given = f' data-sort="{escape(str(sort))}"' if sort is not None and str(sort) != cell["text"] else ""
+    given = (
+        f' data-sort="{escape(str(sort))}"'
+        if sort is not None and str(sort) != cell["text"]
+        else ""
+    )
     return f"<td{kind}{given}>{dot}{text}</td>"

@@ -1,7 +1,7 @@
 """A page as PDF, through typst, from the same data and the same figures as the HTML.
 
-Texts are handed over as JSON and never become markup. Only fonts that come with the packages are used, so that the same
-page gives the same bytes on every machine.
+Texts are handed over as JSON and never become markup. Only fonts that come with the packages are
+used, so that the same page gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -29,15 +29,23 @@ def render_pdf(page: dict[str, Any]) -> bytes:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "page.json").write_text(json.dumps(_for_print(page, folder)), encoding="utf-8")
-        (folder / "page.typ").write_text((TEMPLATES / "page.typ").read_text(encoding="utf-8"), encoding="utf-8")
+        (folder / "page.typ").write_text(
+            (TEMPLATES / "page.typ").read_text(encoding="utf-8"), encoding="utf-8"
+        )
         try:
             return typst.compile(
-                str(folder / "page.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, timestamp=0,
+                str(folder / "page.typ"),
+                root=name,
+                font_paths=fonts(),
+                ignore_system_fonts=True,
+                timestamp=0,
                 format="pdf",
-            )  # fmt: skip
+            )
         except typst.TypstError as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"the PDF cannot be set ({reason}): --no-pdf writes the HTML page alone") from error
+            raise ValueError(
+                f"the PDF cannot be set ({reason}): --no-pdf writes the HTML page alone"
+            ) from error
 
 
 def render_pngs(pictures: list[str], dots_per_inch: float) -> list[bytes]:
@@ -54,20 +62,30 @@ def render_pngs(pictures: list[str], dots_per_inch: float) -> list[bytes]:
             lines.append(f'#page(image("{index}.svg"))')
         (folder / "figures.typ").write_text("\n".join(lines))
         pages = typst.compile(
-            str(folder / "figures.typ"), root=name, font_paths=fonts(), ignore_system_fonts=True, format="png",
+            str(folder / "figures.typ"),
+            root=name,
+            font_paths=fonts(),
+            ignore_system_fonts=True,
+            format="png",
             ppi=dots_per_inch,
-        )  # fmt: skip
+        )
         return pages if isinstance(pages, list) else [pages]
 
 
 def fonts() -> list[str]:
     """matplotlib brings DejaVu; it is found without being imported."""
     spec = importlib.util.find_spec("matplotlib")
-    return [str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf")] if spec and spec.origin else []
+    return (
+        [str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf")]
+        if spec and spec.origin
+        else []
+    )
 
 
 def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The page with figures written to files, each with its legend, and long tables cut with a word about it."""
+    """The page with figures written to files, each with its legend,
+    and long tables cut with a word about it.
+    """
     styles = page_styles(page)
     sections = [
         section | {
@@ -90,11 +108,21 @@ def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -
         content = base64.b64decode(panel["png"]) if image else draw_panel(panel, styles).encode()
         (folder / name).write_bytes(content)
         panels.append(
-            {"file": name, "kind": panel["kind"], "title": panel["title"], "alt": panel.get("alt", panel["title"])}
+            {
+                "file": name,
+                "kind": panel["kind"],
+                "title": panel["title"],
+                "alt": panel.get("alt", panel["title"]),
+            }
         )
     named = arms_of(figure["panels"])
     legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items() if arm in named]
-    return {"title": figure["title"], "caption": figure["caption"], "panels": panels, "legend": legend}
+    return {
+        "title": figure["title"],
+        "caption": figure["caption"],
+        "panels": panels,
+        "legend": legend,
+    }
 
 
 def _table(table: dict[str, Any]) -> dict[str, Any]:

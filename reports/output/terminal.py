@@ -1,4 +1,5 @@
-"""The arms of a study as a table for the terminal: mean, spread, noise floor, cost, label agreement.
+"""The arms of a study as a table for the terminal: mean, spread, noise floor, cost,
+label agreement.
 
 python -m bench.report all --study demo
 """
@@ -7,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.study.groups import Group, by_size, distances, floor_text, groups, of_group, pooled_deviation, summarise
+from reports.study.groups import (
+    Group,
+    by_size,
+    distances,
+    floor_text,
+    groups,
+    of_group,
+    pooled_deviation,
+    summarise,
+)
 
 if TYPE_CHECKING:
     from reports.study.runs import Study
@@ -16,7 +26,10 @@ MOST_GROUPS = 4
 
 
 def terminal_table(study: Study) -> str:
-    """One block a data set, size and metric; the newest snapshot of finished runs. "" when no run has finished."""
+    """One block a data set, size and metric; the newest snapshot of finished runs.
+
+    "" when no run has finished.
+    """
     rows = study.rows[study.rows["final"].astype(bool)]
     if rows.empty:
         return ""
@@ -35,7 +48,8 @@ def _block(rows: object, group: Group) -> str:
             else "no noise floor from one seed"
         )
         lines.append(
-            f"\n{group.metric}, {group.data}, size {size}, {group.images_total} images; {group.direction}; {floor}"
+            f"\n{group.metric}, {group.data}, size {size}, {group.images_total} images; "
+            f"{group.direction}; {floor}"
         )
         lines.append(f"  {'arm':28} {'mean':>9} {'sd':>9} {'n':>3} {'real':>9} {'FLOPs':>9}")
         for line in summarise(part, ["arm"]):

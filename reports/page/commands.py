@@ -1,4 +1,5 @@
-"""Commands that a page prints: each can be pasted, and makes the run or the measurement that it stands beside.
+"""Commands that a page prints: each can be pasted,
+and makes the run or the measurement that it stands beside.
 
 training_command(run, seed=3)    # python -m bench.run method=selfflow method.near=0.2 size=nano data=digits seed=3
 """
@@ -16,9 +17,19 @@ from bench.core.model.sampling_protocol import PROTOCOLS, Protocol
 from reports.study.runs import Run, mapping
 
 GROUPS = ("method", "size", "encoder", "data", "seed")
-EVALUATED = "evaluate-"  # kinds of result files that bench.evaluate writes; bench.run writes the others
+EVALUATED = (
+    "evaluate-"  # kinds of result files that bench.evaluate writes; bench.run writes the others
+)
 FID_FAMILY = ("fid", "sfid", "is", "precision", "recall", "kid")  # measured together
-FIXED = ("name", "sampler", "last_time", "block", "atol", "rtol", "weights")  # fields that no word changes
+FIXED = (
+    "name",
+    "sampler",
+    "last_time",
+    "block",
+    "atol",
+    "rtol",
+    "weights",
+)  # fields that no word changes
 SAMPLING = tuple(field.name for field in dataclasses.fields(Protocol) if field.name not in FIXED)
 
 
@@ -28,7 +39,9 @@ def run_command(words: Iterable[str]) -> str:
 
 
 def training_command(run: Run, **changes: Any) -> str:
-    """The command that made a run, with some keys changed; on a finished run it makes what is not yet measured."""
+    """The command that made a run, with some keys changed;
+    on a finished run it makes what is not yet measured.
+    """
     given = _words(run) | {key: _text(value) for key, value in changes.items()}
     given.pop("runs", None)
     if run.folder.parent != Path("runs"):
@@ -50,12 +63,27 @@ def measuring_command(run: Run, like: Mapping[str, Any]) -> str:
     reference = (
         "train" if reference.endswith(" train") else reference
     )  # of rows that do not say how they were asked for
-    words = {"run": run.folder, "protocol": name, "samples": sampling.get("samples"), "seed": sampling.get("seed")}
-    words |= {key: sampling[key] for key in SAMPLING if key in sampling and sampling[key] != usual.get(key)}
-    if "guided_channels" in words:  # counted in numbers of a token; the word counts the data's channels
-        words["guided_channels"] //= int(mapping(run.configuration.get("data")).get("patch") or 1) ** 2
+    words = {
+        "run": run.folder,
+        "protocol": name,
+        "samples": sampling.get("samples"),
+        "seed": sampling.get("seed"),
+    }
+    words |= {
+        key: sampling[key]
+        for key in SAMPLING
+        if key in sampling and sampling[key] != usual.get(key)
+    }
+    if (
+        "guided_channels" in words
+    ):  # counted in numbers of a token; the word counts the data's channels
+        words["guided_channels"] //= (
+            int(mapping(run.configuration.get("data")).get("patch") or 1) ** 2
+        )
     return _evaluate_command(
-        words | {"reference": reference, "metrics": "fid" if metric in FID_FAMILY else metric} | asked
+        words
+        | {"reference": reference, "metrics": "fid" if metric in FID_FAMILY else metric}
+        | asked
     )
 
 
@@ -65,12 +93,18 @@ def _evaluate_command(words: Mapping[str, Any]) -> str:
 
 
 def _words(run: Run) -> dict[str, str]:
-    """Key and value of the words that a run was started with; where they were not kept, of those that make it."""
-    kept = [word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word]
+    """Key and value of the words that a run was started with; where they were not kept,
+    of those that make it.
+    """
+    kept = [
+        word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word
+    ]
     if kept:
         return dict(word.split("=", 1) for word in kept)
     description, settings = run.description, run.configuration
-    values = {key: description[key] for key in GROUPS if description.get(key) not in (None, "", "none")}
+    values = {
+        key: description[key] for key in GROUPS if description.get(key) not in (None, "", "none")
+    }
     for key, value in mapping(description.get("identity")).items():
         group, _, rest = key.partition(".")
         option = rest.partition(".")[0]

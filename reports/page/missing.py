@@ -16,7 +16,9 @@ MOST_LINES = 40
 
 
 def missing(study: Study) -> list[dict[str, str]]:
-    """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm, metrics and pictures only some have."""
+    """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm,
+    metrics and pictures only some have.
+    """
     absent = _planned(study) if study.name else _seeds(study)
     lines = [*_unfinished(study), *absent, *_metrics(study), *_pictures(study), *_agreement(study)]
     if len(lines) > MOST_LINES:
@@ -32,7 +34,12 @@ def _planned(study: Study) -> list[dict[str, str]]:
         if run.reason:
             lines.append({"what": f"{run.arm} cannot be run here: {run.reason}", "command": ""})
         elif run.id not in study.runs:
-            lines.append({"what": f"{run.id} ({run.arm}) has not been started", "command": run_command(run.words)})
+            lines.append(
+                {
+                    "what": f"{run.id} ({run.arm}) has not been started",
+                    "command": run_command(run.words),
+                }
+            )
     return [line for index, line in enumerate(lines) if line not in lines[:index]]
 
 
@@ -46,17 +53,24 @@ def _unfinished(study: Study) -> list[dict[str, str]]:
             )
             state = f"{run.state} ({run.status['phase']})" if run.status.get("phase") else run.state
             reason = f": {run.status['message']}" if run.status.get("message") else ""
-            what = f"{run.id} is {state} at {done} of {total} images{reason}; only its snapshots are used"
+            what = (
+                f"{run.id} is {state} at {done} of {total} images{reason}; "
+                "only its snapshots are used"
+            )
             lines.append({"what": what, "command": training_command(run)})
     return lines
 
 
 def _seeds(study: Study) -> list[dict[str, str]]:
-    """Arms with fewer seeds than the others of their size, or than a verdict needs; arms that lack a whole size."""
+    """Arms with fewer seeds than the others of their size, or than a verdict needs;
+    arms that lack a whole size.
+    """
     found: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
     for run in study.runs.values():
         place = (str(run.description.get("data")), str(run.description.get("size")))
-        found.setdefault(place, {}).setdefault(run.arm, {})[int(run.description.get("seed") or 0)] = run
+        found.setdefault(place, {}).setdefault(run.arm, {})[
+            int(run.description.get("seed") or 0)
+        ] = run
     arms = sorted_arms(run.arm for run in study.runs.values())
     lines = []
     for (data, size), by_arm in sorted(found.items()):
@@ -66,9 +80,13 @@ def _seeds(study: Study) -> list[dict[str, str]]:
             if arm not in by_arm:
                 like = next(run for run in study.runs.values() if run.arm == arm)
                 example = training_command(like, size=size, data=data, seed=0)
-                lines.append({"what": f"{arm} has no run of size {size} on {data}", "command": example})
+                lines.append(
+                    {"what": f"{arm} has no run of size {size} on {data}", "command": example}
+                )
             elif len(by_arm[arm]) < wanted:
-                lacking = sorted((known | set(range(wanted))) - set(by_arm[arm]))[: wanted - len(by_arm[arm])]
+                lacking = sorted((known | set(range(wanted))) - set(by_arm[arm]))[
+                    : wanted - len(by_arm[arm])
+                ]
                 run = next(iter(by_arm[arm].values()))
                 what = f"{arm}, size {size}, {data}: {len(by_arm[arm])} of {wanted} seeds"
                 lines.append({"what": what, "command": training_command(run, seed=lacking[0])})
@@ -83,17 +101,24 @@ def _metrics(study: Study) -> list[dict[str, str]]:
         per_block = set(part.loc[part["block"].notna(), "metric"])
         names = sorted({group.metric for group in distances(part)} | per_block)
         complete = [
-            run for run in study.runs.values() if run.state == "complete" and run.description.get("data") == data
+            run
+            for run in study.runs.values()
+            if run.state == "complete" and run.description.get("data") == data
         ]
         for name in names:
             measured = part[(part["metric"] == name) & part["value"].notna()]
             have, arms = set(measured["run"]), set(measured["arm"])
             # a probe may make sense for some arms only (alignment with an encoder)
             whole_model = name not in per_block
-            lacking = [run for run in complete if run.id not in have and (whole_model or run.arm in arms)]
+            lacking = [
+                run for run in complete if run.id not in have and (whole_model or run.arm in arms)
+            ]
             if lacking and have:
                 first = lacking[0]
-                what = f"{name} is missing in {len(lacking)} of {len(complete)} finished runs, the first is {first.id}"
+                what = (
+                    f"{name} is missing in {len(lacking)} of {len(complete)} finished runs, "
+                    f"the first is {first.id}"
+                )
                 like = {str(name): value for name, value in measured.iloc[0].items()}
                 lines.append({"what": what, "command": measuring_command(first, like)})
     return lines
@@ -108,36 +133,54 @@ def _pictures(study: Study) -> list[dict[str, str]]:
             finished = [run for run in lacking if run.state == "complete"]
             if finished:
                 arms = ", ".join(run.arm for run in finished)
-                what = f"{words}, {data}, size {size}: none of {arms}; the command measures the first of them again"
+                what = (
+                    f"{words}, {data}, size {size}: none of {arms}; "
+                    "the command measures the first of them again"
+                )
                 lines.append({"what": what, "command": _again(finished[0], kind)})
     return lines
 
 
 def _agreement(study: Study) -> list[dict[str, str]]:
-    """Arms with a term beside the velocity whose first seed has logged no agreement of the two terms' gradients."""
+    """Arms with a term beside the velocity whose first seed has logged no
+    agreement of the two terms' gradients.
+    """
     lines = []
     for (data, size), runs in first_seeds(study).items():
         lacking = [run for run in runs if run.state == "complete" and _lacks_agreement(run)]
         if lacking:
-            run, aside = lacking[0], lacking[0].folder.parent.with_name(f"{lacking[0].folder.parent.name}-replaced")
+            run, aside = (
+                lacking[0],
+                lacking[0].folder.parent.with_name(f"{lacking[0].folder.parent.name}-replaced"),
+            )
             arms = ", ".join(run.arm for run in lacking)
             what = (
-                f"gradient agreement, {data}, size {size}: none of {arms}; it is found while training, so the command "
+                f"gradient agreement, {data}, size {size}: none of {arms}; "
+                "it is found while training, so the command "
                 "puts the folder of the first of them aside and trains it again"
             )
-            aside_words = shlex.join(["mkdir", "-p", str(aside)]), shlex.join(["mv", str(run.folder), str(aside)])
-            lines.append({"what": what, "command": " && ".join([*aside_words, training_command(run)])})
+            aside_words = (
+                shlex.join(["mkdir", "-p", str(aside)]),
+                shlex.join(["mv", str(run.folder), str(aside)]),
+            )
+            lines.append(
+                {"what": what, "command": " && ".join([*aside_words, training_command(run)])}
+            )
     return lines
 
 
 def _lacks_agreement(run: Run) -> bool:
     curve = training_curve(run, [])  # what is damaged in it is named where it is drawn
     several = any(len(mapping(line.get("loss")).keys() - {"total"}) > 1 for line in curve)
-    return several and not any("gradient_agreement" in mapping(line.get("diagnostics")) for line in curve)
+    return several and not any(
+        "gradient_agreement" in mapping(line.get("diagnostics")) for line in curve
+    )
 
 
 def _again(run: Run, kind: str) -> str:
-    """The command that makes a measurement of the last snapshot anew: where its results are there they have to go."""
+    """The command that makes a measurement of the last snapshot anew:
+    where its results are there they have to go.
+    """
     result = result_path(run.folder, kind, run.description["images"])
     measure = training_command(run, measure="full")
     return f"rm {shlex.quote(str(result))} && {measure}" if result.exists() else measure

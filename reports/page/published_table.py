@@ -1,4 +1,6 @@
-"""Published numbers beside measured ones: only where task and protocol agree, and never in one mean with them."""
+"""Published numbers beside measured ones: only where task and protocol agree,
+and never in one mean with them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from reports.study.published import TASKS, Published, published
 from reports.study.runs import Run, Study, mapping
 
 SAMPLES = 50_000  # of every published FID
-# What the extra term of an arm of this project is, in the words of published.csv; another arm has none there.
+# What the extra term of an arm of this project is, in the words of published.csv; another arm has
+# none there.
 OBJECTIVES = {
     "repa": "cosine",
     "haste": "cosine+attention",
@@ -25,32 +28,74 @@ OBJECTIVES = {
 
 
 def published_tables(study: Study) -> list[dict[str, Any]]:
-    """A table for each data set that numbers were published for; none for others (there are none for digits)."""
+    """A table for each data set that numbers were published for;
+    none for others (there are none for digits).
+    """
     return [_table(study, task) for task in TASKS if (study.rows["data"] == task).any()]
 
 
 def _table(study: Study, task: str) -> dict[str, Any]:
-    sizes = {str(run.description.get("size")) for run in study.runs.values() if run.description.get("data") == task}
+    sizes = {
+        str(run.description.get("size"))
+        for run in study.runs.values()
+        if run.description.get("data") == task
+    }
     lines = []
     for row in published(task):
         if _size(row) not in sizes:
             continue
-        lines.append([
-            arm_cell(row.arm), cell(row.model), cell(row.alignment_block), cell(row.objective), cell(row.steps),
-            cell(row.images), cell(row.cfg), cell(row.sampler), cell(row.fid), cell(row.sfid), cell(row.is_),
-            cell(row.precision), cell(row.recall), cell(row.linear_probe),
-            *(cell(value, digits) for value, digits in zip(_measured(study, row), (4, 2, 4), strict=True)),
-            cell(row.source), cell(row.confidence),
-        ])  # fmt: skip
+        lines.append(
+            [
+                arm_cell(row.arm),
+                cell(row.model),
+                cell(row.alignment_block),
+                cell(row.objective),
+                cell(row.steps),
+                cell(row.images),
+                cell(row.cfg),
+                cell(row.sampler),
+                cell(row.fid),
+                cell(row.sfid),
+                cell(row.is_),
+                cell(row.precision),
+                cell(row.recall),
+                cell(row.linear_probe),
+                *(
+                    cell(value, digits)
+                    for value, digits in zip(_measured(study, row), (4, 2, 4), strict=True)
+                ),
+                cell(row.source),
+                cell(row.confidence),
+            ]
+        )
     note = (
-        "Other people's runs of the same backbone. A measured FID stands beside one only for the same arm, size, "
-        f"block, objective, images, recipe, sampler ({SAMPLES:,} samples) and guidance, never beside an unknown one. "
+        "Other people's runs of the same backbone. A measured FID stands beside one only "
+        "for the same arm, size, "
+        f"block, objective, images, recipe, sampler ({SAMPLES:,} samples) and guidance, "
+        "never beside an unknown one. "
         "SD and n are over its seeds. Certainty: paper (a table), figure, readme, rerun."
     )
     heads = columns(
-        "arm", "model", "#block", "objective", "#steps", "#images", "guidance", "sampler", "#FID", "#sFID", "#IS",
-        "#precision", "#recall", "#linear probe (%)", "#FID measured here", "#SD", "#n", "source", "certainty",
-    )  # fmt: skip
+        "arm",
+        "model",
+        "#block",
+        "objective",
+        "#steps",
+        "#images",
+        "guidance",
+        "sampler",
+        "#FID",
+        "#sFID",
+        "#IS",
+        "#precision",
+        "#recall",
+        "#linear probe (%)",
+        "#FID measured here",
+        "#SD",
+        "#n",
+        "source",
+        "certainty",
+    )
     return {
         "id": f"published-{task}",
         "title": f"Published numbers: {task}",
@@ -65,30 +110,50 @@ def _size(row: Published) -> str:
 
 
 def _measured(study: Study, row: Published) -> tuple[float | None, float | None, int | None]:
-    """FID of our runs that are what a published row is, under its protocol: mean, deviation and number of seeds."""
+    """FID of our runs that are what a published row is, under its protocol: mean,
+    deviation and number of seeds.
+    """
     nothing = (None, None, None)
     if row.cfg != "none" or row.objective != OBJECTIVES.get(row.arm.partition("/")[0], ""):
         return nothing
     alike = [run.id for run in study.runs.values() if _is_published_set_up(run, row)]
     rows = study.rows
     chosen = rows[(rows["metric"] == "fid") & (rows["data"] == row.task) & (rows["arm"] == row.arm)]
-    chosen = chosen[(chosen["size"] == _size(row)) & (chosen["images"] == row.images) & chosen["run"].isin(alike)]
-    chosen = chosen[chosen["protocol"].map(lambda protocol: _sampler(protocol) == row.sampler).astype(bool)]
-    return tuple(summarise(chosen, ["arm"])[0][key] for key in ("mean", "sd", "n")) if len(chosen) else nothing
+    chosen = chosen[
+        (chosen["size"] == _size(row))
+        & (chosen["images"] == row.images)
+        & chosen["run"].isin(alike)
+    ]
+    chosen = chosen[
+        chosen["protocol"].map(lambda protocol: _sampler(protocol) == row.sampler).astype(bool)
+    ]
+    return (
+        tuple(summarise(chosen, ["arm"])[0][key] for key in ("mean", "sd", "n"))
+        if len(chosen)
+        else nothing
+    )
 
 
 def _is_published_set_up(run: Run, row: Published) -> bool:
-    """Whether a run aligns the same block (none, where none is) and trains by the data's own recipe, the papers'."""
+    """Whether a run aligns the same block (none, where none is) and trains by the
+    data's own recipe, the papers'.
+    """
     block = mapping(run.description.get("blocks")).get("student")
     return block == row.alignment_block and set(run.recipe) <= {"precision", "deterministic"}
 
 
 def _sampler(protocol: Any) -> str:
-    """The named protocol that samples were made by, with no setting changed but precisions; "" for none."""
+    """The named protocol that samples were made by, with no setting changed but precisions;
+    "" for none.
+    """
     sampling = mapping(mapping(protocol).get("sampling"))
     named = PROTOCOLS.get(str(sampling.get("name")))
     if named is None or mapping(protocol).get("n") != SAMPLES:
         return ""
     free = ("state", "noise_precision", "model_precision", "decoder_precision")
     settings = {key: value for key, value in named.to_json().items() if key not in free}
-    return named.name if all(sampling.get(key, value) == value for key, value in settings.items()) else ""
+    return (
+        named.name
+        if all(sampling.get(key, value) == value for key, value in settings.items())
+        else ""
+    )

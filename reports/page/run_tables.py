@@ -1,4 +1,6 @@
-"""Tables that close every page: the arms, every run, the protocols of its numbers, environments and configuration."""
+"""Tables that close every page: the arms, every run, the protocols of its numbers,
+environments and configuration.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,21 @@ def arms_table(study: Study) -> dict[str, Any]:
         first.setdefault(key, []).append(run)
     arms = {arm: position for position, arm in enumerate(sorted_arms(key[1] for key in first))}
     lines = []
-    for key in sorted(first, key=lambda key: (key[0], first[key][0].description.get("width") or 0, arms[key[1]])):
+    for key in sorted(
+        first, key=lambda key: (key[0], first[key][0].description.get("width") or 0, arms[key[1]])
+    ):
         data, arm, size = key
         run, members = first[key][0], first[key]
         blocks = mapping(run.description.get("blocks"))
-        parameters, flops = (mapping(run.cost.get(name)) for name in ("parameters", "flops_per_image"))
+        parameters, flops = (
+            mapping(run.cost.get(name)) for name in ("parameters", "flops_per_image")
+        )
         total = flops.get("total")
-        extra = [f"{part} {100 * flops[part] / total:.0f} %" for part in PARTS[1:] if total and flops.get(part)]
+        extra = [
+            f"{part} {100 * flops[part] / total:.0f} %"
+            for part in PARTS[1:]
+            if total and flops.get(part)
+        ]
         lines.append([
             arm_cell(arm), cell(data), cell(size),
             cell(" → ".join(f"{who} {block}" for who, block in blocks.items()) or "none"),
@@ -44,13 +54,29 @@ def arms_table(study: Study) -> dict[str, Any]:
     table = {
         "id": "arms",
         "title": "Arms",
-        "note": "Blocks count from 1. FLOPs: one training image, forward and backward, all parts; time is measured.",
+        "note": (
+            "Blocks count from 1. FLOPs: "
+            "one training image, forward and backward, all parts; time is measured."
+        ),
         "columns": columns(
-            "arm", "data", "size", "blocks", "head", "encoder", "#parameters", "#of the head", "#FLOPs / image",
-            "of which", "#encoder training (FLOPs)", "#s / step", "#peak MiB", "#runs", "not counted",
+            "arm",
+            "data",
+            "size",
+            "blocks",
+            "head",
+            "encoder",
+            "#parameters",
+            "#of the head",
+            "#FLOPs / image",
+            "of which",
+            "#encoder training (FLOPs)",
+            "#s / step",
+            "#peak MiB",
+            "#runs",
+            "not counted",
         ),
         "rows": lines,
-    }  # fmt: skip
+    }
     return without_common_columns(table)
 
 
@@ -71,31 +97,51 @@ def runs_table(study: Study) -> dict[str, Any]:
     lines = []
     for run in study.runs.values():
         settings = flat(run.configuration)
-        lines.append([
-            {"text": run.id, "sort": run.id}, arm_cell(run.arm), cell(run.description.get("size")),
-            cell(run.description.get("seed")), cell(run.state), cell(run.status.get("images")),
-            *(cell(spent.get(run.id, {}).get(name), 3) for name in ("flops", "hours")),
-            cell(run.cost.get("seconds_per_step"), 3), cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4),
-            cell(environments[json.dumps(run.environment, sort_keys=True)][0]),
-            *(cell(str(settings.get(key, "–"))) for key in differing),
-        ])  # fmt: skip
+        lines.append(
+            [
+                {"text": run.id, "sort": run.id},
+                arm_cell(run.arm),
+                cell(run.description.get("size")),
+                cell(run.description.get("seed")),
+                cell(run.state),
+                cell(run.status.get("images")),
+                *(cell(spent.get(run.id, {}).get(name), 3) for name in ("flops", "hours")),
+                cell(run.cost.get("seconds_per_step"), 3),
+                cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4),
+                cell(environments[json.dumps(run.environment, sort_keys=True)][0]),
+                *(cell(str(settings.get(key, "–"))) for key in differing),
+            ]
+        )
     return {
         "id": "runs",
         "title": "Runs",
         "note": "Every run folder that this page is made from.",
         "columns": columns(
-            "run", "arm", "size", "#seed", "state", "#images", "#FLOPs", "#hours", "#s / step", "#peak memory (MiB)",
-            "environment", *differing,
+            "run",
+            "arm",
+            "size",
+            "#seed",
+            "state",
+            "#images",
+            "#FLOPs",
+            "#hours",
+            "#s / step",
+            "#peak memory (MiB)",
+            "environment",
+            *differing,
         ),
         "rows": lines,
-    }  # fmt: skip
+    }
 
 
 def _environments(study: Study) -> dict[str, tuple[str, dict[str, Any], int]]:
     """Distinct environments: JSON -> (short name, content, number of runs), the most used first."""
     counted = Counter(json.dumps(run.environment, sort_keys=True) for run in study.runs.values())
     ordered = sorted(counted, key=lambda text: (-counted[text], text))
-    return {text: (f"E{index + 1}", json.loads(text), counted[text]) for index, text in enumerate(ordered)}
+    return {
+        text: (f"E{index + 1}", json.loads(text), counted[text])
+        for index, text in enumerate(ordered)
+    }
 
 
 def environments_table(study: Study) -> dict[str, Any]:
@@ -121,7 +167,13 @@ def protocols_table(study: Study) -> dict[str, Any]:
     import pandas as pd
 
     rows = study.rows
-    known = rows[pd.Series([isinstance(protocol, dict) for protocol in rows["protocol"]], index=rows.index, dtype=bool)]
+    known = rows[
+        pd.Series(
+            [isinstance(protocol, dict) for protocol in rows["protocol"]],
+            index=rows.index,
+            dtype=bool,
+        )
+    ]
     first = known.drop_duplicates(["metric", "protocol_id"]).sort_values(["metric", "protocol_id"])
     lines = [
         [cell(line["protocol_id"]), cell(line["metric"]), cell(_in_words(line["protocol"]))]
@@ -133,7 +185,9 @@ def protocols_table(study: Study) -> dict[str, Any]:
 
 
 def _in_words(tree: dict[str, Any]) -> str:
-    return "; ".join(f"{key} {value}" for key, value in sorted(flat(tree).items()) if value not in (None, ""))
+    return "; ".join(
+        f"{key} {value}" for key, value in sorted(flat(tree).items()) if value not in (None, "")
+    )
 
 
 # Keys that other columns show, or that change no number.
@@ -146,7 +200,9 @@ def _differing(study: Study) -> list[str]:
     for run in study.runs.values():
         for key, value in flat(run.configuration).items():
             values.setdefault(key, set()).add(str(value))
-    return [key for key in sorted(values) if len(values[key]) > 1 and not key.startswith(_SHOWN)][:MOST_DIFFERING]
+    return [key for key in sorted(values) if len(values[key]) > 1 and not key.startswith(_SHOWN)][
+        :MOST_DIFFERING
+    ]
 
 
 def configuration_table(study: Study) -> dict[str, Any]:
@@ -154,7 +210,9 @@ def configuration_table(study: Study) -> dict[str, Any]:
     settings = [flat(run.configuration) for run in study.runs.values() if run.configuration]
     common = dict(settings[0]) if settings else {}
     for other in settings[1:]:
-        common = {key: value for key, value in common.items() if key in other and other[key] == value}
+        common = {
+            key: value for key, value in common.items() if key in other and other[key] == value
+        }
     return {
         "id": "configuration",
         "title": "Configuration that all runs share",

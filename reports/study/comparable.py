@@ -3,8 +3,9 @@
     for table in comparable(rows, "distance"):
         table.final["selfflow", "nano"]      # log distance of each seed at the end of training
 
-A table holds rows of one data set, metric, protocol, budget (images) and batch, of finished runs; rows of unlike ones
-never meet. What cannot be used (no value, two runs with one seed) is left out and named in `notes`.
+A table holds rows of one data set, metric, protocol, budget (images) and batch, of finished runs;
+rows of unlike ones never meet. What cannot be used (no value, two runs with one seed) is left out
+and named in `notes`.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ class Curve:
 class Table:
     """Comparable runs.
 
-    sizes: from the smallest backbone to the largest; final: values [seeds] of a cell, log distances or accuracies;
-    curves: of the same runs in the same order; binomial: variance of an accuracy because its pictures are a sample;
-    correct: share of right answers for each picture [pictures], where it was kept; related: cells whose metric is not
-    independent of the arm's encoder; notes: what was left out of a cell.
+    sizes: from the smallest backbone to the largest; final: values [seeds] of a cell, log distances
+    or accuracies; curves: of the same runs in the same order; binomial: variance of an accuracy
+    because its pictures are a sample; correct: share of right answers for each picture [pictures],
+    where it was kept; related: cells whose metric is not independent of the arm's encoder; notes:
+    what was left out of a cell.
     """
 
     data: str
@@ -64,7 +66,10 @@ class Table:
     @property
     def position(self) -> tuple[int, str]:
         """Sort key of its metric."""
-        return (PREFERRED.index(self.metric) if self.metric in PREFERRED else len(PREFERRED), self.metric)
+        return (
+            PREFERRED.index(self.metric) if self.metric in PREFERRED else len(PREFERRED),
+            self.metric,
+        )
 
 
 def is_distance(metric: str) -> bool:
@@ -72,10 +77,16 @@ def is_distance(metric: str) -> bool:
     return metric in ("fid", "sfid") or metric.startswith("fd_")
 
 
-def comparable(rows: pd.DataFrame, measure: str, blocks: tuple[float, float] = (0.0, 1.0)) -> list[Table]:
-    """Tables of a measure: "distance", or a probe by block, averaged over a part of the depth and all noise levels."""
+def comparable(
+    rows: pd.DataFrame, measure: str, blocks: tuple[float, float] = (0.0, 1.0)
+) -> list[Table]:
+    """Tables of a measure: "distance", or a probe by block,
+    averaged over a part of the depth and all noise levels.
+    """
     if measure == "distance":
-        chosen = rows[rows["metric"].map(lambda name: is_distance(str(name))) & rows["block"].isna()]
+        chosen = rows[
+            rows["metric"].map(lambda name: is_distance(str(name))) & rows["block"].isna()
+        ]
     else:
         place = rows["block"] / rows["depth"].astype(float)
         chosen = rows[(rows["metric"] == measure) & (place > blocks[0]) & (place <= blocks[1])]
@@ -86,14 +97,27 @@ def comparable(rows: pd.DataFrame, measure: str, blocks: tuple[float, float] = (
         if images != images or not part["final"].any():
             continue
         table = Table(
-            str(data), str(metric), str(protocol_id), int(images), float(batch if batch is not None else "nan")
+            str(data),
+            str(metric),
+            str(protocol_id),
+            int(images),
+            float(batch if batch is not None else "nan"),
         )
         by_parameters = part.groupby("size", sort=True)["parameters"].mean()
-        table.sizes = tuple(str(size) for size in by_parameters.fillna(0).sort_values(kind="stable").index)
+        table.sizes = tuple(
+            str(size) for size in by_parameters.fillna(0).sort_values(kind="stable").index
+        )
         for (arm, size), cell in part.groupby(["arm", "size"], sort=True):
             _fill(table, (str(arm), str(size)), cell, measure)
         tables.append(table)
-    return sorted(tables, key=lambda table: (*table.position, -sum(map(len, table.final.values())), table.protocol_id))
+    return sorted(
+        tables,
+        key=lambda table: (
+            *table.position,
+            -sum(map(len, table.final.values())),
+            table.protocol_id,
+        ),
+    )
 
 
 def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
@@ -102,7 +126,8 @@ def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
     runs_of_seed = final.groupby("seed")["run"].nunique()
     if (runs_of_seed > 1).any():
         notes.append(
-            f"{cell[0]} at {cell[1]} has two runs of seed {runs_of_seed.idxmax()} that differ in something else"
+            f"{cell[0]} at {cell[1]} has two runs of seed {runs_of_seed.idxmax()} that "
+            "differ in something else"
         )
         return
     encoder = final["encoder"].dropna()
@@ -129,7 +154,8 @@ def _fill(table: Table, cell: Cell, rows: pd.DataFrame, measure: str) -> None:
     if measure == "distance":
         table.curves[cell] = curves
         return
-    # places of one model answer the same pictures: the mean of their errors bounds the error of their mean
+    # places of one model answer the same pictures: the mean of their errors bounds the error of
+    # their mean
     table.binomial[cell] = float(final["stderr"].fillna(0.0).mean() ** 2)
     if all(one is not None and one.shape == correct[0].shape for one in correct):
         table.correct[cell] = np.mean(correct, axis=0)
@@ -152,7 +178,9 @@ def _curves(rows: pd.DataFrame) -> dict[str, Curve]:
 
 
 def _correct(rows: pd.DataFrame) -> np.ndarray | None:
-    """Right answers of each held-out picture, mean over places, from `details.correct` (bits as hexadecimal)."""
+    """Right answers of each held-out picture, mean over places,
+    from `details.correct` (bits as hexadecimal).
+    """
     out = []
     for details, n in zip(rows["details"], rows["n"], strict=True):
         try:

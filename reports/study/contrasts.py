@@ -1,9 +1,10 @@
 """Linear contrasts of means over seeds: the numeric core of every verdict.
 
-A *cell* holds the values of one arm at one size, one number a training run. A *stratum* is what cells share when
-their deviations may be pooled (data, size, protocol, budget); each stratum has its own variance. A contrast is a sum of
-weights times means; levels (encoders, sizes) are fixed and seeds are the noise. With one stratum its interval is
-Student's; with several the degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
+A *cell* holds the values of one arm at one size, one number a training run. A *stratum* is what
+cells share when their deviations may be pooled (data, size, protocol, budget); each stratum has its
+own variance. A contrast is a sum of weights times means; levels (encoders, sizes) are fixed and
+seeds are the noise. With one stratum its interval is Student's; with several the degrees of freedom
+are Satterthwaite's (Biometrics Bulletin 2, 1946).
 
     >>> estimate = contrast({"a": 1.0, "b": -1.0}, cells, strata)     # mean of a minus mean of b
     >>> estimate.interval(), estimate.df, estimate.p
@@ -27,10 +28,10 @@ LEAST_SEEDS, LEAST_DF = 3, 6  # of an arm, and of a deviation, below which nothi
 class Estimate:
     """A contrast and its error.
 
-    effect and stderr: in the unit of the cells (log distance, accuracy); df: of the interval; floor: deviation of one
-    run, in the same unit (of one difference of two runs where the contrast is of differences), nan where no arm of a
-    stratum tells it; pooled_df: degrees of
-    freedom that the floor rests on; runs: the smallest number of runs in a cell of the contrast.
+    effect and stderr: in the unit of the cells (log distance, accuracy); df: of the interval;
+    floor: deviation of one run, in the same unit (of one difference of two runs where the contrast
+    is of differences), nan where no arm of a stratum tells it; pooled_df: degrees of freedom that
+    the floor rests on; runs: the smallest number of runs in a cell of the contrast.
     """
 
     effect: float
@@ -58,9 +59,13 @@ class Estimate:
 
 
 def pooled_variance(cells: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Variance within cells, pooled over cells, and its degrees of freedom; (0, 0) where no cell has two runs."""
+    """Variance within cells, pooled over cells, and its degrees of freedom;
+    (0, 0) where no cell has two runs.
+    """
     df = sum(len(values) - 1 for values in cells if len(values) > 1)
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in cells if len(values) > 1)
+    squares = sum(
+        float(((values - values.mean()) ** 2).sum()) for values in cells if len(values) > 1
+    )
     return (squares / df, df) if df else (0.0, 0)
 
 
@@ -73,26 +78,36 @@ def contrast(
 ) -> Estimate:
     """Estimate of sum(weights[key] * mean(cells[key])).
 
-    cells may hold more keys than weights: all cells of a stratum lend their deviation. runs_in_a_unit: how many runs
-    one level of the contrast is made of (1: a run, 2: a difference of two runs); the floor is the deviation of that
-    unit. known_variance: of the effect, beside the seeds' (binomial error of a probe), taken as known exactly.
+    cells may hold more keys than weights: all cells of a stratum lend their deviation.
+    runs_in_a_unit: how many runs one level of the contrast is made of (1: a run, 2: a difference of
+    two runs); the floor is the deviation of that unit. known_variance: of the effect, beside the
+    seeds' (binomial error of a probe), taken as known exactly.
     """
     pooled = {}
-    for stratum in dict.fromkeys(strata[key] for key in weights):  # in order: sums are the same in every process
-        pooled[stratum] = pooled_variance([values for key, values in cells.items() if strata[key] == stratum])
+    for stratum in dict.fromkeys(
+        strata[key] for key in weights
+    ):  # in order: sums are the same in every process
+        pooled[stratum] = pooled_variance(
+            [values for key, values in cells.items() if strata[key] == stratum]
+        )
     effect, parts, magnitude = 0.0, dict.fromkeys(pooled, 0.0), dict.fromkeys(pooled, 0.0)
     for key, weight in weights.items():
         effect += weight * float(cells[key].mean())
         parts[strata[key]] += weight**2 / len(cells[key]) * pooled[strata[key]][0]
         magnitude[strata[key]] += abs(weight)
     seeds_variance = sum(parts.values())
-    # Satterthwaite: df = V^2 / sum(V_g^2 / df_g); with one stratum and no known variance this is the stratum's df
-    doubt = sum(part**2 / pooled[stratum][1] for stratum, part in parts.items() if pooled[stratum][1])
+    # Satterthwaite: df = V^2 / sum(V_g^2 / df_g); with one stratum and no known variance this is
+    # the stratum's df
+    doubt = sum(
+        part**2 / pooled[stratum][1] for stratum, part in parts.items() if pooled[stratum][1]
+    )
     total = seeds_variance + known_variance
     pooled_df = sum(df for _, df in pooled.values())
     df = total**2 / doubt if doubt > 0 else float(pooled_df)
     share = sum(magnitude.values())
-    per_run = sum(magnitude[stratum] / share * variance for stratum, (variance, _) in pooled.items())
+    per_run = sum(
+        magnitude[stratum] / share * variance for stratum, (variance, _) in pooled.items()
+    )
     floor = math.sqrt(runs_in_a_unit * per_run + known_variance / 2)
     if any(freedom == 0 for _, freedom in pooled.values()):
         df, floor = 0.0, math.nan
@@ -106,7 +121,8 @@ def difference_weights(left: Sequence[Any], right: Sequence[Any]) -> dict[Any, f
 
 
 def end_to_end_weights(scores: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Weights whose contrast is the change of the fitted straight line from the lowest to the highest score.
+    """Weights whose contrast is the change of the fitted straight line from
+    the lowest to the highest score.
 
     Their sum is 0; for two levels they are (-1, 1). Raises ValueError when all scores are equal.
     """
@@ -118,7 +134,9 @@ def end_to_end_weights(scores: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def ranks(values: Sequence[float]) -> np.ndarray:
-    """Positions of the values in ascending order, 0 to k - 1; equal values share their mean position."""
+    """Positions of the values in ascending order, 0 to k - 1;
+    equal values share their mean position.
+    """
     from scipy.stats import rankdata
 
     return rankdata(values) - 1.0

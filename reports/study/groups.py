@@ -1,8 +1,9 @@
 """Mean, spread and noise floor of the arms: the numbers under every table and figure.
 
-A *group* holds rows that may be compared: the same data, metric, protocol and number of training images. Rows of unlike
-protocols never share a panel or a table. The spread is the standard deviation over seeds (n - 1), never over snapshots.
-The noise floor is that deviation pooled over the arms of one group and size, on the log for distances.
+A *group* holds rows that may be compared: the same data, metric, protocol and number of training
+images. Rows of unlike protocols never share a panel or a table. The spread is the standard
+deviation over seeds (n - 1), never over snapshots. The noise floor is that deviation pooled over
+the arms of one group and size, on the log for distances.
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ UNITS = {
 }
 
 
-KINDS = {"data": str, "metric": str, "protocol_id": str, "images_total": int, "higher_is_better": bool}
+KINDS = {
+    "data": str,
+    "metric": str,
+    "protocol_id": str,
+    "images_total": int,
+    "higher_is_better": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ def metric_position(metric: str) -> tuple[int, str]:
 def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
     """Comparable sets among the rows; per_block: of probes instead of whole-model metrics.
 
-    The distances by which verdicts judge come first: those unrelated to every arm. Of one metric, the set of most runs.
+    The distances by which verdicts judge come first: those unrelated to every arm. Of one metric,
+    the set of most runs.
     """
     chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
     counted = (
@@ -87,7 +95,9 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
             Group(
                 **{name: kind(row[name]) for name, kind in KINDS.items()},
                 per_block=per_block,
-                encoder=str(row["protocol"].get("encoder", "")) if isinstance(row["protocol"], dict) else "",
+                encoder=str(row["protocol"].get("encoder", ""))
+                if isinstance(row["protocol"], dict)
+                else "",
             ),
             row,
         )
@@ -98,7 +108,14 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
         group, row = item
         judged_by = is_distance(group.metric) and not row["related"]
         name = metric_position(group.metric)
-        return (not judged_by, name, group.data, -row["runs"], -group.images_total, group.protocol_id)
+        return (
+            not judged_by,
+            name,
+            group.data,
+            -row["runs"],
+            -group.images_total,
+            group.protocol_id,
+        )
 
     return [group for group, _ in sorted(found, key=position)]
 
@@ -109,8 +126,14 @@ def is_related(rows: pd.DataFrame) -> pd.Series:
 
 
 def distances(rows: pd.DataFrame) -> list[Group]:
-    """Groups of metrics that say how good the pictures or the model are: everything that is better when lower."""
-    return [group for group in groups(rows) if not group.higher_is_better and group.metric not in QUALITY]
+    """Groups of metrics that say how good the pictures or the model are:
+    everything that is better when lower.
+    """
+    return [
+        group
+        for group in groups(rows)
+        if not group.higher_is_better and group.metric not in QUALITY
+    ]
 
 
 def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
@@ -123,18 +146,28 @@ def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
 def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each size, from the smallest backbone to the largest."""
     parts = [(str(size), part) for size, part in rows.groupby("size", sort=True, dropna=False)]
-    return sorted(parts, key=lambda item: (item[1]["parameters"].fillna(0).astype(float).mean(), item[0]))
+    return sorted(
+        parts, key=lambda item: (item[1]["parameters"].fillna(0).astype(float).mean(), item[0])
+    )
 
 
 def places(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """(data, size) of the rows, the largest size of each data set first: what most verdicts are on."""
-    return [(str(data), size) for data, part in rows.groupby("data") for size, _ in reversed(by_size(part))]
+    """(data, size) of the rows, the largest size of each data set first:
+    what most verdicts are on.
+    """
+    return [
+        (str(data), size)
+        for data, part in rows.groupby("data")
+        for size, _ in reversed(by_size(part))
+    ]
 
 
 def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
-    """Mean, deviation over runs (`sd`, n - 1) and n for each combination of `by`; rows without a value are `failed`.
+    """Mean, deviation over runs (`sd`, n - 1) and n for each combination of `by`;
+    rows without a value are `failed`.
 
-    parameters, flops, hours, real and stderr are means over the same rows; related is the first reason among them.
+    parameters, flops, hours, real and stderr are means over the same rows; related is the first
+    reason among them.
     """
     columns = list(by)
     means = {name: (name, "mean") for name in ("parameters", "flops", "hours", "real", "stderr")}
@@ -145,14 +178,18 @@ def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
     )  # fmt: skip
     out = []
     for record in table.reset_index().to_dict("records"):
-        found: dict[str, Any] = {str(name): None if value != value else value for name, value in record.items()}
+        found: dict[str, Any] = {
+            str(name): None if value != value else value for name, value in record.items()
+        }
         found |= {"failed": found.pop("rows") - found["n"], "related": found["related"] or ""}
         out.append(found)
     return out
 
 
 def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:
-    """Deviation of the log over seeds, pooled over arms (0.02 reads 2 %), and its degrees of freedom."""
+    """Deviation of the log over seeds, pooled over arms (0.02 reads 2 %),
+    and its degrees of freedom.
+    """
     variance, freedom = pooled_variance(list(_logs(rows).values()))
     return (math.sqrt(variance), freedom) if freedom else (None, 0)
 
@@ -170,4 +207,6 @@ def log_means(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
 def _logs(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     """{arm: logarithms of its positive values}, arms without one left out."""
     positive = rows[rows["value"] > 0]
-    return {str(arm): np.log(part["value"].to_numpy(float)) for arm, part in positive.groupby("arm")}
+    return {
+        str(arm): np.log(part["value"].to_numpy(float)) for arm, part in positive.groupby("arm")
+    }

@@ -1,4 +1,5 @@
-"""Published numbers, for reading beside measured ones and never mixed in: published.csv and its schema.
+"""Published numbers, for reading beside measured ones and never mixed in:
+published.csv and its schema.
 
     for row in published("imagenet256"):
         print(row.model, row.method, row.fid, row.source)
@@ -91,11 +92,16 @@ COLUMNS = tuple(field.name.rstrip("_") for field in fields(Published))
 
 
 def published(task: str | None = None, path: Path = FILE) -> list[Published]:
-    """The rows (of one task), checked. Raises ValueError naming line, column and value of the first that is wrong."""
+    """The rows (of one task), checked.
+
+    Raises ValueError naming line, column and value of the first that is wrong.
+    """
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path.name}: columns are {reader.fieldnames}, expected {', '.join(COLUMNS)}")
+            raise ValueError(
+                f"{path.name}: columns are {reader.fieldnames}, expected {', '.join(COLUMNS)}"
+            )
         rows = [_row(line, f"{path.name} line {reader.line_num}") for line in reader]
     return [row for row in rows if task is None or row.task == task]
 
@@ -103,11 +109,15 @@ def published(task: str | None = None, path: Path = FILE) -> list[Published]:
 def _row(line: dict[str, str], where: str) -> Published:
     for column, choices in (("task", TASKS), ("sampler", SAMPLERS), ("confidence", CONFIDENCE)):
         if line[column] not in choices:
-            raise ValueError(f"{where}: {column} is {line[column]!r}, not one of {', '.join(choices)}")
+            raise ValueError(
+                f"{where}: {column} is {line[column]!r}, not one of {', '.join(choices)}"
+            )
     for column in ("model", "method", "source", "steps", "params_m", "cfg"):
         if not line[column]:
             raise ValueError(f"{where}: {column} is empty; every row has one")
-    numbers: dict[str, float | int | None] = {column: _number(line[column], column, where) for column in RANGES}
+    numbers: dict[str, float | int | None] = {
+        column: _number(line[column], column, where) for column in RANGES
+    }
     texts = {column: text for column, text in line.items() if column not in RANGES}
     values: dict[str, Any] = texts | numbers
     values["is_"] = values.pop("is")

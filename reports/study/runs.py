@@ -26,7 +26,9 @@ POINTS = 200  # of a training curve that are kept: more cannot be seen in a figu
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder; the dicts are the files of that name, {} where a file is missing or damaged."""
+    """One run folder; the dicts are the files of that name,
+    {} where a file is missing or damaged.
+    """
 
     id: str
     folder: Path
@@ -39,10 +41,16 @@ class Run:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What makes its numbers beside method, encoder, size, data and seed: {"optimizer.lr": 0.001}, or nothing."""
+        """What makes its numbers beside method, encoder, size, data and seed: {"optimizer.lr":
+        0.001}, or nothing.
+        """
         named = ("method", "encoder", "size", "data", "seed")
         identity = mapping(self.description.get("identity"))
-        return {key: value for key, value in identity.items() if key not in named and not key.startswith("method.")}
+        return {
+            key: value
+            for key, value in identity.items()
+            if key not in named and not key.startswith("method.")
+        }
 
     @property
     def state(self) -> str:
@@ -51,7 +59,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run that a study asks for. id: its folder's name, "" where it cannot be run for a reason; words: overrides."""
+    """A run that a study asks for. id: its folder's name,
+    "" where it cannot be run for a reason; words: overrides.
+    """
 
     id: str
     arm: str
@@ -61,7 +71,9 @@ class Planned:
 
 @dataclass
 class Study:
-    """What a page is a function of. planned: the runs that a named study asks for, () when the page is of a folder."""
+    """What a page is a function of. planned: the runs that a named study asks for,
+    () when the page is of a folder.
+    """
 
     name: str
     rows: pd.DataFrame
@@ -76,7 +88,10 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
     Raises ValueError when the folder does not exist; an empty one gives a study without runs.
     """
     if not runs_dir.is_dir():
-        raise ValueError(f"no folder {runs_dir}: give the folder that holds the runs with --runs, or train one first")
+        raise ValueError(
+            f"no folder {runs_dir}: "
+            "give the folder that holds the runs with --runs, or train one first"
+        )
     run_ids = {run.id for run in planned} if name else None
     rows = results.load(runs_dir, run_ids)
     problems = list(rows.attrs.get("problems", []))
@@ -94,23 +109,31 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
 
 
 def _told_apart(runs: dict[str, Run]) -> dict[str, Run]:
-    """Runs of a data set and size whose recipe not all share are arms of their own: "vanilla [optimizer.lr=0.001]".
+    """Runs of a data set and size whose recipe not all share are arms of their own:
+    "vanilla [optimizer.lr=0.001]".
 
-    Otherwise a run with another learning rate would pass for one more seed, or for what its method does. How an
-    encoder is read is a recipe among runs of one arm alone.
+    Otherwise a run with another learning rate would pass for one more seed, or for what its method
+    does. How an encoder is read is a recipe among runs of one arm alone.
     """
     own: dict[str, set[str]] = {run: set() for run in runs}
     for keys, reads in ((("data", "arm", "size"), True), (("data", "size"), False)):
         alike: dict[tuple[str, ...], dict[str, set[str]]] = {}
         for run in runs.values():
-            items = {item for item in flat_items(run.recipe) if reads or not item.startswith("encoder.")}
-            alike.setdefault(tuple(str(run.description.get(key)) for key in keys), {})[run.id] = items
+            items = {
+                item for item in flat_items(run.recipe) if reads or not item.startswith("encoder.")
+            }
+            alike.setdefault(tuple(str(run.description.get(key)) for key in keys), {})[run.id] = (
+                items
+            )
         for members in alike.values():
             shared = set.intersection(*members.values())
             for name, items in members.items():
                 own[name] |= items - shared
     marks = {name: f" [{', '.join(sorted(items))}]" if items else "" for name, items in own.items()}
-    return {name: replace(run, arm=f"{run.description.get('arm', '?')}{marks[name]}") for name, run in runs.items()}
+    return {
+        name: replace(run, arm=f"{run.description.get('arm', '?')}{marks[name]}")
+        for name, run in runs.items()
+    }
 
 
 def flat_items(tree: dict[str, Any]) -> list[str]:
@@ -122,8 +145,14 @@ def _typed(rows: pd.DataFrame) -> pd.DataFrame:
     """Columns of one type each, also where a run lacks an entry or there is no row at all."""
     import pandas as pd
 
-    texts = {name: rows[name].fillna("?").astype(str) for name in ("size", "data", "metric", "protocol_id")}
-    numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("parameters", "images", "images_total")}
+    texts = {
+        name: rows[name].fillna("?").astype(str)
+        for name in ("size", "data", "metric", "protocol_id")
+    }
+    numbers = {
+        name: pd.to_numeric(rows[name], errors="coerce")
+        for name in ("parameters", "images", "images_total")
+    }
     flags = {name: rows[name].eq(True) for name in ("final", "higher_is_better")}
     # JSON's Infinity is no number to average or to draw
     finite = {
@@ -140,7 +169,10 @@ def _read_run(folder: Path, problems: list[str]) -> Run | None:
     except (OSError, ValueError):
         return None
     files = {"status": STATUS, "cost": COST, "env": {}, "config": {}}
-    parts = {name: results.read_part(folder, f"{name}.json", kinds, problems) for name, kinds in files.items()}
+    parts = {
+        name: results.read_part(folder, f"{name}.json", kinds, problems)
+        for name, kinds in files.items()
+    }
     return Run(
         folder.name, folder, description, parts["status"], parts["cost"],
         environment=parts["env"], configuration=parts["config"],

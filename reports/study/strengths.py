@@ -1,9 +1,10 @@
-"""How strong the external encoders are, each by its own measures: a number for each data set and encoder.
+"""How strong the external encoders are, each by its own measures:
+a number for each data set and encoder.
 
     encoder_strengths(study.rows)["encoder_linear_probe"]["digits"]["local_m"].value
 
-An encoder of one name is another one on other data (a local one was trained there), and a number of one protocol is no
-number of another: neither is ever averaged with its namesake.
+An encoder of one name is another one on other data (a local one was trained there), and a number of
+one protocol is no number of another: neither is ever averaged with its namesake.
 """
 
 from __future__ import annotations
@@ -46,34 +47,54 @@ def encoder_strengths(rows: pd.DataFrame) -> dict[str, Strengths]:
 def pixel_strengths(rows: pd.DataFrame) -> dict[str, Strength]:
     """{data: accuracy of a linear probe on the raw pixels}."""
     known = rows[(rows["metric"] == "pixel_linear_probe") & rows["value"].notna()]
-    return {str(data): _of_one_protocol(part, "pixel_linear_probe") for data, part in known.groupby("data", sort=True)}
+    return {
+        str(data): _of_one_protocol(part, "pixel_linear_probe")
+        for data, part in known.groupby("data", sort=True)
+    }
 
 
 def encoder_parameters(runs: Iterable[Run]) -> Strengths:
     """{data: {encoder: parameters}} as the runs' costs tell them."""
     told: dict[tuple[str, str], Counter[float]] = {}
     for run in runs:
-        encoder, parameters = run.description.get("encoder"), mapping(run.cost.get("parameters")).get("encoder")
+        encoder, parameters = (
+            run.description.get("encoder"),
+            mapping(run.cost.get("parameters")).get("encoder"),
+        )
         if encoder and isinstance(parameters, int | float):
-            told.setdefault((str(run.description.get("data")), str(encoder)), Counter())[float(parameters)] += 1
+            told.setdefault((str(run.description.get("data")), str(encoder)), Counter())[
+                float(parameters)
+            ] += 1
     found: Strengths = {}
     for (data, encoder), counts in sorted(told.items()):
         value = _most_common(counts)
         others = ", ".join(f"{other:,.0f}" for other in sorted(counts) if other != value)
-        note = f"runs with {encoder} of other sizes ({others} parameters) do not count" if others else ""
+        note = (
+            f"runs with {encoder} of other sizes ({others} parameters) do not count"
+            if others
+            else ""
+        )
         found.setdefault(data, {})[encoder] = Strength(value, note)
     return found
 
 
 def _of_one_protocol(rows: pd.DataFrame, name: str) -> Strength:
     """Mean over the runs of the protocol that most runs have."""
-    counts = Counter({str(key): int(n) for key, n in rows.groupby("protocol_id")["run"].nunique().items()})
+    counts = Counter(
+        {str(key): int(n) for key, n in rows.groupby("protocol_id")["run"].nunique().items()}
+    )
     protocol = _most_common(counts)
     others = ", ".join(sorted(counts.keys() - {protocol}))
-    note = f"{name} is of protocol {protocol}; of others ({others}) it is not mixed in" if others else ""
+    note = (
+        f"{name} is of protocol {protocol}; of others ({others}) it is not mixed in"
+        if others
+        else ""
+    )
     return Strength(float(rows.loc[rows["protocol_id"] == protocol, "value"].mean()), note)
 
 
 def _most_common(counts: Counter[Name]) -> Name:
-    """The commonest; of equally common ones the first, so that the order of the runs does not decide."""
+    """The commonest; of equally common ones the first,
+    so that the order of the runs does not decide.
+    """
     return min(counts, key=lambda key: (-counts[key], key))

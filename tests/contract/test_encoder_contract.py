@@ -1,4 +1,6 @@
-"""Every encoder's YAML: complete, honest about what it is, and built from a module that can say what it needs."""
+"""Every encoder's YAML: complete, honest about what it is,
+and built from a module that can say what it needs.
+"""
 
 import inspect
 
@@ -14,7 +16,14 @@ from bench.core.store import staging
 from methods.encoders.base import RESIZES
 
 ENCODERS = options("encoder")
-HERE = ("local_s", "local_m", "local_l", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+HERE = (
+    "local_s",
+    "local_m",
+    "local_l",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +41,17 @@ def test_the_file_holds_every_parameter_with_a_comment_and_says_what_the_encoder
     parameters = inspect.signature(factory).parameters.values()
     wanted = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
     assert set(node) - {"target"} == wanted
-    assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == {"token_grid", "dataset", "cache"}
+    assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == {
+        "token_grid",
+        "dataset",
+        "cache",
+    }
     if name != "timm" and not prepare.trained_here(node):
-        assert node["family"] in ("vit", "convnet") and node["trained_on"] and isinstance(node["labels"], str)
+        assert (
+            node["family"] in ("vit", "convnet")
+            and node["trained_on"]
+            and isinstance(node["labels"], str)
+        )
         assert node["resize"] in RESIZES
 
 
@@ -48,7 +65,9 @@ def test_without_its_files_it_ends_in_one_message_and_makes_nothing(name, tmp_pa
             dataset=digits,
             cache=tmp_path,
         )
-    assert f"python -m bench.prepare encoder={name}" in str(error.value) and "curl -fL" in str(error.value)
+    assert f"python -m bench.prepare encoder={name}" in str(error.value) and "curl -fL" in str(
+        error.value
+    )
     assert not list(tmp_path.rglob("*"))
 
 
@@ -69,7 +88,12 @@ def test_those_that_need_nothing_from_outside_keep_the_protocol(name, tmp_path):
     assert len(encoder.fingerprint) == 16 and encoder.family == "convnet"
     encoder.train()
     assert not encoder.training and not any(p.requires_grad for p in encoder.parameters())
-    assert torch.equal(encoder(images).patches, features.patches) and not features.patches.requires_grad
+    assert (
+        torch.equal(encoder(images).patches, features.patches)
+        and not features.patches.requires_grad
+    )
     # pictures of one batch do not see each other
-    torch.testing.assert_close(encoder(images[:1]).patches, features.patches[:1], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        encoder(images[:1]).patches, features.patches[:1], rtol=1e-3, atol=1e-4
+    )
     assert features.patches.std(dim=0).max() > 0

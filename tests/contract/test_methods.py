@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.arms import NANO, SMALL, StandInEncoder, arm_of, batch_of, context, method, method_node, random_backbone
+from support.arms import (
+    NANO,
+    SMALL,
+    StandInEncoder,
+    arm_of,
+    batch_of,
+    context,
+    method,
+    method_node,
+    random_backbone,
+)
 from support.runs import ROOT
 
 from bench.config.groups import locate, options
@@ -27,12 +37,19 @@ def built(name, **changes):
 
 def test_every_file_is_registered_and_short():
     files = {p.stem for p in (ROOT / "methods").glob("*.py")} - {"__init__", "parts"}
-    assert files == set(METHODS), "a method is one file in methods/ and one YAML in bench/conf/method/"
+    assert files == set(METHODS), (
+        "a method is one file in methods/ and one YAML in bench/conf/method/"
+    )
     for name in METHODS:
         path = ROOT / "methods" / f"{name}.py"
         assert len(path.read_text().splitlines()) < 150
         module = inspect.getmodule(locate(method_node(name)["target"]))
-        assert module and module.__doc__ and "python -m bench.run" in module.__doc__ and "arXiv" in module.__doc__
+        assert (
+            module
+            and module.__doc__
+            and "python -m bench.run" in module.__doc__
+            and "arXiv" in module.__doc__
+        )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -42,7 +59,11 @@ def test_a_step_gives_finite_gradients_to_backbone_and_heads(name):
     assert "velocity" in terms and terms["velocity"].weight == 1.0
     sum(term.value * term.weight for term in terms.values()).backward()
     for key, parameter in arm.heads.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, key
+        assert (
+            parameter.grad is not None
+            and parameter.grad.isfinite().all()
+            and parameter.grad.abs().max() > 0
+        ), key
     assert all(p.grad is not None and p.grad.isfinite().all() for p in arm.backbone.parameters())
     if ctx.ema is not None:
         assert all(p.grad is None and not p.requires_grad for p in ctx.ema.parameters())
@@ -76,8 +97,12 @@ def test_cost_has_an_entry_for_every_group(name):
     encoder = StandInEncoder() if "image" in m.needs else None
     cost = count(m, TokenGrid((8, 8), 2, 1), NANO, 10, encoder, (8, 8) if encoder else ())
     flops = cost.flops_per_image
-    assert flops["total"] == pytest.approx(sum(flops[g] for g in ("backbone", "heads", "teacher", "encoder")))
-    assert (flops["teacher"] > 0) == ("ema" in m.needs) and (flops["encoder"] > 0) == ("image" in m.needs)
+    assert flops["total"] == pytest.approx(
+        sum(flops[g] for g in ("backbone", "heads", "teacher", "encoder"))
+    )
+    assert (flops["teacher"] > 0) == ("ema" in m.needs) and (flops["encoder"] > 0) == (
+        "image" in m.needs
+    )
     arm, _ = arm_of(m)
     assert cost.parameters["heads"] == sum(p.numel() for p in arm.heads.parameters())
     assert (cost.parameters["heads"] > 0) == bool(m.head_description(NANO))
@@ -85,11 +110,17 @@ def test_cost_has_an_entry_for_every_group(name):
 
 def test_cost_changes_where_a_term_ends():
     grid, encoder = TokenGrid((8, 8), 2, 1), StandInEncoder()
-    repa, vanilla = (count(method(name), grid, NANO, 10, encoder, (8, 8)) for name in ("repa", "vanilla"))
+    repa, vanilla = (
+        count(method(name), grid, NANO, 10, encoder, (8, 8)) for name in ("repa", "vanilla")
+    )
     stops = count(method("repa_stop", stop_images=128), grid, NANO, 10, encoder, (8, 8))
     spent = 128 * repa.flops_per_image["total"] + 896 * vanilla.flops_per_image["total"]
     assert flops_until(stops.to_json(), 1024) == spent
-    assert flops_until(stops.to_json(), 100) == flops_until(repa.to_json(), 100) == 100 * repa.flops_per_image["total"]
+    assert (
+        flops_until(stops.to_json(), 100)
+        == flops_until(repa.to_json(), 100)
+        == 100 * repa.flops_per_image["total"]
+    )
 
 
 def test_haste_asks_the_encoder_once():
@@ -97,28 +128,40 @@ def test_haste_asks_the_encoder_once():
     arm, ctx = arm_of(built("haste"))
     arm(batch_of(), ctx)
     assert ctx.encoder.calls == 1
-    repa, haste = (count(built(name), grid, NANO, 10, encoder, (8, 8)).flops_per_image for name in ("repa", "haste"))
+    repa, haste = (
+        count(built(name), grid, NANO, 10, encoder, (8, 8)).flops_per_image
+        for name in ("repa", "haste")
+    )
     attention = 2 * (2 * 16 * 16 * 12)  # the stand-in's own logits, of two layers
     assert haste["encoder"] == repa["encoder"] + attention and haste["heads"] == repa["heads"]
 
 
 def test_backbone_flops_equal_the_formula():
     n, w, d, c = 16, 32, 4, 4
-    tokens = n * (2 * c * w + d * 2 * (3 * w * w + w * w + 8 * w * w) + 2 * w * c) + d * 4 * n * n * w
+    tokens = (
+        n * (2 * c * w + d * 2 * (3 * w * w + w * w + 8 * w * w) + 2 * w * c) + d * 4 * n * n * w
+    )
     condition = 2 * 256 * w + 2 * w * w + d * 12 * w * w + 4 * w * w
-    assert count(method("vanilla"), TokenGrid((8, 8), 2, 1), NANO, 10).forward_flops == tokens + condition
+    assert (
+        count(method("vanilla"), TokenGrid((8, 8), 2, 1), NANO, 10).forward_flops
+        == tokens + condition
+    )
 
 
 def test_vanilla_builds_and_pays_for_nothing_else():
     m = method("vanilla")
     arm, ctx = arm_of(m)
-    assert not m.needs and not list(arm.heads.parameters()) and ctx.ema is None and ctx.encoder is None
+    assert (
+        not m.needs and not list(arm.heads.parameters()) and ctx.ema is None and ctx.encoder is None
+    )
     cost = count(m, TokenGrid((8, 8), 2, 1), NANO, 10)
     assert cost.flops_per_image["backbone"] == cost.flops_per_image["total"]
 
 
 def test_the_core_names_no_method_encoder_or_probe_and_imports_nothing_outside():
-    names = [f'"{name}"' for name in (*METHODS, *options("encoder")) if name != "timm"]  # timm is a package too
+    names = [
+        f'"{name}"' for name in (*METHODS, *options("encoder")) if name != "timm"
+    ]  # timm is a package too
     for path in (ROOT / "bench" / "core").rglob("*.py"):
         text = path.read_text()
         assert not [name for name in names if name in text], path
@@ -133,15 +176,21 @@ def test_the_core_names_no_method_encoder_or_probe_and_imports_nothing_outside()
 @pytest.mark.parametrize(
     ("name", "size", "expected"),
     [
-        ("repa", "B", {"student": 4}), ("repa", "L", {"student": 8}), ("repa", "XL", {"student": 8}),
-        ("selfflow", "B", {"student": 4, "teacher": 8}), ("selfflow", "L", {"student": 7, "teacher": 17}),
+        ("repa", "B", {"student": 4}),
+        ("repa", "L", {"student": 8}),
+        ("repa", "XL", {"student": 8}),
+        ("selfflow", "B", {"student": 4, "teacher": 8}),
+        ("selfflow", "L", {"student": 7, "teacher": 17}),
         ("selfflow", "XL", {"student": 8, "teacher": 20}),
-        ("sra", "B", {"student": 3, "teacher": 8}), ("sra", "L", {"student": 6, "teacher": 16}),
+        ("sra", "B", {"student": 3, "teacher": 8}),
+        ("sra", "L", {"student": 6, "teacher": 16}),
         ("sra", "XL", {"student": 8, "teacher": 20}),
-        ("layersync", "XL", {"student": 8, "teacher": 16}), ("layersync", "L", {"student": 8, "teacher": 18}),
-        ("layersync", "B", {"student": 4, "teacher": 8}), ("dispersive", "B", {"student": 12}),
+        ("layersync", "XL", {"student": 8, "teacher": 16}),
+        ("layersync", "L", {"student": 8, "teacher": 18}),
+        ("layersync", "B", {"student": 4, "teacher": 8}),
+        ("dispersive", "B", {"student": 12}),
     ],
-)  # fmt: skip
+)
 def test_published_blocks(name, size, expected):
     assert method(name).blocks(SIZES[size]) == expected
 
@@ -151,16 +200,23 @@ def test_a_teacher_block_above_the_depth_is_refused():
         method("selfflow", teacher_block=9).blocks(NANO)
 
 
-@pytest.mark.parametrize("where", [1.5, 0, -1, math.nan, math.inf, True, None, [1], "2", {"XL": 1}, {"nano": None}])
+@pytest.mark.parametrize(
+    "where", [1.5, 0, -1, math.nan, math.inf, True, None, [1], "2", {"XL": 1}, {"nano": None}]
+)
 def test_what_is_no_block_is_refused_in_one_sentence(where):
     with pytest.raises(
-        ValueError, match=r"block .*: give a block from 1 to 4, a fraction of the depth below 1, or last"
+        ValueError,
+        match=r"block .*: give a block from 1 to 4, a fraction of the depth below 1, or last",
     ):
         NANO.block(where)
 
 
 def test_a_mapping_needs_no_default_where_it_names_the_size():
-    assert NANO.block({"nano": "last"}) == 4 and NANO.block({"default": 0.5, "XL": 8}) == 2 and NANO.block(1.0) == 1
+    assert (
+        NANO.block({"nano": "last"}) == 4
+        and NANO.block({"default": 0.5, "XL": 8}) == 2
+        and NANO.block(1.0) == 1
+    )
 
 
 @pytest.mark.parametrize("student", [3, "last"])

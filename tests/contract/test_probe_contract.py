@@ -12,8 +12,19 @@ from probes.protocols import RECORDS
 
 ROOT = Path(probes.__file__).parents[1]
 
-MODULES = sorted(path for path in Path(probes.__file__).parent.rglob("*.py") if path.name != "__init__.py")
-HEAVY = ("torchvision", "timm", "torch_fidelity", "sklearn", "scipy", "pandas", "seaborn", "matplotlib")
+MODULES = sorted(
+    path for path in Path(probes.__file__).parent.rglob("*.py") if path.name != "__init__.py"
+)
+HEAVY = (
+    "torchvision",
+    "timm",
+    "torch_fidelity",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "seaborn",
+    "matplotlib",
+)
 
 
 def test_importing_probes_loads_no_heavy_package():
@@ -26,7 +37,11 @@ def test_importing_probes_loads_no_heavy_package():
 def test_every_protocol_is_used_by_a_measurement():
     sources = "".join(path.read_text() for path in MODULES if path.stem != "protocols")
     # The names of the linear probes are put together from their variant.
-    unused = [name for name in RECORDS if f'"{name}"' not in sources and not name.startswith("linear_probe_")]
+    unused = [
+        name
+        for name in RECORDS
+        if f'"{name}"' not in sources and not name.startswith("linear_probe_")
+    ]
     assert not unused
 
 
@@ -35,7 +50,9 @@ def test_every_module_says_what_it_is_for_and_every_public_function_too(path):
     tree = ast.parse(path.read_text())
     assert ast.get_docstring(tree)
     public = [
-        node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 

@@ -2,7 +2,8 @@
 
     python tests/golden/losses.py recapture
 
-writes them anew. Do that only after a change that is meant to change the numbers, and say in the commit why they changed.
+writes them anew. Do that only after a change that is meant to change the numbers, and say in the
+commit why they changed.
 """
 
 from __future__ import annotations
@@ -48,4 +49,6 @@ if __name__ == "__main__":
     if sys.argv[1:] != ["recapture"]:
         sys.exit(__doc__)
     torch.set_num_threads(1)
-    STORED.write_text(json.dumps({name: losses(name) for name in options("method")}, indent=1) + "\n")
+    STORED.write_text(
+        json.dumps({name: losses(name) for name in options("method")}, indent=1) + "\n"
+    )

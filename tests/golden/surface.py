@@ -1,8 +1,10 @@
-"""What users and other programs see, as stored in surface/: help pages, composed configurations, a row of every metric.
+"""What users and other programs see, as stored in surface/: help pages, composed configurations,
+a row of every metric.
 
     python tests/golden/surface.py recapture
 
-writes them anew. Do that only after a change that is meant to be seen, and read the difference before it is committed.
+writes them anew. Do that only after a change that is meant to be seen, and read the difference
+before it is committed.
 """
 
 from __future__ import annotations
@@ -25,13 +27,42 @@ from support.runs import only_run, run_in_process, tiny_run  # noqa: E402
 from bench.config.compose import compose  # noqa: E402
 
 STORED = Path(__file__).parent / "surface"
-COMMANDS = ("run", "sweep", "evaluate", "report", "prepare", "doctor", "publish", "latents", "posthoc_ema", "speed")
+COMMANDS = (
+    "run",
+    "sweep",
+    "evaluate",
+    "report",
+    "prepare",
+    "doctor",
+    "publish",
+    "latents",
+    "posthoc_ema",
+    "speed",
+)
 CONFIGURATIONS = {
     "vanilla": ["method=vanilla"],
     "selfflow_L": ["method=selfflow", "size=L", "time.kind=logit_normal", "images=64Ki", "seed=3"],
-    "repa_dinov2_g": ["method=repa", "encoder=dinov2_g", "data=imagenet256", "size=XL", "compute.compile=true"],
-    "haste": ["method=haste", "data=imagenet256", "images=100steps", "optimizer.lr=1e-3", "method.weight=1"],
-    "cluster": ["method=sra", "data=folder", "data.root=pictures", "compute=slurm", "compute.gpus=8"],
+    "repa_dinov2_g": [
+        "method=repa",
+        "encoder=dinov2_g",
+        "data=imagenet256",
+        "size=XL",
+        "compute.compile=true",
+    ],
+    "haste": [
+        "method=haste",
+        "data=imagenet256",
+        "images=100steps",
+        "optimizer.lr=1e-3",
+        "method.weight=1",
+    ],
+    "cluster": [
+        "method=sra",
+        "data=folder",
+        "data.root=pictures",
+        "compute=slurm",
+        "compute.gpus=8",
+    ],
 }
 # One line each: a command and words that it refuses. "*" stands for a run folder that is not there.
 REFUSALS = """\
@@ -59,7 +90,9 @@ posthoc_ema | posthoc_ema run=* | posthoc_ema run=* decay=x | posthoc_ema run=* 
 posthoc_ema run=* decay=0.9 warmup=maybe | posthoc_ema run=* decay=0.9 images=x
 speed word | speed size=Q | speed method=selfflw | speed steps=0 | speed steps=x
 """
-HASH = re.compile(r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}\b")  # of trained weights: other on another processor
+HASH = re.compile(
+    r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}\b"
+)  # of trained weights: other on another processor
 
 
 def help_page(command: str) -> str:
@@ -107,12 +140,26 @@ def without_targets(node: Any) -> Any:
 
 
 def result_rows(runs: Path) -> dict[str, list[dict[str, Any]]]:
-    """{kind: rows} of a run with an encoder of its own and everything measured that needs no download."""
-    words = ["method=repa", "encoder=local_s", "measure=full", "evaluation.samples=64", "evaluation.probe_images=200"]
+    """{kind: rows} of a run with an encoder of its own and everything
+    measured that needs no download.
+    """
+    words = [
+        "method=repa",
+        "encoder=local_s",
+        "measure=full",
+        "evaluation.samples=64",
+        "evaluation.probe_images=200",
+    ]
     assert run_in_process([*tiny_run(runs), *words, "snapshots=1"]) == 0
     run = only_run(runs)
     evaluate = importlib.import_module("bench.evaluate").main
-    of_samples = ["protocol=sde250", "steps=4", "samples=70", "reference=train", "metrics=fd_local_s"]
+    of_samples = [
+        "protocol=sde250",
+        "steps=4",
+        "samples=70",
+        "reference=train",
+        "metrics=fd_local_s",
+    ]
     for asked in (of_samples, ["metrics=probes,cknna_local_s", "probe=fast"]):
         with contextlib.redirect_stdout(io.StringIO()):
             assert evaluate([f"run={run}", "device=cpu", *asked]) == 0
@@ -124,9 +171,13 @@ def result_rows(runs: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def told(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without what other processors change: hashes of weights, and answers picture by picture."""
+    """A row without what other processors change: hashes of weights,
+    and answers picture by picture.
+    """
     row = {key: value for key, value in row.items() if key not in ("protocol_id", "stderr")}
-    row["details"] = {key: value for key, value in row["details"].items() if key not in ("correct", "interval_95")}
+    row["details"] = {
+        key: value for key, value in row["details"].items() if key not in ("correct", "interval_95")
+    }
     return json.loads(HASH.sub("HASH", json.dumps(row)))
 
 
@@ -138,8 +189,13 @@ def capture() -> dict[str, str]:
     files["refusals.txt"] = "".join(f"{line}\n    {said}\n" for line, said in refusals().items())
     with tempfile.TemporaryDirectory() as folder:
         rows = result_rows(Path(folder))
-    lines = {kind: ",\n".join(f"  {json.dumps(row)}" for row in of_kind) for kind, of_kind in rows.items()}
-    files["rows.json"] = "{\n" + ",\n".join(f' "{kind}": [\n{text}\n ]' for kind, text in lines.items()) + "\n}\n"
+    lines = {
+        kind: ",\n".join(f"  {json.dumps(row)}" for row in of_kind)
+        for kind, of_kind in rows.items()
+    }
+    files["rows.json"] = (
+        "{\n" + ",\n".join(f' "{kind}": [\n{text}\n ]' for kind, text in lines.items()) + "\n}\n"
+    )
     return files
 
 

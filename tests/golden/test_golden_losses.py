@@ -1,4 +1,6 @@
-"""The first losses of every method are what they were when losses.json was captured (see losses.py)."""
+"""The first losses of every method are what they were when losses.json
+was captured (see losses.py).
+"""
 
 import json
 
@@ -17,5 +19,6 @@ def test_every_method_is_captured():
 @pytest.mark.parametrize("name", GOLDEN)
 def test_losses(name):
     for step, (expected, found) in enumerate(zip(GOLDEN[name], losses(name), strict=True)):
-        # other processors and versions differ in the last digits; a changed stream or formula by far more
+        # other processors and versions differ in the last digits; a changed stream or formula by
+        # far more
         assert found == pytest.approx(expected, rel=2e-4, abs=1e-5), step

@@ -1,10 +1,20 @@
-"""Help pages, configurations and result rows are what they were when surface/ was captured (see surface.py)."""
+"""Help pages, configurations and result rows are what they were when surface/
+was captured (see surface.py).
+"""
 
 import json
 
 import pytest
 import yaml
-from golden.surface import COMMANDS, CONFIGURATIONS, STORED, configuration, help_page, refusals, result_rows
+from golden.surface import (
+    COMMANDS,
+    CONFIGURATIONS,
+    STORED,
+    configuration,
+    help_page,
+    refusals,
+    result_rows,
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -35,6 +45,8 @@ def test_a_row_of_every_metric(tmp_path):
             assert {k: v for k, v in row.items() if k not in numbers} == {
                 k: v for k, v in expected.items() if k not in numbers
             }
-            for number in numbers:  # a pass of another processor differs, and a probe has 600 answers
+            for (
+                number
+            ) in numbers:  # a pass of another processor differs, and a probe has 600 answers
                 near = expected[number] and pytest.approx(expected[number], rel=0.02, abs=0.01)
                 assert row[number] == near, (kind, row["metric"])

@@ -34,7 +34,9 @@ def test_neighbours_and_balls():
     assert knn_accuracy(g[:300], z[:300], g[300:], z[300:]) == pytest.approx(
         knn_accuracy(x[:300], y[:300], x[300:], y[300:]), abs=0.01
     )
-    assert precision_recall(g[:300], g[300:]) == pytest.approx(precision_recall(x[:300], x[300:]), abs=0.01)
+    assert precision_recall(g[:300], g[300:]) == pytest.approx(
+        precision_recall(x[:300], x[300:]), abs=0.01
+    )
     on_cpu = cknna(neighbours(x), neighbours(x + 0.1))
     assert cknna(neighbours(g), neighbours(g + 0.1)) == pytest.approx(on_cpu, abs=0.01)
 
@@ -52,7 +54,10 @@ def test_a_decoder_in_float32_is_not_tf32(monkeypatch):
         def decode(self, latents):
             return SimpleNamespace(sample=self.layers(latents))
 
-    vae, latents = Convolutional(), torch.randn(8, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    vae, latents = (
+        Convolutional(),
+        torch.randn(8, 4, 32, 32, generator=torch.Generator().manual_seed(1)),
+    )
     exact = vae.double().decode(latents.double() / SCALE).sample
     vae.float().cuda()
     monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: vae)
@@ -63,7 +68,9 @@ def test_a_decoder_in_float32_is_not_tf32(monkeypatch):
 def test_linear_probe():
     x, y = (part.numpy() for part in features())
     recipe = ProbeRecipe(learning_rate=0.02)
-    found = [repa_probe(x[:300], y[:300], x[300:], y[300:], recipe, device) for device in ("cpu", "cuda")]
+    found = [
+        repa_probe(x[:300], y[:300], x[300:], y[300:], recipe, device) for device in ("cpu", "cuda")
+    ]
     assert found[0] == pytest.approx(found[1], abs=0.02) and found[1] > 0.9
 
 
@@ -78,7 +85,9 @@ def test_feature_store(tmp_path):
         def labels(self, split, indices):
             return torch.zeros(len(indices), dtype=torch.int64)
 
-    net = SiT(Data.grid, Size("test", 3, 16, 2), classes=2).initialise(torch.Generator().manual_seed(0))
+    net = SiT(Data.grid, Size("test", 3, 16, 2), classes=2).initialise(
+        torch.Generator().manual_seed(0)
+    )
     grid = FeatureGrid((1, 3), (0.1, 0.9))
     on = {d: feature_store(net, Data(), grid, d * 8, tmp_path, device=d) for d in ("cpu", "cuda")}
     for split in ("train", "heldout"):

@@ -1,4 +1,6 @@
-"""A GPU makes the samples that the CPU makes: at most one grey level apart in at most 0.1 % of the values."""
+"""A GPU makes the samples that the CPU makes:
+at most one grey level apart in at most 0.1 % of the values.
+"""
 
 import pytest
 import torch
@@ -27,7 +29,9 @@ def test_samples_of_both_devices(name):
     pictures = []
     for device in ("cpu", "cuda"):
         velocity = velocity_of(backbone.to(device))
-        tokens, labels = samples(velocity, sampling_protocol(name), shape, data.classes, 256, device)
+        tokens, labels = samples(
+            velocity, sampling_protocol(name), shape, data.classes, 256, device
+        )
         pictures.append((pictures_of(data.decode(tokens), "round_half_up")[0].int(), labels))
     (on_cpu, labels), (on_gpu, same_labels) = pictures
     difference = (on_cpu - on_gpu).abs()

@@ -39,5 +39,8 @@ def test_while_measuring(tmp_path, monkeypatch, capsys):
         return whole(*arguments)
 
     monkeypatch.setattr(measure, "sample_block", sample_block)
-    assert run_in_process(tiny_run(tmp_path, "images=512", "measure=full", "evaluation.samples=64")) == FAILED
+    assert (
+        run_in_process(tiny_run(tmp_path, "images=512", "measure=full", "evaluation.samples=64"))
+        == FAILED
+    )
     assert "was deleted while" in capsys.readouterr().err and not list(tmp_path.iterdir())

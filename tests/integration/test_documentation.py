@@ -16,10 +16,21 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def test_the_example_method_trains_in_a_copy_of_the_project(tmp_path):
     page = (ROOT / "docs" / "adding_a_method.md").read_text()
-    code, yaml = re.search(r"```python\n(.*?)```", page, re.S), re.search(r"```yaml\n(.*?)```", page, re.S)
+    code, yaml = (
+        re.search(r"```python\n(.*?)```", page, re.S),
+        re.search(r"```yaml\n(.*?)```", page, re.S),
+    )
     assert code and yaml and len(code[1].splitlines()) <= 35
     for command in ("check", "format --check"):
-        words = [sys.executable, "-m", "ruff", *command.split(), "--stdin-filename", "methods/clean_first.py", "-"]
+        words = [
+            sys.executable,
+            "-m",
+            "ruff",
+            *command.split(),
+            "--stdin-filename",
+            "methods/clean_first.py",
+            "-",
+        ]
         linted = subprocess.run(words, cwd=ROOT, input=code[1], capture_output=True, text=True)
         assert linted.returncode == 0, linted.stdout + linted.stderr
     copy = tmp_path / "project"
@@ -47,7 +58,9 @@ def test_links_lead_to_files():
 
 
 def test_commands_of_the_pages_exist():
-    modules = set(re.findall(r"python -m (bench\.\w+)", "\n".join(page.read_text() for page in PAGES)))
+    modules = set(
+        re.findall(r"python -m (bench\.\w+)", "\n".join(page.read_text() for page in PAGES))
+    )
     assert modules
     for module in modules:
         assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module

@@ -55,7 +55,16 @@ def test_samples_are_those_of_the_protocol_and_a_checkpoint_gives_the_same_bytes
     for fmt in ("repa", "selfflow"):
         file = export_checkpoint(backbone_of(run), tmp_path / f"{fmt}.pt", fmt)
         assert (
-            main([f"checkpoint={file}", f"format={fmt}", "size=nano", "data=digits", f"out={tmp_path / fmt}", *QUICK])
+            main(
+                [
+                    f"checkpoint={file}",
+                    f"format={fmt}",
+                    "size=nano",
+                    "data=digits",
+                    f"out={tmp_path / fmt}",
+                    *QUICK,
+                ]
+            )
             == 0
         )
         assert samples_of(tmp_path / fmt).read_bytes() == path.read_bytes()
@@ -86,7 +95,9 @@ def test_two_processes_write_the_same_bytes(run):
 
 def make_block(number):
     draw = torch.Generator().manual_seed(number)
-    return torch.randint(0, 256, (64, 3, 4, 4), generator=draw, dtype=torch.uint8), torch.rand(64, generator=draw) > 0.1
+    return torch.randint(0, 256, (64, 3, 4, 4), generator=draw, dtype=torch.uint8), torch.rand(
+        64, generator=draw
+    ) > 0.1
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,10 @@ def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
     pictures = torch.cat([p for p, _ in parts])[:200]
     finite = torch.cat([f for _, f in parts])[:200]
     expected = pictures[finite].permute(0, 2, 3, 1).numpy()
-    assert np.array_equal(np.load(whole.path)["arr_0"], expected) and whole.not_finite() == int((~finite).sum()) > 0
+    assert (
+        np.array_equal(np.load(whole.path)["arr_0"], expected)
+        and whole.not_finite() == int((~finite).sum()) > 0
+    )
 
 
 def test_a_damaged_block_is_removed_and_said(tmp_path):
@@ -157,16 +171,29 @@ def test_a_damaged_block_is_removed_and_said(tmp_path):
 
 def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
     grid, draw = TokenGrid((8, 8), 2, 4), torch.Generator().manual_seed(0)
-    file = export_checkpoint(SiT(grid, SIZES["nano"], 1000).initialise(draw), tmp_path / "latents.pt", "repa")
-    words = [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path}", *QUICK]
+    file = export_checkpoint(
+        SiT(grid, SIZES["nano"], 1000).initialise(draw), tmp_path / "latents.pt", "repa"
+    )
+    words = [
+        f"checkpoint={file}",
+        "format=repa",
+        "size=nano",
+        "data=imagenet256",
+        f"out={tmp_path}",
+        *QUICK,
+    ]
     for scale in (1.0, 0.5):
-        monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self, scale=scale: StandInVAE(scale))
+        monkeypatch.setattr(
+            "bench.core.data.latents.Decoder.load", lambda self, scale=scale: StandInVAE(scale)
+        )
         assert main([*words, "data.decoder=vae/sd-vae-ft-ema"]) == 0
     files = list(tmp_path.glob("samples/*/samples_100.npz"))
     first, second = (np.load(file)["arr_0"] for file in files)
     assert first.shape == second.shape == (100, 64, 64, 3) and not np.array_equal(first, second)
     one, other = (Decoder("vae/sd-vae-ft-ema"), Decoder("vae/sd-vae-ft-mse"))
-    assert one.record()["decoder"] == "sd-vae-ft-ema" and other.record()["decoder"] == "sd-vae-ft-mse"
+    assert (
+        one.record()["decoder"] == "sd-vae-ft-ema" and other.record()["decoder"] == "sd-vae-ft-mse"
+    )
     assert len(one.record()["decoder_weights"]) == 16
 
 
@@ -176,7 +203,10 @@ def test_decoding_in_bf16_rounds_the_weights_and_leaves_the_float32_ones(monkeyp
     decoder, latents = Decoder("any"), torch.randn(2, 4, 2, 2)
     plain, weights = decoder.pixels(latents), decoder.record()
     rounded = decoder.pixels(latents, "bf16")
-    assert rounded.dtype == torch.float32 and 0 < (rounded - plain).abs().max() < 0.02 * plain.abs().max()
+    assert (
+        rounded.dtype == torch.float32
+        and 0 < (rounded - plain).abs().max() < 0.02 * plain.abs().max()
+    )
     assert torch.equal(decoder.pixels(latents), plain) and decoder.record() == weights
 
 
@@ -202,11 +232,22 @@ def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsy
             return SimpleNamespace(sample=decoded)
 
     monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: Spoiling(1.0))
-    file = export_checkpoint(SiT(TokenGrid((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa")
-    words = [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path}", *QUICK]
+    file = export_checkpoint(
+        SiT(TokenGrid((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa"
+    )
+    words = [
+        f"checkpoint={file}",
+        "format=repa",
+        "size=nano",
+        "data=imagenet256",
+        f"out={tmp_path}",
+        *QUICK,
+    ]
     assert main([*words, "data.decoder=any"]) == 0
     pictures = np.load(next(tmp_path.glob("samples/*/samples_100.npz")))["arr_0"]
-    left_out = 100 - len(pictures)  # of 16 decoded at a time, 8: of 64 + 36 samples, 32 + 16 and up to 4
+    left_out = 100 - len(
+        pictures
+    )  # of 16 decoded at a time, 8: of 64 + 36 samples, 32 + 16 and up to 4
     assert 48 <= left_out <= 52 and f"{left_out} samples were not finite" in capsys.readouterr().out
 
 
@@ -227,7 +268,10 @@ def test_samples_that_are_not_finite_are_counted(run, tmp_path):
     done = run_cli("bench.evaluate", *words)
     assert done.returncode == 0 and "10 samples were not finite" in done.stdout, done.stderr
     path = samples_of(tmp_path)
-    assert len(np.load(path)["arr_0"]) == 90 and json.loads(path.with_suffix(".json").read_text())["not_finite"] == 10
+    assert (
+        len(np.load(path)["arr_0"]) == 90
+        and json.loads(path.with_suffix(".json").read_text())["not_finite"] == 10
+    )
 
 
 def test_rounding_is_in_one_place():
@@ -241,7 +285,9 @@ def test_rounding_is_in_one_place():
 def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
     net = SiT(build(compose([])["data"]).grid, SIZES["nano"], 7)
     few = export_checkpoint(net, tmp_path / "few.pt", "repa")
-    latents = export_checkpoint(SiT(type(net.grid)((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa")
+    latents = export_checkpoint(
+        SiT(type(net.grid)((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa"
+    )
     of_few = [f"checkpoint={few}", "format=repa", "data=digits", f"out={tmp_path}"]
     cases = {
         "say what to evaluate": ["samples=10"],
@@ -249,18 +295,42 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "is no folder of a run": [f"run={tmp_path}"],
         "has snapshots at": [f"run={run}", "images=77"],
         "samples=x is not a count": [f"run={run}", "samples=x"],
-        "guided_channels=2: the data has 1 channel": [f"run={run}", "guided_channels=2", "guidance=1.5"],
-        "guided_channels=1 says nothing without guidance above 1": [f"run={run}", "guided_channels=1"],
+        "guided_channels=2: the data has 1 channel": [
+            f"run={run}",
+            "guided_channels=2",
+            "guidance=1.5",
+        ],
+        "guided_channels=1 says nothing without guidance above 1": [
+            f"run={run}",
+            "guided_channels=1",
+        ],
         "guidance_high=0.7 says nothing": [f"run={run}", "guidance=1", "guidance_high=0.7"],
         "guidance=0.5 guides nothing": [f"run={run}", "guidance=0.5"],
-        "inception=x needs metrics=fid": [f"run={run}", "reference=train", "metrics=fd_local_s", "inception=x"],
+        "inception=x needs metrics=fid": [
+            f"run={run}",
+            "reference=train",
+            "metrics=fd_local_s",
+            "inception=x",
+        ],
         "has fid twice": [f"run={run}", "reference=train", "metrics=fid,fid"],
         "probe=fast needs metrics=probes": [f"run={run}", "metrics=cknna_local_s", "probe=fast"],
         "probe=slow is unknown": [f"run={run}", "metrics=probes", "probe=slow"],
-        "reference=train needs a metric of samples": [f"run={run}", "metrics=probes", "reference=train"],
-        "steps=4 needs samples=N: these metrics sample nothing": [f"run={run}", "metrics=probes", "steps=4"],
+        "reference=train needs a metric of samples": [
+            f"run={run}",
+            "metrics=probes",
+            "reference=train",
+        ],
+        "steps=4 needs samples=N: these metrics sample nothing": [
+            f"run={run}",
+            "metrics=probes",
+            "steps=4",
+        ],
         "metrics=probes reads the data set, which is not here": [
-            f"checkpoint={latents}", "format=repa", "size=nano", "data=imagenet256", "metrics=probes",
+            f"checkpoint={latents}",
+            "format=repa",
+            "size=nano",
+            "data=imagenet256",
+            "metrics=probes",
         ],
         "steps=0 is too few": [f"run={run}", "steps=0"],
         "shift=nan of the times": [f"run={run}", "shift=nan"],
@@ -273,20 +343,33 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
         "format=dit is unknown": ["checkpoint=none.pt", "format=dit", "size=XL", "data=digits"],
         "size=XXL is unknown": [*of_few, "size=XXL"],
         "has 4 blocks of width 32 (size=nano), but size=micro has 6": [*of_few, "size=micro"],
-        "encoder dinov2_x is unknown; did you mean dinov2": [*of_few, "size=nano", "aligned=dinov2_x"],
+        "encoder dinov2_x is unknown; did you mean dinov2": [
+            *of_few,
+            "size=nano",
+            "aligned=dinov2_x",
+        ],
         "aligned=timm does not say": [*of_few, "size=nano", "aligned=timm"],
         "aligned=none does not go with run": [f"run={run}", "aligned=none"],
         "was trained on 7 classes": [*of_few, "size=nano"],
         "does not exist": [f"run={run}", "reference=none.npz"],
         "needs reference=": [f"run={run}", "metrics=fid"],
         "encoder.name=x needs metrics=": [f"run={run}", "encoder.name=x"],
-        "encoder.name=x needs one encoder": [f"run={run}", "reference=train", "metrics=fid", "encoder.name=x"],
+        "encoder.name=x needs one encoder": [
+            f"run={run}",
+            "reference=train",
+            "metrics=fid",
+            "encoder.name=x",
+        ],
         "encoder=timm needs a model": [f"run={run}", "reference=train", "metrics=fd_timm"],
         "did you mean fd_local_s": [f"run={run}", "reference=train", "metrics=fd_local_z"],
         "diffusers" if not installed("diffusers") else "is not staged here": [
-            f"checkpoint={latents}", "format=repa", "size=nano", "data=imagenet256", "data.decoder=nowhere",
+            f"checkpoint={latents}",
+            "format=repa",
+            "size=nano",
+            "data=imagenet256",
+            "data.decoder=nowhere",
         ],
-    }  # fmt: skip
+    }
     for message, words in cases.items():
         code = guarded(main, words)
         said = capsys.readouterr().err
@@ -300,7 +383,10 @@ def installed(name):
 
 
 def test_help_has_examples_and_imports_no_torch():
-    code = "import sys, bench.evaluate as e; assert e.main(['--help']) == 0; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, bench.evaluate as e; assert e.main(['--help']) == 0; "
+        "assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "Examples:" in done.stdout, done.stderr
 

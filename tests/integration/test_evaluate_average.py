@@ -1,4 +1,6 @@
-"""bench.evaluate ema=FILE: a rebuilt average is measured beside the snapshots, and nothing of theirs is overwritten."""
+"""bench.evaluate ema=FILE: a rebuilt average is measured beside the snapshots,
+and nothing of theirs is overwritten.
+"""
 
 import json
 import shutil
@@ -12,7 +14,14 @@ from bench.core.store import rows as results
 from bench.evaluate import main
 from bench.posthoc_ema import rebuild
 
-MEASURE = ("protocol=ode50", "steps=2", "samples=64", "device=cpu", "reference=train", "metrics=fd_local_s")
+MEASURE = (
+    "protocol=ode50",
+    "steps=2",
+    "samples=64",
+    "device=cpu",
+    "reference=train",
+    "metrics=fd_local_s",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +37,16 @@ def test_an_average_is_measured_beside_the_snapshot(run, tmp_path):
     words = [f"run={run}", *MEASURE, f"cache={tmp_path}"]
     for more in ([], [f"ema={path}"]):
         assert main([*words, *more]) == 0
-    of_snapshot, of_average = sorted(run.glob("results/evaluate-*.json"), key=lambda file: "decay" in file.name)
+    of_snapshot, of_average = sorted(
+        run.glob("results/evaluate-*.json"), key=lambda file: "decay" in file.name
+    )
     assert "-decay0.9-warmup-" in of_average.name and "decay" not in of_snapshot.name
     content = json.loads(of_average.read_text())
     assert content["snapshot_sha256"] == checkpoints.file_hash(path) and content["images"] == 512
     noted = content["posthoc_ema"]
-    assert (noted["file"], noted["decay"], noted["warmup"]) == (path.name, "0.9", "True") and noted["profile_error"]
+    assert (noted["file"], noted["decay"], noted["warmup"]) == (path.name, "0.9", "True") and noted[
+        "profile_error"
+    ]
     frame = results.load(run.parent)
     rows = frame[frame["kind"].str.startswith("evaluate")]
     weights = [protocol["sampling"]["weights"] for protocol in rows["protocol"]]
@@ -44,7 +57,9 @@ def test_an_average_is_measured_beside_the_snapshot(run, tmp_path):
 def test_what_is_no_average_of_the_run_is_refused(run, tmp_path):
     path, _ = rebuild(run, 0.9)
     elsewhere = shutil.copy(path, tmp_path / path.name)
-    plain, damaged, other = (run / "posthoc" / f"{name}.safetensors" for name in ("plain", "damaged", "other"))
+    plain, damaged, other = (
+        run / "posthoc" / f"{name}.safetensors" for name in ("plain", "damaged", "other")
+    )
     shutil.copy(checkpoints.snapshot_path(run, 512), plain)
     damaged.write_bytes(path.read_bytes()[:100])
     about = {"images": "512", "decay": "0.9", "warmup": "True", "profile_error": "0"}

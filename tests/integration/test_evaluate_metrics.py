@@ -1,4 +1,6 @@
-"""bench.evaluate: metrics of samples and of features, their references, networks, result files and printed commands."""
+"""bench.evaluate: metrics of samples and of features, their references, networks,
+result files and printed commands.
+"""
 
 import json
 import shlex
@@ -35,16 +37,28 @@ from reports.study.runs import Run
 
 
 def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, monkeypatch):
-    words = [*latent_words(tmp_path, monkeypatch), *QUICK, "reference=train", "metrics=fd_efficientnet_lite0"]
+    words = [
+        *latent_words(tmp_path, monkeypatch),
+        *QUICK,
+        "reference=train",
+        "metrics=fd_efficientnet_lite0",
+    ]
     words += ["samples=10", "protocol=ode50", "steps=1"]
-    encoder = encoder_distance.Extractor("stand-in", "4" * 16, "", "", "", "", lambda x: x.float().mean((2, 3)))
+    encoder = encoder_distance.Extractor(
+        "stand-in", "4" * 16, "", "", "", "", lambda x: x.float().mean((2, 3))
+    )
     monkeypatch.setattr("bench.evaluation.networks._extractor", lambda *_: encoder)
-    with pytest.raises(ValueError, match="reference=train needs a data set whose pictures are here"):
+    with pytest.raises(
+        ValueError, match="reference=train needs a data set whose pictures are here"
+    ):
         main(words)
     assert main([*words, f"data.root={save_latents(tmp_path / 'latents')}"]) == 0
     (result,) = tmp_path.glob("out/results/*.json")
     row = json.loads(result.read_text())["rows"][0]
-    real = [np.load(tmp_path / "latents" / split / "images.npy").mean((2, 3)) for split in ("train", "heldout")]
+    real = [
+        np.load(tmp_path / "latents" / split / "images.npy").mean((2, 3))
+        for split in ("train", "heldout")
+    ]
     assert row["real"] == pytest.approx(distance_of(fit(real[1]), fit(real[0])).value, rel=1e-3)
     assert row["protocol"]["reference"].startswith("imagenet256 train")
 
@@ -53,9 +67,13 @@ def test_features_are_measured_without_samples(run, tmp_path, capsys):
     words = [f"run={run}", "device=cpu", f"cache={tmp_path}"]
     before = set(run.rglob("*"))
     for probe in ("auto", "repa"):
-        assert main([*words, "metrics=probes,cknna_local_s", "encoder.steps=2", f"probe={probe}"]) == 0
+        assert (
+            main([*words, "metrics=probes,cknna_local_s", "encoder.steps=2", f"probe={probe}"]) == 0
+        )
     files = [path for path in set(run.rglob("*")) - before if path.is_file()]
-    assert len(files) == 2 and all(path.parent.name == "results" for path in files), "nothing is sampled"
+    assert len(files) == 2 and all(path.parent.name == "results" for path in files), (
+        "nothing is sampled"
+    )
     rows = [json.loads(file.read_text())["rows"] for file in files]
     assert {row["protocol"]["name"] for row in (*rows[0], *rows[1])} == {
         "linear_probe_fast", "linear_probe_repa", "knn", "cknna",
@@ -65,7 +83,10 @@ def test_features_are_measured_without_samples(run, tmp_path, capsys):
     data, net = Digits("digits", 2), backbone_of(run)
     store = feature_store(net, data, FeatureGrid((3,), (0.5,)), "b" * 16, tmp_path)
     (knn,) = (row for row in rows[0] if (row["metric"], row["block"], row["t"]) == ("knn", 3, 0.5))
-    x, z = (torch.from_numpy(store.features(split, 3, 0.5).astype(np.float32)) for split in ("train", "heldout"))
+    x, z = (
+        torch.from_numpy(store.features(split, 3, 0.5).astype(np.float32))
+        for split in ("train", "heldout")
+    )
     y, labels = (torch.from_numpy(store.labels(split)) for split in ("train", "heldout"))
     assert knn["value"] == pytest.approx(knn_accuracy(x, y, z, labels), abs=1e-6)
     for file in files:
@@ -73,16 +94,25 @@ def test_features_are_measured_without_samples(run, tmp_path, capsys):
 
 
 def test_features_of_a_released_checkpoint(tmp_path, monkeypatch):
-    words = [*latent_words(tmp_path, monkeypatch), "metrics=probes,cknna_efficientnet_lite0", "device=cpu"]
+    words = [
+        *latent_words(tmp_path, monkeypatch),
+        "metrics=probes,cknna_efficientnet_lite0",
+        "device=cpu",
+    ]
     encoder = StandInEncoder()
     monkeypatch.setattr("bench.evaluation.features.encoder_of", lambda *_: encoder)
     without = save_latents(tmp_path / "without", pictures=False)
     with pytest.raises(ValueError, match=r"images\.npy is missing"):
         main([*words, f"data.root={without}"])
     assert main([*words, "metrics=probes", f"data.root={without}"]) == 0
-    assert not list(tmp_path.glob("out/samples")) and len(list(tmp_path.glob("out/results/evaluate-features-*"))) == 1
+    assert (
+        not list(tmp_path.glob("out/samples"))
+        and len(list(tmp_path.glob("out/results/evaluate-features-*"))) == 1
+    )
     other = export_checkpoint(
-        random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000, seed=1), tmp_path / "b.pt", "repa"
+        random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000, seed=1),
+        tmp_path / "b.pt",
+        "repa",
     )
     with pytest.raises(ValueError, match="holds results of another checkpoint"):
         main([*words, "metrics=probes", f"data.root={without}", f"checkpoint={other}"])
@@ -90,7 +120,13 @@ def test_features_of_a_released_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_an_arm_without_an_encoder_is_held_against_the_listed_ones(tmp_path):
-    words = ["images=256", "measure=full", "snapshots=0", "evaluation.encoders=[local_s]", "evaluation.samples=64"]
+    words = [
+        "images=256",
+        "measure=full",
+        "snapshots=0",
+        "evaluation.encoders=[local_s]",
+        "evaluation.samples=64",
+    ]
     assert run_in_process([*tiny_run(tmp_path), *words, "evaluation.protocol=ode50"]) == 0
     rows = json.loads(next(tmp_path.glob("digits*/results/features-*.json")).read_text())["rows"]
     cknna = [row for row in rows if row["metric"] == "cknna"]
@@ -102,7 +138,9 @@ def test_an_arm_without_an_encoder_is_held_against_the_listed_ones(tmp_path):
 
 def test_a_printed_command_measures_as_the_row_was_measured(run, tmp_path, monkeypatch):
     few_features(monkeypatch)
-    monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr(
+        "probes.extractors.inception.load_inception", lambda path: StandInInception()
+    )
     asked = {
         "fid": ["reference=train", "inception=weights.pth"],
         "fd_local_s": ["reference=train", "encoder.steps=2"],
@@ -119,8 +157,15 @@ def test_a_printed_command_measures_as_the_row_was_measured(run, tmp_path, monke
         for like in frame[frame["kind"] == json.loads(file.read_text())["kind"]].to_dict("records"):
             python, _, module, *printed = shlex.split(measuring_command(other, like))
             told = parse(printed)
-            expected = {"metrics": metric} | dict(word.split("=") for word in words) | {"run": str(other.folder)}
-            assert (python, module) == ("python", "bench.evaluate") and expected.items() <= told.items()
+            expected = (
+                {"metrics": metric}
+                | dict(word.split("=") for word in words)
+                | {"run": str(other.folder)}
+            )
+            assert (python, module) == (
+                "python",
+                "bench.evaluate",
+            ) and expected.items() <= told.items()
             assert ("samples" in told) == metric.startswith("f") and metrics_of(told) == [metric]
         file.unlink()
 
@@ -129,14 +174,21 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
     from PIL import Image
 
     torch.manual_seed(0)
-    monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr(
+        "probes.extractors.inception.load_inception", lambda path: StandInInception()
+    )
     few_features(monkeypatch)
     data = Digits("digits", 2)
     for i, picture in enumerate(data.images("train", slice(0, 150))):
         Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / f"{i:03d}.png")
     for reference in (tmp_path, "train"):
-        assert main([f"run={run}", *QUICK, f"reference={reference}", f"cache={tmp_path / 'cache'}"]) == 0
-    assert len(list(run.glob("results/evaluate-*.json"))) == 2, "one reference's rows do not replace the other's"
+        assert (
+            main([f"run={run}", *QUICK, f"reference={reference}", f"cache={tmp_path / 'cache'}"])
+            == 0
+        )
+    assert len(list(run.glob("results/evaluate-*.json"))) == 2, (
+        "one reference's rows do not replace the other's"
+    )
     frame = results.load(run.parent)
     frame = frame[frame["kind"].str.startswith("evaluate")]
     assert set(frame["metric"]) == {"fid", "sfid", "is", "precision", "recall", "kid"}
@@ -160,12 +212,17 @@ def test_another_encoder_or_inception_replaces_no_results(run, tmp_path, monkeyp
     for name in ("one", "other"):
         network = StandInInception()
         network.fingerprint = name
-        monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path, network=network: network)
+        monkeypatch.setattr(
+            "probes.extractors.inception.load_inception", lambda path, network=network: network
+        )
         assert main([*words, f"inception={name}"]) == 0
     files = sorted(set(run.glob("results/*.json")) - before)
     rows = [json.loads(file.read_text())["rows"] for file in files]
     weights = {(of[0]["metric"], of[0]["protocol"]["extractor_weights"]) for of in rows}
-    assert len(files) == len(weights) == 4 and {metric for metric, _ in weights} == {"fd_local_s", "fid"}
+    assert len(files) == len(weights) == 4 and {metric for metric, _ in weights} == {
+        "fd_local_s",
+        "fid",
+    }
 
 
 def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, monkeypatch):
@@ -174,14 +231,28 @@ def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, 
             return x.mean(dim=(2, 3))
 
     monkeypatch.setattr(
-        "bench.evaluation.networks._extractor", lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16)
+        "bench.evaluation.networks._extractor",
+        lambda name, *_: encoder_distance.dgm_dinov2(Model(), "3" * 16),
     )
     monkeypatch.setattr(encoder_distance, "DGM_SIDE", 8)
     marks = {}
-    for fmt, aligned in (("repa", ""), ("selfflow", ""), ("repa", "none"), ("selfflow", "dinov2_g"), ("repa", "mae_l")):
+    for fmt, aligned in (
+        ("repa", ""),
+        ("selfflow", ""),
+        ("repa", "none"),
+        ("selfflow", "dinov2_g"),
+        ("repa", "mae_l"),
+    ):
         file = export_checkpoint(backbone_of(run), tmp_path / f"{fmt}.pt", fmt)
         out = tmp_path / f"{fmt}-{aligned}"
-        words = [f"checkpoint={file}", f"format={fmt}", "size=nano", "data=digits", f"out={out}", "protocol=ode50"]
+        words = [
+            f"checkpoint={file}",
+            f"format={fmt}",
+            "size=nano",
+            "data=digits",
+            f"out={out}",
+            "protocol=ode50",
+        ]
         words += [f"aligned={aligned}"] if aligned else []
         words += ["steps=1", "samples=64", "device=cpu", "reference=train", "metrics=fd_dinov2"]
         assert main(words) == 0
@@ -189,9 +260,12 @@ def test_metrics_related_to_a_released_models_encoder_are_marked(run, tmp_path, 
         marks[fmt, aligned] = json.loads(result.read_text())["rows"][0]["related"]
     marked = "extractor and aligned encoder are both vit trained on LVD-142M"
     assert marks == {
-        ("repa", ""): marked, ("selfflow", ""): "", ("repa", "none"): "", ("selfflow", "dinov2_g"): marked,
+        ("repa", ""): marked,
+        ("selfflow", ""): "",
+        ("repa", "none"): "",
+        ("selfflow", "dinov2_g"): marked,
         ("repa", "mae_l"): "",
-    }  # fmt: skip
+    }
 
 
 def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
@@ -212,7 +286,9 @@ def test_a_missing_inception_is_one_message(run, tmp_path, capsys):
 def test_a_bad_reference_is_told_before_anything_is_sampled(run, tmp_path, monkeypatch, capsys):
     from PIL import Image
 
-    monkeypatch.setattr("probes.extractors.inception.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr(
+        "probes.extractors.inception.load_inception", lambda path: StandInInception()
+    )
     arrays = {"mu": np.zeros(2048), "sigma": np.eye(2048)}
     for name, changes in {
         "narrow": {"mu": np.zeros(20)}, "nan": {"mu": np.full(2048, np.nan)}, "without": {},
@@ -232,9 +308,17 @@ def test_a_bad_reference_is_told_before_anything_is_sampled(run, tmp_path, monke
         ("one", "fid"): "has 1 picture(s): a distance needs at least two",
         ("empty", "fd_local_s"): "there is no picture",
     }
-    monkeypatch.setattr("bench.evaluation.sample_file.SampleFile.write", lambda *_, **__: pytest.fail("sampled"))
+    monkeypatch.setattr(
+        "bench.evaluation.sample_file.SampleFile.write", lambda *_, **__: pytest.fail("sampled")
+    )
     for (name, metrics), message in cases.items():
-        words = [f"run={run}", *QUICK, "seed=9", f"reference={tmp_path / name}", f"metrics={metrics}"]
+        words = [
+            f"run={run}",
+            *QUICK,
+            "seed=9",
+            f"reference={tmp_path / name}",
+            f"metrics={metrics}",
+        ]
         assert guarded(main, [*words, f"cache={tmp_path / 'cache'}"]) == 2
         assert message in capsys.readouterr().err
     assert (

@@ -1,4 +1,6 @@
-"""A full disk, a killed measurement: what was finished stays, a message says what happened, the next start goes on."""
+"""A full disk, a killed measurement: what was finished stays, a message says what happened,
+the next start goes on.
+"""
 
 import errno
 import random
@@ -57,7 +59,12 @@ def test_a_disk_that_fills_while_a_snapshot_is_written(tmp_path, monkeypatch, ca
 
 
 def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):
-    words = [*tiny_run(tmp_path), "measure=full", "evaluation.samples=64", "evaluation.snapshots=last"]
+    words = [
+        *tiny_run(tmp_path),
+        "measure=full",
+        "evaluation.samples=64",
+        "evaluation.snapshots=last",
+    ]
     assert run_in_process([*tiny_run(tmp_path)]) == 0
     write = results.write_json
     fails = {"samples": True}
@@ -79,11 +86,16 @@ def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):
 
 
 def kill_while_measuring(words, runs, delay):
-    """Start, wait until it measures, kill after `delay` more seconds; whether it was still measuring then."""
+    """Start, wait until it measures, kill after `delay` more seconds;
+    whether it was still measuring then.
+    """
     process = start(words)
     while process.poll() is None:
         found = [read_json(path) for path in runs.glob("*/status.json")]
-        if any(status.get("pid") == process.pid and status.get("phase") == "measuring" for status in found):
+        if any(
+            status.get("pid") == process.pid and status.get("phase") == "measuring"
+            for status in found
+        ):
             break
         time.sleep(0.01)
     time.sleep(delay)

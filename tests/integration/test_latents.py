@@ -1,4 +1,6 @@
-"""bench.latents: ADM's crop, resume, and files that data=imagenet256 reads; with a stand-in for the VAE."""
+"""bench.latents: ADM's crop, resume, and files that data=imagenet256 reads;
+with a stand-in for the VAE.
+"""
 
 from types import SimpleNamespace
 
@@ -13,7 +15,9 @@ from bench.latents import adm_crop, main
 
 
 class StandInVAE(torch.nn.Module):
-    """The encoder's interface: its mean is the picture in eighths, and their grey; its deviation is 1/4."""
+    """The encoder's interface: its mean is the picture in eighths, and their grey;
+    its deviation is 1/4.
+    """
 
     def __init__(self, fails_after=None):
         super().__init__()
@@ -26,7 +30,9 @@ class StandInVAE(torch.nn.Module):
                 raise KeyboardInterrupt
         small = torch.nn.functional.avg_pool2d(x, 8)
         mean = torch.cat([small, small.mean(dim=1, keepdim=True)], dim=1)
-        return SimpleNamespace(latent_dist=SimpleNamespace(mean=mean, std=torch.full_like(mean, 0.25)))
+        return SimpleNamespace(
+            latent_dist=SimpleNamespace(mean=mean, std=torch.full_like(mean, 0.25))
+        )
 
 
 @pytest.fixture
@@ -41,13 +47,22 @@ def folder(tmp_path):
 
 
 def words(folder, out):
-    return [f"pictures={folder / 'pictures'}", f"out={folder / out}", "vae=x", "size=16", "heldout=0.1", "workers=0"]
+    return [
+        f"pictures={folder / 'pictures'}",
+        f"out={folder / out}",
+        "vae=x",
+        "size=16",
+        "heldout=0.1",
+        "workers=0",
+    ]
 
 
 def test_adm_crop_halves_by_averaging_then_takes_the_centre():
     pixels = np.random.default_rng(1).integers(0, 256, (32, 36, 3), dtype=np.uint8)
     halved = pixels.reshape(16, 2, 18, 2, 3).mean(axis=(1, 3))
-    assert np.abs(adm_crop(Image.fromarray(pixels), 16) - halved[:, 1:17]).max() <= 1, "but for rounding, once an axis"
+    assert np.abs(adm_crop(Image.fromarray(pixels), 16) - halved[:, 1:17]).max() <= 1, (
+        "but for rounding, once an axis"
+    )
     grey = Image.fromarray(np.full((40, 24), 77, np.uint8))
     assert adm_crop(grey, 16).shape == (16, 16, 3) and (adm_crop(grey, 16) == 77).all()
 
@@ -59,18 +74,33 @@ def test_latents_are_what_the_data_reads_and_an_interrupted_start_goes_on(folder
     assert (data.n_train, data.n_heldout) == (162, 18) and data.grid.shape == (2, 2)
     pictures = data.images("train", torch.arange(5)).double() / 127.5 - 1
     expected = pictures.reshape(5, 3, 2, 8, 2, 8).mean(dim=(3, 5))
-    mean, std = data.grid.unpatchify(data.moments("train", torch.arange(5))[:, 0]), data.moments("train", [0])[:, 1]
+    mean, std = (
+        data.grid.unpatchify(data.moments("train", torch.arange(5))[:, 0]),
+        data.moments("train", [0])[:, 1],
+    )
     torch.testing.assert_close(mean[:, :3].double(), expected, rtol=0, atol=1e-5)
     assert (std == 0.25).all() and set(data.labels("train", slice(None)).tolist()) == {0, 1}
     original = Image.open(sorted((folder / "pictures" / "a").iterdir())[-1])
-    assert any(np.array_equal(np.asarray(original)[:, 2:18].transpose(2, 0, 1), p) for p in data.images("train"))
+    assert any(
+        np.array_equal(np.asarray(original)[:, 2:18].transpose(2, 0, 1), p)
+        for p in data.images("train")
+    )
 
     monkeypatch.setattr("bench.latents.BLOCK", 1)  # progress is written after 64 blocks
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=100))
+    monkeypatch.setattr(
+        "bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=100)
+    )
     assert guarded(main, words(folder, "cut")) == 130 and not (folder / "cut" / "train").exists()
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=162 + 18 - 64))
+    monkeypatch.setattr(
+        "bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=162 + 18 - 64)
+    )
     assert main([*words(folder, "cut"), "workers=1"]) == 0
-    for file in ("train/moments.npy", "train/images.npy", "train/labels.npy", "heldout/moments.npy"):
+    for file in (
+        "train/moments.npy",
+        "train/images.npy",
+        "train/labels.npy",
+        "heldout/moments.npy",
+    ):
         assert (folder / "cut" / file).read_bytes() == (folder / "whole" / file).read_bytes()
 
 
@@ -96,4 +126,7 @@ def test_bad_input_is_one_sentence(folder, monkeypatch, capsys):
     for said, given in cases.items():
         assert guarded(main, given) == 2 and said in capsys.readouterr().err
     (folder / "pictures" / "b" / "004.png").write_bytes(b"no picture")
-    assert guarded(main, words(folder, "out")) == 2 and "004.png cannot be read" in capsys.readouterr().err
+    assert (
+        guarded(main, words(folder, "out")) == 2
+        and "004.png cannot be read" in capsys.readouterr().err
+    )

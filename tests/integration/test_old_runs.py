@@ -1,4 +1,6 @@
-"""Run folders made before files moved (the committed examples are such folders) resume, are evaluated and reported."""
+"""Run folders made before files moved (the committed examples are such folders) resume,
+are evaluated and reported.
+"""
 
 import json
 import tarfile
@@ -44,7 +46,14 @@ def test_an_old_run_is_known_as_complete_and_not_trained_again(old_runs, capsys)
 
 def test_an_old_run_is_evaluated(old_runs, capsys):
     run = with_snapshot(old_runs, "selfflow")
-    words = [f"run={run}", "device=cpu", "samples=70", "protocol=sde250", "steps=2", "reference=train"]
+    words = [
+        f"run={run}",
+        "device=cpu",
+        "samples=70",
+        "protocol=sde250",
+        "steps=2",
+        "reference=train",
+    ]
     assert guarded(evaluate.main, [*words, "metrics=fd_local_s"]) == 0
     assert "fd_local_s" in capsys.readouterr().out
 

@@ -1,4 +1,6 @@
-"""Folders of pictures: what is read, what is refused, and that memory and disk give the same numbers."""
+"""Folders of pictures: what is read, what is refused,
+and that memory and disk give the same numbers.
+"""
 
 import numpy as np
 import pytest
@@ -39,10 +41,14 @@ def test_a_folder_is_split_fixed_and_stratified(tmp_path):
     assert (data.n_train, data.n_heldout, data.classes) == (14, 4, 3)
     assert set(data.labels("heldout").tolist()) == {0, 1, 2}
     again = data_of(tmp_path)
-    assert again.fingerprint == data.fingerprint and torch.equal(again.images("train"), data.images("train"))
+    assert again.fingerprint == data.fingerprint and torch.equal(
+        again.images("train"), data.images("train")
+    )
     assert not {*data.files["train"]} & {*data.files["heldout"]}
     assert data.tokens("train").shape == (14, 16, 12) and data.tokens("train").abs().max() <= 1
-    assert torch.equal(pictures_of(data.decode(data.tokens("train")), "round_half_up")[0], data.images("train"))
+    assert torch.equal(
+        pictures_of(data.decode(data.tokens("train")), "round_half_up")[0], data.images("train")
+    )
 
 
 def test_own_splits_are_kept(tmp_path):
@@ -74,9 +80,13 @@ def test_decoding_crops_the_centre(tmp_path):
 def test_sixteen_bits_orientation_and_unknown_ranges(tmp_path):
     deep = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    assert np.array_equal(decode(tmp_path / "deep.png", 8)[1].numpy(), np.rint(deep / 257).astype(np.uint8))
+    assert np.array_equal(
+        decode(tmp_path / "deep.png", 8)[1].numpy(), np.rint(deep / 257).astype(np.uint8)
+    )
     turned = np.zeros((8, 8, 3), np.uint8)
-    turned[0] = 255  # the upper edge; orientation 6 says that the camera was turned: it is the right edge
+    turned[0] = (
+        255  # the upper edge; orientation 6 says that the camera was turned: it is the right edge
+    )
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(turned).save(tmp_path / "turned.png", exif=exif)
@@ -131,7 +141,10 @@ def test_one_truncated_picture_is_named_and_skipped_only_if_allowed(tmp_path, ca
     with pytest.raises(ValueError, match=r"class1/1\.jpg cannot be read.*skip_damaged=true"):
         data_of(tmp_path)
     data = data_of(tmp_path, skip_damaged=True)
-    assert data.n_train + data.n_heldout == 17 and "class1/1.jpg is damaged and left out" in capsys.readouterr().out
+    assert (
+        data.n_train + data.n_heldout == 17
+        and "class1/1.jpg is damaged and left out" in capsys.readouterr().out
+    )
     disk = data_of(tmp_path, in_memory=False)
     split = "train" if victim in disk.files["train"] else "heldout"
     with pytest.raises(ValueError, match=r"class1/1\.jpg cannot be read"):
@@ -155,15 +168,24 @@ def test_a_picture_that_is_cut_is_named_without_a_workers_traceback(tmp_path):
 def test_a_run_may_go_on_from_disk_but_not_with_other_files(tmp_path, capsys):
     folder_of(tmp_path / "pictures", pictures=12)
     words = tiny_run(
-        tmp_path / "runs", "data=folder", f"data.root={tmp_path / 'pictures'}", "data.size=8", "data.patch=2",
-        "size=nano", "batch=8", "images=64", "log_images=64",
-    )  # fmt: skip
+        tmp_path / "runs",
+        "data=folder",
+        f"data.root={tmp_path / 'pictures'}",
+        "data.size=8",
+        "data.patch=2",
+        "size=nano",
+        "batch=8",
+        "images=64",
+        "log_images=64",
+    )
     assert run_in_process([*words, "data.in_memory=true"]) == 0
     run = only_run(tmp_path / "runs")
     next(iter((run / "snapshots").glob("*64.safetensors"))).unlink()
     assert run_in_process([*words, "data.in_memory=false"]) == 0
     next(iter((run / "snapshots").glob("*64.safetensors"))).unlink()
-    (tmp_path / "pictures" / "class0" / "0.png").rename(tmp_path / "pictures" / "class0" / "zero.png")
+    (tmp_path / "pictures" / "class0" / "0.png").rename(
+        tmp_path / "pictures" / "class0" / "zero.png"
+    )
     assert run_in_process(words) == 2
     assert "the files changed since" in capsys.readouterr().err
 
@@ -209,7 +231,9 @@ def test_latents_are_drawn_afresh_and_scaled(tmp_path):
     z = data.draw(both, noise)
     raw = np.load(tmp_path / "train" / "moments.npy")[2]
     cells = data.grid.unpatchify(noise)[0].numpy()
-    np.testing.assert_allclose(data.grid.unpatchify(z)[0], SCALE * (raw[:4] + raw[4:] * cells), rtol=1e-5)
+    np.testing.assert_allclose(
+        data.grid.unpatchify(z)[0], SCALE * (raw[:4] + raw[4:] * cells), rtol=1e-5
+    )
     np.testing.assert_allclose(
         data.grid.unpatchify(data.tokens("train", torch.tensor([2])))[0], SCALE * raw[:4], rtol=1e-5
     )
@@ -226,7 +250,10 @@ def test_changed_and_unlike_latents_are_noticed(tmp_path):
     for split, n in (("train", 6), ("heldout", 3)):
         (tmp_path / split).mkdir()
         for name, shape in (("moments", (n, 8, 4, 4)), ("images", (n, 3, 8, 8)), ("labels", (n,))):
-            np.save(tmp_path / split / f"{name}.npy", np.ones(shape, np.float32 if name == "moments" else np.uint8))
+            np.save(
+                tmp_path / split / f"{name}.npy",
+                np.ones(shape, np.float32 if name == "moments" else np.uint8),
+            )
     seen = {latents().fingerprint}
     for file in ("heldout/moments", "heldout/labels", "train/images"):
         path = tmp_path / f"{file}.npy"
@@ -234,7 +261,9 @@ def test_changed_and_unlike_latents_are_noticed(tmp_path):
         seen.add(latents().fingerprint)
     assert len(seen) == 4
     np.save(tmp_path / "heldout" / "labels.npy", np.zeros(2, np.uint8))
-    with pytest.raises(ValueError, match=r"heldout has moments .* 2 labels and 3 pictures, which do not fit"):
+    with pytest.raises(
+        ValueError, match=r"heldout has moments .* 2 labels and 3 pictures, which do not fit"
+    ):
         latents()
     np.save(tmp_path / "heldout" / "labels.npy", np.full(3, 10))
     with pytest.raises(ValueError, match=r"labels outside 0\.\.9"):

@@ -1,4 +1,5 @@
-"""The page in a real browser: no console errors, the legend switches arms, headings sort tables, a phone can read it.
+"""The page in a real browser: no console errors, the legend switches arms, headings sort tables,
+a phone can read it.
 
 pytest -m browser tests/integration/test_report_browser.py
 """
@@ -13,11 +14,19 @@ from bench.report import write_report
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs chromium and chromedriver"
+        not (shutil.which("chromium") and shutil.which("chromedriver")),
+        reason="needs chromium and chromedriver",
     ),
 ]
 FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,900"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--window-size=1280,900",
+    ),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
@@ -45,7 +54,9 @@ def browser(tmp_path_factory):
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
-    driver = selenium.Chrome(options=options, service=selenium.ChromeService(shutil.which("chromedriver")))
+    driver = selenium.Chrome(
+        options=options, service=selenium.ChromeService(shutil.which("chromedriver"))
+    )
     yield driver
     driver.quit()
 
@@ -59,7 +70,9 @@ def opened(browser, page):
 def visible(browser, arm_key):
     """Whether each part of the figures that belongs to an arm can be seen."""
     parts = browser.find_elements("css selector", f'[data-arm="{arm_key}"]')
-    return browser.execute_script("return arguments[0].map((part) => part.getClientRects().length > 0)", parts)
+    return browser.execute_script(
+        "return arguments[0].map((part) => part.getClientRects().length > 0)", parts
+    )
 
 
 def test_it_opens_without_console_errors(opened):
@@ -74,7 +87,9 @@ def test_the_legend_switches_an_arm_off_and_on(opened):
     assert any(shown)
     button.click()
     assert not any(visible(opened, key)) and button.get_attribute("aria-pressed") == "false"
-    others = opened.find_element("css selector", "[data-arm-key]:nth-of-type(1)").get_attribute("data-arm-key")
+    others = opened.find_element("css selector", "[data-arm-key]:nth-of-type(1)").get_attribute(
+        "data-arm-key"
+    )
     assert any(visible(opened, others))
     button.click()
     assert visible(opened, key) == shown
@@ -115,7 +130,10 @@ def test_a_phone_scrolls_one_way_only(opened):
 
 
 def test_no_verdict_is_behind_a_scroll_bar(opened):
-    measures = "const part = document.querySelector('.verdicts'); return [part.scrollHeight, part.clientHeight]"
+    measures = (
+        "const part = document.querySelector('.verdicts'); "
+        "return [part.scrollHeight, part.clientHeight]"
+    )
     needed, shown = opened.execute_script(measures)
     assert needed <= shown
     note = opened.find_element("css selector", ".verdicts > .note")
@@ -137,7 +155,8 @@ def test_no_text_of_a_figure_leaves_its_panel(opened):
         return found"""
     assert opened.execute_script(outside) == []
     titles = opened.execute_script(
-        "return [...document.querySelectorAll('.heat svg')].map((svg) => [svg.getAttribute('aria-label'), "
+        "return "
+        "[...document.querySelectorAll('.heat svg')].map((svg) => [svg.getAttribute('aria-label'), "
         "[...svg.querySelectorAll('text[font-weight=bold]')].map((line) => line.textContent).join('')])"
     )
     assert LONG + " − vanilla" in dict(titles)

@@ -1,4 +1,6 @@
-"""Every value of a run's files replaced by what it must not be: named and left out, never a crash, in HTML and PDF."""
+"""Every value of a run's files replaced by what it must not be: named and left out,
+never a crash, in HTML and PDF.
+"""
 
 import json
 import shutil
@@ -15,20 +17,49 @@ from reports.study.runs import read_study
 
 NO_NUMBER = ("zero", float("nan"), [], {}, -1.5)
 CHANGES = [
-    *(("run.json", (key,), value) for key in ("seed", "width", "depth", "images", "batch") for value in NO_NUMBER),
-    *(("run.json", (key,), value) for key in ("arm", "method", "size", "data", "encoder") for value in (7, [], {})),
+    *(
+        ("run.json", (key,), value)
+        for key in ("seed", "width", "depth", "images", "batch")
+        for value in NO_NUMBER
+    ),
+    *(
+        ("run.json", (key,), value)
+        for key in ("arm", "method", "size", "data", "encoder")
+        for value in (7, [], {})
+    ),
     *(("run.json", (key,), 7) for key in ("identity", "blocks", "argv")),
-    *(("cost.json", ("flops_per_image", part), value) for part in ("heads", "total") for value in ("x", [], {})),
-    *(("cost.json", (key,), value) for key in ("parameters", "seconds_per_step") for value in ("x", float("inf"))),
+    *(
+        ("cost.json", ("flops_per_image", part), value)
+        for part in ("heads", "total")
+        for value in ("x", [], {})
+    ),
+    *(
+        ("cost.json", (key,), value)
+        for key in ("parameters", "seconds_per_step")
+        for value in ("x", float("inf"))
+    ),
     *(("status.json", (key,), []) for key in ("state", "phase", "images", "message")),
     *(("config.json", (), value) for value in ([], 7, "x")),
-    *(("results/features*", ("rows", 3, key), []) for key in ("metric", "block", "t", "protocol_id", "value")),
-    *(("results/features*", ("rows", 3, "block"), value) for value in ("x", 0, 1.5, float("nan"), -1)),
-    *(("results/samples-fd_local*", key, "x") for key in (("rows",), ("images",), ("rows", 0), ("rows", 0, "block"))),
+    *(
+        ("results/features*", ("rows", 3, key), [])
+        for key in ("metric", "block", "t", "protocol_id", "value")
+    ),
+    *(
+        ("results/features*", ("rows", 3, "block"), value)
+        for value in ("x", 0, 1.5, float("nan"), -1)
+    ),
+    *(
+        ("results/samples-fd_local*", key, "x")
+        for key in (("rows",), ("images",), ("rows", 0), ("rows", 0, "block"))
+    ),
     ("results/samples-fd_local*", ("rows", 0, "details"), 7),
 ]
 UNTOLD = [
-    ("results/features*", ("rows", 3, "block"), None),  # right by itself: a number of the whole model
+    (
+        "results/features*",
+        ("rows", 3, "block"),
+        None,
+    ),  # right by itself: a number of the whole model
     ("results/samples-fd_local*", ("rows", 0, "block"), 3),
     ("env.json", ("python",), [1]),
     ("config.json", ("method",), 7),
@@ -62,7 +93,9 @@ def test_a_damaged_value_is_named_and_left_out(sound, tmp_path):
     page = build_page(read_study(tmp_path), "all")
     render_html(page)
     problems = "\n".join(page["problems"])
-    silent = [change for change, file in zip(CHANGES, named, strict=True) if f"{file}: " not in problems]
+    silent = [
+        change for change, file in zip(CHANGES, named, strict=True) if f"{file}: " not in problems
+    ]
     assert not silent
     assert "seed is 'zero', expected a whole number of at least 0; the run is left out" in problems
 
@@ -76,10 +109,20 @@ def test_a_strange_value_beside_sound_runs_of_one_seed(sound, tmp_path, change):
 
 def test_pictures_that_cannot_be_decoded_are_named_and_left_out(sound, tmp_path):
     grid, features = f"grid-{IMAGES:012d}.png", f"features_pca-{IMAGES:012d}.npz"
-    whole, archive = (sound / "samples" / grid).read_bytes(), (sound / "samples" / features).read_bytes()
+    whole, archive = (
+        (sound / "samples" / grid).read_bytes(),
+        (sound / "samples" / features).read_bytes(),
+    )
     altered = whole[:60] + bytes(reversed(whole[60:90])) + whole[90:]
-    for index, (name, content) in enumerate([(grid, whole[:300]), (grid, altered), (grid, b"\x89PNG\r\n\x1a\n"),
-                                             (features, archive[:300]), (features, b"")]):  # fmt: skip
+    for index, (name, content) in enumerate(
+        [
+            (grid, whole[:300]),
+            (grid, altered),
+            (grid, b"\x89PNG\r\n\x1a\n"),
+            (features, archive[:300]),
+            (features, b""),
+        ]
+    ):
         run = shutil.copytree(sound, tmp_path / f"run{index}")
         described = json.loads((run / "run.json").read_text())
         (run / "run.json").write_text(json.dumps(described | {"arm": f"arm{index}"}))
@@ -87,8 +130,13 @@ def test_pictures_that_cannot_be_decoded_are_named_and_left_out(sound, tmp_path)
     np.savez(tmp_path / "run0" / "samples" / features, pictures=np.full((2, 4, 4, 3), "x"))
     page = build_page(read_study(tmp_path), "all")
     files = [line.partition(":")[0] for line in page["problems"]]
-    grids, archives = [f"run{n}/samples/{grid}" for n in range(3)], [f"run{n}/samples/{features}" for n in (0, 3, 4)]
-    assert files == archives + grids and all("the picture is left out" in line for line in page["problems"])
+    grids, archives = (
+        [f"run{n}/samples/{grid}" for n in range(3)],
+        [f"run{n}/samples/{features}" for n in (0, 3, 4)],
+    )
+    assert files == archives + grids and all(
+        "the picture is left out" in line for line in page["problems"]
+    )
     assert render_pdf(page).startswith(b"%PDF")
 
 
@@ -98,7 +146,14 @@ def test_a_name_with_a_slash_and_markup_is_set_with_its_pictures(sound, tmp_path
     names = {"data": "../a/<b>&\"'#x", "arm": "repa/<i>$_*", "size": "na/no"}
     (run / "run.json").write_text(json.dumps(described | names))
     page = build_page(read_study(tmp_path), "all")
-    assert sum(figure["id"].startswith("samples-") for part in page["sections"] for figure in part["figures"]) == 1
+    assert (
+        sum(
+            figure["id"].startswith("samples-")
+            for part in page["sections"]
+            for figure in part["figures"]
+        )
+        == 1
+    )
     assert "<i>" not in render_html(page) and render_pdf(page).startswith(b"%PDF")
 
 

@@ -1,4 +1,6 @@
-"""From run folders to pages: complete, self-contained, the same every time, and never a crash on bad input."""
+"""From run folders to pages: complete, self-contained, the same every time,
+and never a crash on bad input.
+"""
 
 import json
 import re
@@ -72,7 +74,12 @@ def test_the_scaling_page_shows_lines_of_all_arms_over_size_first(runs):
     lead = build_page(read_study(runs), "scaling")["lead"]
     assert lead["id"] == "size"
     for panel in lead["panels"]:
-        assert {series["arm"] for series in panel["series"]} == {"vanilla", "selfflow", "repa/local_s", "repa/local_m"}
+        assert {series["arm"] for series in panel["series"]} == {
+            "vanilla",
+            "selfflow",
+            "repa/local_s",
+            "repa/local_m",
+        }
         assert all(len(series["points"]) == 2 for series in panel["series"])
 
 
@@ -90,9 +97,24 @@ def test_the_page_of_everything_has_every_part(runs):
     outline = Outline(text)
     assert outline.fetched == []
     assert not re.search(r"https?://(?!www\.w3\.org/)", text)
-    for heading in ("Scaling", "Encoders", "Probes", "Convergence", "Cost", "Arms", "Runs", "Environments"):
+    for heading in (
+        "Scaling",
+        "Encoders",
+        "Probes",
+        "Convergence",
+        "Cost",
+        "Arms",
+        "Runs",
+        "Environments",
+    ):
         assert heading in outline.headings
-    assert {"table-results-0", "table-probes", "table-arms", "table-runs", "table-environments"} <= set(outline.tables)
+    assert {
+        "table-results-0",
+        "table-probes",
+        "table-arms",
+        "table-runs",
+        "table-environments",
+    } <= set(outline.tables)
     assert text.count("data:image/png;base64,") >= 8
     assert "related to the arm&#x27;s encoder" in text
 
@@ -128,8 +150,12 @@ def test_the_pdf_says_of_each_verdict_what_the_page_says(runs, tmp_path):
         assert plain(f"{verdict['sentence']} (Holm: {verdict['holm']})") in text
         for words in (verdict["reason"], *facts.values()):
             assert plain(words) in text, words
-        assert str(escape(verdict["short"])) in html and verdict["short"].endswith(f"Holm: {verdict['holm']}")
-    assert text.index(plain(page["verdicts_note"])) < text.index(plain(page["verdicts"][0]["sentence"]))
+        assert str(escape(verdict["short"])) in html and verdict["short"].endswith(
+            f"Holm: {verdict['holm']}"
+        )
+    assert text.index(plain(page["verdicts_note"])) < text.index(
+        plain(page["verdicts"][0]["sentence"])
+    )
     assert html.index(str(escape(page["verdicts_note"]))) < html.index("<article")
 
 
@@ -137,7 +163,11 @@ def test_the_pdf_says_why_a_claim_is_not_tested_and_names_the_arms_at_each_figur
     pypdf = pytest.importorskip("pypdf")
     page = build_page(read_study(runs), "encoders")
     (tmp_path / "page.pdf").write_bytes(render_pdf(page))
-    text = re.sub(r"\s", "", "".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages))
+    text = re.sub(
+        r"\s",
+        "",
+        "".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages),
+    )
     assert page["untested"]
     for claim in page["untested"]:
         assert re.sub(r"\s", "", claim["reason"]) in text
@@ -146,15 +176,39 @@ def test_the_pdf_says_why_a_claim_is_not_tested_and_names_the_arms_at_each_figur
 
 def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
     assert (
-        main(["scaling", "--runs", str(runs), "--out", str(tmp_path), "--export", str(tmp_path / "x"), "--no-pdf"]) == 0
+        main(
+            [
+                "scaling",
+                "--runs",
+                str(runs),
+                "--out",
+                str(tmp_path),
+                "--export",
+                str(tmp_path / "x"),
+                "--no-pdf",
+            ]
+        )
+        == 0
     )
     assert "scaling.html" in capsys.readouterr().out
     exported = {path.name for path in (tmp_path / "x").iterdir()}
-    assert {"figure-size-0.svg", "figure-size-0.png", "figure-size-0.csv", "table-results-0.csv"} <= exported
+    assert {
+        "figure-size-0.svg",
+        "figure-size-0.png",
+        "figure-size-0.csv",
+        "table-results-0.csv",
+    } <= exported
     assert (tmp_path / "x" / "figure-size-0.png").read_bytes().startswith(b"\x89PNG")
-    arm, size, mean = (tmp_path / "x" / "table-results-0.csv").read_text().splitlines()[1].split(",")[:3]
+    arm, size, mean = (
+        (tmp_path / "x" / "table-results-0.csv").read_text().splitlines()[1].split(",")[:3]
+    )
     rows = read_study(runs).rows
-    final = rows[rows["final"] & (rows["metric"] == "fd_pixels") & (rows["arm"] == arm) & (rows["size"] == size)]
+    final = rows[
+        rows["final"]
+        & (rows["metric"] == "fd_pixels")
+        & (rows["arm"] == arm)
+        & (rows["size"] == size)
+    ]
     assert float(mean) == pytest.approx(final["value"].mean(), rel=1e-5)
 
 
@@ -165,11 +219,13 @@ def test_help_is_fast_because_it_imports_nothing_heavy():
         "except SystemExit: pass\n"
         "print([name for name in ('torch', 'pandas', 'numpy', 'jinja2', 'typst', 'scipy') if name in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert out.rstrip().endswith("[]") and "examples:" in out
 
 
-# Bad input -------------------------------------------------------------------------------------------
+# Bad input ----------------------------------------------------------------------------------------
 
 
 def everything_of(root):
@@ -207,21 +263,32 @@ def test_only_unfinished_runs(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, state="running")
     page = everything_of(tmp_path)
     assert "No run is finished" in page["notices"][0]
-    assert any("running (measuring) at 65,536 of 131,072" in line["what"] for line in page["missing"])
+    assert any(
+        "running (measuring) at 65,536 of 131,072" in line["what"] for line in page["missing"]
+    )
     assert page["missing"][0]["command"].startswith("python -m bench.run method=")
 
 
 def test_no_measurement(tmp_path):
     write_run(tmp_path, "vanilla", metrics=(), probes=False)
-    (notice,) = [text for text in everything_of(tmp_path)["notices"] if "No run has results yet" in text]
+    (notice,) = [
+        text for text in everything_of(tmp_path)["notices"] if "No run has results yet" in text
+    ]
     cfg = compose(shlex.split(notice.partition("python -m bench.run ")[2]))
-    assert (cfg["method"]["name"], cfg["measure"], cfg["runs"]) == ("vanilla", "full", str(tmp_path))
+    assert (cfg["method"]["name"], cfg["measure"], cfg["runs"]) == (
+        "vanilla",
+        "full",
+        str(tmp_path),
+    )
 
 
 def test_what_is_not_measured_comes_with_the_command_that_measures_it(tmp_path):
     write_run(tmp_path, "vanilla")
     write_run(tmp_path, "selfflow", metrics=("fd_local",), probes=False)
-    lines = {line["what"].partition(" ")[0]: line["command"] for line in everything_of(tmp_path)["missing"]}
+    lines = {
+        line["what"].partition(" ")[0]: line["command"]
+        for line in everything_of(tmp_path)["missing"]
+    }
     for metric in ("heldout_loss", "fd_pixels"):
         cfg = compose(shlex.split(lines[metric].partition("python -m bench.run ")[2]))
         assert (cfg["method"]["name"], cfg["measure"]) == ("selfflow", "full")
@@ -234,12 +301,18 @@ def test_pictures_that_some_arms_lack_are_named(tmp_path):
     page = everything_of(tmp_path)
     captions = [figure["caption"] for part in page["sections"] for figure in part["figures"]]
     assert sum("Without a picture: vanilla, dual_timestep." in caption for caption in captions) == 2
-    lines = {line["what"]: line["command"] for line in page["missing"] if "none of vanilla, dual_" in line["what"]}
+    lines = {
+        line["what"]: line["command"]
+        for line in page["missing"]
+        if "none of vanilla, dual_" in line["what"]
+    }
     assert len(lines) == 2
     # what has its results is not measured again: they have to go first
     assert all(command.endswith("measure=full " + f"runs={tmp_path}") for command in lines.values())
     assert [command.startswith("rm ") for command in lines.values()] == [False, True]
-    assert not any("none of" in line["what"] for line in everything_of(tmp_path / other.name)["missing"])
+    assert not any(
+        "none of" in line["what"] for line in everything_of(tmp_path / other.name)["missing"]
+    )
 
 
 def test_an_arm_is_missing_at_one_size(tmp_path):
@@ -247,22 +320,32 @@ def test_an_arm_is_missing_at_one_size(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0}, sizes=("micro",))
     lines = everything_of(tmp_path)["missing"]
     assert any(
-        "selfflow has no run of size micro" in line["what"] and "size=micro" in line["command"] for line in lines
+        "selfflow has no run of size micro" in line["what"] and "size=micro" in line["command"]
+        for line in lines
     )
 
 
 def test_damaged_files_are_named_and_left_out(tmp_path):
-    first, second, third, fourth = write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, seeds=2)
+    first, second, third, fourth = write_runs(
+        tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, seeds=2
+    )
     files = sorted((first / "results").glob("*"))
-    for file, content in zip(files, (b"", b"{", b"\xff\xfe\x00", b'{"schema_version": 2}'), strict=False):
+    for file, content in zip(
+        files, (b"", b"{", b"\xff\xfe\x00", b'{"schema_version": 2}'), strict=False
+    ):
         file.write_bytes(content)
     (second / "run.json").write_text("{")
     (third / "cost.json").write_text("no")
     (fourth / "config.json").write_text("a: [1")
     (fourth / "metrics.jsonl").write_text('{"images": 1}\n{"half\n')
     problems = "\n".join(everything_of(tmp_path)["problems"])
-    named = [*(f"{first.name}/results/{file.name}" for file in files[:4]), second.name, f"{third.name}/cost.json",
-             f"{fourth.name}/config.json", f"{fourth.name}/metrics.jsonl"]  # fmt: skip
+    named = [
+        *(f"{first.name}/results/{file.name}" for file in files[:4]),
+        second.name,
+        f"{third.name}/cost.json",
+        f"{fourth.name}/config.json",
+        f"{fourth.name}/metrics.jsonl",
+    ]
     for name in named:
         assert name in problems
     assert "schema version 2" in problems
@@ -276,14 +359,18 @@ def test_values_that_are_no_numbers(tmp_path):
     page = everything_of(tmp_path)
     json.dumps(page, allow_nan=False)
     assert "4 result rows have no value" in " ".join(page["notices"])
-    assert {f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs} == set(page["problems"])
+    assert {f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs} == set(
+        page["problems"]
+    )
 
 
 def test_names_are_escaped(tmp_path):
     for arm in (NASTY, "vanilla"):
         run = write_run(tmp_path, arm, pictures=True)
         described = json.loads((run / "run.json").read_text())
-        (run / "run.json").write_text(json.dumps(described | {"data": "<img src=x onerror=alert(1)>"}))
+        (run / "run.json").write_text(
+            json.dumps(described | {"data": "<img src=x onerror=alert(1)>"})
+        )
     text = render_html(everything_of(tmp_path))
     assert NASTY not in text and "<img src=x" not in text
     assert "repa/&lt;b&gt;&amp;" in text
@@ -311,16 +398,27 @@ def test_verdicts_stand_first_and_say_where_they_hold(runs):
     assert better["word"] == "supported" and better["outside"]  # published for ImageNet
     assert "claims could be tested" in page["verdicts_note"]
     text = render_html(page)
-    assert text.index("Outside the claims' range") < text.index("here supported") < text.index("<figure")
+    assert (
+        text.index("Outside the claims' range")
+        < text.index("here supported")
+        < text.index("<figure")
+    )
 
 
 def test_laws_are_fitted_where_there_are_sizes_enough(tmp_path):
-    write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.8}, sizes=("nano", "micro", "mini", "tiny"), snapshots=1)
+    write_runs(
+        tmp_path,
+        arms={"vanilla": 1.0, "selfflow": 0.8},
+        sizes=("nano", "micro", "mini", "tiny"),
+        snapshots=1,
+    )
     found = build_page(read_study(tmp_path), "scaling")["sections"][-1]["tables"]
     laws = next(table for table in found if table["id"] == "laws-0")
     assert "heldout_loss" in laws["title"]  # the loss first
     arm, exponent = laws["rows"][0][0]["text"], laws["rows"][0][5]["sort"]
-    assert arm == "vanilla" and exponent == pytest.approx(0.25, abs=0.02)  # what the runs were made with
+    assert arm == "vanilla" and exponent == pytest.approx(
+        0.25, abs=0.02
+    )  # what the runs were made with
     write_runs(tmp_path / "two", arms={"vanilla": 1.0}, sizes=("nano", "micro"), snapshots=1)
     page = build_page(read_study(tmp_path / "two"), "scaling")
     refused = next(table for table in page["sections"][-1]["tables"] if table["id"] == "laws-0")
@@ -336,18 +434,25 @@ def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_p
         row = Row("fid", value, n, False, {"sampling": sampling, "n": n})
         results.write(run, f"samples{n}", images, [row], {"flops": 1.0, "hours": 1.0})
     table = next(
-        one for one in build_page(read_study(tmp_path), "cost")["sections"][-1]["tables"] if "published" in one["id"]
+        one
+        for one in build_page(read_study(tmp_path), "cost")["sections"][-1]["tables"]
+        if "published" in one["id"]
     )
     heads = [column["label"] for column in table["columns"]]
     rows = [dict(zip(heads, (cell["sort"] for cell in row), strict=True)) for row in table["rows"]]
-    assert all(row["source"] and row["certainty"] in ("paper", "figure", "readme", "rerun") for row in rows)
+    assert all(
+        row["source"] and row["certainty"] in ("paper", "figure", "readme", "rerun") for row in rows
+    )
     beside = {
         (row["arm"], row["images"], row["guidance"]): row["FID measured here"]
         for row in rows
         if row["FID measured here"]
     }
     assert set(beside.values()) == {8.5} and {key[1:] for key in beside} == {(images, "none")}
-    assert not any("published" in one["id"] for one in build_page(read_study(runs), "cost")["sections"][-1]["tables"])
+    assert not any(
+        "published" in one["id"]
+        for one in build_page(read_study(runs), "cost")["sections"][-1]["tables"]
+    )
 
 
 def test_a_study_lists_what_it_lacks(tmp_path):
@@ -355,13 +460,17 @@ def test_a_study_lists_what_it_lacks(tmp_path):
 
     run = write_run(tmp_path, "vanilla")
     write_run(tmp_path, "selfflow")
-    planned = [Planned(run.name, "vanilla", ("method=vanilla",)), Planned("digits-x-s0-0", "x", ("method=x", "seed=0")),
-               Planned("", "y", (), "no encoder y here")]  # fmt: skip
+    planned = [
+        Planned(run.name, "vanilla", ("method=vanilla",)),
+        Planned("digits-x-s0-0", "x", ("method=x", "seed=0")),
+        Planned("", "y", (), "no encoder y here"),
+    ]
     page = build_page(read_study(tmp_path, "demo", planned), "all")
     assert [style["arm"] for style in page["arms"]] == ["vanilla"]
-    assert {"what": "digits-x-s0-0 (x) has not been started", "command": "python -m bench.run method=x seed=0"} in page[
-        "missing"
-    ]
+    assert {
+        "what": "digits-x-s0-0 (x) has not been started",
+        "command": "python -m bench.run method=x seed=0",
+    } in page["missing"]
     assert any("no encoder y here" in line["what"] for line in page["missing"])
 
 
@@ -370,6 +479,12 @@ def test_ten_thousand_runs_are_a_page_under_20_megabytes(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda file: None)
     arms = {f"selfflow(x={index})": 1 - 0.01 * index for index in range(39)} | {"vanilla": 1.0}
     write_runs(
-        tmp_path, arms=arms, sizes=("nano", "micro"), seeds=125, snapshots=1, probes=False, metrics=("fd_local",)
+        tmp_path,
+        arms=arms,
+        sizes=("nano", "micro"),
+        seeds=125,
+        snapshots=1,
+        probes=False,
+        metrics=("fd_local",),
     )
     assert len(render_html(build_page(read_study(tmp_path), "all"))) < 20e6

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.runs import ROOT, last_weights, numbers, only_run, run_cli, run_in_process, start, tiny_run
+from support.runs import (
+    ROOT,
+    last_weights,
+    numbers,
+    only_run,
+    run_cli,
+    run_in_process,
+    start,
+    tiny_run,
+)
 
 from bench.core.store import checkpoints
 from bench.core.store.folder import read_json
@@ -22,7 +31,9 @@ from bench.core.store.rows import write_json
 
 
 def kill_until_complete(words: list[str], runs: Path, kills: int, seed: int) -> int:
-    """SIGKILL at random moments of training, starting again each time; returns how many kills there were."""
+    """SIGKILL at random moments of training, starting again each time;
+    returns how many kills there were.
+    """
     draw, done = random.Random(seed), 0
     for _ in range(3 * kills):
         if done == kills:
@@ -50,7 +61,12 @@ def undisturbed(tmp_path_factory):
     """One run nobody interrupts: its words, folder and numbers."""
     runs = tmp_path_factory.mktemp("undisturbed")
     words = tiny_run(
-        runs, "method=selfflow", "images=6Ki", "measure=full", "evaluation.samples=96", "evaluation.snapshots=last"
+        runs,
+        "method=selfflow",
+        "images=6Ki",
+        "measure=full",
+        "evaluation.samples=96",
+        "evaluation.snapshots=last",
     )
     result = run_cli("bench.run", *words)
     assert result.returncode == 0, result.stderr
@@ -82,16 +98,22 @@ def test_a_finished_run_whose_last_words_were_lost_is_put_in_order(tmp_path, cap
 def test_a_pipe_that_nobody_reads_ends_nothing(tmp_path):
     words = tiny_run(tmp_path, "images=512")
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "bench.run", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.run", *words], cwd=ROOT, env=env, stdout=subprocess.PIPE
+    )
     process.stdout.close()
     assert process.wait(timeout=120) == 0
     assert read_json(only_run(tmp_path) / "status.json")["state"] == "complete"
 
 
 def check_kills(undisturbed, tmp_path, kills, seed):
-    """Kill runs until there were `kills` kills in all; each run must end as the undisturbed one did."""
+    """Kill runs until there were `kills` kills in all;
+    each run must end as the undisturbed one did.
+    """
     words, whole = undisturbed
-    words = [word for word in words if not word.startswith("runs=")] + [f"cache={whole.parent}/cache"]
+    words = [word for word in words if not word.startswith("runs=")] + [
+        f"cache={whole.parent}/cache"
+    ]
     done = 0
     while done < kills:
         runs = tmp_path / str(done)
@@ -129,14 +151,17 @@ def test_killed_twenty_times_it_ends_with_the_same_numbers(undisturbed, tmp_path
 def test_a_signal_saves_and_ends_with_its_code(tmp_path, sent, code):
     words = tiny_run(tmp_path, "images=64Ki", "checkpoint_images=64Ki")
     process = start(words)
-    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")):
+    while process.poll() is None and not any(
+        p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")
+    ):
         time.sleep(0.02)
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     run = only_run(tmp_path)
     assert (
-        read_json(run / "status.json")["state"] == "stopped" and sent.name in read_json(run / "status.json")["message"]
+        read_json(run / "status.json")["state"] == "stopped"
+        and sent.name in read_json(run / "status.json")["message"]
     )
     assert len(checkpoints.checkpoints(run / "checkpoints")) == 1 and "saved" in errors
 
@@ -184,7 +209,9 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
             for part in ("x0", "x1", "t", "label", "index"):
                 assert torch.equal(getattr(a, part), getattr(b, part)), part
     labels = torch.cat([batch.label for batch in seen["vanilla"]])
-    assert 0.02 < (labels == 10).double().mean() < 0.25, "labels are dropped once, with probability 0.1"
+    assert 0.02 < (labels == 10).double().mean() < 0.25, (
+        "labels are dropped once, with probability 0.1"
+    )
 
 
 def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
@@ -212,19 +239,30 @@ def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
         *two,
     ]
     result = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+        command,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     expected = [line["loss"] for line in numbers(only_run(tmp_path / "one"))]
     assert len(expected) == 20
     for other in ("pieces", "two"):
-        for a, b in zip(expected, [line["loss"] for line in numbers(only_run(tmp_path / other))], strict=True):
+        for a, b in zip(
+            expected, [line["loss"] for line in numbers(only_run(tmp_path / other))], strict=True
+        ):
             for term in a:
                 assert a[term] == pytest.approx(b[term], rel=1e-5), (other, term)
-    diagnostics = [[line["diagnostics"] for line in numbers(only_run(tmp_path / n))] for n in ("one", "two")]
+    diagnostics = [
+        [line["diagnostics"] for line in numbers(only_run(tmp_path / n))] for n in ("one", "two")
+    ]
     assert sum("gradient_agreement" in line for line in diagnostics[0]) >= 4
     for a, b in zip(*diagnostics, strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-3), "gradients and sums are of both processes' rows"
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-3), (
+            "gradients and sums are of both processes' rows"
+        )
 
 
 def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
@@ -240,11 +278,15 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(sample_spool, "gather_blocks", lambda mine, count, processes: mine)
     parts = []
     for rank in range(2):
-        spool = sample_spool.SampleSpool(tmp_path, rank, "sha", protocol, 0)  # of its own: neither finds the other's
+        spool = sample_spool.SampleSpool(
+            tmp_path, rank, "sha", protocol, 0
+        )  # of its own: neither finds the other's
         spool.folder.parent.mkdir(exist_ok=True)
         make = functools.partial(sample_block, velocity, protocol, (16, 4), 10, 0, device="cpu")
         processes = Processes(rank, 2, torch.device("cpu"))
-        parts.append(spool.tokens(lambda block, make=make: make(block)[0], 3, processes, lambda: None))
+        parts.append(
+            spool.tokens(lambda block, make=make: make(block)[0], 3, processes, lambda: None)
+        )
     together = torch.cat([parts[0][0], parts[1][0], parts[0][1]])
     whole, _ = samples(velocity, protocol, (16, 4), 10, 192)
     assert torch.equal(together, whole)

@@ -1,4 +1,6 @@
-"""bench.run and bad input: one sentence, the right exit status, nothing left in the way and nothing lost."""
+"""bench.run and bad input: one sentence, the right exit status,
+nothing left in the way and nothing lost.
+"""
 
 import json
 import subprocess
@@ -40,7 +42,10 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, 
     assert run_in_process([*words, *runs]) == BAD_INPUT
     error = capsys.readouterr().err
     assert (
-        message in error and error.startswith("error: ") and "Traceback" not in error and len(error.splitlines()) == 1
+        message in error
+        and error.startswith("error: ")
+        and "Traceback" not in error
+        and len(error.splitlines()) == 1
     )
     assert not list(tmp_path.glob("runs/*/run.json"))
 
@@ -48,7 +53,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, 
 def test_too_little_disk_is_told_before_the_start_and_leaves_nothing(tmp_path, monkeypatch, capsys):
     from bench.training import experiment
 
-    monkeypatch.setattr(experiment.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**6})())
+    monkeypatch.setattr(
+        experiment.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**6})()
+    )
     assert run_in_process(tiny_run(tmp_path)) == BAD_INPUT
     assert "MB of disk, 1 MB are free" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
@@ -61,7 +68,9 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
     assert "a cosine schedule cannot be continued" in capsys.readouterr().err
     assert run_in_process([*words, "snapshots=3", "compute.data_workers=1"]) == 0
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"label_drop": 0.3}))  # as if the default had been another
+    (run / "config.json").write_text(
+        json.dumps(config | {"label_drop": 0.3})
+    )  # as if the default had been another
     assert run_in_process(words) == BAD_INPUT
     error = capsys.readouterr().err
     assert "label_drop: 0.3 then, 0.1 now" in error and "name=..." in error
@@ -81,9 +90,17 @@ def test_more_images_continue_a_constant_schedule(tmp_path):
     assert run_in_process([*words, "images=256"]) == 0
     full = ["measure=full", "evaluation.samples=64"]
     assert run_in_process([*words, "images=512", *full]) == 0
-    measured = {int(path.stem.split("-")[-1]) for path in (only_run(tmp_path) / "results").glob("heldout-*.json")}
-    assert measured == checkpoints.snapshots(only_run(tmp_path)).keys() and {256, 512} < measured, "of both starts"
-    straight = [word for word in words if not word.startswith("runs=")] + [f"runs={tmp_path}/straight", "images=512"]
+    measured = {
+        int(path.stem.split("-")[-1])
+        for path in (only_run(tmp_path) / "results").glob("heldout-*.json")
+    }
+    assert measured == checkpoints.snapshots(only_run(tmp_path)).keys() and {256, 512} < measured, (
+        "of both starts"
+    )
+    straight = [word for word in words if not word.startswith("runs=")] + [
+        f"runs={tmp_path}/straight",
+        "images=512",
+    ]
     assert run_in_process(straight) == 0
     assert numbers(only_run(tmp_path)) == numbers(only_run(tmp_path / "straight"))
 
@@ -106,7 +123,9 @@ def test_a_deleted_run_folder_ends_the_run_with_a_message(tmp_path):
 
     words = tiny_run(tmp_path, "images=256Ki")
     process = start(words)
-    while process.poll() is None and not any(p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")):
+    while process.poll() is None and not any(
+        p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")
+    ):
         time.sleep(0.02)
     shutil.rmtree(only_run(tmp_path))
     _, errors = process.communicate(timeout=60)
@@ -122,13 +141,20 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_term(tmp_path, capsys)
     run = only_run(tmp_path)
     assert read_json(run / "status.json")["state"] == "failed"
     state = checkpoints.load_checkpoint(run / "checkpoints")
-    assert state is None or all(t.isfinite().all() for t in checkpoints.tensors_of(state["backbone"]))
+    assert state is None or all(
+        t.isfinite().all() for t in checkpoints.tensors_of(state["backbone"])
+    )
 
 
 def test_help_is_fast_to_import_and_shows_groups_and_examples():
     slow = ("torch", "pandas", "sklearn", "hydra")
-    code = f"import sys, bench.run; bench.run.help_text(); print([m for m in {slow} if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    code = (
+        "import sys, bench.run; bench.run.help_text(); "
+        f"print([m for m in {slow} if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert result.stdout.strip() == "[]", "help imports nothing slow"
     text = run_cli("bench.run", "--help").stdout
     assert all(group in text for group in ("method=", "size=", "encoder=", "data=", "compute="))

@@ -1,4 +1,6 @@
-"""FSDP2: sharded processes give the losses of one, and files that any number of processes reads, sharded or not."""
+"""FSDP2: sharded processes give the losses of one, and files that any number of processes reads,
+sharded or not.
+"""
 
 import os
 import subprocess
@@ -18,10 +20,19 @@ WORDS = (
 
 
 def sharded(processes, words):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+    ]
     command += ["-m", "bench.run", *words, "compute.shard=true"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
     assert result.returncode == 0, result.stderr[-3000:]
 
 
@@ -38,7 +49,10 @@ def test_slices_give_the_losses_of_whole_parameters_and_move_between_numbers_of_
     for a, b in zip(expected, found, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
-    a, b = (load_file(checkpoints.snapshots(only_run(tmp_path / name))[2880]) for name in ("alone", "moving"))
+    a, b = (
+        load_file(checkpoints.snapshots(only_run(tmp_path / name))[2880])
+        for name in ("alone", "moving")
+    )
     assert a.keys() == b.keys()
     for key in a:
         torch.testing.assert_close(a[key], b[key], rtol=1e-4, atol=1e-5)

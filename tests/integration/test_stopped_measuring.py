@@ -1,4 +1,6 @@
-"""Sampling that is stopped between blocks goes on there, with the same rows and the same files as undisturbed."""
+"""Sampling that is stopped between blocks goes on there,
+with the same rows and the same files as undisturbed.
+"""
 
 import itertools
 
@@ -16,7 +18,12 @@ from bench.evaluation import measure
 from bench.evaluation import request as measure_plan
 from bench.evaluation.samples import SampleSpool
 
-MEASURED = ("measure=full", "evaluation.samples=300", "evaluation.snapshots=last", "evaluation.protocol=ode50")
+MEASURED = (
+    "measure=full",
+    "evaluation.samples=300",
+    "evaluation.snapshots=last",
+    "evaluation.protocol=ode50",
+)
 
 
 def test_a_stop_between_blocks_keeps_them(tmp_path, monkeypatch):
@@ -57,7 +64,9 @@ def test_a_stop_between_blocks_keeps_them(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5])
-def test_every_process_is_asked_equally_often_whatever_its_number_of_blocks(tmp_path, count, monkeypatch):
+def test_every_process_is_asked_equally_often_whatever_its_number_of_blocks(
+    tmp_path, count, monkeypatch
+):
     from bench.evaluation import samples as sample_spool
 
     monkeypatch.setattr(sample_spool, "gather_blocks", lambda mine, count, processes: mine)
@@ -65,7 +74,12 @@ def test_every_process_is_asked_equally_often_whatever_its_number_of_blocks(tmp_
     for rank in range(3):
         processes, calls = Processes(rank, 3, torch.device("cpu")), itertools.count()
         spool = SampleSpool(tmp_path, 640, "sha", sampling_protocol("ode50"), 0)
-        mine = spool.tokens(lambda b: torch.full((2, 1), float(b)), count, processes, lambda calls=calls: next(calls))
+        mine = spool.tokens(
+            lambda b: torch.full((2, 1), float(b)),
+            count,
+            processes,
+            lambda calls=calls: next(calls),
+        )
         found |= {int(tokens[0, 0]): tokens for tokens in mine}
         asked.append(next(calls))
     assert len(set(asked)) == 1 and sorted(found) == list(range(count))

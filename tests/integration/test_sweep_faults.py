@@ -1,4 +1,7 @@
-"""Faults of sweeps: workers that die, two sweeps at once, deleted folders, damaged results. Nothing is lost."""
+"""Faults of sweeps: workers that die, two sweeps at once, deleted folders, damaged results.
+
+Nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,9 @@ class FakePool(Pool):
 def pool(tmp_path: Path, *behaviours: str, **settings) -> tuple[FakePool, list[str]]:
     said: list[str] = []
     jobs = [Job(f"run{number}", (behaviour,)) for number, behaviour in enumerate(behaviours)]
-    made = FakePool(tmp_path, tmp_path / "logs", settings.pop("workers", 2), jobs, say=said.append, **settings)
+    made = FakePool(
+        tmp_path, tmp_path / "logs", settings.pop("workers", 2), jobs, say=said.append, **settings
+    )
     return made, said
 
 
@@ -73,7 +78,10 @@ def starts(tmp_path: Path, run: str) -> int:
 def test_a_worker_that_dies_is_started_again(tmp_path):
     made, said = pool(tmp_path, "dies twice", "works")
     made.work(poll=0.05)
-    assert not made.failed and run_state(tmp_path / "run0").name == run_state(tmp_path / "run1").name == "complete"
+    assert (
+        not made.failed
+        and run_state(tmp_path / "run0").name == run_state(tmp_path / "run1").name == "complete"
+    )
     assert starts(tmp_path, "run0") == 3 and starts(tmp_path, "run1") == 1
     assert any("killed by SIGKILL" in line for line in said)
 
@@ -116,7 +124,12 @@ def test_two_sweeps_at_once_train_every_run_once(tmp_path):
 def test_a_run_started_by_hand_is_waited_for(tmp_path):
     made, said = pool(tmp_path, "works")
     (tmp_path / "run0").mkdir()
-    status = {"state": "running", "phase": "training", "host": os.uname().nodename, "pid": os.getpid()}
+    status = {
+        "state": "running",
+        "phase": "training",
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+    }
     write_json(tmp_path / "run0" / "status.json", status)
     assert made.step() and not made.running and "waiting for that one" in said[0]
     (tmp_path / "run0" / "status.json").unlink()
@@ -131,14 +144,18 @@ def test_a_run_started_by_hand_is_waited_for(tmp_path):
 def test_workers_share_the_cores_unless_told(tmp_path, monkeypatch, cores, workers, asked, threads):
     monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: set(range(cores)))
     command = Pool(tmp_path, tmp_path, workers, []).command(Job("run", (), asked))
-    assert [word for word in command if word.startswith("compute.threads")][-1] == f"compute.threads={threads}"
+    assert [word for word in command if word.startswith("compute.threads")][
+        -1
+    ] == f"compute.threads={threads}"
 
 
 def test_workers_get_their_own_gpu_and_one_thread(tmp_path, monkeypatch):
     monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: {0, 1})
     seen = []
     real = local_pool.subprocess.Popen
-    monkeypatch.setattr(local_pool.subprocess, "Popen", lambda *a, **k: seen.append(k["env"]) or real(*a, **k))
+    monkeypatch.setattr(
+        local_pool.subprocess, "Popen", lambda *a, **k: seen.append(k["env"]) or real(*a, **k)
+    )
     made, _ = pool(tmp_path, "works", "works", gpus=["3", "5"])
     made.work(poll=0.05)
     assert sorted(env["CUDA_VISIBLE_DEVICES"] for env in seen) == ["3", "5"]
@@ -196,7 +213,9 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
     whole = read_json(path)["rows"]
     path.write_text(path.read_text()[:200])
     specs = study.runs(
-        "one", "digits", [word for word in words if not word.startswith(("method", "size", "seed", "data"))]
+        "one",
+        "digits",
+        [word for word in words if not word.startswith(("method", "size", "seed", "data"))],
     )
     assert [p.done for p in plan.make(specs)] == [False]
     assert run_cli("bench.run", *words).returncode == 0
@@ -206,7 +225,9 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
     folder = one_run.runs / one_run.ids[0]
     assert len(list(folder.glob("checkpoints/*.pt"))) == 2
     sweep_clean.clean(one_run, finished)
-    assert len(list(folder.glob("checkpoints/*.pt"))) == 1 and [p.done for p in plan.make(specs)] == [True]
+    assert len(list(folder.glob("checkpoints/*.pt"))) == 1 and [
+        p.done for p in plan.make(specs)
+    ] == [True]
 
 
 def checkpoint(folder: Path, images: int, content: bytes = b"state", damaged: bool = False) -> Path:
@@ -229,7 +250,10 @@ def test_cleaning_keeps_the_last_whole_checkpoint_and_a_dry_run_keeps_all(one_ru
     one_run.dry_run = True
     sweep_clean.clean(one_run, finished)
     said = capsys.readouterr().out
-    assert all(f"would delete {path}" in said for path in (old, newest, killed, aside)) and str(good) not in said
+    assert (
+        all(f"would delete {path}" in said for path in (old, newest, killed, aside))
+        and str(good) not in said
+    )
     assert len(list(folder.iterdir())) == 6
     one_run.dry_run = False
     sweep_clean.clean(one_run, finished)
@@ -262,7 +286,9 @@ def held_elsewhere(made: sweep.Sweep) -> Path:
 def test_a_study_whose_host_is_gone_is_started_in_its_place(one_run, monkeypatch, capsys):
     monkeypatch.setattr(lease, "STALE_SECONDS", 0.3)
     path, started = held_elsewhere(one_run), []
-    monkeypatch.setattr(local_sweep, "start_in_background", lambda *a: started.append(path.exists()))
+    monkeypatch.setattr(
+        local_sweep, "start_in_background", lambda *a: started.append(path.exists())
+    )
     local_sweep.Local(one_run).start([], retry=False)
     assert started == [False], "a lease that is left would be taken for the background process's"
     assert "waiting for a sign of life" in capsys.readouterr().out
@@ -280,7 +306,8 @@ def test_a_study_that_another_host_took_over_ends_here(one_run, monkeypatch):
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(local_sweep, "Pool", FakePool)
     worker = (
-        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); print(1, flush=True); time.sleep(60)"
+        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); "
+        "print(1, flush=True); time.sleep(60)"
     )
     monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", worker])
     started = FakePool.start
@@ -291,7 +318,10 @@ def test_a_study_that_another_host_took_over_ends_here(one_run, monkeypatch):
 
     monkeypatch.setattr(FakePool, "start", start_and_lose)
     assert local_sweep.Local(one_run).work() == 1
-    assert read_json(one_run.runs / "sweeps" / "leases" / f"sweep-{one_run.name}.json")["host"] == "elsewhere"
+    assert (
+        read_json(one_run.runs / "sweeps" / "leases" / f"sweep-{one_run.name}.json")["host"]
+        == "elsewhere"
+    )
 
 
 def test_a_dead_processs_lease_is_not_taken_for_the_new_ones(one_run, monkeypatch):
@@ -316,12 +346,25 @@ def test_a_dead_processs_lease_is_not_taken_for_the_new_ones(one_run, monkeypatc
 
 @pytest.mark.slow
 def test_the_terminal_can_be_left_and_the_study_cancelled(tmp_path):
-    words = ["study=demo", "seed=0", "images=64Mi", "log_images=256", "measure=none", f"runs={tmp_path}", "workers=1"]
+    words = [
+        "study=demo",
+        "seed=0",
+        "images=64Mi",
+        "log_images=256",
+        "measure=none",
+        f"runs={tmp_path}",
+        "workers=1",
+    ]
     command = [sys.executable, "-m", "bench.sweep", *words]
     viewer = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )  # fmt: skip
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore it
+    )
     folder = tmp_path / study.runs("demo", extra=words[1:3])[0].id
     for _ in range(600):
         if run_state(folder).alive and run_state(folder).images:

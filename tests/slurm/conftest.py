@@ -1,6 +1,8 @@
-"""A real SLURM cluster for these tests: the one that SLURM_CONF names, or one started here where SLURM is installed.
+"""A real SLURM cluster for these tests: the one that SLURM_CONF names,
+or one started here where SLURM is installed.
 
-Without SLURM the tests are skipped and the summary says so; BENCH_REQUIRE_SLURM=1 makes that a failure.
+Without SLURM the tests are skipped and the summary says so; BENCH_REQUIRE_SLURM=1 makes that a
+failure.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ CLUSTER = Path(__file__).parent / "cluster"
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say that the tests of a real cluster did not run."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "tests/slurm" in report.nodeid]
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if "tests/slurm" in report.nodeid
+    ]
     if skipped:
         terminalreporter.write_line(
             f"{len(skipped)} tests of a real SLURM cluster were skipped: there is no SLURM here"
@@ -53,13 +59,22 @@ def cluster() -> Iterator[None]:
     log = lab.parent / "start.log"
     with open(log, "w") as output:
         started = subprocess.run(
-            [CLUSTER / "start_slurm.sh"], env=os.environ | settings, stdout=output, stderr=output, timeout=120
+            [CLUSTER / "start_slurm.sh"],
+            env=os.environ | settings,
+            stdout=output,
+            stderr=output,
+            timeout=120,
         )
     assert started.returncode == 0, log.read_text()
     os.environ["SLURM_CONF"] = str(lab / "etc" / "slurm.conf")
     yield
     del os.environ["SLURM_CONF"]
-    subprocess.run([CLUSTER / "stop_slurm.sh"], env=os.environ | settings, stdout=subprocess.DEVNULL, timeout=60)
+    subprocess.run(
+        [CLUSTER / "stop_slurm.sh"],
+        env=os.environ | settings,
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+    )
     shutil.rmtree(folder)
 
 
@@ -77,8 +92,12 @@ def free_ports() -> int:
 
 
 @pytest.fixture
-def submit(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Submitted]]:
-    """submit("demo" or "one", words...) -> Submitted; what is left in the queue at the end is cancelled."""
+def submit(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Submitted]]:
+    """submit("demo" or "one", words...) -> Submitted;
+    what is left in the queue at the end is cancelled.
+    """
     from bench.study import runs as study
 
     folder = tmp_path / "study"

@@ -36,7 +36,9 @@ def _handlers(monkeypatch, tmp_path):
 
 def call(tmp_path, code: str) -> int:
     """The exit code of a job whose run is this Python code."""
-    made = Job(("-c", code), "train", str(tmp_path), str(tmp_path / "run"), str(tmp_path / "leases"))
+    made = Job(
+        ("-c", code), "train", str(tmp_path), str(tmp_path / "run"), str(tmp_path / "leases")
+    )
     try:
         assert made() == "done"
         return 0
@@ -47,7 +49,9 @@ def call(tmp_path, code: str) -> int:
 
 
 def send(name: str, then: str) -> str:
-    """A run whose job receives a signal when the run is ready, and that does `then` when it gets it itself."""
+    """A run whose job receives a signal when the run is ready,
+    and that does `then` when it gets it itself.
+    """
     return f"""
 import os, signal, sys, time
 signal.signal(signal.{name}, lambda *_: sys.exit({then}))
@@ -74,13 +78,21 @@ def test_sigterm_is_passed_on_and_the_job_not_requeued(tmp_path, requeued):
 
 
 def test_sigterm_wins_over_usr2(tmp_path, requeued):
-    both = send("SIGTERM", "75").replace("os.kill", "os.kill(os.getppid(), signal.SIGUSR2); os.kill", 1)
-    both = both.replace("import os", "import os, signal; signal.signal(signal.SIGUSR2, signal.SIG_IGN)\nimport os", 1)
+    both = send("SIGTERM", "75").replace(
+        "os.kill", "os.kill(os.getppid(), signal.SIGUSR2); os.kill", 1
+    )
+    both = both.replace(
+        "import os",
+        "import os, signal; signal.signal(signal.SIGUSR2, signal.SIG_IGN)\nimport os",
+        1,
+    )
     assert call(tmp_path, both) == 143
     assert not requeued
 
 
-@pytest.mark.parametrize(("code", "end"), [("import sys; sys.exit(2)", 2), ("import os; os.kill(os.getpid(), 9)", 1)])
+@pytest.mark.parametrize(
+    ("code", "end"), [("import sys; sys.exit(2)", 2), ("import os; os.kill(os.getpid(), 9)", 1)]
+)
 def test_a_failure_is_not_requeued(tmp_path, requeued, code, end):
     assert call(tmp_path, code) == end
     assert not requeued
@@ -105,12 +117,17 @@ def test_requeues_with_progress_are_not_counted(tmp_path, requeued):
 
 def test_the_run_ends_with_its_task(tmp_path):
     """A task that is killed leaves no orphan: its run gets SIGTERM."""
-    child = "import signal, sys, time; signal.signal(15, lambda *_: (open('saved', 'w').close(), sys.exit()));"
+    child = (
+        "import signal, sys, time; "
+        "signal.signal(15, lambda *_: (open('saved', 'w').close(), sys.exit()));"
+    )
     child += "print('ready', flush=True); time.sleep(20)"
     parent = "import subprocess, sys; from slurm.job import die_with_parent as d; "
     parent += f"subprocess.Popen([sys.executable, '-c', {child!r}], preexec_fn=d).wait()"
     environment = {"PYTHONPATH": str(code_snapshot.ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, env=environment
+    )
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     process.kill()
     process.stdout.read()  # ends when the child has closed it, too
@@ -130,13 +147,19 @@ def test_code_is_copied_once_and_runs_from_the_copy(tmp_path):
         text=True,
         check=True,
     ).stdout
-    assert found.split() == [str(copy / "bench" / "__init__.py"), str(copy / "slurm" / "__init__.py")]
+    assert found.split() == [
+        str(copy / "bench" / "__init__.py"),
+        str(copy / "slurm" / "__init__.py"),
+    ]
 
 
 def test_a_signal_that_comes_before_the_work_is_refused():
     check_time({"time": 2, "signal": 59})
     for time, signal_at in ((2, 60), (1, 120), (4, 240)):
-        with pytest.raises(ValueError, match=rf"compute.signal={signal_at} .* leaves nothing of compute.time={time}"):
+        with pytest.raises(
+            ValueError,
+            match=rf"compute.signal={signal_at} .* leaves nothing of compute.time={time}",
+        ):
             check_time({"time": time, "signal": signal_at})
 
 

@@ -1,4 +1,6 @@
-"""What ends jobs early on a real cluster, and nothing is lost: preemption, time limits, SIGTERM, SIGKILL, scancel."""
+"""What ends jobs early on a real cluster, and nothing is lost: preemption, time limits, SIGTERM,
+SIGKILL, scancel.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,20 @@ def test_a_preempted_job_saves_and_comes_back(submit):
     study = submit("one", *LONG, "compute.partition=main", "compute.cpus=8")
     study.wait_for_images()
     high = command(
-        "sbatch", "--parsable", "--partition=high", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 1"
+        "sbatch",
+        "--parsable",
+        "--partition=high",
+        "--cpus-per-task=8",
+        "--output=/dev/null",
+        "--wrap=sleep 1",
     ).strip()
     wait_until(lambda: study.saved() > 0, 60, "a checkpoint")
     saved = study.saved()
     wait_until(lambda: study.starts() == 2, 90, "the second start")
-    assert command("squeue", "--noheader", "--states=all", f"--jobs={high}", "--format=%T").strip() == "COMPLETED"
+    assert (
+        command("squeue", "--noheader", "--states=all", f"--jobs={high}", "--format=%T").strip()
+        == "COMPLETED"
+    )
     assert study.wait_for_images(saved) > saved
 
 
@@ -57,7 +67,9 @@ def test_sigterm_saves_and_ends(submit):
 
 
 def test_a_job_killed_at_once_goes_on_when_submitted_again(submit):
-    words = [word for word in LONG if not word.startswith("checkpoint_images")] + ["checkpoint_images=640"]
+    words = [word for word in LONG if not word.startswith("checkpoint_images")] + [
+        "checkpoint_images=640"
+    ]
     study = submit("one", *words)
     wait_until(lambda: study.saved() > 0, 60, "a checkpoint")
     command("scancel", "--signal=KILL", study.train)

@@ -1,4 +1,6 @@
-"""Studies on a real cluster: to the end, as an array, with two processes, and with a job that fails."""
+"""Studies on a real cluster: to the end, as an array, with two processes,
+and with a job that fails.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,22 @@ pytestmark = pytest.mark.slurm
 
 
 def rows(run: Path) -> list[dict]:
-    return [row for path in sorted(run.glob("results/*.json")) for row in json.loads(path.read_text())["rows"]]
+    return [
+        row
+        for path in sorted(run.glob("results/*.json"))
+        for row in json.loads(path.read_text())["rows"]
+    ]
 
 
 def test_the_demo_gives_the_rows_that_it_gives_without_slurm(submit, tmp_path):
-    words = (*SMALL, "images=6400", "measure=full", "evaluation.encoders=[]", "seed=0", f"cache={tmp_path / 'cache'}")
+    words = (
+        *SMALL,
+        "images=6400",
+        "measure=full",
+        "evaluation.encoders=[]",
+        "seed=0",
+        f"cache={tmp_path / 'cache'}",
+    )
     study = submit("demo", *words, "compute.parallel=2")
     runs = [study.sweep.runs / run for run in study.sweep.ids]
     vanilla, repa, _ = runs
@@ -29,7 +42,15 @@ def test_the_demo_gives_the_rows_that_it_gives_without_slurm(submit, tmp_path):
     evaluate = next(vanilla.glob("slurm/evaluate-*.sh")).read_text()
     assert f"--dependency=afterok:{job}_0" in evaluate and "--kill-on-invalid-dep=yes" in evaluate
     local = tmp_path / "local"  # the same study without SLURM, meanwhile
-    command = [sys.executable, "-m", "bench.sweep", "study=demo", *words, f"runs={local}", "workers=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.sweep",
+        "study=demo",
+        *words,
+        f"runs={local}",
+        "workers=1",
+    ]
     command += ["compute.device=cpu", "compute.threads=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

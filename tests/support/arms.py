@@ -35,14 +35,23 @@ class StandInEncoder(Encoder):
     A frozen encoder that costs nothing, attention included.
     """
 
-    family, trained_on, labels, name, width, grid = "stand-in", "nothing", "", "stand_in", 12, (4, 4)
+    family, trained_on, labels, name, width, grid = (
+        "stand-in",
+        "nothing",
+        "",
+        "stand_in",
+        12,
+        (4, 4),
+    )
     attends = True
 
     def __init__(self) -> None:
         super().__init__()
         self.map = torch.nn.Linear(12, self.width, bias=False)
         with torch.no_grad():
-            self.map.weight.copy_(torch.randn(self.map.weight.shape, generator=generator(0, "stand-in", 0)))
+            self.map.weight.copy_(
+                torch.randn(self.map.weight.shape, generator=generator(0, "stand-in", 0))
+            )
         self.freeze()
         self.calls = 0
 
@@ -51,7 +60,8 @@ class StandInEncoder(Encoder):
         self.calls += 1
         patches = self.map(TokenGrid((8, 8), 2, 3).patchify(images.float() / 255))
         logits = (
-            (patches @ patches.transpose(1, 2))[:, None].expand(-1, 12, -1, -1) * (1 + layer) for layer in attention_of
+            (patches @ patches.transpose(1, 2))[:, None].expand(-1, 12, -1, -1) * (1 + layer)
+            for layer in attention_of
         )
         return Features(patches, None, self.grid, tuple(logits))
 
@@ -68,7 +78,9 @@ def method(name: str, **changes: Any) -> Any:
     return build(cfg | changes)
 
 
-def random_backbone(size: Size = NANO, grid: TokenGrid = GRID, classes: int = CLASSES, seed: int = 0) -> SiT:
+def random_backbone(
+    size: Size = NANO, grid: TokenGrid = GRID, classes: int = CLASSES, seed: int = 0
+) -> SiT:
     """A backbone whose every parameter is random, so that no path is switched off by a zero."""
     backbone = SiT(grid, size, classes)
     draw = generator(seed, "test weights", 0)
@@ -84,14 +96,25 @@ def batch_of(n: int = 8, seed: int = 0) -> Batch:
     rows = torch.arange(n)
     x0 = data.tokens("train", rows)
     return Batch(
-        x0, torch.randn(x0.shape, generator=draw), torch.rand(n, generator=draw), data.labels("train", rows),
-        data.images("train", rows), rows,
-    )  # fmt: skip
+        x0,
+        torch.randn(x0.shape, generator=draw),
+        torch.rand(n, generator=draw),
+        data.labels("train", rows),
+        data.images("train", rows),
+        rows,
+    )
 
 
-def context(arm_method: Any, backbone: SiT, n: int = 8, images: int = 0, encoder: Any = None) -> Context:
+def context(
+    arm_method: Any, backbone: SiT, n: int = 8, images: int = 0, encoder: Any = None
+) -> Context:
     """A context with the step's draws and what the method needs."""
-    ctx = Context(backbone.grid, backbone.size, images=images, draw=Draw.of(0, "method", images, n, slice(0, n), "cpu"))
+    ctx = Context(
+        backbone.grid,
+        backbone.size,
+        images=images,
+        draw=Draw.of(0, "method", images, n, slice(0, n), "cpu"),
+    )
     if "image" in arm_method.needs:
         ctx.encoder = encoder or StandInEncoder()
     if "ema" in arm_method.needs:
@@ -99,7 +122,9 @@ def context(arm_method: Any, backbone: SiT, n: int = 8, images: int = 0, encoder
     return ctx
 
 
-def arm_of(arm_method: Any, backbone: SiT | None = None, n: int = 8, images: int = 0) -> tuple[Arm, Context]:
+def arm_of(
+    arm_method: Any, backbone: SiT | None = None, n: int = 8, images: int = 0
+) -> tuple[Arm, Context]:
     """An arm and its context, heads seeded."""
     backbone = backbone or random_backbone()
     ctx = context(arm_method, backbone, n, images)
@@ -112,5 +137,8 @@ def samples(
     velocity: Any, protocol: Any, shape: tuple[int, int], classes: int, n: int, device: str = "cpu"
 ) -> list[torch.Tensor]:
     """n samples and their labels, block after block."""
-    blocks = [sample_block(velocity, protocol, shape, classes, 0, b, device) for b in range(-(-n // protocol.block))]
+    blocks = [
+        sample_block(velocity, protocol, shape, classes, 0, b, device)
+        for b in range(-(-n // protocol.block))
+    ]
     return [torch.cat(parts)[:n] for parts in zip(*blocks, strict=True)]

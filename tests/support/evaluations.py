@@ -1,4 +1,6 @@
-"""What tests of bench.evaluate share: stand-ins for Inception and the VAE, latents, a run's backbone."""
+"""What tests of bench.evaluate share: stand-ins for Inception and the VAE, latents,
+a run's backbone.
+"""
 
 from types import SimpleNamespace
 
@@ -57,11 +59,19 @@ def latent_words(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(1.0))
     net = random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000)
     file = export_checkpoint(net, tmp_path / "latents.pt", "repa")
-    return [f"checkpoint={file}", "format=repa", "size=nano", "data=imagenet256", f"out={tmp_path / 'out'}"]
+    return [
+        f"checkpoint={file}",
+        "format=repa",
+        "size=nano",
+        "data=imagenet256",
+        f"out={tmp_path / 'out'}",
+    ]
 
 
 class StandInInception(nn.Module):
-    """The interface of Inception on 64 random features: pool, logits and the branch that sFID reads."""
+    """The interface of Inception on 64 random features: pool,
+    logits and the branch that sFID reads.
+    """
 
     fingerprint = "stand-in"
 

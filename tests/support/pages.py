@@ -1,9 +1,11 @@
-"""Run folders with known truth, written without training anything, for tests of the report and of the verdicts.
+"""Run folders with known truth, written without training anything,
+for tests of the report and of the verdicts.
 
     python tests/support/pages.py /tmp/runs --sizes nano micro mini --seeds 3
 
-Held-out loss and distances follow `floor + scale * parameters**-a * (1 + (images_0 / images)**b)` times a factor of the
-arm, times `exp(spread * normal)` of the seed; probe accuracies rise to the middle blocks and fall with the noise level.
+Held-out loss and distances follow `floor + scale * parameters**-a * (1 +
+(images_0 / images)**b)` times a factor of the arm, times `exp(spread * normal)` of the seed; probe
+accuracies rise to the middle blocks and fall with the noise level.
 """
 
 from __future__ import annotations
@@ -32,9 +34,19 @@ ARMS: dict[str, float] = {
 }
 PROBE_ACCURACY = {"local_s": 0.88, "local_m": 0.93, "local_l": 0.96}
 IMAGES = 131072
-METRICS = {"heldout_loss": (0.20, 3.0, 0.0005), "fd_local": (0.0, 90.0, 0.02), "fd_pixels": (0.0, 60.0, 0.02)}
+METRICS = {
+    "heldout_loss": (0.20, 3.0, 0.0005),
+    "fd_local": (0.0, 90.0, 0.02),
+    "fd_pixels": (0.0, 60.0, 0.02),
+}
 REAL = {"heldout_loss": None, "fd_local": 0.64, "fd_pixels": 0.41}
-ENVIRONMENT = {"python": "3.11.2", "torch": "2.13.0+cpu", "device": "cpu", "git": "0123abcd", "threads": 1}
+ENVIRONMENT = {
+    "python": "3.11.2",
+    "torch": "2.13.0+cpu",
+    "device": "cpu",
+    "git": "0123abcd",
+    "threads": 1,
+}
 
 
 def write_runs(
@@ -50,12 +62,27 @@ def write_runs(
     state: str = "complete",
     metrics: Iterable[str] = tuple(METRICS),
 ) -> list[Path]:
-    """Write one folder for each arm, size and seed and return them; `arms` maps an arm to its factor on distances.
+    """Write one folder for each arm, size and seed and return them;
+    `arms` maps an arm to its factor on distances.
 
-    spread multiplies the deviation of seeds on the log (0.0005 of the held-out loss, 0.02 of distances); 0: none.
+    spread multiplies the deviation of seeds on the log (0.0005 of the held-out loss, 0.02 of
+    distances); 0: none.
     """
     return [
-        write_run(root, arm, factor, size, seed, data, snapshots, spread, probes, pictures, state, tuple(metrics))
+        write_run(
+            root,
+            arm,
+            factor,
+            size,
+            seed,
+            data,
+            snapshots,
+            spread,
+            probes,
+            pictures,
+            state,
+            tuple(metrics),
+        )
         for size in sizes
         for arm, factor in arms.items()
         for seed in range(seeds)
@@ -78,7 +105,10 @@ def write_run(
 ) -> Path:
     """Write one run folder as the trainer and the measurements leave it, without weights."""
     digest = hashlib.sha256(f"{arm}|{size}|{data}".encode()).hexdigest()[:8]
-    name = "".join(letter if letter.isalnum() or letter in "._=" else "-" for letter in f"{data}-{arm}-{size}-s{seed}")
+    name = "".join(
+        letter if letter.isalnum() or letter in "._=" else "-"
+        for letter in f"{data}-{arm}-{size}-s{seed}"
+    )
     run = root / f"{name}-{digest}"
     rng = np.random.default_rng(int(digest, 16) + seed)
     method, _, encoder = arm.partition("/")
@@ -94,7 +124,9 @@ def write_run(
         "selfflow": {"student": shape.block(0.3), "teacher": shape.block(0.7)},
         "repa": {"student": shape.block(0.3)},
     }
-    aligned = {"family": "convnet", "trained_on": f"{data}-train", "labels": data} if encoder else None
+    aligned = (
+        {"family": "convnet", "trained_on": f"{data}-train", "labels": data} if encoder else None
+    )
     described = {
         "schema_version": 1,
         "id": run.name,
@@ -163,9 +195,13 @@ def write_run(
             "images": IMAGES,
         },
     )
-    luck = {metric: math.exp(spread * METRICS[metric][2] * rng.standard_normal()) for metric in metrics}
+    luck = {
+        metric: math.exp(spread * METRICS[metric][2] * rng.standard_normal()) for metric in metrics
+    }
     _write_metrics(run, method, factor, done, rng)
-    for images in [IMAGES >> power for power in reversed(range(snapshots)) if IMAGES >> power <= done]:
+    for images in [
+        IMAGES >> power for power in reversed(range(snapshots)) if IMAGES >> power <= done
+    ]:
         context = {
             "flops": images * per_image,
             "hours": images * per_image / 4e14,
@@ -180,7 +216,12 @@ def write_run(
             )
             kind = "heldout" if metric == "heldout_loss" else "samples"
             row = Row(
-                metric, value, 600, False, {"data": data, "kind": kind, "sampler": "heun50"}, real=REAL.get(metric)
+                metric,
+                value,
+                600,
+                False,
+                {"data": data, "kind": kind, "sampler": "heun50"},
+                real=REAL.get(metric),
             )
             if metric == "fd_local" and aligned:
                 row = Row(
@@ -197,13 +238,17 @@ def write_run(
             protocol = {"data": data, "kind": "samples", "sampler": "heun50"}
             rows = [
                 Row("label_agreement", 0.9, 600, True, protocol, stderr=0.012, real=0.98),
-                Row("copy_rate", 0.97 + 0.01 * rng.standard_normal(), 600, True, protocol, real=1.0),
+                Row(
+                    "copy_rate", 0.97 + 0.01 * rng.standard_normal(), 600, True, protocol, real=1.0
+                ),
             ]
             results.write(run, "quality", images, rows, context)
         if encoder and images == IMAGES:
             results.write(run, "encoder", images, _encoder_rows(encoder, data), context)
         if probes and images == IMAGES:
-            results.write(run, "features", images, list(_probe_rows(shape.depth, factor, data, rng)), context)
+            results.write(
+                run, "features", images, list(_probe_rows(shape.depth, factor, data, rng)), context
+            )
     if pictures:
         _write_pictures(run, rng)
     return run
@@ -230,12 +275,21 @@ def _probe_rows(depth: int, factor: float, data: str, rng: np.random.Generator) 
     for metric, best in (("linear_probe", 0.96), ("knn", 0.93)):
         for block in range(1, depth + 1):
             for t in (0.1, 0.3, 0.5, 0.7, 0.9):
-                accuracy = best - 0.1 * (block / depth - 0.6) ** 2 - 0.4 * t**3 * factor + 0.005 * rng.standard_normal()
+                accuracy = (
+                    best
+                    - 0.1 * (block / depth - 0.6) ** 2
+                    - 0.4 * t**3 * factor
+                    + 0.005 * rng.standard_normal()
+                )
                 stderr = math.sqrt(max(accuracy * (1 - accuracy), 1e-6) / 600)
-                yield Row(metric, min(accuracy, 1.0), 600, True, protocol, stderr=stderr, block=block, t=t)
+                yield Row(
+                    metric, min(accuracy, 1.0), 600, True, protocol, stderr=stderr, block=block, t=t
+                )
 
 
-def _write_metrics(run: Path, method: str, factor: float, done: int, rng: np.random.Generator) -> None:
+def _write_metrics(
+    run: Path, method: str, factor: float, done: int, rng: np.random.Generator
+) -> None:
     with open(run / "metrics.jsonl", "w", encoding="utf-8") as file:
         for images in range(4096, done + 1, 4096):
             velocity = 0.4 + factor * math.exp(-images / 20000) + 0.01 * rng.standard_normal()
@@ -262,14 +316,26 @@ def _write_pictures(run: Path, rng: np.random.Generator) -> None:
     picture = Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8).astype(np.uint8))
     (run / "samples").mkdir(exist_ok=True)
     picture.resize((256, 256), 0).save(run / "samples" / f"grid-{IMAGES:012d}.png")
-    np.savez(run / "samples" / f"features_pca-{IMAGES:012d}.npz", pictures=rng.random((4, 4, 4, 3)).astype(np.float32))
+    np.savez(
+        run / "samples" / f"features_pca-{IMAGES:012d}.npz",
+        pictures=rng.random((4, 4, 4, 3)).astype(np.float32),
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", type=Path)
     parser.add_argument("--sizes", nargs="+", default=["nano"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pictures", action="store_true")
     options = parser.parse_args()
-    print(len(write_runs(options.root, sizes=options.sizes, seeds=options.seeds, pictures=options.pictures)), "runs")
+    print(
+        len(
+            write_runs(
+                options.root, sizes=options.sizes, seeds=options.seeds, pictures=options.pictures
+            )
+        ),
+        "runs",
+    )

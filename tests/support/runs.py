@@ -18,18 +18,27 @@ from bench.core.store.folder import read_metrics
 ROOT = Path(__file__).parents[2]
 
 
-def run_cli(module: str, *words: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    module: str, *words: str, timeout: float = 240, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """`python -m module words...` from the project's root."""
     env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "-m", module, *words]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
+    )
 
 
 def run_in_process(words: list[str]) -> int:
-    """bench.run in this process: its exit code; signal handlers and warnings are put back afterwards."""
+    """bench.run in this process: its exit code;
+    signal handlers and warnings are put back afterwards.
+    """
     from bench.run import main
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    }
     threads, show = torch.get_num_threads(), warnings.showwarning
     try:
         return guarded(main, words)
@@ -43,7 +52,8 @@ def run_in_process(words: list[str]) -> int:
 def tiny_run(runs: Path, *words: str) -> list[str]:
     """Words of a run that takes a second or two."""
     small = (
-        "images=2Ki log_images=256 snapshots=2 measure=none compute.threads=1 compute.device=cpu checkpoint_images=512"
+        "images=2Ki log_images=256 snapshots=2 measure=none compute.threads=1 "
+        "compute.device=cpu checkpoint_images=512"
     )
     return [f"runs={runs}", *small.split(), *words]
 
@@ -57,7 +67,8 @@ def only_run(runs: Path) -> Path:
 def numbers(run: Path) -> list[dict]:
     """metrics.jsonl without what depends on the clock."""
     return [
-        {key: value for key, value in line.items() if key != "time"} for line in read_metrics(run / "metrics.jsonl")
+        {key: value for key, value in line.items() if key != "time"}
+        for line in read_metrics(run / "metrics.jsonl")
     ]
 
 

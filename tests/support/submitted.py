@@ -1,4 +1,6 @@
-"""A study on the test cluster, as the tests see it; small and long settings for runs of seconds and of no end."""
+"""A study on the test cluster, as the tests see it;
+small and long settings for runs of seconds and of no end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ arms:
 data:
   digits: {lasts: seconds, overrides: [size=nano], seeds: 1}
 """
-# label_drop: not the study file's runs, so that the report, which cannot know these studies, takes all of the folder
+# label_drop: not the study file's runs, so that the report, which cannot know these studies, takes
+# all of the folder
 SMALL = (
     "label_drop=0.2",
     "images=12800",
@@ -25,8 +28,21 @@ SMALL = (
     "evaluation.snapshots=last",
     "measure=quick",
 )
-LONG = ("label_drop=0.2", "images=64Mi", "log_images=256", "checkpoint_images=64Mi", "measure=none", "snapshots=1")
-JOBS = ("compute=slurm", "compute.gpus=0", "compute.cpus=1", "compute.device=cpu", "compute.threads=1")
+LONG = (
+    "label_drop=0.2",
+    "images=64Mi",
+    "log_images=256",
+    "checkpoint_images=64Mi",
+    "measure=none",
+    "snapshots=1",
+)
+JOBS = (
+    "compute=slurm",
+    "compute.gpus=0",
+    "compute.cpus=1",
+    "compute.device=cpu",
+    "compute.threads=1",
+)
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -66,7 +82,9 @@ class Submitted:
     def wait_for_images(self, more_than: int = 0) -> int:
         """Until the run has trained on more than so many images."""
         return wait_until(
-            lambda: self.running_images() > more_than and self.running_images(), 90, f"more than {more_than} images"
+            lambda: self.running_images() > more_than and self.running_images(),
+            90,
+            f"more than {more_than} images",
         )
 
     def running_images(self) -> int:
@@ -75,7 +93,10 @@ class Submitted:
 
     def saved(self) -> int:
         """Images of the newest checkpoint."""
-        return max((int(path.name.split("-")[1]) for path in self.run.glob("checkpoints/ckpt-*.pt")), default=0)
+        return max(
+            (int(path.name.split("-")[1]) for path in self.run.glob("checkpoints/ckpt-*.pt")),
+            default=0,
+        )
 
     def starts(self) -> int:
         """How often the training job has been started."""
@@ -85,9 +106,13 @@ class Submitted:
 
     def state(self) -> str:
         """What SLURM says of the training job."""
-        return command("squeue", "--noheader", "--states=all", f"--jobs={self.train}", "--format=%T").strip()
+        return command(
+            "squeue", "--noheader", "--states=all", f"--jobs={self.train}", "--format=%T"
+        ).strip()
 
     def wait_for_end(self) -> None:
         wait_until(
-            lambda: not self.launcher.going() if not self.launcher.queued(fresh=True) else False, 60, "an empty queue"
+            lambda: not self.launcher.going() if not self.launcher.queued(fresh=True) else False,
+            60,
+            "an empty queue",
         )

@@ -1,4 +1,6 @@
-"""Comparable runs and result rows with known truth, for the tests of verdicts; nothing is trained or written."""
+"""Comparable runs and result rows with known truth, for the tests of verdicts;
+nothing is trained or written.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ IMAGES = np.array([1, 2, 4, 8, 16, 32, 64]) * 1e5
 SIZES = ("small", "middle", "large")
 ENCODERS = {"s": 0.7, "m": 0.8, "l": 0.9}
 STRENGTHS = {name: Strength(value) for name, value in ENCODERS.items()}
-PROPERTIES = dict.fromkeys(("encoder_linear_probe", "encoder_parameters", "encoder_structure"), STRENGTHS)
+PROPERTIES = dict.fromkeys(
+    ("encoder_linear_probe", "encoder_parameters", "encoder_structure"), STRENGTHS
+)
 PICTURES = 10_000
 
 
@@ -25,15 +29,23 @@ def arms_of(claim: Claim) -> list[str]:
     if claim.statistic == "level_trend":
         return [f"repa/{encoder}" for encoder in ENCODERS]
     right = [name.replace("*", "m") for name in claim.right]
-    return [*claim.left, *right] if claim.statistic == "worst" else [claim.left[0], right[0], "spare"]
+    return (
+        [*claim.left, *right] if claim.statistic == "worst" else [claim.left[0], right[0], "spare"]
+    )
 
 
 def shifts(claim: Claim, floors: float) -> dict[tuple[str, str], float]:
-    """What makes the statistic of a claim `floors` noise floors large, in the claim's direction, by cell."""
+    """What makes the statistic of a claim `floors` noise floors large, in the claim's direction,
+    by cell.
+    """
     unit = SPREAD if claim.measure == "distance" else np.sqrt(SPREAD**2 + binomial())
     effect = claim.sign * floors * unit
     if claim.statistic == "level_trend":
-        return {(f"repa/{name}", size): effect * i / 2 for i, name in enumerate(ENCODERS) for size in SIZES}
+        return {
+            (f"repa/{name}", size): effect * i / 2
+            for i, name in enumerate(ENCODERS)
+            for size in SIZES
+        }
     if claim.statistic == "gap_trend":  # the unit of a gap is a difference of two runs
         return {(claim.left[0], size): np.sqrt(2) * effect * i / 2 for i, size in enumerate(SIZES)}
     return {(claim.left[0], size): effect for size in SIZES}
@@ -44,10 +56,16 @@ def binomial() -> float:
     return 0.25 / PICTURES
 
 
-def table(claim: Claim, seeds: int, rng: np.random.Generator, shift: dict[tuple[str, str], float]) -> Table:
-    """A study of the claim's arms and three sizes with normal seeds; shift: of the mean of a cell."""
+def table(
+    claim: Claim, seeds: int, rng: np.random.Generator, shift: dict[tuple[str, str], float]
+) -> Table:
+    """A study of the claim's arms and three sizes with normal seeds; shift:
+    of the mean of a cell.
+    """
     distance = claim.measure == "distance"
-    made = Table("digits", "fd_pixels" if distance else "linear_probe", "p", int(IMAGES[-1]), 64, SIZES)
+    made = Table(
+        "digits", "fd_pixels" if distance else "linear_probe", "p", int(IMAGES[-1]), 64, SIZES
+    )
     for arm in arms_of(claim):
         if "/" in arm:
             made.encoders[arm] = arm.partition("/")[2]
@@ -66,7 +84,9 @@ def table(claim: Claim, seeds: int, rng: np.random.Generator, shift: dict[tuple[
 
 
 def rows(means: dict[str, float], seeds: int = 3, **common: object) -> pd.DataFrame:
-    """Result rows of one size: arm -> mean distance at the end, falling towards it; common: columns of every row."""
+    """Result rows of one size: arm -> mean distance at the end, falling towards it; common:
+    columns of every row.
+    """
     rng = np.random.default_rng(0)
     records = []
     for arm, mean in means.items():
@@ -76,12 +96,32 @@ def rows(means: dict[str, float], seeds: int = 3, **common: object) -> pd.DataFr
             for images in IMAGES:
                 value = mean * luck * (images / IMAGES[-1]) ** -SLOPE
                 record = {
-                    "run": f"{arm}-s{number}", "arm": arm, "method": arm.partition("/")[0], "encoder": encoder,
-                    "size": "nano", "depth": 4, "width": 32, "data": "digits", "seed": number, "batch": 64,
-                    "parameters": 1e5, "images": int(images), "images_total": int(IMAGES[-1]),
-                    "final": images == IMAGES[-1], "flops": 10.0 * images, "hours": 1e-9 * images, "state": "complete",
-                    "kind": "samples", "metric": "fd_pixels", "value": value, "n": 600, "higher_is_better": False,
-                    "related": "", "protocol_id": "p", "metric_version": 1, "note": "",
-                }  # fmt: skip
+                    "run": f"{arm}-s{number}",
+                    "arm": arm,
+                    "method": arm.partition("/")[0],
+                    "encoder": encoder,
+                    "size": "nano",
+                    "depth": 4,
+                    "width": 32,
+                    "data": "digits",
+                    "seed": number,
+                    "batch": 64,
+                    "parameters": 1e5,
+                    "images": int(images),
+                    "images_total": int(IMAGES[-1]),
+                    "final": images == IMAGES[-1],
+                    "flops": 10.0 * images,
+                    "hours": 1e-9 * images,
+                    "state": "complete",
+                    "kind": "samples",
+                    "metric": "fd_pixels",
+                    "value": value,
+                    "n": 600,
+                    "higher_is_better": False,
+                    "related": "",
+                    "protocol_id": "p",
+                    "metric_version": 1,
+                    "note": "",
+                }
                 records.append(record | common)
     return pd.DataFrame(records, columns=list(COLUMNS))

@@ -1,7 +1,8 @@
-"""Data sets: pictures and labels in, tokens out; a fixed stratified split; one conversion to uint8 and back.
+"""Data sets: pictures and labels in, tokens out; a fixed stratified split;
+one conversion to uint8 and back.
 
-`PictureData` holds uint8 pictures in memory (or reads them through `pictures`), and turns them into tokens in [-1, 1].
-The default, `digits`, is on every machine that has scikit-learn.
+`PictureData` holds uint8 pictures in memory (or reads them through `pictures`), and turns them into
+tokens in [-1, 1]. The default, `digits`, is on every machine that has scikit-learn.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ ROUNDINGS = ("round_half_up", "truncate")
 def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
     """Values in [-1, 1] (others are clamped) -> uint8: the one place where samples become pictures.
 
-    rounding: round_half_up, clamp(127.5 x + 128, 0, 255) and cast, as SiT; truncate, (x + 1) / 2 x 255 and cast, as
-    REPA and Self-Flow. FID sees the difference. Raises ValueError for another one.
+    rounding: round_half_up, clamp(127.5 x + 128, 0, 255) and cast, as SiT; truncate, (x + 1) / 2 x
+    255 and cast, as REPA and Self-Flow. FID sees the difference. Raises ValueError for another one.
     """
     if rounding not in ROUNDINGS:
         raise ValueError(f"rounding={rounding} is unknown (choices: {', '.join(ROUNDINGS)})")
@@ -32,9 +33,11 @@ def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
 
 
 def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
-    """Pixels [n, 1 or 3, H, W] -> pictures uint8 [n, 3, H, W], and which of them were finite throughout, bool [n].
+    """Pixels [n, 1 or 3, H, W] -> pictures uint8 [n, 3, H, W],
+    and which of them were finite throughout, bool [n].
 
-    Numbers that are not finite become grey, so that a picture can be looked at; it is not one to measure.
+    Numbers that are not finite become grey, so that a picture can be looked at; it is not one to
+    measure.
     """
     finite = torch.isfinite(pixels).flatten(1).all(dim=1)
     pictures = pixels_to_uint8(torch.nan_to_num(pixels, posinf=0.0, neginf=0.0), rounding)
@@ -44,14 +47,20 @@ def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
 class PictureData:
     """Pictures in memory, uint8 [n, 3, H, W], with labels, split into train and held-out.
 
-    grid: how they become tokens; a grid of one channel takes the first channel (grey pictures are stored three times).
+    grid: how they become tokens; a grid of one channel takes the first channel (grey pictures are
+    stored three times).
     """
 
     in_memory = True  # False: batches are read by worker processes
     latent = False  # True: tokens are an autoencoder's latents and not made from the picture
 
     def __init__(
-        self, name: str, grid: TokenGrid, classes: int, pictures: dict[str, Tensor], labels: dict[str, Tensor]
+        self,
+        name: str,
+        grid: TokenGrid,
+        classes: int,
+        pictures: dict[str, Tensor],
+        labels: dict[str, Tensor],
     ):
         self.name, self.grid, self.classes = name, grid, classes
         self._pictures, self._labels = pictures, labels
@@ -85,11 +94,15 @@ class PictureData:
         return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
-        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], [-1, 1] and beyond; precision: of an autoencoder."""
+        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], [-1, 1] and beyond; precision:
+        of an autoencoder.
+        """
         return self.grid.unpatchify(tokens.float())
 
     def decoded_by(self) -> dict[str, str]:
-        """What else turns tokens into pictures, for the record of samples: nothing, where pixels are tokens."""
+        """What else turns tokens into pictures, for the record of samples: nothing,
+        where pixels are tokens.
+        """
         return {}
 
     def fingerprints(self) -> dict[str, str]:
@@ -106,29 +119,43 @@ class PictureData:
         return digest.hexdigest()[:16]
 
 
-def stratified_split(labels: np.ndarray, heldout: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def stratified_split(
+    labels: np.ndarray, heldout: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices (train, held-out), every class in proportion, fixed by the seed; sorted."""
     from sklearn.model_selection import train_test_split
 
-    train, test = train_test_split(np.arange(len(labels)), test_size=heldout, stratify=labels, random_state=seed)
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=heldout, stratify=labels, random_state=seed
+    )
     return np.sort(train), np.sort(test)
 
 
 class Digits(PictureData):
-    """scikit-learn's scanned digits, 8x8 grey 0..16: 1,197 for training, 600 held out. Tokens are x / 8 - 1."""
+    """scikit-learn's scanned digits, 8x8 grey 0..16: 1,197 for training, 600 held out.
+
+    Tokens are x / 8 - 1.
+    """
 
     def __init__(self, name: str, patch: int):
         from sklearn.datasets import load_digits
 
         raw: Any = load_digits()
         train, heldout = stratified_split(raw.target, 600)
-        # 0..16 as uint8: round(v * 255 / 16); the sixteen greys stay apart and `to_tokens` gives them back exactly
-        grey = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))[:, None].expand(-1, 3, -1, -1)
+        # 0..16 as uint8: round(v * 255 / 16); the sixteen greys stay apart and `to_tokens` gives
+        # them back exactly
+        grey = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))[:, None].expand(
+            -1, 3, -1, -1
+        )
         labels = torch.from_numpy(raw.target.astype(np.int64))
         split = {"train": torch.from_numpy(train), "heldout": torch.from_numpy(heldout)}
         pictures = {name: grey[index] for name, index in split.items()}
         super().__init__(
-            name, TokenGrid((8, 8), patch, 1), 10, pictures, {name: labels[index] for name, index in split.items()}
+            name,
+            TokenGrid((8, 8), patch, 1),
+            10,
+            pictures,
+            {name: labels[index] for name, index in split.items()},
         )
 
     def to_tokens(self, images: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
 One folder a class, any format that PIL reads, resized and cropped to a stated size.
 
-`root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*` beside
-`root/test/<class>/*` (or `val`) keeps its own split. Small sets are decoded once into memory as uint8, large ones by
-worker processes as they are needed.
+`root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*`
+beside `root/test/<class>/*` (or `val`) keeps its own split. Small sets are decoded once into memory
+as uint8, large ones by worker processes as they are needed.
 
     python -m bench.run data=folder data.root=pictures data.size=32
 """
@@ -34,7 +34,8 @@ HELDOUT_FOLDERS = ("test", "val", "validation", "heldout")
 
 
 def decode(path: Path, size: int) -> Tensor:
-    """A picture as uint8 [3, size, size]: the short side to `size` (bicubic, antialias), then the centre.
+    """A picture as uint8 [3, size, size]: the short side to `size` (bicubic, antialias),
+    then the centre.
 
     Raises ValueError naming a file that cannot be read whole.
     """
@@ -52,13 +53,18 @@ def decode(path: Path, size: int) -> Tensor:
         return pixels
     scale = size / min(height, width)
     to = [max(size, round(height * scale)), max(size, round(width * scale))]
-    resized = F.interpolate(pixels[None].float(), size=to, mode="bicubic", antialias=True, align_corners=False)[0]
+    resized = F.interpolate(
+        pixels[None].float(), size=to, mode="bicubic", antialias=True, align_corners=False
+    )[0]
     top, left = (to[0] - size) // 2, (to[1] - size) // 2
     return resized[:, top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
 
 
 def _rgb(image: Image) -> np.ndarray:
-    """uint8 [H, W, 3], upright. Sixteen bits become eight. Raises ValueError for numbers whose range is unknown."""
+    """uint8 [H, W, 3], upright.
+
+    Sixteen bits become eight. Raises ValueError for numbers whose range is unknown.
+    """
     from PIL import ImageOps
 
     image = ImageOps.exif_transpose(image)
@@ -66,7 +72,10 @@ def _rgb(image: Image) -> np.ndarray:
         grey = np.rint(np.asarray(image.convert("I")) / 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels are {image.mode}, 32-bit numbers of no stated range: convert it to 8 or 16 bits")
+        raise ValueError(
+            f"its pixels are {image.mode}, 32-bit numbers of no stated range: "
+            "convert it to 8 or 16 bits"
+        )
     return np.array(image.convert("RGB"))
 
 
@@ -77,16 +86,27 @@ def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
     """
     from PIL import Image
 
-    extensions = {extension for extension, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    extensions = {
+        extension for extension, kind in Image.registered_extensions().items() if kind in Image.OPEN
+    }
     try:
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        classes = sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".")
+        )
         files = [
-            [p for p in sorted((folder / c).rglob("*")) if p.suffix.lower() in extensions and not p.is_dir()]
+            [
+                p
+                for p in sorted((folder / c).rglob("*"))
+                if p.suffix.lower() in extensions and not p.is_dir()
+            ]
             for c in classes
         ]
     except OSError as error:
         raise ValueError(
-            f"data.root={folder} cannot be read ({error.strerror}): give a folder with one folder a class"
+            f"data.root={folder} cannot be read ({error.strerror}): "
+            "give a folder with one folder a class"
         ) from error
     if not any(files):
         raise ValueError(
@@ -96,14 +116,21 @@ def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
     empty = [name for name, of_class in zip(classes, files, strict=True) if not of_class]
     if empty:
         raise ValueError(
-            f"data.root={folder}: the class folder(s) {', '.join(empty)} hold no pictures: fill or remove them"
+            f"data.root={folder}: "
+            f"the class folder(s) {', '.join(empty)} hold no pictures: fill or remove them"
         )
-    labels = np.concatenate([np.full(len(of_class), i, np.int64) for i, of_class in enumerate(files)])
+    labels = np.concatenate(
+        [np.full(len(of_class), i, np.int64) for i, of_class in enumerate(files)]
+    )
     return classes, [path for of_class in files for path in of_class], labels
 
 
-def _both_have_all(labels: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two parts with one picture moved for each class that one of them lacks: a rare class rounds to none."""
+def _both_have_all(
+    labels: np.ndarray, train: np.ndarray, heldout: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The two parts with one picture moved for each class that one of them lacks:
+    a rare class rounds to none.
+    """
     for label in np.unique(labels):
         if not (labels[heldout] == label).any():
             moved = train[labels[train] == label][-1]
@@ -128,46 +155,65 @@ class FolderData(PictureData):
         in_memory: bool | None,
     ):
         if not root:
-            raise ValueError(f"data={name} needs a folder: data.root=DIR with one folder of pictures a class")
+            raise ValueError(
+                f"data={name} needs a folder: data.root=DIR with one folder of pictures a class"
+            )
         self.root, self.side = Path(root).expanduser(), size
         grid = TokenGrid((size, size), patch, 3)
         self.skip_damaged = skip_damaged
         self.class_names, self.files, labels = self._find(heldout)
         count = sum(len(files) for files in self.files.values())
-        self.in_memory = count * 3 * size * size <= IN_MEMORY_BYTES if in_memory is None else in_memory
+        self.in_memory = (
+            count * 3 * size * size <= IN_MEMORY_BYTES if in_memory is None else in_memory
+        )
         tensors = {split: torch.from_numpy(of_split) for split, of_split in labels.items()}
-        pictures = {split: self._decode_all(split) for split in self.files} if self.in_memory else {}
+        pictures = (
+            {split: self._decode_all(split) for split in self.files} if self.in_memory else {}
+        )
         super().__init__(name, grid, len(self.class_names), pictures, tensors)
         if not self.in_memory:
             self.fingerprint = self._fingerprint_of_files()
 
     def fingerprints(self) -> dict[str, str]:
-        """Of names and sizes of the files, and in memory of the content too: data.in_memory may change."""
+        """Of names and sizes of the files, and in memory of the content too:
+        data.in_memory may change.
+        """
         files = {"files": self._fingerprint_of_files()}
         return files | {"data": self.fingerprint} if self.in_memory else files
 
     def _pictures_of(self, folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
-        """As `pictures_of`, without damaged files where the user allows that. Raises ValueError for a class without."""
+        """As `pictures_of`, without damaged files where the user allows that.
+
+        Raises ValueError for a class without.
+        """
         classes, files, labels = pictures_of(folder)
         if not self.skip_damaged:
             return classes, files, labels
-        good = np.array([not isinstance(p, ValueError) for p in self._decoded(files, f"checking {folder.name}")])
+        good = np.array(
+            [not isinstance(p, ValueError) for p in self._decoded(files, f"checking {folder.name}")]
+        )
         for path in (p for p, fine in zip(files, good, strict=True) if not fine):
             print(f"warning: {path} is damaged and left out (data.skip_damaged=true)")
         gone = [name for i, name in enumerate(classes) if not (labels[good] == i).any()]
         if gone:
-            raise ValueError(f"data.root={folder}: no picture of class {', '.join(gone)} can be read: mend some")
+            raise ValueError(
+                f"data.root={folder}: no picture of class {', '.join(gone)} can be read: mend some"
+            )
         return classes, [p for p, fine in zip(files, good, strict=True) if fine], labels[good]
 
     def _find(self, share: float) -> tuple[list[str], dict[str, list[Path]], dict[str, np.ndarray]]:
-        own = next((self.root / folder for folder in HELDOUT_FOLDERS if (self.root / folder).is_dir()), None)
+        own = next(
+            (self.root / folder for folder in HELDOUT_FOLDERS if (self.root / folder).is_dir()),
+            None,
+        )
         if own and (self.root / "train").is_dir():
             classes, train_files, train_labels = self._pictures_of(self.root / "train")
             held_classes, held_files, held_labels = self._pictures_of(own)
             if held_classes != classes:
                 odd = ", ".join(sorted(set(classes) ^ set(held_classes)))
                 raise ValueError(
-                    f"data.root={self.root}: train and {own.name} have unlike class folders ({odd}): make them the same"
+                    f"data.root={self.root}: "
+                    f"train and {own.name} have unlike class folders ({odd}): make them the same"
                 )
             return (
                 classes,
@@ -187,7 +233,13 @@ class FolderData(PictureData):
                 f"data.heldout={share} leaves too few of {len(labels)} pictures for {len(classes)} "
                 "classes: choose another share"
             )
-        parts = dict(zip(("train", "heldout"), _both_have_all(labels, *stratified_split(labels, count)), strict=True))
+        parts = dict(
+            zip(
+                ("train", "heldout"),
+                _both_have_all(labels, *stratified_split(labels, count)),
+                strict=True,
+            )
+        )
         return (
             classes,
             {s: [files[i] for i in rows] for s, rows in parts.items()},
@@ -205,7 +257,12 @@ class FolderData(PictureData):
         with ThreadPoolExecutor(8) as pool:
             return list(
                 tqdm(
-                    pool.map(attempt, paths), total=len(paths), desc=description, unit="img", disable=None, leave=False
+                    pool.map(attempt, paths),
+                    total=len(paths),
+                    desc=description,
+                    unit="img",
+                    disable=None,
+                    leave=False,
                 )
             )
 
@@ -220,18 +277,26 @@ class FolderData(PictureData):
         digest = hashlib.sha256(repr((self.grid, self.side)).encode())
         for split, paths in self.files.items():
             for path in paths:
-                digest.update(f"{split}/{path.relative_to(self.root)}/{path.stat().st_size}".encode())
+                digest.update(
+                    f"{split}/{path.relative_to(self.root)}/{path.stat().st_size}".encode()
+                )
         return digest.hexdigest()[:16]
 
     def images(self, split: str, indices: Tensor | np.ndarray | slice = slice(None)) -> Tensor:
         if self.in_memory:
             return super().images(split, indices)
-        rows = range(len(self.files[split]))[indices] if isinstance(indices, slice) else [int(i) for i in indices]
+        rows = (
+            range(len(self.files[split]))[indices]
+            if isinstance(indices, slice)
+            else [int(i) for i in indices]
+        )
         return torch.stack([decode(self.files[split][i], self.side) for i in rows])
 
 
 def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureData:
-    """CIFAR-10 from the user's own copy: torchvision's files, or folders train/ and test/ (JPEG is named as such)."""
+    """CIFAR-10 from the user's own copy: torchvision's files,
+    or folders train/ and test/ (JPEG is named as such).
+    """
     folder = Path(root).expanduser() if root else None
     if folder and (folder / "train").is_dir():
         data = FolderData(name, root, 32, patch, heldout=0.1, skip_damaged=False, in_memory=True)
@@ -240,7 +305,8 @@ def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureD
         return data
     if folder is None:
         raise ValueError(
-            "data=cifar10 needs data.root=DIR: a folder with cifar-10-batches-py, or train/<class>/ "
+            "data=cifar10 needs data.root=DIR: "
+            "a folder with cifar-10-batches-py, or train/<class>/ "
             "and test/<class>/ pictures; "
             "data.download=true fetches it there"
         )
@@ -248,13 +314,19 @@ def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureD
 
     try:
         sets = {
-            split: import_vision("torchvision.datasets").CIFAR10(folder, train=split == "train", download=download)
+            split: import_vision("torchvision.datasets").CIFAR10(
+                folder, train=split == "train", download=download
+            )
             for split in ("train", "heldout")
         }
     except (RuntimeError, OSError) as error:
         raise ValueError(
-            f"no CIFAR-10 in data.root={folder} ({error}): put cifar-10-batches-py there, or set data.download=true"
+            f"no CIFAR-10 in data.root={folder} ({error}): "
+            "put cifar-10-batches-py there, or set data.download=true"
         ) from error
-    pictures = {split: torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous() for split, found in sets.items()}
+    pictures = {
+        split: torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+        for split, found in sets.items()
+    }
     labels = {split: torch.tensor(found.targets) for split, found in sets.items()}
     return PictureData(name, TokenGrid((32, 32), patch, 3), 10, pictures, labels)

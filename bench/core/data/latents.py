@@ -1,8 +1,8 @@
 """Cached autoencoder latents as a data set: what REPA and its relatives train on at 256 px.
 
-`root/{train,heldout}/`, which `bench.latents` makes, holds moments.npy [n, 8, h, w] (mean, then standard deviation, of
-the SD-VAE's posterior), labels.npy [n], and images.npy uint8 [n, 3, H, W] for methods with an encoder; all are
-memory-mapped. A latent is drawn afresh each time it is seen:
+`root/{train,heldout}/`, which `bench.latents` makes, holds moments.npy [n, 8, h, w] (mean, then
+standard deviation, of the SD-VAE's posterior), labels.npy [n], and images.npy uint8 [n, 3, H, W]
+for methods with an encoder; all are memory-mapped. A latent is drawn afresh each time it is seen:
 
     z = 0.18215 * (mean + std * noise)
 """
@@ -29,7 +29,9 @@ SAMPLED = 64  # rows of each file that the fingerprint reads: all would be hours
 
 
 class LatentData(PictureData):
-    """Moments, labels and pictures on disk; decoder: a folder or name of the VAE that diffusers loads."""
+    """Moments, labels and pictures on disk; decoder:
+    a folder or name of the VAE that diffusers loads.
+    """
 
     in_memory = False
     latent = True
@@ -37,7 +39,8 @@ class LatentData(PictureData):
     def __init__(self, name: str, root: str | None, patch: int, classes: int, decoder: str):
         if not root:
             raise ValueError(
-                f"data={name} needs data.root=DIR with the latents that bench.latents makes (train/ and heldout/)"
+                f"data={name} needs data.root=DIR with the latents that bench.latents makes "
+                "(train/ and heldout/)"
             )
         self.root, self.decoder = Path(root).expanduser(), Decoder(decoder)
         self._moments: dict[str, np.ndarray] = {}
@@ -58,18 +61,25 @@ class LatentData(PictureData):
             lengths = {len(part) for part in (moments, labels[split], pictures.get(split, moments))}
             if moments.ndim != 4 or moments.shape[1] != 2 * CHANNELS or len(lengths) > 1:
                 raise ValueError(
-                    f"data.root={self.root}: {split} has moments {moments.shape}, {len(labels[split])} labels and "
-                    f"{len(pictures.get(split, []))} pictures, which do not fit together: make it again"
+                    f"data.root={self.root}: "
+                    f"{split} has moments {moments.shape}, {len(labels[split])} labels and "
+                    f"{len(pictures.get(split, []))} pictures, "
+                    "which do not fit together: make it again"
                 )
             if not 0 <= int(labels[split].min()) <= int(labels[split].max()) < classes:
-                raise ValueError(f"data.root={self.root}: {split} has labels outside 0..{classes - 1}: data.classes=N")
+                raise ValueError(
+                    f"data.root={self.root}: "
+                    f"{split} has labels outside 0..{classes - 1}: data.classes=N"
+                )
         shape = self._moments["train"].shape
         super().__init__(name, TokenGrid(shape[2:], patch, CHANNELS), classes, pictures, labels)
         digest = hashlib.sha256(repr((shape, self.grid)).encode())
         for split in ("train", "heldout"):
             digest.update(labels[split].numpy().tobytes())
             for part in (self._moments[split], *([pictures[split]] if split in pictures else [])):
-                digest.update(repr(part.shape).encode() + part[:: max(1, len(part) // SAMPLED)].tobytes())
+                digest.update(
+                    repr(part.shape).encode() + part[:: max(1, len(part) // SAMPLED)].tobytes()
+                )
         self.fingerprint = digest.hexdigest()[:16]
 
     @property
@@ -80,7 +90,8 @@ class LatentData(PictureData):
     def images(self, split: str, indices: Any = slice(None)) -> Tensor:
         if split not in self._pictures:
             raise ValueError(
-                f"data.root={self.root}: {split}/images.npy is missing, and methods with an encoder need the pictures: "
+                f"data.root={self.root}: "
+                f"{split}/images.npy is missing, and methods with an encoder need the pictures: "
                 "python -m bench.latents images=true makes them"
             )
         return torch.from_numpy(np.array(self._pictures[split][_rows(indices)]))
@@ -106,7 +117,9 @@ class LatentData(PictureData):
 
 
 class Decoder:
-    """Stable Diffusion's VAE decoder, loaded when first used; name: a folder, or a name in diffusers' own cache."""
+    """Stable Diffusion's VAE decoder, loaded when first used; name: a folder,
+    or a name in diffusers' own cache.
+    """
 
     def __init__(self, name: str):
         self.name, self._vae, self._in_bf16 = name, None, None
@@ -114,19 +127,25 @@ class Decoder:
     @full_float32()
     @torch.no_grad()
     def pixels(self, latents: Tensor, precision: str = "float32") -> Tensor:
-        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215) -> pixels [n, 3, 8 h, 8 w] on the CPU.
+        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215) ->
+        pixels [n, 3, 8 h, 8 w] on the CPU.
 
-        precision: float32, or bf16 (weights and arithmetic), as Self-Flow decodes; the pixels are float32 again.
+        precision: float32, or bf16 (weights and arithmetic), as Self-Flow decodes; the pixels are
+        float32 again.
         """
         vae = self.load()
         if precision == "bf16":
             vae = self._in_bf16 = self._in_bf16 or copy.deepcopy(vae).to(torch.bfloat16)
         like = next(vae.parameters())
-        decoded = [vae.decode(part.to(like)).sample.float().cpu() for part in (latents / SCALE).split(16)]
+        decoded = [
+            vae.decode(part.to(like)).sample.float().cpu() for part in (latents / SCALE).split(16)
+        ]
         return torch.cat(decoded)
 
     def record(self) -> dict[str, str]:
-        """Name of the VAE and 16 hexadecimal digits of its weights: published rows differ in their decoder."""
+        """Name of the VAE and 16 hexadecimal digits of its weights:
+        published rows differ in their decoder.
+        """
         digest = hashlib.sha256()
         for key, value in sorted(self.load().state_dict().items()):
             digest.update(key.encode() + value.cpu().numpy().tobytes())
@@ -146,7 +165,8 @@ class Decoder:
             vae = AutoencoderKL.from_pretrained(self.name, local_files_only=True).eval()
         except OSError as error:
             raise ValueError(
-                f"the VAE {self.name} is not staged here: fetch it elsewhere with `python -m bench.prepare vae=ema` "
+                f"the VAE {self.name} is not staged here: "
+                "fetch it elsewhere with `python -m bench.prepare vae=ema` "
                 "and name its folder in data.decoder"
             ) from error
         self._vae = vae.cuda() if torch.cuda.is_available() else vae
@@ -157,7 +177,9 @@ def _load(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): make it again with python -m bench.latents") from error
+        raise ValueError(
+            f"{path} cannot be read ({error}): make it again with python -m bench.latents"
+        ) from error
 
 
 def _rows(indices: Any) -> Any:

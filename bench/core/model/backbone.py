@@ -1,11 +1,13 @@
-"""SiT: the transformer that every arm trains (arXiv 2401.08740; adaLN-Zero of DiT, arXiv 2212.09748).
+"""SiT: the transformer that every arm trains (arXiv 2401.08740; adaLN-Zero of DiT,
+arXiv 2212.09748).
 
-Two things differ from the public code. Modulation is computed once a distinct noise level, `[B, K, 6W]`, and each
-token picks its own at the point of use (`NoiseLevels.pick`), so two levels a sample cost hardly more than one. And
-`taps` returns the outputs of blocks by number, so methods and probes need no hook. `.train()` and `.eval()` never
-change what is returned.
+Two things differ from the public code. Modulation is computed once a distinct noise level,
+`[B, K, 6W]`, and each token picks its own at the point of use (`NoiseLevels.pick`), so two levels a
+sample cost hardly more than one. And `taps` returns the outputs of blocks by number, so methods and
+probes need no hook. `.train()` and `.eval()` never change what is returned.
 
-Names of parameters are those of the public checkpoints, so that importing one is a matter of its convention alone.
+Names of parameters are those of the public checkpoints, so that importing one is a matter of its
+convention alone.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class TimestepEmbedder(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
+        )
         self.frequencies: Tensor
         self.register_buffer("frequencies", time_frequencies(), persistent=False)
 
@@ -42,7 +46,9 @@ class TimestepEmbedder(nn.Module):
 
 def time_frequencies() -> Tensor:
     """The 128 float32 frequencies exp(-ln(10000) i / 128)."""
-    return torch.exp(-math.log(10000) * torch.arange(FREQUENCIES, dtype=torch.float32) / FREQUENCIES)
+    return torch.exp(
+        -math.log(10000) * torch.arange(FREQUENCIES, dtype=torch.float32) / FREQUENCIES
+    )
 
 
 class LabelEmbedder(nn.Module):
@@ -79,7 +85,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, N, W], mask [B, 1, N, N] or None -> (output [B, N, W], q, k [B, heads, N, W / heads])."""
+        """x [B, N, W], mask [B, 1, N, N] or None -> (output [B, N, W], q,
+        k [B, heads, N, W / heads]).
+        """
         b, n, w = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -117,7 +125,9 @@ class Block(nn.Module):
         self, x: Tensor, condition: Tensor, noise: NoiseLevels, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, N, W], condition [B, K, W] -> (x, and q, k of the attention)."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, dim=-1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(
+            6, dim=-1
+        )
         h, q, k = self.attn(_modulate(self.norm1(x), shift1, scale1, noise), mask)
         x = x + noise.pick(lambda gate: gate * h, gate1)
         h = self.mlp(_modulate(self.norm2(x), shift2, scale2, noise))
@@ -125,7 +135,9 @@ class Block(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """LayerNorm, shift and scale, and the linear map to a token's numbers, (c, p1, p2) as they went in."""
+    """LayerNorm, shift and scale, and the linear map to a token's numbers,
+    (c, p1, p2) as they went in.
+    """
 
     def __init__(self, width: int, token_dim: int):
         super().__init__()
@@ -156,7 +168,9 @@ class SiT(nn.Module):
         self.final_layer = FinalLayer(size.width, grid.token_dim)
 
     def initialise(self, generator: torch.Generator) -> SiT:
-        """SiT's initial weights: Xavier linears, N(0, 0.02) embeddings, zero modulation and output (adaLN-Zero)."""
+        """SiT's initial weights: Xavier linears, N(0, 0.02) embeddings,
+        zero modulation and output (adaLN-Zero).
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
@@ -179,10 +193,12 @@ class SiT(nn.Module):
         stop_after: int | None = None,
         qk_taps: Collection[int] = (),
     ) -> tuple[Tensor | None, Features]:
-        """tokens [B, N, C], noise levels (or t [B]), label [B] -> (velocity [B, N, C], {block: [B, N, W]}).
+        """tokens [B, N, C], noise levels (or t [B]), label [B] -> (velocity [B, N, C], {block:
+        [B, N, W]}).
 
-        Blocks are counted from 1, a tap is a block's output. qk_taps adds {("qk", block): (q, k)}, each [B, heads, N, W
-        / heads]. stop_after ends the pass after that block (a teacher's) and returns None as velocity.
+        Blocks are counted from 1, a tap is a block's output. qk_taps adds {("qk", block): (q, k)},
+        each [B, heads, N, W / heads]. stop_after ends the pass after that block (a teacher's) and
+        returns None as velocity.
         """
         if isinstance(noise, Tensor):
             noise = NoiseLevels.single(noise)

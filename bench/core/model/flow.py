@@ -1,4 +1,5 @@
-"""The linear flow-matching path, stated once: t = 1 is noise, t = 0 is data (SiT, arXiv 2401.08740; REPA, 2410.06940).
+"""The linear flow-matching path, stated once: t = 1 is noise, t = 0 is data (SiT, arXiv 2401.08740;
+REPA, 2410.06940).
 
 x_t = (1 - t) x0 + t x1,    v = dx_t/dt = x1 - x0
 """

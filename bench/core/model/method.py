@@ -1,7 +1,8 @@
 """The interface of a method: the only thing that differs between two arms of a comparison.
 
-A method says at which noise levels the tokens of a batch stand, which train-only heads it needs, and what its loss is.
-The trainer owns everything else; it lends the EMA copy as teacher and the frozen encoder to methods that need them.
+A method says at which noise levels the tokens of a batch stand, which train-only heads it needs,
+and what its loss is. The trainer owns everything else; it lends the EMA copy as teacher and the
+frozen encoder to methods that need them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from bench.core.model.tokens import TokenGrid
 class Batch:
     """One process's rows of a step.
 
-    x0: data, x1: noise [B, N, C]; t: times [B]; label: after dropout [B]; image: the clean pictures, uint8 [B, 3, H,
-    W], when the method needs them; index: which training examples these are [B].
+    x0: data, x1: noise [B, N, C]; t: times [B]; label: after dropout [B]; image: the clean
+    pictures, uint8 [B, 3, H, W], when the method needs them; index: which training examples these
+    are [B].
     """
 
     x0: Tensor
@@ -49,11 +51,11 @@ class Term(NamedTuple):
 class Context:
     """What a method may know of the step beside its batch.
 
-    time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the EMA backbone when the
-    method needs "ema"; encoder: the frozen encoder when it needs "image"; cached: its patch tokens
-    of all training pictures [n, N, W_enc], where they were computed before; diagnostics: numbers a method wants logged,
-    tensors without gradient; token_cosine: of student and target [B, N], when the method aligns tokens, for the
-    diagnostics by noise level.
+    time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the
+    EMA backbone when the method needs "ema"; encoder: the frozen encoder when it needs "image";
+    cached: its patch tokens of all training pictures [n, N, W_enc], where they were computed
+    before; diagnostics: numbers a method wants logged, tensors without gradient; token_cosine: of
+    student and target [B, N], when the method aligns tokens, for the diagnostics by noise level.
     """
 
     grid: TokenGrid
@@ -68,7 +70,8 @@ class Context:
     token_cosine: Tensor | None = None
 
     def encode(self, batch: Batch, **wanted: Any) -> Any:
-        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc], and what else is wanted of it.
+        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc],
+        and what else is wanted of it.
 
         Raises ValueError where the grids differ.
         """
@@ -79,7 +82,8 @@ class Context:
         features = self.encoder(batch.image, **wanted)
         if features.patches.shape[1] != self.grid.tokens:
             raise ValueError(
-                f"encoder {self.encoder.name} gives {features.patches.shape[1]} patch tokens and the "
+                f"encoder {self.encoder.name} gives {features.patches.shape[1]} "
+                "patch tokens and the "
                 f"data has {self.grid.tokens} tokens: "
                 "set encoder.resize=features, or another encoder or data.patch"
             )
@@ -99,15 +103,17 @@ class CachedFeatures(NamedTuple):
 class Method:
     """Vanilla flow matching; a method overrides what it does differently.
 
-    needs: of {"image", "attention", "ema"}: whether it is given the clean picture and the encoder, one that serves
-    attention maps, and the EMA teacher.
+    needs: of {"image", "attention", "ema"}: whether it is given the clean picture and the encoder,
+    one that serves attention maps, and the EMA teacher.
     """
 
     name: str
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def blocks(self, size: Size) -> dict[str, int]:
-        """The blocks the method reads, by role ("student", "teacher"), checked against the depth."""
+        """The blocks the method reads, by role ("student", "teacher"),
+        checked against the depth.
+        """
         return {}
 
     def head_description(self, size: Size) -> str:
@@ -115,11 +121,15 @@ class Method:
         return ""
 
     def ends(self, size: Size) -> int | None:
-        """Images after which terms of the loss have ended, for methods that stop early: `loss` reads ctx.images."""
+        """Images after which terms of the loss have ended, for methods that stop early:
+        `loss` reads ctx.images.
+        """
         return None
 
     def group_size(self) -> int:
-        """Samples that the loss compares with each other: what a process computes at once is a multiple of them."""
+        """Samples that the loss compares with each other:
+        what a process computes at once is a multiple of them.
+        """
         return 1
 
     def inert(self) -> dict[str, str]:
@@ -145,7 +155,9 @@ class Method:
 
 
 class Arm(nn.Module):
-    """Backbone and heads whose forward *is* the loss, so that DDP, FSDP and clipping see one module."""
+    """Backbone and heads whose forward *is* the loss, so that DDP,
+    FSDP and clipping see one module.
+    """
 
     def __init__(self, backbone: SiT, heads: nn.ModuleDict, method: Method):
         super().__init__()
@@ -156,7 +168,11 @@ class Arm(nn.Module):
 
 
 def generative(
-    net: Arm, batch: Batch, noise: NoiseLevels, taps: Collection[int] = (), qk_taps: Collection[int] = ()
+    net: Arm,
+    batch: Batch,
+    noise: NoiseLevels,
+    taps: Collection[int] = (),
+    qk_taps: Collection[int] = (),
 ) -> tuple[Term, Features]:
     """The flow-matching term and the tapped features.
 

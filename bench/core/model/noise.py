@@ -1,8 +1,9 @@
 """Noise levels of the tokens of a batch, and the distributions p(t) that they are drawn from.
 
-`NoiseLevels` covers ordinary flow matching (K = 1 level a sample), dual-timestep scheduling (K = 2, Self-Flow,
-arXiv 2603.06507) and independent levels (K = N, Diffusion Forcing): the backbone computes its modulation once a
-distinct level, `[B, K, 6W]`, and each token picks its own at the point of use (`pick`).
+`NoiseLevels` covers ordinary flow matching (K = 1 level a sample), dual-timestep scheduling (K = 2,
+Self-Flow, arXiv 2603.06507) and independent levels (K = N, Diffusion Forcing): the backbone
+computes its modulation once a distinct level, `[B, K, 6W]`, and each token picks its own at the
+point of use (`pick`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """levels [B, K] in [0, 1]; index [B, N]: the level each token has, None when K is 1 or N (token n has level n).
+    """levels [B, K] in [0, 1]; index [B, N]: the level each token has,
+    None when K is 1 or N (token n has level n).
 
-    separated: the attention rule. False: every token attends to every token; True: only to tokens of its own level.
+    separated: the attention rule. False: every token attends to every token; True: only to tokens
+    of its own level.
     """
 
     levels: Tensor
@@ -34,10 +37,13 @@ class NoiseLevels:
         """Raise ValueError where levels and tokens do not fit together."""
         k = self.levels.shape[1]
         if k > tokens:
-            raise ValueError(f"{k} noise levels for {tokens} tokens: a token has one level, so K is at most N")
+            raise ValueError(
+                f"{k} noise levels for {tokens} tokens: a token has one level, so K is at most N"
+            )
         if self.index is None and k not in (1, tokens):
             raise ValueError(
-                f"{k} noise levels for {tokens} tokens need an index [B, N] that says which token has which"
+                f"{k} noise levels for {tokens} tokens need an index [B, N] that says "
+                "which token has which"
             )
 
     def per_token(self, tokens: int) -> Tensor:
@@ -49,23 +55,31 @@ class NoiseLevels:
     def pick(self, function: Callable[..., Tensor], *vectors: Tensor) -> Tensor:
         """`function` of the vectors [B, K, W] of each token's own level -> [B, N, W].
 
-        The function is evaluated once a level and its results are blended by the mask, so that autograd keeps the
-        vectors as they are, [B, K, W], and never a copy of them for each token; nothing is gathered, and nothing
-        scattered in the backward pass.
+        The function is evaluated once a level and its results are blended by the mask, so that
+        autograd keeps the vectors as they are, [B, K, W], and never a copy of them for each token;
+        nothing is gathered, and nothing scattered in the backward pass.
         """
         if self.index is None:  # K = 1 broadcasts over the tokens, K = N has a row for each
             return function(*vectors)
         result = function(*(v[:, :1] for v in vectors))
         for k in range(1, self.levels.shape[1]):
             of_this_level = (self.index == k)[..., None]
-            result = torch.where(of_this_level, function(*(v[:, k : k + 1] for v in vectors)), result)
+            result = torch.where(
+                of_this_level, function(*(v[:, k : k + 1] for v in vectors)), result
+            )
         return result
 
     def attention_mask(self, tokens: int) -> Tensor | None:
-        """[B, 1, N, N], True where a query may see a key; None when everything may see everything."""
+        """[B, 1, N, N], True where a query may see a key;
+        None when everything may see everything.
+        """
         if not self.separated or self.levels.shape[1] == 1:
             return None
-        level = self.index if self.index is not None else torch.arange(tokens, device=self.levels.device)[None]
+        level = (
+            self.index
+            if self.index is not None
+            else torch.arange(tokens, device=self.levels.device)[None]
+        )
         return (level[:, :, None] == level[:, None, :])[:, None]
 
 
@@ -79,7 +93,9 @@ def shift_time(t: Tensor, a: float) -> Tensor:
 
 @dataclass(frozen=True)
 class TimeDistribution:
-    """p(t). kind: "uniform" or "logit_normal" (sigmoid of N(mean, std^2)), then shifted by s(shift, t)."""
+    """p(t). kind: "uniform" or "logit_normal" (sigmoid of N(mean, std^2)),
+    then shifted by s(shift, t).
+    """
 
     kind: str = "uniform"
     mean: float = 0.0
@@ -93,6 +109,8 @@ class TimeDistribution:
             raise ValueError(f"time.std={self.std} and time.shift={self.shift} must be above 0")
 
     def __call__(self, uniform: Tensor, normal: Tensor) -> Tensor:
-        """Times in [0, 1] from uniform and normal draws of one shape: every kind costs the stream the same."""
+        """Times in [0, 1] from uniform and normal draws of one shape:
+        every kind costs the stream the same.
+        """
         t = uniform if self.kind == "uniform" else torch.sigmoid(self.mean + self.std * normal)
         return shift_time(t, self.shift)

@@ -1,11 +1,13 @@
 """Samplers.
 
-From noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes nothing.
+From noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes
+nothing.
 
-A block's start, labels and increments each come from one generator, seeded by (seed, purpose, block): the same file
-for any number of processes on one kind of device, and the same noise for every arm. They are drawn on the CPU, because
-a GPU's generator gives other numbers: what then differs between devices is arithmetic alone. Definitions follow REPA's
-released sampler (arXiv 2410.06940).
+A block's start, labels and increments each come from one generator, seeded by
+(seed, purpose, block): the same file for any number of processes on one kind of device, and the
+same noise for every arm. They are drawn on the CPU, because a GPU's generator gives other numbers:
+what then differs between devices is arithmetic alone. Definitions follow REPA's released sampler
+(arXiv 2410.06940).
 
     tokens, labels = sample_block(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), 10, 0, 3, "cpu")
 """
@@ -30,7 +32,9 @@ Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
-    """The backbone as a velocity field, one level for all tokens; precision: float32 or bf16 (autocast)."""
+    """The backbone as a velocity field, one level for all tokens; precision:
+    float32 or bf16 (autocast).
+    """
 
     @torch.no_grad()
     def velocity(x: Tensor, t: Tensor, label: Tensor) -> Tensor:
@@ -44,7 +48,8 @@ def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
 
 @dataclass(frozen=True)
 class Field:
-    """A velocity field with guidance: v_u + w (v_c - v_u) while low <= t <= high, on all or the first channels.
+    """A velocity field with guidance: v_u + w (v_c - v_u) while low <= t <= high,
+    on all or the first channels.
 
     There is none where the protocol's w is 1 or less.
     """
@@ -53,7 +58,9 @@ class Field:
     protocol: Protocol
     null_label: int
 
-    def __call__(self, x: Tensor, t: Tensor, label: Tensor, decided_at: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x: Tensor, t: Tensor, label: Tensor, decided_at: Tensor | None = None
+    ) -> Tensor:
         """Velocity [B, N, C] at one time t (a scalar) for all samples.
 
         decided_at: the time that says whether guidance is on, where that is not t.
@@ -64,12 +71,16 @@ class Field:
         if p.guidance <= 1 or not p.guidance_low <= decision <= p.guidance_high:
             return self.velocity(x, times, label).to(x.dtype)
         null = torch.full_like(label, self.null_label)
-        both = self.velocity(torch.cat([x, x]), torch.cat([times, times]), torch.cat([label, null])).to(x.dtype)
+        both = self.velocity(
+            torch.cat([x, x]), torch.cat([times, times]), torch.cat([label, null])
+        ).to(x.dtype)
         conditional, unconditional = both.chunk(2)
         mixed = unconditional + p.guidance * (conditional - unconditional)
         if p.guided_channels is None:
             return mixed
-        return torch.cat([mixed[..., : p.guided_channels], conditional[..., p.guided_channels :]], dim=-1)
+        return torch.cat(
+            [mixed[..., : p.guided_channels], conditional[..., p.guided_channels :]], dim=-1
+        )
 
 
 def time_steps(protocol: Protocol) -> Tensor:
@@ -100,7 +111,8 @@ def heun(field: Field, x: Tensor, label: Tensor) -> Tensor:
 
 
 def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> Tensor:
-    """Euler-Maruyama with w(t) = 2t: drift (2 - t) v + x, noise sqrt(2 t |h|), then one deterministic step to 0.
+    """Euler-Maruyama with w(t) = 2t: drift (2 - t) v + x, noise sqrt(2 t |h|),
+    then one deterministic step to 0.
 
     increments: a generator of the CPU.
     """
@@ -108,7 +120,11 @@ def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> 
     for now, then in itertools.pairwise(times):
         h = then - now
         noise = torch.randn(x.shape, generator=increments, dtype=x.dtype).to(x.device)
-        x = x + h * ((2 - now) * field(x, now, label) + x) + float((2 * now * h.abs()).sqrt()) * noise
+        x = (
+            x
+            + h * ((2 - now) * field(x, now, label) + x)
+            + float((2 * now * h.abs()).sqrt()) * noise
+        )
     last = times[-1]
     return x - last * ((2 - last) * field(x, last, label) + x)
 
@@ -119,19 +135,26 @@ def dopri5(field: Field, x: Tensor, label: Tensor) -> Tensor:
         from torchdiffeq import odeint
     except ImportError as error:
         raise ValueError(
-            "the sampler dopri5 needs torchdiffeq: pip install torchdiffeq, or choose ode50, heun50 or sde250"
+            "the sampler dopri5 needs torchdiffeq: "
+            "pip install torchdiffeq, or choose ode50, heun50 or sde250"
         ) from error
     ends = torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device)
     p = field.protocol
-    states: Any = odeint(lambda t, state: field(state, t, label), x, ends, atol=p.atol, rtol=p.rtol, method="dopri5")
+    states: Any = odeint(
+        lambda t, state: field(state, t, label), x, ends, atol=p.atol, rtol=p.rtol, method="dopri5"
+    )
     return states[-1]
 
 
 def block_labels(protocol: Protocol, classes: int, seed: int, block: int) -> Tensor:
-    """The labels of a block, int64 [64]: uniform at random (the papers'), or the sample's number modulo the classes."""
+    """The labels of a block, int64 [64]: uniform at random (the papers'),
+    or the sample's number modulo the classes.
+    """
     if protocol.labels == "balanced":
         return (block * protocol.block + torch.arange(protocol.block)) % classes
-    return torch.randint(0, classes, (protocol.block,), generator=generator(seed, "sample_labels", block))
+    return torch.randint(
+        0, classes, (protocol.block,), generator=generator(seed, "sample_labels", block)
+    )
 
 
 def sample_block(
@@ -143,7 +166,9 @@ def sample_block(
     block: int,
     device: torch.device | str,
 ) -> tuple[Tensor, Tensor]:
-    """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU; shape: (N, C)."""
+    """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU; shape:
+    (N, C).
+    """
     label = block_labels(protocol, classes, seed, block).to(device)
     x = torch.randn(protocol.block, *shape, generator=generator(seed, "sample_noise", block))
     x = x.bfloat16() if protocol.noise_precision == "bf16" else x

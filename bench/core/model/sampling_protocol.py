@@ -27,13 +27,14 @@ CHOICES = {
 class Protocol:
     """How samples are made.
 
-    sampler: euler | heun | sde | dopri5; steps: evaluations of an Euler step (Heun: two each, but the last); shift: a
-    of the time shift s(a, t); last_time: where the noisy steps of the SDE end; state: precision of the state;
-    noise_precision: that the starting noise is rounded to; model_precision: of the backbone (bf16: autocast);
-    decoder_precision: of the autoencoder that decodes latents (pixels need none); guidance: w, with the interval
-    [low, high] of t in which it is on (ends included) and the number of token channels it acts on (None: all); labels:
-    random (uniform, the papers') or balanced; rounding: of samples to uint8; block: samples of one block and generator.
-    Raises ValueError for values that no sampler has.
+    sampler: euler | heun | sde | dopri5; steps: evaluations of an Euler step
+    (Heun: two each, but the last); shift: a of the time shift s(a, t); last_time: where the noisy
+    steps of the SDE end; state: precision of the state; noise_precision: that the starting noise is
+    rounded to; model_precision: of the backbone (bf16: autocast); decoder_precision: of the
+    autoencoder that decodes latents (pixels need none); guidance: w, with the interval [low, high]
+    of t in which it is on (ends included) and the number of token channels it acts on (None: all);
+    labels: random (uniform, the papers') or balanced; rounding: of samples to uint8; block: samples
+    of one block and generator. Raises ValueError for values that no sampler has.
     """
 
     name: str
@@ -59,16 +60,28 @@ class Protocol:
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
-                raise ValueError(f"{key}={getattr(self, key)} is unknown (choices: {', '.join(choices)})")
-        least = {"dopri5": 0, "sde": 2}.get(self.sampler, 1)  # an adaptive sampler chooses its steps itself
+                raise ValueError(
+                    f"{key}={getattr(self, key)} is unknown (choices: {', '.join(choices)})"
+                )
+        least = {"dopri5": 0, "sde": 2}.get(
+            self.sampler, 1
+        )  # an adaptive sampler chooses its steps itself
         if self.steps < least:
             raise ValueError(f"steps={self.steps} is too few for {self.name}: {least} or more")
         if not 0 < self.shift < math.inf:
-            raise ValueError(f"shift={self.shift} of the times must be a number above 0 (1 is none)")
+            raise ValueError(
+                f"shift={self.shift} of the times must be a number above 0 (1 is none)"
+            )
         if self.shift != 1 and self.sampler not in ("euler", "heun"):
-            raise ValueError(f"shift={self.shift} says nothing for {self.name}, whose times are its own: leave it out")
+            raise ValueError(
+                f"shift={self.shift} says nothing for {self.name}, "
+                "whose times are its own: leave it out"
+            )
         if self.steps and self.sampler == "dopri5":
-            raise ValueError(f"steps={self.steps} says nothing for {self.name}, which chooses its own: leave it out")
+            raise ValueError(
+                f"steps={self.steps} says nothing for {self.name}, "
+                "which chooses its own: leave it out"
+            )
         if not 0 < self.last_time < 1:
             raise ValueError(f"last_time={self.last_time} must lie between 0 and 1")
         if not math.isfinite(self.guidance):
@@ -83,7 +96,9 @@ class Protocol:
 
     @property
     def evaluations(self) -> int:
-        """Passes of the backbone for a sample; of an adaptive sampler a usual number, for estimates alone."""
+        """Passes of the backbone for a sample; of an adaptive sampler a usual number,
+        for estimates alone.
+        """
         passes = {"heun": 2 * self.steps - 1, "dopri5": 100}.get(self.sampler, self.steps)
         return passes * (2 if self.guidance > 1 else 1)
 
@@ -104,7 +119,10 @@ PROTOCOLS = {
 
 
 def sampling_protocol(name: str, **changes: Any) -> Protocol:
-    """A named protocol, with changes that show in its record. Raises ValueError with the known names."""
+    """A named protocol, with changes that show in its record.
+
+    Raises ValueError with the known names.
+    """
     if name not in PROTOCOLS:
         raise ValueError(f"evaluation.protocol={name} is unknown (choices: {', '.join(PROTOCOLS)})")
     return dataclasses.replace(PROTOCOLS[name], **changes)

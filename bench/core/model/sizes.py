@@ -1,7 +1,7 @@
 """The size table: the only place where a size's depth, width and heads are written.
 
-S to XL are SiT's; the smaller ones are ours, for two cores. `size=L` picks a row, `size.depth=6` changes one number of
-it.
+S to XL are SiT's; the smaller ones are ours, for two cores. `size=L` picks a row, `size.depth=6`
+changes one number of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Size:
             )
 
     def block(self, where: Any) -> int:
-        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up), or "last".
+        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up),
+        or "last".
 
         0.7 of 28 blocks is the 20th. A mapping gives one of these by the size's name, or under "default". Raises
         ValueError for anything else, and above the depth.
@@ -35,17 +36,26 @@ class Size:
         remedy = f"give a block from 1 to {self.depth}, a fraction of the depth below 1, or last"
         if isinstance(where, dict):
             if not where.keys() & {self.name, "default"}:
-                raise ValueError(f"block {where} has no entry for size {self.name} and no default: {remedy}")
+                raise ValueError(
+                    f"block {where} has no entry for size {self.name} and no default: {remedy}"
+                )
             where = where[self.name if self.name in where else "default"]
         if where == "last":
             return self.depth
         if type(where) not in (int, float):
-            raise ValueError(f"block '{where}' is neither a number, a fraction of the depth nor last: {remedy}")
+            raise ValueError(
+                f"block '{where}' is neither a number, a fraction of the depth nor last: {remedy}"
+            )
         if not where > 0 or (where > 1 and where % 1):  # of inf, where % 1 is nan
-            raise ValueError(f"block {where} is neither a whole number above 0 nor a fraction of the depth: {remedy}")
+            raise ValueError(
+                f"block {where} is neither a whole number above 0 nor a fraction of "
+                f"the depth: {remedy}"
+            )
         block = int(where) if where >= 1 else max(1, int(where * self.depth + 0.5))
         if block > self.depth:
-            raise ValueError(f"block {block} is above the depth {self.depth} of size {self.name}: {remedy}")
+            raise ValueError(
+                f"block {block} is above the depth {self.depth} of size {self.name}: {remedy}"
+            )
         return block
 
 

@@ -1,7 +1,8 @@
 """Token grids: the one place where pictures, videos or sounds become sequences of tokens and back.
 
-Everything between the data set and the sampler is tokens `[B, N, C]`; a patch's numbers are ordered (channel, then the
-patch's own axes), which is the order (c, p1, p2) of the papers' convolutional patch embedding.
+Everything between the data set and the sampler is tokens `[B, N, C]`; a patch's numbers are ordered
+(channel, then the patch's own axes), which is the order (c, p1, p2) of the papers' convolutional
+patch embedding.
 
     >>> TokenGrid(shape=(8, 8), patch=2, channels=1).tokens
     16
@@ -20,8 +21,9 @@ from torch import Tensor
 class TokenGrid:
     """A 1-, 2- or 3-dimensional grid of patches.
 
-    shape: size of the data on each axis (cells: pixels, latent cells, samples); patch: cells a patch has on each axis;
-    channels: numbers a cell has. Raises ValueError when an axis is no multiple of the patch.
+    shape: size of the data on each axis (cells: pixels, latent cells, samples); patch: cells a
+    patch has on each axis; channels: numbers a cell has. Raises ValueError when an axis is no
+    multiple of the patch.
     """
 
     shape: tuple[int, ...]
@@ -31,10 +33,13 @@ class TokenGrid:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
         if not 1 <= len(self.shape) <= 3:
-            raise ValueError(f"a token grid has 1, 2 or 3 axes, not {len(self.shape)} (shape {self.shape})")
+            raise ValueError(
+                f"a token grid has 1, 2 or 3 axes, not {len(self.shape)} (shape {self.shape})"
+            )
         if any(size % self.patch for size in self.shape):
             raise ValueError(
-                f"patch {self.patch} does not divide the shape {self.shape}: choose a divisor as data.patch"
+                f"patch {self.patch} does not divide the shape {self.shape}: "
+                "choose a divisor as data.patch"
             )
 
     @property
@@ -55,10 +60,14 @@ class TokenGrid:
     def patchify(self, x: Tensor) -> Tensor:
         """[B, c, *shape] -> [B, N, C]; rows in (c, p1, p2, ...) order."""
         axes = len(self.shape)
-        split = x.reshape(x.shape[0], self.channels, *(n for g in self.grid for n in (g, self.patch)))
+        split = x.reshape(
+            x.shape[0], self.channels, *(n for g in self.grid for n in (g, self.patch))
+        )
         grid_axes = range(2, 2 + 2 * axes, 2)
         patch_axes = range(3, 3 + 2 * axes, 2)
-        return split.permute(0, *grid_axes, 1, *patch_axes).reshape(x.shape[0], self.tokens, self.token_dim)
+        return split.permute(0, *grid_axes, 1, *patch_axes).reshape(
+            x.shape[0], self.tokens, self.token_dim
+        )
 
     def unpatchify(self, tokens: Tensor) -> Tensor:
         """[B, N, C] -> [B, c, *shape], the inverse of `patchify`."""
@@ -74,14 +83,19 @@ class TokenGrid:
 
         The last axis takes the first channels ("w first", as DiT, SiT).
 
-        Each axis has an equal, even share of the channels; channels left over (3 axes at width 1024) stay zero.
+        Each axis has an equal, even share of the channels; channels left over
+        (3 axes at width 1024) stay zero.
         """
         axes = len(self.grid)
         share = width // (2 * axes) * 2
         frequencies = 1.0 / 10000 ** (torch.arange(share // 2, dtype=torch.float64) / (share / 2))
-        coordinates = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in self.grid), indexing="ij")
+        coordinates = torch.meshgrid(
+            *(torch.arange(n, dtype=torch.float64) for n in self.grid), indexing="ij"
+        )
         embedding = torch.zeros(self.tokens, width, dtype=torch.float64)
         for i, coordinate in enumerate(reversed(coordinates)):
             angles = coordinate.reshape(-1, 1) * frequencies
-            embedding[:, i * share : (i + 1) * share] = torch.cat([angles.sin(), angles.cos()], dim=1)
+            embedding[:, i * share : (i + 1) * share] = torch.cat(
+                [angles.sin(), angles.cos()], dim=1
+            )
         return embedding[None].float()

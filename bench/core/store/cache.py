@@ -1,7 +1,8 @@
 """Make something once and keep it, however many processes ask for it at the same time.
 
-A cache entry is a folder that appears whole (made beside its place, then renamed) under a lock that the operating
-system releases when its holder dies, so that a killed process leaves neither half an entry nor a stale lock.
+A cache entry is a folder that appears whole (made beside its place, then renamed) under a lock that
+the operating system releases when its holder dies, so that a killed process leaves neither half an
+entry nor a stale lock.
 
     folder = cached_folder(Path("cache/extractors/local-1a2b"), make)
 """
@@ -26,7 +27,9 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115 (closed below, error told apart)
     except OSError as error:
-        raise ValueError(f"the cache {folder.parent} cannot be written ({error}); name another cache folder") from error
+        raise ValueError(
+            f"the cache {folder.parent} cannot be written ({error}); name another cache folder"
+        ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():

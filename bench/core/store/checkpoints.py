@@ -1,8 +1,9 @@
 """Resume checkpoints and snapshots on disk: atomic, checksummed, read without pickled code.
 
-A checkpoint is `checkpoints/ckpt-<images>-<sha256, 16 digits>.pt`: the file's own hash is in its name, so that one
-rename makes file and checksum appear together. A damaged newest one falls back to the one before, with a warning. A
-snapshot is the EMA backbone alone, `snapshots/<images>.safetensors`, kept for good.
+A checkpoint is `checkpoints/ckpt-<images>-<sha256, 16 digits>.pt`: the file's own hash is in its
+name, so that one rename makes file and checksum appear together. A damaged newest one falls back to
+the one before, with a warning. A snapshot is the EMA backbone alone,
+`snapshots/<images>.safetensors`, kept for good.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def file_hash(path: Path) -> str:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """fsync a finished temporary file and rename it, so that `final` is whole or absent, with the user's usual mode."""
+    """fsync a finished temporary file and rename it, so that `final` is whole or absent,
+    with the user's usual mode.
+    """
     umask = os.umask(0)
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)
@@ -70,7 +73,13 @@ def tensors_of(state: Any) -> list[Tensor]:
     """All tensors inside nested containers."""
     if isinstance(state, Tensor):
         return [state]
-    children = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    children = (
+        state.values()
+        if isinstance(state, dict)
+        else state
+        if isinstance(state, list | tuple)
+        else ()
+    )
     return [tensor for child in children for tensor in tensors_of(child)]
 
 
@@ -85,10 +94,13 @@ def is_whole(path: Path) -> bool:
     return match is not None and file_hash(path).startswith(match[2])
 
 
-def load_checkpoint(folder: Path, map_location: torch.device | str = "cpu") -> dict[str, Any] | None:
+def load_checkpoint(
+    folder: Path, map_location: torch.device | str = "cpu"
+) -> dict[str, Any] | None:
     """The newest undamaged checkpoint's state, or None when there is none.
 
-    Each damaged one is named in a warning and set aside, so that it does not count among the last two.
+    Each damaged one is named in a warning and set aside, so that it does not count among the last
+    two.
     """
     for path in reversed(checkpoints(folder)):
         if is_whole(path):
@@ -127,7 +139,10 @@ def write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]
         save_file(state, temporary, metadata=metadata)
         publish(temporary, path)
     except Exception as error:  # safetensors raises its own SafetensorError for a full disk
-        raise disk_full(error, path, sum(t.numel() * t.element_size() for t in state.values())) or error from error
+        raise (
+            disk_full(error, path, sum(t.numel() * t.element_size() for t in state.values()))
+            or error
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -147,12 +162,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_snapshot(path: Path, backbone: nn.Module) -> nn.Module:
-    """Load strictly. Raises ValueError naming missing and surplus keys, or a file that is cut off."""
+    """Load strictly.
+
+    Raises ValueError naming missing and surplus keys, or a file that is cut off.
+    """
     state = read_tensors(path)
     try:
         backbone.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise ValueError(f"snapshot {path} does not fit this backbone: {' '.join(str(error).split())}") from error
+        raise ValueError(
+            f"snapshot {path} does not fit this backbone: {' '.join(str(error).split())}"
+        ) from error
     return backbone
 
 

@@ -11,7 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "timm", "torch-fidelity", "safetensors", "hydra-core")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "timm",
+    "torch-fidelity",
+    "safetensors",
+    "hydra-core",
+)
 
 
 def versions() -> dict[str, str]:
@@ -33,7 +42,9 @@ def git_commit() -> str:
         return copied.read_text(encoding="utf-8").strip()
     try:
         command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
@@ -42,7 +53,11 @@ def environment(device: Any, threads: int) -> dict[str, Any]:
     """Versions, device, processor and code."""
     import torch
 
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
     return {
         "versions": versions(),
         "commit": git_commit(),

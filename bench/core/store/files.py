@@ -1,4 +1,5 @@
-"""Room on the disk, claimed before it is written to: a memory map without its blocks is killed by a bus error.
+"""Room on the disk, claimed before it is written to:
+a memory map without its blocks is killed by a bus error.
 
 file = new_array(folder / "features.npy", (50_000, 768), np.float16)
 """
@@ -19,18 +20,23 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_full(error: BaseException, path: Path, needed: int = 0) -> OSError | None:
-    """The clear message for a full disk, or None when the error is another one; needed: bytes, where it takes many."""
+    """The clear message for a full disk, or None when the error is another one; needed: bytes,
+    where it takes many.
+    """
     full = isinstance(error, OSError) and error.errno in FULL
     if not full and (not needed or shutil.disk_usage(path.parent).free >= needed):
         return None
     what = f"needs {needed / 1e6:.1f} MB" if needed else "cannot be written"
     return OSError(
-        errno.ENOSPC, f"the disk is full: {path.name} {what}; free some space and run the same command again"
+        errno.ENOSPC,
+        f"the disk is full: {path.name} {what}; free some space and run the same command again",
     )
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise OSError where the disk of a folder being made in a cache has fewer than `needed` bytes free."""
+    """Raise OSError where the disk of a folder being made in a cache has
+    fewer than `needed` bytes free.
+    """
     if shutil.disk_usage(folder).free < needed:
         raise _full(folder, needed, what)
 
@@ -59,6 +65,7 @@ def _full(folder: Path, needed: int, what: str) -> OSError:
     # the folder itself is temporary: its parent is the one that a user knows
     return OSError(
         errno.ENOSPC,
-        f"the disk is full: {what} needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free at {folder.parent}; "
+        f"the disk is full: {what} needs {needed / 1e9:.3g} GB, "
+        f"{free / 1e9:.3g} GB are free at {folder.parent}; "
         "free some space or name another cache=DIR",
     )

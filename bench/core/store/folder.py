@@ -1,7 +1,8 @@
 """A run's folder: who may write in it, what is said of its state, and its metrics line by line.
 
-Two processes cannot write one run: `RunFolder.claim` holds an operating-system lock while the process lives, and beside
-it the heartbeat in status.json covers file systems without locks and other hosts.
+Two processes cannot write one run: `RunFolder.claim` holds an operating-system lock while the
+process lives, and beside it the heartbeat in status.json covers file systems without locks and
+other hosts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class RunFolder:
         self._beating = False
 
     def claim(self) -> None:
-        """Make the folder and take its lock. Raises ValueError when it cannot be written or another process has it."""
+        """Make the folder and take its lock.
+
+        Raises ValueError when it cannot be written or another process has it.
+        """
         self._released, self._beating = threading.Event(), False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -51,15 +55,21 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{self.path} is being written by another process ({self._holder()}): wait for it or stop it"
+                f"{self.path} is being written by another process ({self._holder()}): "
+                "wait for it or stop it"
             ) from None
-        if self._deleted():  # between opening and locking its holder withdrew: the lock is of no folder any more
+        if (
+            self._deleted()
+        ):  # between opening and locking its holder withdrew: the lock is of no folder any more
             self.release()
             return self.claim()
         status = read_status(self.path)
         elsewhere = status.get("host") not in (None, socket.gethostname())
         if elsewhere and status.get("state") == "running" and is_fresh(status):
-            raise ValueError(f"{self.path} is being written on another host ({self._holder()}): wait for it or stop it")
+            raise ValueError(
+                f"{self.path} is being written on another host ({self._holder()}): "
+                "wait for it or stop it"
+            )
 
     def _holder(self) -> str:
         status = read_status(self.path)
@@ -75,13 +85,17 @@ class RunFolder:
     def withdraw(self) -> None:
         """Let go, and leave no trace of a folder in which nothing was written yet."""
         if [path.name for path in self.path.iterdir()] == [".lock"]:
-            (self.path / ".lock").unlink()  # while it is held: afterwards it might be another process's
+            (
+                self.path / ".lock"
+            ).unlink()  # while it is held: afterwards it might be another process's
             with contextlib.suppress(OSError):  # another process claimed the folder meanwhile
                 self.path.rmdir()
         self.release()
 
     def _deleted(self) -> bool:
-        """Whether the folder that was claimed is no longer there, be there another of its name or not."""
+        """Whether the folder that was claimed is no longer there,
+        be there another of its name or not.
+        """
         if self._lock is None:
             return not self.path.exists()
         try:
@@ -92,14 +106,18 @@ class RunFolder:
             raise
 
     def check_exists(self) -> None:
-        """Raise OSError when somebody deleted the folder; called before whatever would make it anew."""
+        """Raise OSError when somebody deleted the folder;
+        called before whatever would make it anew.
+        """
         if self._deleted():
             raise OSError(
-                f"the run folder {self.path} was deleted while the run was going on: the same command starts it anew"
+                f"the run folder {self.path} was deleted while the run was going on: "
+                "the same command starts it anew"
             )
 
     def status(self, now: bool = False, **changes: Any) -> None:
-        """Merge changes into status.json, with a heartbeat; written at most every two seconds unless `now`.
+        """Merge changes into status.json, with a heartbeat;
+        written at most every two seconds unless `now`.
 
         From the first call to `release` the heartbeat goes on by itself.
         """
@@ -109,7 +127,12 @@ class RunFolder:
                 return
             self._written = time.monotonic()
             self.check_exists()
-            content = {"schema_version": SCHEMA_VERSION} | self._status | this_process() | {"heartbeat": time.time()}
+            content = (
+                {"schema_version": SCHEMA_VERSION}
+                | self._status
+                | this_process()
+                | {"heartbeat": time.time()}
+            )
             write_json(self.path / "status.json", content)
         if not self._beating:
             self._beating = True
@@ -117,7 +140,9 @@ class RunFolder:
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT_SECONDS):
-            with contextlib.suppress(OSError):  # the folder deleted, the disk full: the run itself will say so
+            with contextlib.suppress(
+                OSError
+            ):  # the folder deleted, the disk full: the run itself will say so
                 if time.monotonic() - self._written > BEAT_SECONDS / 2:
                     self.status(now=True)
 
@@ -137,17 +162,22 @@ def read_status(path: Path) -> dict[str, Any]:
 
 
 class MetricsLog:
-    """metrics.jsonl, appended line by line; a resumed run cuts off what was written after its checkpoint."""
+    """metrics.jsonl, appended line by line;
+    a resumed run cuts off what was written after its checkpoint.
+    """
 
     def __init__(self, path: Path, keep_bytes: int):
         self.path = path
         path.touch()
         if (size := path.stat().st_size) < keep_bytes:
             warnings.warn(
-                f"{path} has {size} bytes, and the checkpoint knows of {keep_bytes}: lines of the past are lost",
+                f"{path} has {size} bytes, and the checkpoint knows of {keep_bytes}: "
+                "lines of the past are lost",
                 stacklevel=2,
             )
-            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # half a line would be glued to the next one
+            os.truncate(
+                path, path.read_bytes().rfind(b"\n") + 1
+            )  # half a line would be glued to the next one
         elif size > keep_bytes:
             os.truncate(path, keep_bytes)
 

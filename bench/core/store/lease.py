@@ -1,9 +1,10 @@
 """One trainer a run, among several sweeps on several hosts: a lease file beside the runs.
 
-The file is made by a hard link, which is atomic on network file systems too. Its holder rewrites it every few seconds.
-Whether it is still held is judged without comparing clocks: on the holder's host by its process, elsewhere by whether
-the content changes while we watch. A clock set back, or a host whose clock is wrong, changes nothing. A holder that was
-silent for too long (a hung disk, a suspended machine) and finds another's name in its file has lost it.
+The file is made by a hard link, which is atomic on network file systems too. Its holder rewrites it
+every few seconds. Whether it is still held is judged without comparing clocks: on the holder's host
+by its process, elsewhere by whether the content changes while we watch. A clock set back, or a host
+whose clock is wrong, changes nothing. A holder that was silent for too long (a hung disk, a
+suspended machine) and finds another's name in its file has lost it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ BEAT_SECONDS = 5.0
 
 
 class Lease:
-    """A held lease; `release` it, or let `holder_gone` find out that its process died. lost: another has it by now."""
+    """A held lease; `release` it, or let `holder_gone` find out that its process died. lost:
+    another has it by now.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -61,9 +64,15 @@ class Lease:
                 self.path.unlink(missing_ok=True)
 
     def _ours(self) -> bool:
-        """Whether no other process has taken it since, as it may when this one was silent for too long."""
-        who = read_json(self.path)  # empty: nobody's, since a successor's is never seen half written
-        self.lost = self.lost or (bool(who) and any(who.get(key) != value for key, value in self._who.items()))
+        """Whether no other process has taken it since,
+        as it may when this one was silent for too long.
+        """
+        who = read_json(
+            self.path
+        )  # empty: nobody's, since a successor's is never seen half written
+        self.lost = self.lost or (
+            bool(who) and any(who.get(key) != value for key, value in self._who.items())
+        )
         return not self.lost
 
     def _content(self) -> str:
@@ -84,14 +93,18 @@ def _read(path: Path) -> str:
 
 
 def _lives(content: str) -> bool | None:
-    """Whether the holder lives; None where only time can tell: it is on another host, or the lease is damaged."""
+    """Whether the holder lives; None where only time can tell: it is on another host,
+    or the lease is damaged.
+    """
     with contextlib.suppress(ValueError, AttributeError):
         return lives_here(json.loads(content))
     return None
 
 
 class Leases:
-    """The leases of one folder as one process sees them; it remembers since when each has not changed."""
+    """The leases of one folder as one process sees them;
+    it remembers since when each has not changed.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -104,7 +117,8 @@ class Leases:
         lease = Lease(path)
         for _ in range(2):
             try:
-                # created with its content: another process never sees an empty lease that it might take for a dead one
+                # created with its content: another process never sees an empty lease that it might
+                # take for a dead one
                 temporary = path.with_name(f".{name}.{os.getpid()}.new")
                 temporary.write_text(lease._content(), encoding="utf-8")
                 try:
@@ -117,16 +131,27 @@ class Leases:
                     return None
         return None
 
-    def acquire_watching(self, name: str, what: str, say: Callable[[str], None] = print) -> Lease | None:
-        """As `acquire`, but a holder on another host is watched until it gives a sign of life, or is too long silent.
+    def acquire_watching(
+        self, name: str, what: str, say: Callable[[str], None] = print
+    ) -> Lease | None:
+        """As `acquire`, but a holder on another host is watched until it gives a sign of life,
+        or is too long silent.
 
-        A command that has just begun cannot know since when that host has been silent. what: the holder does, in words.
+        A command that has just begun cannot know since when that host has been silent. what: the
+        holder does, in words.
         """
         path = self.folder / f"{name}.json"
         content, told = _read(path), False
-        while (lease := self.acquire(name)) is None and _read(path) == content and _lives(content) is None:
+        while (
+            (lease := self.acquire(name)) is None
+            and _read(path) == content
+            and _lives(content) is None
+        ):
             if not told:
-                say(f"{self.holder(name)} {what}: waiting for a sign of life, at most {STALE_SECONDS:.0f} s ...")
+                say(
+                    f"{self.holder(name)} {what}: "
+                    f"waiting for a sign of life, at most {STALE_SECONDS:.0f} s ..."
+                )
                 told = True
             time.sleep(min(1.0, STALE_SECONDS / 10))
         if lease and told:
@@ -154,7 +179,9 @@ class Leases:
         return True
 
     def holder_gone(self, name: str, content: str) -> bool:
-        """Whether the process that wrote this content is known to be dead, or silent for too long."""
+        """Whether the process that wrote this content is known to be dead,
+        or silent for too long.
+        """
         if (living := _lives(content)) is not None:
             return not living
         before, since = self._seen.get(name, (None, 0.0))

@@ -2,9 +2,9 @@
 
 Any index is rebuilt from them.
 
-A file `results/<kind>-<images>.json` holds the rows of one measurement of one snapshot and is written atomically.
-`load` turns all files below a folder of runs into one pandas table; a damaged file is named and left out, never a
-crash.
+A file `results/<kind>-<images>.json` holds the rows of one measurement of one snapshot and is
+written atomically. `load` turns all files below a folder of runs into one pandas table; a damaged
+file is named and left out, never a crash.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SCHEMA_VERSION = 1
 class Row:
     """One number and everything needed to compare it.
 
-    value: None when it could not be had (note says why); stderr: of this measurement, not across seeds; n: samples it
-    rests on; real: the same metric of held-out real data; block, t: where features were read; related: why the metric
-    is not independent of the arm ("" when it is); protocol: a complete record; encoder: whose own strength this is,
-    "" for a number of the arm.
+    value: None when it could not be had (note says why); stderr: of this measurement, not across
+    seeds; n: samples it rests on; real: the same metric of held-out real data; block, t: where
+    features were read; related: why the metric is not independent of the arm ("" when it is);
+    protocol: a complete record; encoder: whose own strength this is, "" for a number of the arm.
     """
 
     metric: str
@@ -54,9 +54,13 @@ class Row:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The row as stored: non-finite values become None with a note, and the protocol gets its short hash."""
+        """The row as stored: non-finite values become None with a note,
+        and the protocol gets its short hash.
+        """
         row, changed = asdict(self), list[str]()
-        measured = _finite({key: row[key] for key in ("value", "stderr", "real", "details")}, "", changed)
+        measured = _finite(
+            {key: row[key] for key in ("value", "stderr", "real", "details")}, "", changed
+        )
         row |= measured | {"note": "; ".join(part for part in (self.note, *changed) if part)}
         return row | {"protocol_id": protocol_id(self.protocol)}
 
@@ -64,7 +68,9 @@ class Row:
 def _finite(value: Any, name: str, changed: list[str]) -> Any:
     """The value with None for numbers that JSON cannot hold; each is named in `changed`."""
     if isinstance(value, Mapping):
-        return {key: _finite(inner, f"{name}.{key}".strip("."), changed) for key, inner in value.items()}
+        return {
+            key: _finite(inner, f"{name}.{key}".strip("."), changed) for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_finite(inner, f"{name}[{i}]", changed) for i, inner in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
@@ -84,7 +90,10 @@ def protocol_id(protocol: dict[str, Any]) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically (temporary file, fsync, rename). Raises OSError, clearly when the disk is full."""
+    """Write JSON atomically (temporary file, fsync, rename).
+
+    Raises OSError, clearly when the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -104,17 +113,29 @@ def result_path(run_dir: Path, kind: str, images: int) -> Path:
     return run_dir / "results" / f"{kind}-{images:012d}.json"
 
 
-def write(run_dir: Path, kind: str, images: int, rows: Iterable[Row], context: dict[str, Any]) -> Path:
+def write(
+    run_dir: Path, kind: str, images: int, rows: Iterable[Row], context: dict[str, Any]
+) -> Path:
     """Store rows; context: flops and hours spent until the snapshot, its hash, the environment."""
     path = result_path(run_dir, kind, images)
-    content = {"schema_version": SCHEMA_VERSION, "run": run_dir.name, "kind": kind, "images": images}
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "run": run_dir.name,
+        "kind": kind,
+        "images": images,
+    }
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_json(path, content | context | {"created": created, "rows": [row.to_json() for row in rows]})
+    write_json(
+        path, content | context | {"created": created, "rows": [row.to_json() for row in rows]}
+    )
     return path
 
 
 def _read(path: Path, unmarked: int | None = None) -> dict[str, Any]:
-    """A JSON object of this schema; unmarked: the version of a file that names none. Raises OSError or ValueError."""
+    """A JSON object of this schema; unmarked: the version of a file that names none.
+
+    Raises OSError or ValueError.
+    """
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError("is not a JSON object")
@@ -130,8 +151,12 @@ def read_description(run_dir: Path) -> dict[str, Any]:
     return content
 
 
-def read_part(run_dir: Path, file: str, kinds: Mapping[str, Kind], problems: list[str]) -> dict[str, Any]:
-    """A file beside run.json, {} where there is none; a damaged one is named in `problems` and {}."""
+def read_part(
+    run_dir: Path, file: str, kinds: Mapping[str, Kind], problems: list[str]
+) -> dict[str, Any]:
+    """A file beside run.json, {} where there is none;
+    a damaged one is named in `problems` and {}.
+    """
     path = run_dir / file
     try:
         content = _read(path, SCHEMA_VERSION) if path.exists() else {}
@@ -163,7 +188,18 @@ ROW_COLUMNS = (
     *("protocol", "protocol_id", "metric_version", "note", "details"),
 )
 COLUMNS = (
-    *("run", *RUN_COLUMNS, "parameters", "images", "images_total", "final", "flops", "hours", "state", "kind"),
+    *(
+        "run",
+        *RUN_COLUMNS,
+        "parameters",
+        "images",
+        "images_total",
+        "final",
+        "flops",
+        "hours",
+        "state",
+        "kind",
+    ),
     *ROW_COLUMNS,
 )
 
@@ -171,14 +207,17 @@ COLUMNS = (
 def load(runs_dir: Path | str, run_ids: Collection[str] | None = None) -> pd.DataFrame:
     """All rows below a folder of runs (of the named runs only): one line a row, columns `COLUMNS`.
 
-    `final` marks rows of the newest snapshot of a complete run. `.attrs["problems"]` lists what was left out and why.
+    `final` marks rows of the newest snapshot of a complete run. `.attrs["problems"]` lists what was
+    left out and why.
     """
     import pandas as pd
 
     records: list[dict[str, Any]] = []
     problems: list[str] = []
     for run_dir in sorted(Path(runs_dir).glob("*/")):
-        if not (run_dir / "run.json").exists() or (run_ids is not None and run_dir.name not in run_ids):
+        if not (run_dir / "run.json").exists() or (
+            run_ids is not None and run_dir.name not in run_ids
+        ):
             continue
         try:
             records += _run_records(run_dir, problems)
@@ -192,11 +231,18 @@ def load(runs_dir: Path | str, run_ids: Collection[str] | None = None) -> pd.Dat
 
 
 def _why(error: Exception) -> str:
-    return f"is damaged ({error})" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+    return (
+        f"is damaged ({error})"
+        if isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+        else str(error)
+    )
 
 
 def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
-    """One record a row. Raises OSError or ValueError for a damaged run.json; what else is damaged is left out."""
+    """One record a row.
+
+    Raises OSError or ValueError for a damaged run.json; what else is damaged is left out.
+    """
     run = read_description(run_dir)
     state = read_part(run_dir, "status.json", STATUS, problems).get("state") or "unknown"
     cost = read_part(run_dir, "cost.json", COST, problems)
@@ -208,7 +254,9 @@ def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
         try:
             content = read_measurement(path)
         except (OSError, ValueError) as error:
-            problems.append(f"{run_dir.name}/results/{path.name}: {_why(error)}; its rows are left out")
+            problems.append(
+                f"{run_dir.name}/results/{path.name}: {_why(error)}; its rows are left out"
+            )
             continue
         of_file = {key: content.get(key) for key in ("images", "flops", "hours", "kind")}
         of_file["final"] = state == "complete" and content["images"] == run["images"]
@@ -223,5 +271,7 @@ def _run_records(run_dir: Path, problems: list[str]) -> list[dict[str, Any]]:
                 faults.append(str(error))
         if faults:
             where = f"{run_dir.name}/results/{path.name}"
-            problems.append(f"{where}: {faults[0]}; {len(faults)} of {len(content['rows'])} rows are left out")
+            problems.append(
+                f"{where}: {faults[0]}; {len(faults)} of {len(content['rows'])} rows are left out"
+            )
     return records

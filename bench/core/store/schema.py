@@ -1,4 +1,5 @@
-"""What the files of a run may hold, so that nothing computes with a value that a damaged file made up.
+"""What the files of a run may hold, so that nothing computes with a value
+that a damaged file made up.
 
 check({"seed": "zero", ...}, RUN)     # ValueError: seed is 'zero', expected a whole number of at least 0
 """
@@ -30,7 +31,10 @@ def _is_number(value: Any) -> bool:
 def whole(least: int) -> Kind:
     """Whole numbers from `least`."""
     name = f"a whole number of at least {least}"
-    return Kind(name, lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least)
+    return Kind(
+        name,
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least,
+    )
 
 
 TEXT = Kind("a text", lambda value: isinstance(value, str))
@@ -39,7 +43,10 @@ NUMBER = Kind("a finite number", _is_number)
 PLAIN = Kind("a plain value", lambda value: not isinstance(value, dict | list))
 LIST = Kind("a list", lambda value: isinstance(value, list))
 OBJECT = Kind("a JSON object", lambda value: isinstance(value, dict))
-NUMBERS = Kind("finite numbers by name", lambda value: isinstance(value, dict) and all(map(_is_number, value.values())))
+NUMBERS = Kind(
+    "finite numbers by name",
+    lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+)
 
 RUN = {
     **dict.fromkeys(("arm", "method", "size", "data"), TEXT),
@@ -50,10 +57,14 @@ RUN = {
     **dict.fromkeys(("identity", "blocks"), OBJECT.or_null()),
     "argv": LIST.or_null(),
 }
-STATUS = dict.fromkeys(("state", "phase", "message"), TEXT.or_null()) | {"images": whole(0).or_null()}
+STATUS = dict.fromkeys(("state", "phase", "message"), TEXT.or_null()) | {
+    "images": whole(0).or_null()
+}
 COST = {
     **dict.fromkeys(("parameters", "flops_per_image"), NUMBERS.or_null()),
-    **dict.fromkeys(("encoder_training_flops", "seconds_per_step", "peak_memory_bytes"), NUMBER.or_null()),
+    **dict.fromkeys(
+        ("encoder_training_flops", "seconds_per_step", "peak_memory_bytes"), NUMBER.or_null()
+    ),
     "not_counted": TEXT.or_null(),
 }
 MEASUREMENT = {
@@ -65,7 +76,9 @@ MEASUREMENT = {
 ROW = {
     **dict.fromkeys(("metric", "protocol_id"), TEXT),
     "higher_is_better": FLAG,
-    **dict.fromkeys(("value", "stderr", "real", "n"), PLAIN),  # one that is no number is a row without a value
+    **dict.fromkeys(
+        ("value", "stderr", "real", "n"), PLAIN
+    ),  # one that is no number is a row without a value
     "block": whole(1).or_null(),
     "t": NUMBER.or_null(),
     **dict.fromkeys(("related", "note"), TEXT.or_null()),
@@ -74,7 +87,9 @@ ROW = {
 
 
 def check(content: Any, kinds: Mapping[str, Kind]) -> None:
-    """Raise ValueError that names the first value not of its kind; keys without a kind may hold anything."""
+    """Raise ValueError that names the first value not of its kind;
+    keys without a kind may hold anything.
+    """
     if not isinstance(content, dict):
         raise ValueError(f"{content!r:.60} is not a JSON object")
     for key, kind in kinds.items():

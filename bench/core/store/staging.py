@@ -1,7 +1,8 @@
 """Files that a run needs and does not make: published weights, code, statistics.
 
-What is missing is found out before a model is built or the network asked. The network has five seconds to answer;
-after that one message says what is missing, where it was looked for, and the commands that fetch it elsewhere.
+What is missing is found out before a model is built or the network asked. The network has five
+seconds to answer; after that one message says what is missing, where it was looked for, and the
+commands that fetch it elsewhere.
 
     require([Resource("weights", Path("hub/checkpoints/a.pth"), "https://host/a.pth", 84)], "encoder a", "encoder=a")
 """
@@ -29,7 +30,8 @@ CHUNK = 1 << 20
 class Resource:
     """A file, or a folder that a zip archive's only folder becomes.
 
-    path: where it is put; also: other places where it may lie; sha256: first digits, where its publisher states them.
+    path: where it is put; also: other places where it may lie; sha256: first digits, where its
+    publisher states them.
     """
 
     what: str
@@ -46,7 +48,9 @@ class Resource:
 
 
 def torch_hub() -> Path:
-    """$TORCH_HOME/hub, else below the user's cache: as torch.hub.get_dir, without importing torch."""
+    """$TORCH_HOME/hub, else below the user's cache: as torch.hub.get_dir,
+    without importing torch.
+    """
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub"
 
@@ -54,7 +58,8 @@ def torch_hub() -> Path:
 def require(resources: Iterable[Resource], name: str, words: str, download: bool = True) -> None:
     """Return once everything is there, fetching what is missing where a network answers.
 
-    name: who needs it, for the message; words: what `bench.prepare` is told to stage it. Raises ValueError otherwise.
+    name: who needs it, for the message; words: what `bench.prepare` is told to stage it. Raises
+    ValueError otherwise.
     """
     missing = [resource for resource in resources if resource.found() is None]
     for resource in missing:
@@ -66,7 +71,9 @@ def require(resources: Iterable[Resource], name: str, words: str, download: bool
 
 def missing_message(missing: list[Resource], name: str, words: str, problem: str) -> str:
     """What is missing, where it was looked for, and how it is fetched on another machine."""
-    lines = [f"{name} lacks {len(missing)} file(s) and they cannot be fetched from here ({problem})"]
+    lines = [
+        f"{name} lacks {len(missing)} file(s) and they cannot be fetched from here ({problem})"
+    ]
     for resource in missing:
         places = " or ".join(str(place) for place in (resource.path, *resource.also))
         size = f" ({resource.megabytes:.0f} MB)" if resource.megabytes else ""
@@ -84,7 +91,10 @@ def command(resource: Resource) -> str:
         return f"curl -fL --create-dirs -o {place} {url}"
     folder, zipped = shlex.quote(str(resource.path.parent)), shlex.quote(f"{resource.path}.zip")
     inside = shlex.quote(str(resource.path.parent / archive_folder(resource.url)))
-    return f"curl -fL --create-dirs -o {zipped} {url} && unzip -q {zipped} -d {folder} && mv {inside} {place}"
+    return (
+        f"curl -fL --create-dirs -o {zipped} {url} && unzip -q {zipped} -d {folder} "
+        f"&& mv {inside} {place}"
+    )
 
 
 def archive_folder(url: str) -> str:
@@ -100,7 +110,9 @@ def unreachable(url: str, seconds: float = ANSWER_SECONDS) -> str:
 
     def ask() -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+            with urllib.request.urlopen(
+                urllib.request.Request(url, method="HEAD"), timeout=seconds
+            ):
                 answer[0] = ""
         except OSError as error:
             answer[0] = f"{host}: {getattr(error, 'reason', error)}"
@@ -113,7 +125,8 @@ def unreachable(url: str, seconds: float = ANSWER_SECONDS) -> str:
 
 
 def fetch(resource: Resource, progress: bool = True) -> Path:
-    """Download it, whole or not at all, once however many processes ask; its SHA-256 is written beside it.
+    """Download it, whole or not at all, once however many processes ask;
+    its SHA-256 is written beside it.
 
     Raises ValueError when the download fails or is not the published file.
     """
@@ -127,7 +140,8 @@ def fetch(resource: Resource, progress: bool = True) -> Path:
             digest = _download(resource, part, progress)
             if not digest.startswith(resource.sha256):
                 raise ValueError(
-                    f"{resource.url} has SHA-256 {digest[:16]}..., not {resource.sha256}...: it was cut off or replaced"
+                    f"{resource.url} has SHA-256 {digest[:16]}..., not {resource.sha256}...: "
+                    "it was cut off or replaced"
                 )
             hashed = _unpack(part, resource) if resource.archive else part
             resource.path.with_name(f"{resource.path.name}.sha256").write_text(
@@ -136,7 +150,8 @@ def fetch(resource: Resource, progress: bool = True) -> Path:
             os.replace(hashed, resource.path)
         except OSError as error:
             raise ValueError(
-                f"{resource.what} could not be fetched from {resource.url} ({error}): {command(resource)}"
+                f"{resource.what} could not be fetched from {resource.url} ({error}): "
+                f"{command(resource)}"
             ) from error
         finally:
             part.unlink(missing_ok=True)
@@ -147,10 +162,17 @@ def _download(resource: Resource, part: Path, progress: bool) -> str:
     from tqdm import tqdm
 
     digest = hashlib.sha256()
-    with urllib.request.urlopen(resource.url, timeout=STALL_SECONDS) as source, open(part, "wb") as target:
+    with (
+        urllib.request.urlopen(resource.url, timeout=STALL_SECONDS) as source,
+        open(part, "wb") as target,
+    ):
         total = int(source.headers.get("Content-Length") or 0)
         with tqdm(
-            total=total or None, desc=resource.what, unit="B", unit_scale=True, disable=None if progress else True
+            total=total or None,
+            desc=resource.what,
+            unit="B",
+            unit_scale=True,
+            disable=None if progress else True,
         ) as bar:
             while chunk := source.read(CHUNK):
                 digest.update(chunk)

@@ -1,4 +1,6 @@
-"""What a run is doing, from its folder alone: the heartbeat in status.json, its host, its process, its checkpoints."""
+"""What a run is doing, from its folder alone: the heartbeat in status.json, its host,
+its process, its checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ ALIVE = ("training", "measuring")
 
 @dataclass(frozen=True)
 class RunState:
-    """name: new | training | measuring | stopped | failed | died | complete; speed: images a second; left: seconds."""
+    """name: new | training | measuring | stopped | failed | died | complete; speed:
+    images a second; left: seconds.
+    """
 
     name: str
     images: int = 0
@@ -31,7 +35,9 @@ class RunState:
 
 
 def run_state(folder: Path) -> RunState:
-    """The state of a run folder; "new" where there is none, "died" where a process stopped without saying so."""
+    """The state of a run folder; "new" where there is none,
+    "died" where a process stopped without saying so.
+    """
     status = read_status(folder)
     if not status:
         return RunState("new")
@@ -57,10 +63,16 @@ def run_state(folder: Path) -> RunState:
 def progress(folder: Path) -> float:
     """A number that grows whenever something was saved.
 
-    Images of the newest checkpoint, plus the number of results, plus less than 1 for the blocks of the next result.
+    Images of the newest checkpoint, plus the number of results, plus less than 1 for the blocks of
+    the next result.
     """
     newest = max(
-        (int(m[1]) for p in folder.glob("checkpoints/ckpt-*.pt") if (m := re.match(r"ckpt-(\d+)-", p.name))), default=0
+        (
+            int(m[1])
+            for p in folder.glob("checkpoints/ckpt-*.pt")
+            if (m := re.match(r"ckpt-(\d+)-", p.name))
+        ),
+        default=0,
     )
     blocks = len(list(folder.glob("samples/blocks-*/*.npy")))
     return newest + len(list(folder.glob("results/*.json"))) + blocks / (blocks + 1)

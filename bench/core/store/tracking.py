@@ -1,9 +1,11 @@
-"""Mirrors of a run's numbers in TensorBoard or Weights & Biases; metrics.jsonl and results/ stay the truth.
+"""Mirrors of a run's numbers in TensorBoard or Weights & Biases;
+metrics.jsonl and results/ stay the truth.
 
     python -m bench.run method=selfflow tracking=tensorboard;      tensorboard --logdir runs
     python -m bench.run method=selfflow tracking=wandb;            wandb sync runs/<run>/wandb/offline-run-*
 
-Both write below the run folder only: wandb runs offline unless WANDB_MODE=online is set. The step is images seen.
+Both write below the run folder only: wandb runs offline unless WANDB_MODE=online is set. The step
+is images seen.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class Nothing:
 
 
 class TensorBoard:
-    """Scalars in <run>/tensorboard. A resumed run hides the events that its metrics.jsonl has cut off."""
+    """Scalars in <run>/tensorboard.
+
+    A resumed run hides the events that its metrics.jsonl has cut off.
+    """
 
     def __init__(self, run_dir: Path, first: int | None):
         from torch.utils.tensorboard import SummaryWriter
@@ -59,14 +64,25 @@ class WeightsAndBiases:
     """One wandb run with the run folder's name as its id, so that a resumed run goes on in it."""
 
     def __init__(self, run_dir: Path, config: dict[str, Any]):
-        for kind in ("CACHE", "CONFIG", "DATA"):  # by default below the user's home; read when wandb is imported
-            os.environ.setdefault(f"WANDB_{kind}_DIR", str((run_dir / "wandb" / kind.lower()).absolute()))
+        for kind in (
+            "CACHE",
+            "CONFIG",
+            "DATA",
+        ):  # by default below the user's home; read when wandb is imported
+            os.environ.setdefault(
+                f"WANDB_{kind}_DIR", str((run_dir / "wandb" / kind.lower()).absolute())
+            )
         import wandb
 
         self.run = wandb.init(
-            project="flow-representation-bench", id=run_dir.name, name=run_dir.name, dir=str(run_dir), config=config,
-            resume="allow", mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
-        )  # fmt: skip
+            project="flow-representation-bench",
+            id=run_dir.name,
+            name=run_dir.name,
+            dir=str(run_dir),
+            config=config,
+            resume="allow",
+            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+        )
         self.run.define_metric("*", step_metric="images")  # wandb's own steps only count calls
 
     def log(self, images: int, numbers: dict[str, float]) -> None:
@@ -81,7 +97,9 @@ def check(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"tracking={kind} is unknown (choices: {', '.join(KINDS)})")
     if kind != "none" and importlib.util.find_spec(kind) is None:
-        raise ValueError(f"tracking={kind} needs the package {kind}, which is not installed: pip install {kind}")
+        raise ValueError(
+            f"tracking={kind} needs the package {kind}, which is not installed: pip install {kind}"
+        )
 
 
 def open_tracker(kind: str, run_dir: Path, first: int | None, config: dict[str, Any]) -> Tracker:
@@ -96,7 +114,9 @@ def open_tracker(kind: str, run_dir: Path, first: int | None, config: dict[str, 
 
 
 def numbers_of_line(line: dict[str, Any]) -> dict[str, float]:
-    """A line of metrics.jsonl as {"loss/velocity": ..., "grad_norm": ...}, without images and step."""
+    """A line of metrics.jsonl as {"loss/velocity": ..., "grad_norm": ...},
+    without images and step.
+    """
     found: dict[str, float] = {}
     for key, value in line.items():
         if isinstance(value, dict):
@@ -107,7 +127,9 @@ def numbers_of_line(line: dict[str, Any]) -> dict[str, float]:
 
 
 def numbers_of_rows(rows: Iterable[Row]) -> dict[str, float]:
-    """Result rows as {"results/fd_pixels": ..., "results/knn/block4/t0.5": ...}; rows without a value are left out."""
+    """Result rows as {"results/fd_pixels": ..., "results/knn/block4/t0.5": ...};
+    rows without a value are left out.
+    """
     found: dict[str, float] = {}
     for row in rows:
         if row.value is not None:

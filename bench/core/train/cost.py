@@ -1,8 +1,10 @@
-"""What an arm costs: parameters and FLOPs of backbone, heads, teacher and encoder apart; counted, not estimated.
+"""What an arm costs: parameters and FLOPs of backbone, heads, teacher and encoder apart; counted,
+not estimated.
 
-The arm's own loss is run forward and backward on two images under PyTorch's FLOP counter, so a method's extra passes
-are in the count whatever they are; without an encoder on the meta device (shapes without numbers), so that even XL
-costs nothing. A multiplication and its addition are two FLOPs; element-wise work is not counted.
+The arm's own loss is run forward and backward on two images under PyTorch's FLOP counter, so a
+method's extra passes are in the count whatever they are; without an encoder on the meta device
+(shapes without numbers), so that even XL costs nothing. A multiplication and its addition are two
+FLOPs; element-wise work is not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ IMAGES = 2  # at least: a method may compare more with each other
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters and training FLOPs an image, by group (with "total"); forward_flops: one image's forward pass.
+    """Parameters and training FLOPs an image, by group (with "total"); forward_flops:
+    one image's forward pass.
 
     ends: images after which a term of the loss ends, and an image costs flops_per_image_after.
     """
@@ -60,9 +63,16 @@ class _MetaDraw(Draw):
 
 
 def count(
-    method: Method, grid: TokenGrid, size: Size, classes: int, encoder: Any = None, image_size: Iterable[int] = ()
+    method: Method,
+    grid: TokenGrid,
+    size: Size,
+    classes: int,
+    encoder: Any = None,
+    image_size: Iterable[int] = (),
 ) -> Cost:
-    """Count an arm. encoder, image_size: the frozen encoder that the method needs and the (H, W) of its pictures."""
+    """Count an arm. encoder, image_size: the frozen encoder that the method needs
+    and the (H, W) of its pictures.
+    """
     device = torch.device("meta") if encoder is None else next(encoder.parameters()).device
     ctx, images = Context(grid, size, encoder=encoder), max(IMAGES, method.group_size())
     with device:
@@ -70,12 +80,29 @@ def count(
         teacher = ema_copy(backbone) if "ema" in method.needs else None
         arm = Arm(backbone, method.heads(ctx), method)
         ctx.ema = teacher
-        ctx.draw = _MetaDraw(images) if encoder is None else Draw.of(0, "count", 0, images, slice(0, images), device)
+        ctx.draw = (
+            _MetaDraw(images)
+            if encoder is None
+            else Draw.of(0, "count", 0, images, slice(0, images), device)
+        )
         data = torch.zeros(images, grid.tokens, grid.token_dim)
         label = torch.zeros(images, dtype=torch.long)
-        image = torch.zeros(images, 3, *image_size, dtype=torch.uint8) if encoder is not None else None
-        batch = Batch(data, data, torch.full((images,), 0.5), label, image, torch.zeros(images, dtype=torch.long))
-        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as forward:
+        image = (
+            torch.zeros(images, 3, *image_size, dtype=torch.uint8) if encoder is not None else None
+        )
+        batch = Batch(
+            data,
+            data,
+            torch.full((images,), 0.5),
+            label,
+            image,
+            torch.zeros(images, dtype=torch.long),
+        )
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            torch.no_grad(),
+            FlopCounterMode(display=False) as forward,
+        ):
             backbone(data, batch.t, label)
         flops = _of_a_step(arm, batch, ctx)
         ctx.images, after = method.ends(size) or 0, None
@@ -83,7 +110,9 @@ def count(
             after = _of_a_step(arm, batch, ctx)
     modules = (backbone, arm.heads, teacher, encoder)
     return Cost(
-        parameters={group: _parameters(module) for group, module in zip(GROUPS, modules, strict=True)},
+        parameters={
+            group: _parameters(module) for group, module in zip(GROUPS, modules, strict=True)
+        },
         flops_per_image=flops,
         forward_flops=forward.get_total_flops() / images,
         ends=method.ends(size),
@@ -98,14 +127,19 @@ def _of_a_step(arm: Arm, batch: Batch, ctx: Context) -> dict[str, float]:
     images = len(batch.x0)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss = sum((term.value * term.weight for term in arm(batch, ctx).values()), torch.zeros(()))
-        by_module = {name: sum(ops.values()) / images for name, ops in counter.get_flop_counts().items()}
+        by_module = {
+            name: sum(ops.values()) / images for name, ops in counter.get_flop_counts().items()
+        }
         loss.backward()
-    # The counter knows modules in the forward pass alone. A head's backward pass is twice its forward pass (gradients
-    # of input and weights), teacher and encoder have none, and what remains is the backbone's.
+    # The counter knows modules in the forward pass alone. A head's backward pass is twice its
+    # forward pass (gradients of input and weights), teacher and encoder have none, and what remains
+    # is the backbone's.
     flops = {
         "heads": 3.0 * _below(by_module, "Arm.heads."),
         "teacher": by_module.get("SiT", 0.0),  # called outside the arm, so under its own name
-        "encoder": by_module.get(type(ctx.encoder).__name__, 0.0) if ctx.encoder is not None else 0.0,
+        "encoder": by_module.get(type(ctx.encoder).__name__, 0.0)
+        if ctx.encoder is not None
+        else 0.0,
     }
     flops["total"] = counter.get_total_flops() / images
     flops["backbone"] = flops["total"] - flops["heads"] - flops["teacher"] - flops["encoder"]
@@ -117,12 +151,22 @@ def flops_until(cost: Mapping[str, Any], images: int) -> float:
     ends = cost.get("ends")
     before = images if ends is None else min(images, ends)
     flops = cost["flops_per_image"]["total"] * before
-    return flops + cost["flops_per_image_after"]["total"] * (images - before) if before < images else flops
+    return (
+        flops + cost["flops_per_image_after"]["total"] * (images - before)
+        if before < images
+        else flops
+    )
 
 
 def _below(by_module: dict[str, float], prefix: str) -> float:
-    """FLOPs of the modules directly below a prefix (a ModuleDict has no forward pass of its own)."""
-    return sum(flops for name, flops in by_module.items() if name.startswith(prefix) and "." not in name[len(prefix) :])
+    """FLOPs of the modules directly below a prefix (a ModuleDict has
+    no forward pass of its own).
+    """
+    return sum(
+        flops
+        for name, flops in by_module.items()
+        if name.startswith(prefix) and "." not in name[len(prefix) :]
+    )
 
 
 def _parameters(module: nn.Module | None) -> int:

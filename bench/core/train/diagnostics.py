@@ -1,4 +1,5 @@
-"""Numbers that explain a training run, measured now and then on the step's own batch, beside the step.
+"""Numbers that explain a training run, measured now and then on the step's own batch,
+beside the step.
 
     gradient_agreement    cos(g_v, g_r) of the gradients of the velocity term and of all other weighted terms in the
                           parameters of the student's block (1: they pull alike, 0: unrelated, -1: they fight);
@@ -7,12 +8,14 @@
     loss_t0 .. loss_t3    velocity loss of the tokens whose noise level lies in [0, 1/4), .. [3/4, 1]
     gap_t0 .. gap_t3      1 - cosine of student and target (teacher or encoder), by the student's noise level
 
-A second pass of at most 64 pictures a process, through the arm itself and not its DDP wrapper: neither parameters nor
-their `.grad`, neither hooks nor random streams are touched, so a run's weights are the same bits with and without.
+A second pass of at most 64 pictures a process, through the arm itself and not its DDP wrapper:
+neither parameters nor their `.grad`, neither hooks nor random streams are touched, so a run's
+weights are the same bits with and without.
 
-Cost: one forward and two partial backward passes, once in `diagnostics_images` images; metrics.jsonl has the seconds as
-time.diagnostics. Measured with digits, nano, batch 64 on one CPU thread (22 times in 2048 steps): 0.4 % of the
-training time for vanilla, 1.0 % for a method with a teacher.
+Cost: one forward and two partial backward passes, once in `diagnostics_images` images;
+metrics.jsonl has the seconds as time.diagnostics. Measured with digits, nano, batch 64 on one CPU
+thread (22 times in 2048 steps): 0.4 % of the training time for vanilla, 1.0 % for a method with a
+teacher.
 """
 
 from __future__ import annotations
@@ -41,27 +44,40 @@ _FORWARD = inspect.signature(SiT.forward)
 
 
 def is_due(images: int, batch: int, every: int | None) -> bool:
-    """Whether the step after `images` images is looked at: the first, and the first of each further `every`."""
+    """Whether the step after `images` images is looked at: the first,
+    and the first of each further `every`.
+    """
     return bool(every) and images // every != (images - batch) // every
 
 
 def shared_block(arm: Arm) -> int:
-    """The block that is looked at: the student's; without one (vanilla) a third of the depth, a usual place."""
+    """The block that is looked at: the student's; without one (vanilla) a third of the depth,
+    a usual place.
+    """
     size = arm.backbone.size
     return arm.method.blocks(size).get("student", max(1, round(size.depth / 3)))
 
 
 def diagnose(
-    arm: Arm, batch: Batch, ctx: Context, draw: Callable[[slice], Draw], rows: slice, mean: Callable[[Tensor], Tensor],
+    arm: Arm,
+    batch: Batch,
+    ctx: Context,
+    draw: Callable[[slice], Draw],
+    rows: slice,
+    mean: Callable[[Tensor], Tensor],
     autocast: AbstractContextManager[Any],
-) -> dict[str, float]:  # fmt: skip
-    """The numbers above for the first rows of a micro-batch, averaged over processes; what is undefined is left out.
+) -> dict[str, float]:
+    """The numbers above for the first rows of a micro-batch, averaged over processes;
+    what is undefined is left out.
 
-    draw: the method's stream from its beginning, for a slice of the global batch; rows: where the batch lies in it.
+    draw: the method's stream from its beginning, for a slice of the global batch; rows: where the
+    batch lies in it.
     """
     group = arm.method.group_size()
     count = min(max(group, MOST_ROWS // group * group), len(batch.x0))
-    ctx = replace(ctx, draw=draw(slice(rows.start, rows.start + count)), diagnostics={}, token_cosine=None)
+    ctx = replace(
+        ctx, draw=draw(slice(rows.start, rows.start + count)), diagnostics={}, token_cosine=None
+    )
     batch = _first(batch, count)
     block = shared_block(arm)
     sharded = is_sharded(
@@ -84,27 +100,45 @@ def diagnose(
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def by_noise_level(name: str, values: Tensor, levels: Tensor, mean: Callable[[Tensor], Tensor]) -> dict[str, float]:
-    """{name_t0: mean of the values [B, N] whose levels [B, N] lie in the first quarter, ...}; no empty quarters."""
+def by_noise_level(
+    name: str, values: Tensor, levels: Tensor, mean: Callable[[Tensor], Tensor]
+) -> dict[str, float]:
+    """{name_t0: mean of the values [B, N] whose levels [B, N] lie in the first quarter, ...};
+    no empty quarters.
+    """
     bins = (levels * BINS).long().clamp(max=BINS - 1)
     inside = (bins == torch.arange(BINS, device=bins.device)[:, None, None]).double()
-    sums = mean(torch.stack([(inside * values.detach()).sum(dim=(1, 2)), inside.sum(dim=(1, 2))])).tolist()
+    sums = mean(
+        torch.stack([(inside * values.detach()).sum(dim=(1, 2)), inside.sum(dim=(1, 2))])
+    ).tolist()
     return {f"{name}_t{i}": total / n for i, (total, n) in enumerate(zip(*sums, strict=True)) if n}
 
 
 def gradient_agreement(
     terms: dict[str, Term], parameters: Sequence[Tensor], mean: Callable[[Tensor], Tensor]
 ) -> float | None:
-    """The cosine between the gradients of the velocity term and of the weighted sum of the others; None without others.
+    """The cosine between the gradients of the velocity term and of the weighted sum of the others;
+    None without others.
 
-    Gradients are averaged over processes first; NaN where one of them is zero, as at adaLN-Zero's initial weights.
+    Gradients are averaged over processes first; NaN where one of them is zero, as at adaLN-Zero's
+    initial weights.
     """
-    others = [term.value * term.weight for name, term in terms.items() if name != "velocity" and term.weight]
+    others = [
+        term.value * term.weight
+        for name, term in terms.items()
+        if name != "velocity" and term.weight
+    ]
     if not others:
         return None
-    first = torch.autograd.grad(terms["velocity"].value, parameters, retain_graph=True, allow_unused=True)
+    first = torch.autograd.grad(
+        terms["velocity"].value, parameters, retain_graph=True, allow_unused=True
+    )
     second = torch.autograd.grad(torch.stack(others).sum(), parameters, allow_unused=True)
-    pairs = [(mean(a), mean(b)) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    pairs = [
+        (mean(a), mean(b))
+        for a, b in zip(first, second, strict=True)
+        if a is not None and b is not None
+    ]
     dot, aa, bb = (
         torch.stack([(x * y).sum() for x, y in products]).sum().double().item()
         for products in (pairs, [(a, a) for a, _ in pairs], [(b, b) for _, b in pairs])
@@ -120,7 +154,9 @@ def _first(batch: Batch, count: int) -> Batch:
 def _observed(
     arm: Arm, batch: Batch, ctx: Context, block: int
 ) -> tuple[dict[str, Term], NoiseLevels, Tensor, Features]:
-    """The arm's terms; noise levels, velocity and features of the backbone's pass in it, `block` tapped as well."""
+    """The arm's terms; noise levels, velocity and features of the backbone's pass in it,
+    `block` tapped as well.
+    """
     passes: list[tuple[NoiseLevels, Tensor, Features]] = []
 
     def tap(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -135,7 +171,10 @@ def _observed(
             noise = NoiseLevels.single(args[1]) if isinstance(args[1], Tensor) else args[1]
             passes.append((noise, prediction, features))
 
-    hooks = (arm.backbone.register_forward_pre_hook(tap, with_kwargs=True), arm.backbone.register_forward_hook(keep))
+    hooks = (
+        arm.backbone.register_forward_pre_hook(tap, with_kwargs=True),
+        arm.backbone.register_forward_hook(keep),
+    )
     try:
         terms = arm(batch, ctx)
     finally:

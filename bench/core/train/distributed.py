@@ -1,4 +1,5 @@
-"""Which process this is, of how many, and on what device: from torchrun's or the launcher's environment.
+"""Which process this is, of how many, and on what device:
+from torchrun's or the launcher's environment.
 
 torchrun --nproc-per-node 2 -m bench.run method=selfflow
 """
@@ -28,10 +29,14 @@ class Processes:
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
-        """This process's rows of a global batch. Raises ValueError when the processes do not divide it."""
+        """This process's rows of a global batch.
+
+        Raises ValueError when the processes do not divide it.
+        """
         if batch % self.world:
             raise ValueError(
-                f"batch={batch} is not divisible by {self.world} processes: choose a multiple of {self.world}"
+                f"batch={batch} is not divisible by {self.world} processes: "
+                f"choose a multiple of {self.world}"
             )
         share = batch // self.world
         return slice(self.rank * share, (self.rank + 1) * share)
@@ -79,12 +84,18 @@ def start(device: str = "auto") -> Processes:
         )
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     use_cuda = device != "cpu" and torch.cuda.is_available()
-    where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if use_cuda else torch.device("cpu")
+    where = (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if use_cuda
+        else torch.device("cpu")
+    )
     if use_cuda:
         torch.cuda.set_device(where)
     if world > 1 and not dist.is_initialized():
         # a long time-out: other processes wait while one trains a local encoder or downloads a file
-        dist.init_process_group("nccl" if use_cuda else "gloo", rank=rank, world_size=world, timeout=timedelta(hours=1))
+        dist.init_process_group(
+            "nccl" if use_cuda else "gloo", rank=rank, world_size=world, timeout=timedelta(hours=1)
+        )
     return Processes(rank, world, where)
 
 

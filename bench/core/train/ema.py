@@ -1,4 +1,5 @@
-"""The one exponential moving average of the backbone: it is what is evaluated, and it is lent as teacher.
+"""The one exponential moving average of the backbone: it is what is evaluated,
+and it is lent as teacher.
 
 ema <- d ema + (1 - d) theta after every step, starting as a copy
 d = decay, or min(decay, (1 + n) / (10 + n)) after n steps
@@ -20,7 +21,9 @@ def ema_copy(backbone: SiT) -> SiT:
 
 
 def ema_decay(decay: float, warmup: bool, steps: int) -> float:
-    """The decay of the update that follows `steps` earlier ones; warm-up: short averages while there is little yet."""
+    """The decay of the update that follows `steps` earlier ones; warm-up:
+    short averages while there is little yet.
+    """
     return min(decay, (1 + steps) / (10 + steps)) if warmup else decay
 
 

@@ -1,6 +1,8 @@
-"""The held-out velocity loss: one level a sample, stratified uniform t, fixed noise, true labels, EMA weights.
+"""The held-out velocity loss: one level a sample, stratified uniform t, fixed noise, true labels,
+EMA weights.
 
-It is unrelated to every encoder, cheap, and smooth in the size of the model, so scaling is fitted on it first.
+It is unrelated to every encoder, cheap, and smooth in the size of the model, so scaling is fitted
+on it first.
 """
 
 from __future__ import annotations
@@ -15,13 +17,20 @@ from bench.core.model.streams import generator
 from bench.core.store.rows import Row
 
 PROTOCOL = {
-    "name": "heldout_loss", "levels": "one a sample, stratified uniform t", "noise": "fixed, seed 0", "labels": "true",
-    "weights": "ema", "precision": "float32", "repeats": 4,
-}  # fmt: skip
+    "name": "heldout_loss",
+    "levels": "one a sample, stratified uniform t",
+    "noise": "fixed, seed 0",
+    "labels": "true",
+    "weights": "ema",
+    "precision": "float32",
+    "repeats": 4,
+}
 
 
 @torch.no_grad()
-def heldout_loss(backbone: SiT, data: Any, device: torch.device, block: int = 64, most: int = 50_000) -> Row:
+def heldout_loss(
+    backbone: SiT, data: Any, device: torch.device, block: int = 64, most: int = 50_000
+) -> Row:
     """Mean over held-out pictures, elements and 4 draws of noise.
 
     stderr: over pictures, whose draws are averaged first.

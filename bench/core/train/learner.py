@@ -1,7 +1,8 @@
-"""What training changes (weights, optimiser state, EMA, images seen) and the step that changes it, for every method.
+"""What training changes (weights, optimiser state, EMA, images seen) and the step that changes it,
+for every method.
 
-Everything random in a step is drawn from streams keyed by (seed, purpose, images seen), so what a step does is a
-function of the weights and of the images seen alone.
+Everything random in a step is drawn from streams keyed by (seed, purpose, images seen), so what a
+step does is a function of the weights and of the images seen alone.
 
     columns, numbers = learner.step(learner.batches(until=65536))
 """
@@ -29,10 +30,18 @@ from bench.core.train.timing import Stopwatch
 
 
 class Learner:
-    """One arm while it learns. images: seen so far; diagnostics: the latest, until a line of metrics takes them."""
+    """One arm while it learns. images: seen so far; diagnostics: the latest,
+    until a line of metrics takes them.
+    """
 
     def __init__(
-        self, cfg: dict[str, Any], data: Any, method: Method, backbone: SiT, encoder: Any, processes: Processes
+        self,
+        cfg: dict[str, Any],
+        data: Any,
+        method: Method,
+        backbone: SiT,
+        encoder: Any,
+        processes: Processes,
     ):
         self.cfg, self.data, self.method, self.processes = cfg, data, method, processes
         device = processes.device
@@ -40,12 +49,16 @@ class Learner:
         self.steps = cfg["images"] // self.batch
         self.pieces = loading.micro_rows(processes.rows(self.batch), cfg["micro_batch"])
         self.sharded = cfg["compute"]["shard"] and processes.world > 1
-        self.held = torch.device("cpu") if self.sharded else device  # sharded, only slices go to the device
+        self.held = (
+            torch.device("cpu") if self.sharded else device
+        )  # sharded, only slices go to the device
         backbone = backbone.to(self.held)
         time_distribution = TimeDistribution(**cfg["time"])
         self.ema = ema_copy(backbone)
         teacher = self.ema if "ema" in method.needs else None
-        self.ctx = Context(data.grid, backbone.size, time_distribution, ema=teacher, encoder=encoder)
+        self.ctx = Context(
+            data.grid, backbone.size, time_distribution, ema=teacher, encoder=encoder
+        )
         # the heads' own initialisation, apart from every other stream
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(cfg["seed"], "heads", 0).initial_seed())
@@ -63,33 +76,53 @@ class Learner:
         o = cfg["optimizer"]
         self.parameters = [p for p in self.arm.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=o["lr"], betas=(o["beta1"], o["beta2"]), eps=o["eps"], weight_decay=o["weight_decay"],
+            self.parameters,
+            lr=o["lr"],
+            betas=(o["beta1"], o["beta2"]),
+            eps=o["eps"],
+            weight_decay=o["weight_decay"],
             foreach=True,
-        )  # fmt: skip
+        )
         bf16 = cfg["precision"] == "bf16" or (
             cfg["precision"] == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
         self.watch = Stopwatch(device)
-        for module in (*heads.values(), *([teacher] if teacher else []), *([encoder] if encoder is not None else [])):
+        for module in (
+            *heads.values(),
+            *([teacher] if teacher else []),
+            *([encoder] if encoder is not None else []),
+        ):
             self.watch.watch(module)
         self.diagnostics: dict[str, float] = {}
 
     def batches(self, until: int) -> Iterator[loading.Loaded]:
         """Micro-batches of this process, from the images seen so far until so many."""
         return loading.batches(
-            self.data, self.cfg["seed"], self.images, until, self.batch, self.pieces, "image" in self.method.needs,
+            self.data,
+            self.cfg["seed"],
+            self.images,
+            until,
+            self.batch,
+            self.pieces,
+            "image" in self.method.needs,
             self.cfg["compute"]["data_workers"],
-        )  # fmt: skip
+        )
 
     def draw(self, purpose: str, rows: slice) -> Draw:
         """This step's generator of a purpose."""
-        return Draw.of(self.cfg["seed"], purpose, self.images, self.batch, rows, self.processes.device)
+        return Draw.of(
+            self.cfg["seed"], purpose, self.images, self.batch, rows, self.processes.device
+        )
 
     def make_batch(self, loaded: loading.Loaded, rows: slice) -> Batch:
-        """The shared streams of a micro-batch: the same for every method, however many processes and pieces."""
+        """The shared streams of a micro-batch: the same for every method,
+        however many processes and pieces.
+        """
         device = self.processes.device
-        index, x0, label, image = (part.to(device, non_blocking=True) if part is not None else None for part in loaded)
+        index, x0, label, image = (
+            part.to(device, non_blocking=True) if part is not None else None for part in loaded
+        )
         assert x0 is not None and label is not None
         if self.data.latent:
             x0 = self.data.draw(x0, self.draw("posterior", rows).normal(*x0.shape[2:]))
@@ -107,7 +140,8 @@ class Learner:
     def step(self, source: Iterator[loading.Loaded]) -> tuple[list[str], Tensor]:
         """Accumulate over the pieces, clip, update weights and EMA; `images` is left to the caller.
 
-        Returns the step's numbers, on the device, and their names. Nothing here waits for the device.
+        Returns the step's numbers, on the device, and their names. Nothing here waits for the
+        device.
         """
         o, done = self.cfg["optimizer"], self.images // self.batch
         for group in self.optimizer.param_groups:
@@ -118,27 +152,41 @@ class Learner:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
             self.ctx.images = self.images
-            if rows is self.pieces[0] and is_due(self.images, self.batch, self.cfg["diagnostics_images"]):
+            if rows is self.pieces[0] and is_due(
+                self.images, self.batch, self.cfg["diagnostics_images"]
+            ):
                 self.diagnose(batch, rows)
             self.ctx.draw, self.ctx.diagnostics = self.draw("method", rows), {}
             with self.gradients_synchronised(rows is self.pieces[-1]):
                 with self.autocast:
                     terms = self.net(batch, self.ctx)
-                total = torch.stack([term.value * term.weight for term in terms.values()]).sum() / len(self.pieces)
+                total = torch.stack(
+                    [term.value * term.weight for term in terms.values()]
+                ).sum() / len(self.pieces)
                 total.backward()
             numbers = {f"loss.{name}": term.value for name, term in terms.items()}
-            numbers |= {f"diagnostics.{name}": value for name, value in self.ctx.diagnostics.items()}
+            numbers |= {
+                f"diagnostics.{name}": value for name, value in self.ctx.diagnostics.items()
+            }
             columns = list(numbers)
-            sums = sums + torch.stack([value.detach().float().mean() for value in numbers.values()]) / len(self.pieces)
+            sums = sums + torch.stack(
+                [value.detach().float().mean() for value in numbers.values()]
+            ) / len(self.pieces)
         norm = sharding.full(torch.nn.utils.clip_grad_norm_(self.parameters, o["clip"]))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        ema_update(self.ema, self.arm.backbone, ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done))
+        ema_update(
+            self.ema,
+            self.arm.backbone,
+            ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done),
+        )
         assert isinstance(sums, Tensor)
         return [*columns, "grad_norm"], torch.cat([sums, norm.detach().float().reshape(1)])
 
     def gradients_synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Within it a backward pass exchanges gradients if it is the step's last; earlier pieces add up at home."""
+        """Within it a backward pass exchanges gradients if it is the step's last;
+        earlier pieces add up at home.
+        """
         if isinstance(self.net, DistributedDataParallel):
             return contextlib.nullcontext() if last else self.net.no_sync()
         if self.sharded:
@@ -162,19 +210,31 @@ class Learner:
                 self.autocast,
             )
 
-    # Saving and going on -----------------------------------------------------------------------------
+    # Saving and going on --------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on exactly; whole on the main process, which alone may write it."""
+        """What a checkpoint needs to go on exactly; whole on the main process,
+        which alone may write it.
+        """
         parts = {
-            "backbone": self.arm.backbone, "heads": self.arm.heads, "ema": self.ema, "optimizer": self.optimizer
-        }  # fmt: skip
-        learned = {name: sharding.whole(part.state_dict(), self.processes.main) for name, part in parts.items()}
+            "backbone": self.arm.backbone,
+            "heads": self.arm.heads,
+            "ema": self.ema,
+            "optimizer": self.optimizer,
+        }
+        learned = {
+            name: sharding.whole(part.state_dict(), self.processes.main)
+            for name, part in parts.items()
+        }
         return learned | {"images": self.images, "diagnostics": self.diagnostics}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`, made by any number of processes."""
-        for name, module in (("backbone", self.arm.backbone), ("heads", self.arm.heads), ("ema", self.ema)):
+        for name, module in (
+            ("backbone", self.arm.backbone),
+            ("heads", self.arm.heads),
+            ("ema", self.ema),
+        ):
             sharding.load_module(module, state[name])
         sharding.load_optimizer(self.optimizer, state["optimizer"])
         self.images, self.diagnostics = state["images"], state["diagnostics"]

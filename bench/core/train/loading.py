@@ -1,6 +1,8 @@
-"""Training batches in the order that the streams fix: from memory at once, from disk through worker processes.
+"""Training batches in the order that the streams fix: from memory at once,
+from disk through worker processes.
 
-The order is a function of (seed, images seen), so a resumed run and another number of processes read the same pictures.
+The order is a function of (seed, images seen), so a resumed run and another number of processes
+read the same pictures.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ Loaded = tuple[Tensor, Tensor, Tensor, Tensor | None]  # index, tokens x0, label
 
 
 def micro_rows(rows: slice, micro_batch: int | None) -> list[slice]:
-    """This process's rows cut into pieces of at most `micro_batch`. Raises ValueError when it does not divide them."""
+    """This process's rows cut into pieces of at most `micro_batch`.
+
+    Raises ValueError when it does not divide them.
+    """
     share = rows.stop - rows.start
     size = min(micro_batch or share, share)
     if share % size:
         raise ValueError(
-            f"micro_batch={size} does not divide the {share} images of a process: choose a divisor of {share}"
+            f"micro_batch={size} does not divide the {share} images of a process: "
+            f"choose a divisor of {share}"
         )
     return [slice(start, start + size) for start in range(rows.start, rows.stop, size)]
 
@@ -30,7 +36,16 @@ def micro_rows(rows: slice, micro_batch: int | None) -> list[slice]:
 class _Pieces(torch.utils.data.Dataset):
     """The micro-batches of a stretch of training, one an item, read in worker processes."""
 
-    def __init__(self, data: Any, seed: int, first: int, last: int, batch: int, pieces: list[slice], with_image: bool):
+    def __init__(
+        self,
+        data: Any,
+        seed: int,
+        first: int,
+        last: int,
+        batch: int,
+        pieces: list[slice],
+        with_image: bool,
+    ):
         self.data, self.seed, self.first, self.batch, self.pieces, self.with_image = (
             data,
             seed,
@@ -49,12 +64,16 @@ class _Pieces(torch.utils.data.Dataset):
         order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
         try:
             return read(self.data, order[self.pieces[piece]], self.with_image)
-        except ValueError as error:  # of one picture; raised in a worker it would come with the worker's traceback
+        except (
+            ValueError
+        ) as error:  # of one picture; raised in a worker it would come with the worker's traceback
             return error
 
 
 def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
-    """The training examples of an index; pictures are read once and turned into tokens and labels together."""
+    """The training examples of an index; pictures are read once and turned
+    into tokens and labels together.
+    """
     if data.latent:
         return (
             index,
@@ -67,9 +86,17 @@ def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
 
 
 def batches(
-    data: Any, seed: int, first: int, last: int, batch: int, pieces: list[slice], with_image: bool, workers: int
+    data: Any,
+    seed: int,
+    first: int,
+    last: int,
+    batch: int,
+    pieces: list[slice],
+    with_image: bool,
+    workers: int,
 ) -> Iterator[Loaded]:
-    """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step, in order.
+    """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step,
+    in order.
 
     Raises ValueError naming a picture that cannot be read.
     """
@@ -77,7 +104,9 @@ def batches(
     items: Iterable[Any] = (source[item] for item in range(len(source)))
     if not data.in_memory:
         pin = torch.cuda.is_available()
-        items = torch.utils.data.DataLoader(source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin)
+        items = torch.utils.data.DataLoader(
+            source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin
+        )
     for item in items:
         if isinstance(item, ValueError):
             raise item

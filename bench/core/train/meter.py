@@ -1,4 +1,6 @@
-"""The numbers of the steps since the last line of metrics: kept on the device, read when a line is written."""
+"""The numbers of the steps since the last line of metrics: kept on the device,
+read when a line is written.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Window:
         self.rows: list[Tensor] = []
 
     def fits(self, columns: list[str]) -> bool:
-        """Whether a step with these columns belongs to the window: where a term began or ended, it does not."""
+        """Whether a step with these columns belongs to the window: where a term began or ended,
+        it does not.
+        """
         return not self.rows or self.columns == columns
 
     def add(self, columns: list[str], row: Tensor) -> None:
@@ -34,7 +38,8 @@ class Window:
         self.rows.append(row)
 
     def read(self, average: Callable[[Tensor], Tensor], first: int, remedy: str) -> Tensor:
-        """The rows [steps, columns] on the CPU, float64, averaged over processes; first: the number of the first step.
+        """The rows [steps, columns] on the CPU, float64, averaged over processes; first:
+        the number of the first step.
 
         Raises NotFinite, naming the first bad step and the remedy.
         """
@@ -44,11 +49,16 @@ class Window:
         bad = (~values.isfinite()).nonzero()
         if len(bad):
             step, column = (int(i) for i in bad[0])
-            raise NotFinite(f"{self.columns[column]} became {values[step, column]} in step {first + step}: {remedy}")
+            raise NotFinite(
+                f"{self.columns[column]} became {values[step, column]} in step "
+                f"{first + step}: {remedy}"
+            )
         return values
 
     def means(self, values: Tensor) -> dict[str, Any]:
-        """{"loss": {term: mean}, "diagnostics": {..}, "grad_norm": mean} of rows that were read; empties the window."""
+        """{"loss": {term: mean}, "diagnostics": {..}, "grad_norm": mean} of rows that were read;
+        empties the window.
+        """
         found: dict[str, Any] = {"loss": {}, "diagnostics": {}}
         for column, mean in zip(self.columns, values.mean(dim=0).tolist(), strict=True):
             group, _, name = column.partition(".")

@@ -1,4 +1,6 @@
-"""What happens when in a run: the learning rate of a step, and the image counts at which snapshots are taken."""
+"""What happens when in a run: the learning rate of a step,
+and the image counts at which snapshots are taken.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import math
 
 
 def learning_rate(base: float, schedule: str, warmup_steps: int, step: int, steps: int) -> float:
-    """Linear warm-up over the first steps, then constant, or cosine to a tenth of the base at the last step."""
+    """Linear warm-up over the first steps, then constant,
+    or cosine to a tenth of the base at the last step.
+    """
     warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
     if schedule == "constant":
         return base * warm
@@ -15,6 +19,8 @@ def learning_rate(base: float, schedule: str, warmup_steps: int, step: int, step
 
 
 def snapshot_counts(images: int, batch: int, count: int) -> list[int]:
-    """Images at which snapshots are taken: `count` log-spaced from images/64 on, and the end; whole steps."""
+    """Images at which snapshots are taken: `count` log-spaced from images/64 on, and the end;
+    whole steps.
+    """
     spaced = (images * 64 ** (-1 + k / count) for k in range(count))
     return sorted({max(1, round(at / batch)) * batch for at in spaced if at >= batch} | {images})

@@ -1,10 +1,12 @@
-"""FSDP2: each process keeps a slice of every parameter, of its gradient, of AdamW's moments and of the EMA.
+"""FSDP2: each process keeps a slice of every parameter, of its gradient,
+of AdamW's moments and of the EMA.
 
 torchrun --nproc-per-node 8 -m bench.run method=selfflow size=XL compute.shard=true
 
-A block's parameters are whole only while the block computes. Parameters stay float32, as without sharding, so that
-losses are the same; files hold whole tensors in the same form as without sharding, so that a run goes on with another
-number of processes, sharded or not. Zhao et al., PyTorch FSDP (arXiv 2304.11277); torch.distributed.fsdp.fully_shard.
+A block's parameters are whole only while the block computes. Parameters stay float32, as without
+sharding, so that losses are the same; files hold whole tensors in the same form as without
+sharding, so that a run goes on with another number of processes, sharded or not. Zhao et al.,
+PyTorch FSDP (arXiv 2304.11277); torch.distributed.fsdp.fully_shard.
 """
 
 from __future__ import annotations
@@ -36,14 +38,17 @@ def shard(module: nn.Module, backbone: SiT, processes: Processes) -> None:
     # a block's q and k are views, which nobody writes to
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(processes.device.type, (processes.world,))
-    # always resharded after a forward pass: the EMA has no backward pass that would do it before the next average
+    # always resharded after a forward pass: the EMA has no backward pass that would do it before
+    # the next average
     for block in backbone.blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True)
     fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
 
 def is_slice(tensor: object) -> TypeIs[DTensor]:
-    """Whether a tensor is one of FSDP's slices; without importing its module, which takes longer than torch itself."""
+    """Whether a tensor is one of FSDP's slices; without importing its module,
+    which takes longer than torch itself.
+    """
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
@@ -66,7 +71,8 @@ def full(tensor: Tensor) -> Tensor:
 def whole(state: Any, keep: bool) -> Any:
     """Nested containers with every sliced tensor made whole on the CPU, one after the other.
 
-    All processes take part; where `keep` is false a sliced tensor becomes None, and nothing is held.
+    All processes take part; where `keep` is false a sliced tensor becomes None, and nothing is
+    held.
     """
     if is_slice(state):
         tensor = full(state.detach())
@@ -77,7 +83,9 @@ def whole(state: Any, keep: bool) -> Any:
 
 
 def like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor, sliced as a parameter of its shape is; others, and all where nothing is sharded, as they come."""
+    """A whole tensor, sliced as a parameter of its shape is; others,
+    and all where nothing is sharded, as they come.
+    """
     if not is_slice(parameter) or tensor.shape != parameter.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -89,7 +97,9 @@ def like(tensor: Tensor, parameter: Tensor) -> Tensor:
 def load_module(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Load a module's whole state, strictly."""
     own = module.state_dict()
-    module.load_state_dict({key: like(value, own[key]) if key in own else value for key, value in state.items()})
+    module.load_state_dict(
+        {key: like(value, own[key]) if key in own else value for key, value in state.items()}
+    )
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 Reading data, the method's own modules (encoder, teacher, heads), and the backbone.
 
-On a GPU the method's part is taken from CUDA events, so that nothing waits for the device inside a step.
+On a GPU the method's part is taken from CUDA events, so that nothing waits for the device inside a
+step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch import nn
 
 
 class Stopwatch:
-    """Seconds by part since the last `read`; "method" is the forward passes of the modules given to `watch`."""
+    """Seconds by part since the last `read`;
+    "method" is the forward passes of the modules given to `watch`.
+    """
 
     def __init__(self, device: torch.device):
         self.cuda = device.type == "cuda"
@@ -28,7 +31,9 @@ class Stopwatch:
 
     @contextmanager
     def aside(self, name: str) -> Iterator[None]:
-        """Like `part`, for work beside the step: waits for the device, and watched modules do not count meanwhile."""
+        """Like `part`, for work beside the step: waits for the device,
+        and watched modules do not count meanwhile.
+        """
         if self.cuda:
             torch.cuda.synchronize()
         before = len(self._events)
@@ -48,7 +53,9 @@ class Stopwatch:
     def watch(self, module: nn.Module) -> None:
         """Count a module's forward passes as the method's time."""
         module.register_forward_pre_hook(lambda *_: self._open.append(self._mark()))
-        module.register_forward_hook(lambda *_: self._events.append((self._open.pop(), self._mark())))
+        module.register_forward_hook(
+            lambda *_: self._events.append((self._open.pop(), self._mark()))
+        )
 
     def _mark(self) -> Any:
         if not self.cuda:
@@ -58,7 +65,9 @@ class Stopwatch:
         return event
 
     def read(self) -> dict[str, float]:
-        """{"seconds", "data", "method", "backbone", "diagnostics"} since the last read; waits for the device."""
+        """{"seconds", "data", "method", "backbone", "diagnostics"} since the last read;
+        waits for the device.
+        """
         if self.cuda:
             torch.cuda.synchronize()
         method = sum(a.elapsed_time(b) / 1000 if self.cuda else b - a for a, b in self._events)
@@ -68,4 +77,10 @@ class Stopwatch:
         diagnostics = self.seconds.get("diagnostics", 0.0)
         self._start, self.seconds, self._events = now, {}, []
         backbone = max(0.0, total - data - method - other)
-        return {"seconds": total, "data": data, "method": method, "backbone": backbone, "diagnostics": diagnostics}
+        return {
+            "seconds": total,
+            "data": data,
+            "method": method,
+            "backbone": backbone,
+            "diagnostics": diagnostics,
+        }

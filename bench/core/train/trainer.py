@@ -1,7 +1,8 @@
 """The one training loop, for every method: counted in images, exact on resume.
 
-A `Learner` makes the steps; here are the lines of metrics.jsonl, checkpoints, snapshots and stopping. A checkpoint is
-the learner's state, the window of numbers since the last line, and the length of metrics.jsonl.
+A `Learner` makes the steps; here are the lines of metrics.jsonl, checkpoints, snapshots and
+stopping. A checkpoint is the learner's state, the window of numbers since the last line, and the
+length of metrics.jsonl.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Stopped(Exception):
 
 
 class Trainer:
-    """Trains one arm in its run folder. `run` returns when all images are seen, or raises `Stopped` or `NotFinite`."""
+    """Trains one arm in its run folder.
+
+    `run` returns when all images are seen, or raises `Stopped` or `NotFinite`.
+    """
 
     def __init__(self, learner: Learner, folder: RunFolder):
         self.learner, self.folder = learner, folder
@@ -50,7 +54,9 @@ class Trainer:
         """The window's numbers, all finite. Raises NotFinite."""
         steps, lr = self.learner.images // self.learner.batch, self.cfg["optimizer"]["lr"]
         first = steps - len(self.window.rows) + 1
-        return self.window.read(self.processes.mean, first, f"lower optimizer.lr={lr:g}, or use precision=float32")
+        return self.window.read(
+            self.processes.mean, first, f"lower optimizer.lr={lr:g}, or use precision=float32"
+        )
 
     def log(self) -> None:
         """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
@@ -69,7 +75,9 @@ class Trainer:
             self.metrics.append(line)
             left = (self.cfg["images"] - learner.images) / speed
             loss = means["loss"]["velocity"]
-            self.folder.status(images=learner.images, loss=loss, images_per_second=speed, seconds_left=left)
+            self.folder.status(
+                images=learner.images, loss=loss, images_per_second=speed, seconds_left=left
+            )
             self.on_progress(line)
 
     def save(self) -> None:
@@ -87,7 +95,9 @@ class Trainer:
             "metrics_bytes": self.metrics.synced_bytes(),
             "columns": self.window.columns,
             "window": window.float(),
-            "torch": str(torch.__version__),  # the class itself is refused when weights alone are loaded
+            "torch": str(
+                torch.__version__
+            ),  # the class itself is refused when weights alone are loaded
             "device": str(self.processes.device.type),
         }
         start = time.monotonic()
@@ -105,7 +115,9 @@ class Trainer:
 
     def restore(self) -> int:
         """Load the newest good checkpoint, if any; returns how much of metrics.jsonl it knew."""
-        if not self.processes.main:  # the main process goes first: it sets damaged checkpoints aside
+        if (
+            not self.processes.main
+        ):  # the main process goes first: it sets damaged checkpoints aside
             self.processes.barrier()
         state = checkpoints.load_checkpoint(self.folder.path / "checkpoints", self.learner.held)
         if self.processes.main:
@@ -114,11 +126,16 @@ class Trainer:
             return 0
         self.learner.load(state)
         self.seconds = state["seconds"]
-        self.window.columns, self.window.rows = state["columns"], list(state["window"].to(self.processes.device))
+        self.window.columns, self.window.rows = (
+            state["columns"],
+            list(state["window"].to(self.processes.device)),
+        )
         return state["metrics_bytes"]
 
     def step(self, source: Any) -> None:
-        """One step, its numbers in the window; where a term begins or ends, a line is written first."""
+        """One step, its numbers in the window; where a term begins or ends,
+        a line is written first.
+        """
         columns, numbers = self.learner.step(source)
         if not self.window.fits(columns):
             self.log()
@@ -134,7 +151,12 @@ class Trainer:
         source = learner.batches(total)
         if main:
             self.folder.status(
-                now=True, state="running", phase="training", images=learner.images, images_total=total, message=""
+                now=True,
+                state="running",
+                phase="training",
+                images=learner.images,
+                images_total=total,
+                message="",
             )
         self.saved_at, self.saved_images, self.save_seconds = time.monotonic(), learner.images, 0.0
         self.watch.read()
@@ -144,7 +166,9 @@ class Trainer:
         while (before := learner.images) < total:
             self.step(source)
             images = learner.images
-            if not told and (images - first == MEASURED_STEPS * batch or time.monotonic() - started > 20):
+            if not told and (
+                images - first == MEASURED_STEPS * batch or time.monotonic() - started > 20
+            ):
                 self.on_speed((time.monotonic() - started) * batch / (images - first))
                 told = True
             if main:
@@ -166,13 +190,15 @@ class Trainer:
     def due_for_saving(self) -> bool:
         """Whether it is time for a resume checkpoint.
 
-        After so many images if they are stated, else after a tenth of all unless that would take more than a tenth of
-        the time; and after so many minutes in any case.
+        After so many images if they are stated, else after a tenth of all unless that would take
+        more than a tenth of the time; and after so many minutes in any case.
         """
         cfg, since = self.cfg, time.monotonic() - self.saved_at
         images = self.learner.images - self.saved_images
         if cfg["checkpoint_images"]:
             by_images = images >= cfg["checkpoint_images"]
         else:
-            by_images = images >= cfg["images"] / 10 and since > max(MIN_SAVING_INTERVAL, 10 * self.save_seconds)
+            by_images = images >= cfg["images"] / 10 and since > max(
+                MIN_SAVING_INTERVAL, 10 * self.save_seconds
+            )
         return by_images or since > 60 * cfg["checkpoint_minutes"]

@@ -14,9 +14,13 @@ def flops_by_part(study: Study) -> list[Figure]:
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for run in study.runs.values():
         flops = run.cost.get("flops_per_image")
-        if isinstance(flops, dict) and all(isinstance(flops.get(part, 0.0), int | float) for part in PARTS):
+        if isinstance(flops, dict) and all(
+            isinstance(flops.get(part, 0.0), int | float) for part in PARTS
+        ):
             place = (str(run.description.get("data", "?")), str(run.description.get("size", "?")))
-            found.setdefault(place, {}).setdefault(run.arm, [float(flops.get(part) or 0.0) for part in PARTS])
+            found.setdefault(place, {}).setdefault(
+                run.arm, [float(flops.get(part) or 0.0) for part in PARTS]
+            )
     panels = [
         {
             "kind": "bar",
@@ -30,6 +34,7 @@ def flops_by_part(study: Study) -> list[Figure]:
         )
     ]
     caption = (
-        "Counted, not timed; DINOv2's own pre-training is not counted, a local encoder's training is in the table."
+        "Counted, not timed; DINOv2's own pre-training is not counted, "
+        "a local encoder's training is in the table."
     )
     return figure("cost", "What a training image costs", caption, panels)

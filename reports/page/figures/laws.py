@@ -25,10 +25,14 @@ def law_figure(found: Sequence[Fitted]) -> list[Figure]:
         if one.laws:
             series = lines(summarise(one.rows, ["arm", "size"]), "parameters")
             x = {"label": AXES["parameters"], "log": True}
-            curves = [{"arm": arm, "points": _curve(law, one.points[arm][0])} for arm, law in one.laws.items()]
+            curves = [
+                {"arm": arm, "points": _curve(law, one.points[arm][0])}
+                for arm, law in one.laws.items()
+            ]
             panels.append(panel(one.group, groups, "", x, series, []) | {"curves": curves})
     caption = (
-        "y = E + A N^-a, with the 95 % band of the curve (parametric bootstrap), between the sizes that were measured. "
+        "y = E + A N^-a, with the 95 % band of the curve (parametric bootstrap), "
+        "between the sizes that were measured. "
         "Markers are means over seeds, whiskers one standard deviation over seeds."
     )
     return figure("laws", "Fitted scaling laws", caption, panels)

@@ -1,4 +1,6 @@
-"""Pictures out of run folders: sample grids of all arms with the same noise, and features as colours."""
+"""Pictures out of run folders: sample grids of all arms with the same noise,
+and features as colours.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,22 @@ MOST_BYTES = 1_000_000  # of one picture, so that a page with a dozen stays unde
 MOST_BYTES_IN_ALL = 10_000_000
 MOST_PIXELS = 20_000_000
 # What readers of PNG and npz raise for a file that was cut or altered.
-DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error)
+DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def sample_grids(study: Study) -> list[Figure]:
-    """samples/grid-<images>.png of the first seed of every arm, the newest; a figure for each data set and size."""
+    """samples/grid-<images>.png of the first seed of every arm, the newest;
+    a figure for each data set and size.
+    """
     return _figures(
         study, "samples", Path.read_bytes, "Samples",
         "EMA weights of the first seed; the same noise and labels for every arm.",
@@ -32,17 +45,25 @@ def sample_grids(study: Study) -> list[Figure]:
 
 
 def feature_pictures(study: Study) -> list[Figure]:
-    """First three principal directions of the tokens' features as colours: samples/features_pca-<images>.png or .npz.
+    """First three principal directions of the tokens' features as colours:
+    samples/features_pca-<images>.png or .npz.
 
-    The archive holds `pictures`, float32 [M, H, W, 3] in 0..1 on the token grid; the first eight are shown.
+    The archive holds `pictures`, float32 [M, H, W, 3] in 0..1 on the token grid; the first eight
+    are shown.
     """
     return _figures(
-        study, "features", _feature_png, "Features as pictures",
-        "The three main directions of the tokens' features as red, green and blue; the same pictures for every arm.",
-    )  # fmt: skip
+        study,
+        "features",
+        _feature_png,
+        "Features as pictures",
+        "The three main directions of the tokens' features as red, green and blue; "
+        "the same pictures for every arm.",
+    )
 
 
-def _figures(study: Study, name: str, read: Callable[[Path], bytes], title: str, caption: str) -> list[Figure]:
+def _figures(
+    study: Study, name: str, read: Callable[[Path], bytes], title: str, caption: str
+) -> list[Figure]:
     figures: list[Figure] = []
     spent = 0
     for (data, size), runs in first_seeds(study).items():
@@ -57,23 +78,34 @@ def _figures(study: Study, name: str, read: Callable[[Path], bytes], title: str,
                 content = read(file)
                 _check_png(content)
             except DAMAGED as error:
-                study.problems.append(f"{run.id}/samples/{file.name}: {error}; the picture is left out")
+                study.problems.append(
+                    f"{run.id}/samples/{file.name}: {error}; the picture is left out"
+                )
                 absent.append(run.arm)
                 continue
             spent += len(content)
-            images = int(file.stem.rpartition("-")[2]) if file.stem.rpartition("-")[2].isdigit() else 0
+            images = (
+                int(file.stem.rpartition("-")[2]) if file.stem.rpartition("-")[2].isdigit() else 0
+            )
             alt = f"{name} of {run.arm}, size {size}, after {images:,} images"
             png = base64.b64encode(content).decode()
-            panels.append({"kind": "image", "arm": run.arm, "title": run.arm, "alt": alt, "png": png})
+            panels.append(
+                {"kind": "image", "arm": run.arm, "title": run.arm, "alt": alt, "png": png}
+            )
         place = f"{data} · {size}"
         told = f"{caption} Without a picture: {', '.join(absent)}." if absent else caption
-        figures += figure(f"{name}-{data}-{size}", f"{title}: {place}", told, panels, folded=bool(figures))
+        figures += figure(
+            f"{name}-{data}-{size}", f"{title}: {place}", told, panels, folded=bool(figures)
+        )
     return figures
 
 
 def newest_picture(run: Run, kind: str) -> Path | None:
     """The file of the last snapshot that a picture of a kind (a key of `FILES`) was made of."""
-    return max((path for pattern in FILES[kind] for path in (run.folder / "samples").glob(pattern)), default=None)
+    return max(
+        (path for pattern in FILES[kind] for path in (run.folder / "samples").glob(pattern)),
+        default=None,
+    )
 
 
 def _check_png(content: bytes) -> None:
@@ -88,14 +120,18 @@ def _check_png(content: bytes) -> None:
         raise ValueError("not a PNG") from None
     with picture:
         if picture.width * picture.height > MOST_PIXELS:
-            raise ValueError(f"{picture.width} x {picture.height} pixels, of which a page takes {MOST_PIXELS:,}")
+            raise ValueError(
+                f"{picture.width} x {picture.height} pixels, of which a page takes {MOST_PIXELS:,}"
+            )
         picture.load()
 
 
 def first_seeds(study: Study) -> dict[tuple[str, str], list[Run]]:
     """{(data, size): the run of the lowest seed of each arm}, the largest size first."""
     first: dict[tuple[str, str], dict[str, Run]] = {}
-    for run in sorted(study.runs.values(), key=lambda run: (run.description.get("seed") or 0, run.id)):
+    for run in sorted(
+        study.runs.values(), key=lambda run: (run.description.get("seed") or 0, run.id)
+    ):
         place = (str(run.description.get("data")), str(run.description.get("size")))
         first.setdefault(place, {}).setdefault(run.arm, run)
 
@@ -115,12 +151,21 @@ def _feature_png(path: Path) -> bytes:
 
     with np.load(path, allow_pickle=False) as archive:
         pictures = archive["pictures"]
-    if pictures.dtype.kind != "f" or pictures.ndim != 4 or pictures.shape[-1] != 3 or not pictures.size:
-        raise ValueError(f"`pictures` is {pictures.dtype} {list(pictures.shape)}, expected floats [M, H, W, 3]")
+    if (
+        pictures.dtype.kind != "f"
+        or pictures.ndim != 4
+        or pictures.shape[-1] != 3
+        or not pictures.size
+    ):
+        raise ValueError(
+            f"`pictures` is {pictures.dtype} {list(pictures.shape)}, expected floats [M, H, W, 3]"
+        )
     shown = (np.clip(np.nan_to_num(pictures[:8]), 0, 1) * 255).round().astype(np.uint8)
     factor = max(1, 96 // shown.shape[1])
     tiles = [
-        np.pad(tile.repeat(factor, 0).repeat(factor, 1), ((2, 2), (2, 2), (0, 0)), constant_values=255)
+        np.pad(
+            tile.repeat(factor, 0).repeat(factor, 1), ((2, 2), (2, 2), (0, 0)), constant_values=255
+        )
         for tile in shown
     ]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % 4)

@@ -1,4 +1,6 @@
-"""What happened during training: loss, alignment, agreement of the gradients; then loss and gap by noise level."""
+"""What happened during training: loss, alignment, agreement of the gradients;
+then loss and gap by noise level.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,21 @@ TITLES = {
 QUARTERS = ("0 to ¼", "¼ to ½", "½ to ¾", "¾ to 1")
 DETAILS = (
     {"feature_norm": ("student block's output", "root mean square")}
-    | {f"loss_t{i}": (f"training loss, t {span}", "velocity term (MSE)") for i, span in enumerate(QUARTERS)}
-    | {f"gap_t{i}": (f"student to target, t {span}", "1 − cosine") for i, span in enumerate(QUARTERS)}
+    | {
+        f"loss_t{i}": (f"training loss, t {span}", "velocity term (MSE)")
+        for i, span in enumerate(QUARTERS)
+    }
+    | {
+        f"gap_t{i}": (f"student to target, t {span}", "1 − cosine")
+        for i, span in enumerate(QUARTERS)
+    }
 )
 
 
 def curves(study: Study) -> list[Figure]:
-    """Mean over seeds of each arm, a figure a data set and size; what details the rest is folded."""
+    """Mean over seeds of each arm, a figure a data set and size;
+    what details the rest is folded.
+    """
     chosen = list(study.runs.values())[:: max(1, len(study.runs) // MOST_RUNS)]
     collected: dict[tuple[str, Place], dict[str, dict[int, list[float]]]] = {}
     for run in chosen:
@@ -34,7 +44,11 @@ def curves(study: Study) -> list[Figure]:
             quantities = dict(mapping(line.get("diagnostics")))
             quantities["velocity"] = mapping(line.get("loss")).get("velocity")
             for name, value in quantities.items():
-                if isinstance(value, int | float) and isinstance(line.get("images"), int) and value == value:
+                if (
+                    isinstance(value, int | float)
+                    and isinstance(line.get("images"), int)
+                    and value == value
+                ):
                     curve = collected.setdefault((name, place), {}).setdefault(run.arm, {})
                     curve.setdefault(line["images"], []).append(float(value))
     caption = "Mean over seeds of what was logged while training."
@@ -44,7 +58,13 @@ def curves(study: Study) -> list[Figure]:
     main = {key: arms for key, arms in collected.items() if key[0] not in DETAILS}
     by_level = f"{caption} Noise levels are those of the tokens; t = 1 is noise."
     order = list(first_seeds(study))
-    folded = by_place("training-levels", "While training, by noise level", by_level, _panels(details, DETAILS), order)
+    folded = by_place(
+        "training-levels",
+        "While training, by noise level",
+        by_level,
+        _panels(details, DETAILS),
+        order,
+    )
     return [
         *by_place("training", "While training", caption, _panels(main, TITLES), order),
         *(figure | {"folded": True} for figure in folded),
@@ -52,12 +72,18 @@ def curves(study: Study) -> list[Figure]:
 
 
 def _panels(
-    collected: dict[tuple[str, Place], dict[str, dict[int, list[float]]]], titles: dict[str, tuple[str, str]]
+    collected: dict[tuple[str, Place], dict[str, dict[int, list[float]]]],
+    titles: dict[str, tuple[str, str]],
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
     """A panel for each quantity and place, quantities in the order of the titles."""
     order = {name: index for index, name in enumerate(titles)}
-    for (name, place), arms in sorted(collected.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])):
-        series = [{"arm": arm, "markers": False, "points": _points(arms[arm])} for arm in sorted_arms(arms)]
+    for (name, place), arms in sorted(
+        collected.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])
+    ):
+        series = [
+            {"arm": arm, "markers": False, "points": _points(arms[arm])}
+            for arm in sorted_arms(arms)
+        ]
         title, label = titles.get(name, (name.replace("_", " "), name.replace("_", " ")))
         x, y = {"label": "training images", "log": False}, {"label": label, "log": False}
         title = " · ".join((title, *place))

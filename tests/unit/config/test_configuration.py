@@ -46,7 +46,16 @@ def test_what_does_not_change_the_numbers_does_not_change_the_hash(words):
 
 
 @pytest.mark.parametrize(
-    "words", ["seed=1", "batch=128", "ema.decay=0.9", "size.depth=5", "time.shift=2", "label_drop=0", "data.patch=4"]
+    "words",
+    [
+        "seed=1",
+        "batch=128",
+        "ema.decay=0.9",
+        "size.depth=5",
+        "time.shift=2",
+        "label_drop=0",
+        "data.patch=4",
+    ],
 )
 def test_what_changes_the_numbers_changes_the_hash(words):
     assert run_hash(compose(words.split())) != run_hash(compose([]))
@@ -54,7 +63,9 @@ def test_what_changes_the_numbers_changes_the_hash(words):
 
 def test_names():
     cfg = compose(["method=selfflow", "method.similarity=l1", "seed=2"])
-    assert arm_name(cfg) == "selfflow(similarity=l1)" and run_id(cfg).startswith("digits-selfflow-nano-s2-")
+    assert arm_name(cfg) == "selfflow(similarity=l1)" and run_id(cfg).startswith(
+        "digits-selfflow-nano-s2-"
+    )
     assert arm_name(compose(["method=repa", "encoder=local_s"])) == "repa/local_s"
 
 
@@ -67,7 +78,13 @@ def test_the_recipe_chooses_size_and_encoder():
 
 @pytest.mark.parametrize(
     ("text", "images"),
-    [("65536", 65536), ("64Ki", 65536), ("1e6", 10**6), ("400Ksteps", 400_000 * 256), ("1.5Mi", 3 * 2**19)],
+    [
+        ("65536", 65536),
+        ("64Ki", 65536),
+        ("1e6", 10**6),
+        ("400Ksteps", 400_000 * 256),
+        ("1.5Mi", 3 * 2**19),
+    ],
 )
 def test_counts(text, images):
     assert parse_count("images", text, 256) == images
@@ -126,7 +143,9 @@ def test_values_that_no_run_could_use_are_named(words, message):
         compose(words.split())
 
 
-@pytest.mark.parametrize("path", ["my(pics)", "a=b", "it's", "a,b", "5", "two words", "back\\", "${x"])
+@pytest.mark.parametrize(
+    "path", ["my(pics)", "a=b", "it's", "a,b", "5", "two words", "back\\", "${x"]
+)
 def test_any_text_is_a_path(path):
     if path == "${x":
         with pytest.raises(ValueError, match="runs="):
@@ -143,12 +162,16 @@ def test_home_is_spelt_out(monkeypatch):
 
 def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
     haste = ["method=haste", "encoder=dinov2_b", "size=B"]
-    cfg = compose([*haste, "method.student_layers=[0,1,2]", "method.stop_images=64Ki", "method.block=2"])
+    cfg = compose(
+        [*haste, "method.student_layers=[0,1,2]", "method.stop_images=64Ki", "method.block=2"]
+    )
     assert cfg["method"]["student_layers"] == [0, 1, 2] and cfg["method"]["stop_images"] == 65536
     assert cfg["method"]["block"] == 2 and cfg["method"]["teacher_layers"]["B"] == [7, 9, 11]
     cfg = compose([*haste, "method.teacher_layers={B:[1,2,3]}"])
     assert cfg["method"]["teacher_layers"] == {"B": [1, 2, 3]}
-    assert compose(["compute=slurm", "compute.extra={exclude:node7}"])["compute"]["extra"] == {"exclude": "node7"}
+    assert compose(["compute=slurm", "compute.extra={exclude:node7}"])["compute"]["extra"] == {
+        "exclude": "node7"
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,24 @@
-"""Every command says what it does at once, with examples: nothing slow is imported for a help page."""
+"""Every command says what it does at once, with examples:
+nothing slow is imported for a help page.
+"""
 
 import subprocess
 import sys
 
 import pytest
 
-COMMANDS = ["run", "sweep", "evaluate", "report", "prepare", "doctor", "publish", "latents", "posthoc_ema", "speed"]
+COMMANDS = [
+    "run",
+    "sweep",
+    "evaluate",
+    "report",
+    "prepare",
+    "doctor",
+    "publish",
+    "latents",
+    "posthoc_ema",
+    "speed",
+]
 
 
 @pytest.mark.parametrize("module", COMMANDS)

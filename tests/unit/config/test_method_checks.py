@@ -1,4 +1,6 @@
-"""What is said of a method that cannot do its work in a configuration, and that the run itself says it too."""
+"""What is said of a method that cannot do its work in a configuration,
+and that the run itself says it too.
+"""
 
 import pytest
 from support.arms import StandInEncoder, method
@@ -11,7 +13,9 @@ from bench.training.experiment import Experiment
 from methods.encoders import cache
 
 
-@pytest.mark.parametrize(("stop", "reached"), [(64, True), (448, True), (449, False), (512, False), (513, False)])
+@pytest.mark.parametrize(
+    ("stop", "reached"), [(64, True), (448, True), (449, False), (512, False), (513, False)]
+)
 def test_a_stop_is_reached_when_a_step_begins_after_it(stop, reached):
     cfg = compose(["images=512", "batch=64"])
     assert bool(never_ends(method("repa_stop", stop_images=stop), cfg)) == (not reached)
@@ -19,18 +23,27 @@ def test_a_stop_is_reached_when_a_step_begins_after_it(stop, reached):
 
 
 def test_a_run_whose_stop_is_never_reached_warns_and_goes_on(tmp_path):
-    words = ["method=repa_stop", "encoder=dinov2_b", "encoder.source=local", f"encoder.path={tmp_path}"]
+    words = [
+        "method=repa_stop",
+        "encoder=dinov2_b",
+        "encoder.source=local",
+        f"encoder.path={tmp_path}",
+    ]
     experiment = Experiment(compose(tiny_run(tmp_path, *words)))
     with (
         pytest.warns(UserWarning, match="after 102400000 images, is never reached in 2048"),
-        pytest.raises(ValueError, match="encoder dinov2_b lacks"),  # what comes next, and is not here
+        pytest.raises(
+            ValueError, match="encoder dinov2_b lacks"
+        ),  # what comes next, and is not here
     ):
         experiment.assemble(distributed.start("cpu"))
 
 
 def test_groups_are_of_what_a_process_computes_at_once():
     check_group(method("dispersive"), 64)
-    with pytest.raises(ValueError, match=r"compares 32 samples .* 48 are computed at once: make batch"):
+    with pytest.raises(
+        ValueError, match=r"compares 32 samples .* 48 are computed at once: make batch"
+    ):
         check_group(method("dispersive"), 48)
 
 
@@ -39,7 +52,9 @@ def test_patch_tokens_are_not_cached_for_a_method_that_reads_attention_maps(tmp_
         raise AssertionError("a cache that nothing reads")
 
     monkeypatch.setattr(cache, "patch_tokens", patch_tokens)
-    experiment = Experiment(compose(tiny_run(tmp_path, "images=128", "compute.cache_features=true")))
+    experiment = Experiment(
+        compose(tiny_run(tmp_path, "images=128", "compute.cache_features=true"))
+    )
     experiment.assemble(distributed.start("cpu"))
     experiment.open_folder()
     pairs = {"student_layers": [0, 1], "teacher_layers": [2, 3], "stop_images": 64}

@@ -16,10 +16,15 @@ def latents(folder, images):
     draw = np.random.default_rng(0)
     for split, n in (("train", 6), ("heldout", 3)):
         (folder / split).mkdir(parents=True)
-        np.save(folder / split / "moments.npy", abs(draw.normal(size=(n, 8, 4, 4))).astype(np.float32))
+        np.save(
+            folder / split / "moments.npy", abs(draw.normal(size=(n, 8, 4, 4))).astype(np.float32)
+        )
         np.save(folder / split / "labels.npy", np.arange(n) % 3)
         if images:
-            np.save(folder / split / "images.npy", draw.integers(0, 256, size=(n, 3, 32, 32), dtype=np.uint8))
+            np.save(
+                folder / split / "images.npy",
+                draw.integers(0, 256, size=(n, 3, 32, 32), dtype=np.uint8),
+            )
     return LatentData("imagenet256", str(folder), 2, 3, "nowhere")
 
 
@@ -62,5 +67,9 @@ def test_a_decoder_that_is_not_here_is_told_before_training(tmp_path, monkeypatc
 @pytest.mark.parametrize("images", [True, False])
 def test_the_doctor_says_the_same(tmp_path, images):
     latents(tmp_path, images)
-    found = [finding for finding in configuration(words(tmp_path, "method=vanilla")) if finding.what == "measuring"]
+    found = [
+        finding
+        for finding in configuration(words(tmp_path, "method=vanilla"))
+        if finding.what == "measuring"
+    ]
     assert [finding.state for finding in found] == ["missing"]

@@ -1,4 +1,6 @@
-"""The SiT backbone against a forward pass written out token by token, and the promises about K levels and memory."""
+"""The SiT backbone against a forward pass written out token by token,
+and the promises about K levels and memory.
+"""
 
 import math
 
@@ -13,23 +15,30 @@ from bench.core.model.tokens import TokenGrid
 
 
 def dense_forward(w: dict[str, torch.Tensor], x, levels, label, depth: int, heads: int):
-    """SiT for one sample from its state dict: x [N, C], one level a token, written with plain matrix products."""
+    """SiT for one sample from its state dict: x [N, C], one level a token,
+    written with plain matrix products.
+    """
 
     def linear(name, value):
         return value @ w[f"{name}.weight"].T + w[f"{name}.bias"]
 
     def norm(value):
-        return (value - value.mean(-1, keepdim=True)) / (value.var(-1, unbiased=False, keepdim=True) + 1e-6).sqrt()
+        return (value - value.mean(-1, keepdim=True)) / (
+            value.var(-1, unbiased=False, keepdim=True) + 1e-6
+        ).sqrt()
 
     def gelu(value):
-        return 0.5 * value * (1 + torch.tanh(math.sqrt(2 / math.pi) * (value + 0.044715 * value**3)))
+        return (
+            0.5 * value * (1 + torch.tanh(math.sqrt(2 / math.pi) * (value + 0.044715 * value**3)))
+        )
 
     conditions = []
     for t in levels:
         angles = t * torch.exp(-math.log(10000) * torch.arange(128) / 128)
         h = linear("t_embedder.mlp.0", torch.cat([angles.cos(), angles.sin()]))
         conditions.append(
-            linear("t_embedder.mlp.2", h * torch.sigmoid(h)) + w["y_embedder.embedding_table.weight"][label]
+            linear("t_embedder.mlp.2", h * torch.sigmoid(h))
+            + w["y_embedder.embedding_table.weight"][label]
         )
     c = torch.stack(conditions)
     c = c * torch.sigmoid(c)
@@ -39,7 +48,8 @@ def dense_forward(w: dict[str, torch.Tensor], x, levels, label, depth: int, head
         p = f"blocks.{i}"
         s1, c1, g1, s2, c2, g2 = linear(f"{p}.adaLN_modulation.1", c).chunk(6, dim=-1)
         q, k, v = (
-            part.reshape(n, heads, -1) for part in linear(f"{p}.attn.qkv", norm(h) * (1 + c1) + s1).chunk(3, dim=-1)
+            part.reshape(n, heads, -1)
+            for part in linear(f"{p}.attn.qkv", norm(h) * (1 + c1) + s1).chunk(3, dim=-1)
         )
         out = torch.zeros(n, heads, width // heads)
         for head in range(heads):
@@ -59,7 +69,11 @@ def net():
 
 def inputs(n=3):
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(n, 16, 4, generator=generator), torch.rand(n, generator=generator), torch.tensor([1, 7, 10])[:n]
+    return (
+        torch.randn(n, 16, 4, generator=generator),
+        torch.rand(n, generator=generator),
+        torch.tensor([1, 7, 10])[:n],
+    )
 
 
 @pytest.mark.parametrize("k", [1, 2, 16])
@@ -70,7 +84,9 @@ def test_forward_equals_a_dense_one_for_any_number_of_levels(net, k):
     noise = NoiseLevels(levels, index)
     v, _ = net(x, noise, label)
     for b in range(2):
-        expected = dense_forward(net.state_dict(), x[b], noise.per_token(16)[b], int(label[b]), NANO.depth, NANO.heads)
+        expected = dense_forward(
+            net.state_dict(), x[b], noise.per_token(16)[b], int(label[b]), NANO.depth, NANO.heads
+        )
         torch.testing.assert_close(v[b], expected, atol=2e-5, rtol=1e-4)
 
 
@@ -167,7 +183,9 @@ def test_every_size_can_be_built_with_published_parameter_counts(name):
 
 
 def test_blocks_are_rounded_not_truncated_and_checked():
-    assert SIZES["XL"].block(0.7) == 20 and SIZES["L"].block(0.3) == 7 and SIZES["B"].block(0.3) == 4
+    assert (
+        SIZES["XL"].block(0.7) == 20 and SIZES["L"].block(0.3) == 7 and SIZES["B"].block(0.3) == 4
+    )
     assert SIZES["L"].block({"default": 0.3, "L": 8}) == 8 and SIZES["B"].block("last") == 12
     with pytest.raises(ValueError, match="block 9 is above the depth 4"):
         NANO.block(9)

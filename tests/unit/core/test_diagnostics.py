@@ -1,4 +1,6 @@
-"""Diagnostics: right by an independent computation, and training is the same bits with and without them."""
+"""Diagnostics: right by an independent computation,
+and training is the same bits with and without them.
+"""
 
 import copy
 import json
@@ -35,11 +37,17 @@ def diagnosed(arm, ctx, batch):
 @pytest.mark.parametrize("name", options("method"))
 def test_every_method_has_its_numbers_and_is_left_as_it_was(name):
     arm, ctx = arm_of(method(name, **SMALL.get(name, {})))
-    batch, before, random_state = batch_of(B), copy.deepcopy(arm.state_dict()), torch.get_rng_state()
+    batch, before, random_state = (
+        batch_of(B),
+        copy.deepcopy(arm.state_dict()),
+        torch.get_rng_state(),
+    )
     found = diagnosed(arm, ctx, batch)
     terms = arm(batch, replace(ctx, draw=draw(slice(0, B))))
     assert ("gradient_agreement" in found) == (len(terms) > 1)
-    assert any(key.startswith("gap_t") for key in found) == bool({"alignment", "representation"} & set(terms))
+    assert any(key.startswith("gap_t") for key in found) == bool(
+        {"alignment", "representation"} & set(terms)
+    )
     assert "feature_norm" in found and any(key.startswith("loss_t") for key in found)
     assert all(parameter.grad is None for parameter in arm.parameters())
     assert all(torch.equal(value, before[key]) for key, value in arm.state_dict().items())
@@ -54,9 +62,15 @@ def test_gradient_agreement_is_the_cosine_of_two_whole_backward_passes():
     for term in ("velocity", "representation"):
         other = copy.deepcopy(arm)
         other(batch_of(B), replace(ctx, draw=draw(slice(0, B))))[term].value.backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in other.backbone.blocks[block].parameters()]).double())
+        gradients.append(
+            torch.cat(
+                [p.grad.flatten() for p in other.backbone.blocks[block].parameters()]
+            ).double()
+        )
     expected = torch.dot(*gradients) / gradients[0].norm() / gradients[1].norm()
-    assert diagnosed(arm, ctx, batch_of(B))["gradient_agreement"] == pytest.approx(float(expected), rel=1e-4)
+    assert diagnosed(arm, ctx, batch_of(B))["gradient_agreement"] == pytest.approx(
+        float(expected), rel=1e-4
+    )
 
 
 def test_loss_and_norm_of_vanilla_by_hand():
@@ -71,13 +85,19 @@ def test_loss_and_norm_of_vanilla_by_hand():
     for i in range(4):
         inside = (batch.t >= i / 4) & (batch.t < (i + 1) / 4)
         assert found[f"loss_t{i}"] == pytest.approx(float(error[inside].mean()), rel=1e-5)
-    assert found["feature_norm"] == pytest.approx(float(features[1].square().mean().sqrt()), rel=1e-5)
+    assert found["feature_norm"] == pytest.approx(
+        float(features[1].square().mean().sqrt()), rel=1e-5
+    )
 
 
 def test_levels_fall_into_quarters_and_empty_ones_are_left_out():
     levels = torch.tensor([[0.0, 0.24], [0.25, 1.0]])
     values = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
-    assert by_noise_level("gap", values, levels, lambda v: v) == {"gap_t0": 1.5, "gap_t1": 3.0, "gap_t3": 5.0}
+    assert by_noise_level("gap", values, levels, lambda v: v) == {
+        "gap_t0": 1.5,
+        "gap_t1": 3.0,
+        "gap_t3": 5.0,
+    }
 
 
 def test_initial_weights_have_no_gradient_to_compare():
@@ -85,7 +105,9 @@ def test_initial_weights_have_no_gradient_to_compare():
     from bench.core.model.streams import generator
 
     arm, ctx = arm_of(method("layersync"), SiT(GRID, NANO, 10).initialise(generator(0, "init", 0)))
-    assert "gradient_agreement" not in diagnosed(arm, ctx, batch_of(B)), "adaLN-Zero: the velocity has no gradient yet"
+    assert "gradient_agreement" not in diagnosed(arm, ctx, batch_of(B)), (
+        "adaLN-Zero: the velocity has no gradient yet"
+    )
 
 
 def test_due_steps_depend_on_images_alone():
@@ -102,12 +124,17 @@ def trained(runs, *words, stop_at=None):
         experiment.open_folder()
         seen = []
         try:
-            experiment.train(lambda seen=seen, stop=stop: "a test" if stop and seen[-1] == stop else None, seen.append)
+            experiment.train(
+                lambda seen=seen, stop=stop: "a test" if stop and seen[-1] == stop else None,
+                seen.append,
+            )
         except Stopped:
             assert stop
         experiment.folder.release()
     lines = read_metrics(experiment.path / "metrics.jsonl")
-    return experiment.path, [{key: value for key, value in line.items() if key != "time"} for line in lines]
+    return experiment.path, [
+        {key: value for key, value in line.items() if key != "time"} for line in lines
+    ]
 
 
 @pytest.mark.parametrize("name", ["selfflow", "diffusion_forcing"])
@@ -116,14 +143,18 @@ def test_weights_are_the_same_bits_with_and_without(tmp_path, name):
     on, lines = trained(tmp_path / "on", *words, "diagnostics_images=64")
     off, plain = trained(tmp_path / "off", *words, "diagnostics_images=null")
     assert on.name == off.name, "what is logged is no part of a run's identity"
-    weights = [[path.read_bytes() for path in checkpoints.snapshots(run).values()] for run in (on, off)]
+    weights = [
+        [path.read_bytes() for path in checkpoints.snapshots(run).values()] for run in (on, off)
+    ]
     assert weights[0] == weights[1] and weights[0]
     assert all("loss_t0" in line["diagnostics"] for line in lines)
     assert not any("loss_t0" in line["diagnostics"] for line in plain)
     assert [line["loss"] for line in lines] == [line["loss"] for line in plain]
 
 
-@pytest.mark.parametrize("arm", ["method=selfflow", "method=repa_stop encoder=local_s method.stop_images=128"])
+@pytest.mark.parametrize(
+    "arm", ["method=selfflow", "method=repa_stop encoder=local_s method.stop_images=128"]
+)
 def test_a_resumed_run_writes_the_same_diagnostics(tmp_path, arm):
     words = [*arm.split(), "diagnostics_images=192", "checkpoint_images=64Ki"]
     _, whole = trained(tmp_path / "whole", *words)
@@ -131,4 +162,6 @@ def test_a_resumed_run_writes_the_same_diagnostics(tmp_path, arm):
     _, resumed = trained(tmp_path / "resumed", *words, stop_at=256)
     assert json.dumps(resumed) == json.dumps(whole)
     gaps = ["gap_t3" in line["diagnostics"] for line in whole]
-    assert gaps == ([True, True, True, True] if "selfflow" in arm else [True, False, False, False, False])
+    assert gaps == (
+        [True, True, True, True] if "selfflow" in arm else [True, False, False, False, False]
+    )

@@ -1,4 +1,6 @@
-"""One trainer a run: leases on one host, and among hosts whose clocks cannot be trusted; states of run folders."""
+"""One trainer a run: leases on one host, and among hosts whose clocks cannot be trusted;
+states of run folders.
+"""
 
 from __future__ import annotations
 
@@ -44,17 +46,23 @@ def test_a_later_process_with_the_number_of_the_holder_is_not_the_holder(tmp_pat
     assert Leases(tmp_path).acquire("run") is not None
 
 
-def test_another_host_holds_it_while_its_lease_changes_whatever_the_clocks_say(tmp_path, monkeypatch):
+def test_another_host_holds_it_while_its_lease_changes_whatever_the_clocks_say(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(lease_module, "STALE_SECONDS", 0.2)
     leases, path = Leases(tmp_path), tmp_path / "run.json"
 
     def beat(number: int) -> None:
-        path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "5", "beats": number}))
+        path.write_text(
+            json.dumps({"host": "elsewhere", "pid": 1, "started": "5", "beats": number})
+        )
 
     for number in range(3):
         beat(number)
         assert leases.acquire("run") is None
-        monkeypatch.setattr(time, "time", lambda number=number: -1e6 * number)  # the clock is set back
+        monkeypatch.setattr(
+            time, "time", lambda number=number: -1e6 * number
+        )  # the clock is set back
         time.sleep(0.25)
     beat(9)
     assert leases.acquire("run") is None
@@ -77,7 +85,9 @@ def test_a_silent_holder_on_another_host_is_watched_and_succeeded(tmp_path, monk
 def test_watching_ends_at_a_sign_of_life(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(ELSEWHERE | {"beats": 1}))
-    monkeypatch.setattr(time, "sleep", lambda _: path.write_text(json.dumps(ELSEWHERE | {"beats": 2})))
+    monkeypatch.setattr(
+        time, "sleep", lambda _: path.write_text(json.dumps(ELSEWHERE | {"beats": 2}))
+    )
     assert Leases(tmp_path).acquire_watching("run", "has it", lambda _: None) is None
     assert read_json(path)["beats"] == 2
 
@@ -151,7 +161,10 @@ def test_states_of_a_run(tmp_path):
     status(tmp_path, started="5")
     assert run_state(tmp_path).name == "died", "a later process has its number"
     status(tmp_path, pid=2**22 + 1)
-    assert run_state(tmp_path).name == "died" and "goes on from its last checkpoint" in run_state(tmp_path).message
+    assert (
+        run_state(tmp_path).name == "died"
+        and "goes on from its last checkpoint" in run_state(tmp_path).message
+    )
     status(tmp_path, host="elsewhere")
     assert run_state(tmp_path).alive
     status(tmp_path, host="elsewhere", heartbeat=time.time() - 1e4)

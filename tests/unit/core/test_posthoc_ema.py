@@ -38,7 +38,9 @@ def average(theta, decay, warmup, steps):
 def write_run(run, theta, at, decay, warmup, batch=4):
     """A run folder whose backbone is one number, with snapshots after the steps `at`."""
     (run / "snapshots").mkdir(parents=True)
-    (run / "config.json").write_text(json.dumps({"batch": batch, "ema": {"decay": decay, "warmup": warmup}}))
+    (run / "config.json").write_text(
+        json.dumps({"batch": batch, "ema": {"decay": decay, "warmup": warmup}})
+    )
     for steps in at:
         state = {
             "w": torch.tensor([average(theta, decay, warmup, steps)], dtype=torch.float64),
@@ -53,7 +55,9 @@ def test_the_profile_is_the_recursions_own(warmup):
     for steps in (0, 1, 7, 50):
         weights = profile(0.9, warmup, steps, length=50)
         assert weights.sum() == pytest.approx(1) and not weights[steps + 1 :].any()
-        assert weights @ np.array(theta) == pytest.approx(average(theta, 0.9, warmup, steps), rel=1e-12)
+        assert weights @ np.array(theta) == pytest.approx(
+            average(theta, 0.9, warmup, steps), rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.95, 0.99])
@@ -74,9 +78,13 @@ def test_with_few_snapshots_the_value_and_the_error_are_those_of_the_combined_pr
         for n in range(201):
             profiles[i, n] = average([float(n == m) for m in range(201)], 0.97, False, steps)
     combined = fitted.coefficients @ profiles
-    target = np.array([average([float(n == m) for m in range(201)], 0.99, False, 200) for n in range(201)])
+    target = np.array(
+        [average([float(n == m) for m in range(201)], 0.99, False, 200) for n in range(201)]
+    )
     assert fitted.coefficients.sum() == pytest.approx(1)
-    assert fitted.error == pytest.approx(np.linalg.norm(combined - target) / np.linalg.norm(target), rel=1e-9)
+    assert fitted.error == pytest.approx(
+        np.linalg.norm(combined - target) / np.linalg.norm(target), rel=1e-9
+    )
     assert load_file(path)["w"].item() == pytest.approx(float(combined @ np.array(theta)), rel=1e-9)
     # no other combination that sums to one is nearer
     draw = np.random.default_rng(0)
@@ -108,7 +116,9 @@ def test_the_mean_age_of_a_long_average_is_d_over_one_minus_d():
 def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "config.json").write_text(json.dumps({"batch": 64, "ema": {"decay": 0.995, "warmup": True}}))
+    (run / "config.json").write_text(
+        json.dumps({"batch": 64, "ema": {"decay": 0.995, "warmup": True}})
+    )
     backbone = SiT(GRID, NANO, 10)
     for images in (640, 1280, 6400):
         for p in backbone.parameters():

@@ -45,7 +45,12 @@ def test_a_full_disk_is_told_in_words(tmp_path, monkeypatch):
     log = MetricsLog(tmp_path / "metrics.jsonl", 0)
     monkeypatch.setattr(json, "dump", full)
     monkeypatch.setattr(run_folder, "open", full, raising=False)
-    for write in (lambda: write_json(tmp_path / "status.json", {}), lambda: log.append({"images": 1})):
-        with pytest.raises(OSError, match=r"the disk is full: .* cannot be written; free some space"):
+    for write in (
+        lambda: write_json(tmp_path / "status.json", {}),
+        lambda: log.append({"images": 1}),
+    ):
+        with pytest.raises(
+            OSError, match=r"the disk is full: .* cannot be written; free some space"
+        ):
             write()
     assert not list(tmp_path.glob(".*"))

@@ -1,4 +1,6 @@
-"""Samplers against the closed-form flow of a Gaussian: moments, order of convergence, guidance, blocks."""
+"""Samplers against the closed-form flow of a Gaussian: moments, order of convergence, guidance,
+blocks.
+"""
 
 import itertools
 import math
@@ -21,7 +23,9 @@ def gaussian_velocity(x, t, label):
 
 
 def exact_flow(x):
-    """The probability-flow ODE of a Gaussian maps quantiles: from N(0, 1) at t = 1 to N(M, S^2) at t = 0."""
+    """The probability-flow ODE of a Gaussian maps quantiles:
+    from N(0, 1) at t = 1 to N(M, S^2) at t = 0.
+    """
     return M + S * x
 
 
@@ -37,7 +41,9 @@ def test_the_start_is_rounded_where_the_protocol_says_so():
     still = {}
     for precision in ("float32", "bf16"):
         protocol = sampling_protocol("ode50", steps=1, noise_precision=precision)
-        still[precision], _ = sample_block(lambda x, t, y: torch.zeros_like(x), protocol, (4, 4), 10, 0, 0, "cpu")
+        still[precision], _ = sample_block(
+            lambda x, t, y: torch.zeros_like(x), protocol, (4, 4), 10, 0, 0, "cpu"
+        )
     assert torch.equal(still["bf16"], still["float32"].bfloat16().float())
     assert not torch.equal(still["bf16"], still["float32"])
 
@@ -86,7 +92,10 @@ def test_heun_spares_the_last_correction():
 def test_time_shift_of_the_steps():
     calls = []
     euler(
-        field(sampling_protocol("ode50", steps=4, shift=3.0), lambda x, t, y: calls.append(float(t[0])) or x),
+        field(
+            sampling_protocol("ode50", steps=4, shift=3.0),
+            lambda x, t, y: calls.append(float(t[0])) or x,
+        ),
         start(1),
         torch.zeros(1).long(),
     )
@@ -118,13 +127,19 @@ def test_guidance_is_on_inside_its_interval_ends_included():
     x, label = start(2), torch.tensor([1, 2])
     protocol = sampling_protocol("ode50", guidance=2.0, guidance_low=0.2, guidance_high=0.8)
     for t, expected in ((0.1, 3.0), (0.2, 5.0), (0.5, 5.0), (0.8, 5.0), (0.9, 3.0)):
-        assert torch.all(field(protocol, velocity)(x, torch.tensor(t, dtype=torch.float64), label) == expected)
+        assert torch.all(
+            field(protocol, velocity)(x, torch.tensor(t, dtype=torch.float64), label) == expected
+        )
     off = sampling_protocol("ode50", guidance=1.0)
     assert torch.all(field(off, velocity)(x, torch.tensor(0.5), label) == 3.0)
-    inside = field(protocol, velocity)(x, torch.tensor(0.9), label, decided_at=torch.tensor(0.8, dtype=torch.float64))
+    inside = field(protocol, velocity)(
+        x, torch.tensor(0.9), label, decided_at=torch.tensor(0.8, dtype=torch.float64)
+    )
     assert torch.all(inside == 5.0), "the second stage of Heun follows the first"
     wide = torch.cat([x, x], dim=-1)
-    part = field(sampling_protocol("ode50", guidance=2.0, guided_channels=1), velocity)(wide, torch.tensor(0.5), label)
+    part = field(sampling_protocol("ode50", guidance=2.0, guided_channels=1), velocity)(
+        wide, torch.tensor(0.5), label
+    )
     assert torch.all(part[..., 0] == 5.0) and torch.all(part[..., 1] == 3.0)
 
 
@@ -137,14 +152,18 @@ def test_a_block_depends_on_its_number_alone():
     forwards, backwards = [block(b) for b in (0, 1, 2)], [block(b) for b in (2, 1, 0)]
     for (tokens, labels), (again, same) in zip(forwards, reversed(backwards), strict=True):
         assert torch.equal(tokens, again) and torch.equal(labels, same)
-    assert not torch.equal(forwards[0][0], forwards[1][0]) and not torch.equal(forwards[0][1], forwards[1][1])
+    assert not torch.equal(forwards[0][0], forwards[1][0]) and not torch.equal(
+        forwards[0][1], forwards[1][1]
+    )
 
 
 def test_labels_are_uniform_at_random_or_balanced():
     random = torch.cat([block_labels(PROTOCOLS["sde250"], 10, 0, b) for b in range(100)])
     counts = torch.bincount(random, minlength=10)
     assert counts.min() > 540 and counts.max() < 740 and counts.unique().numel() > 1
-    balanced = torch.cat([block_labels(sampling_protocol("ode50", labels="balanced"), 10, 0, b) for b in range(5)])
+    balanced = torch.cat(
+        [block_labels(sampling_protocol("ode50", labels="balanced"), 10, 0, b) for b in range(5)]
+    )
     assert torch.equal(balanced, torch.arange(320) % 10)
 
 
@@ -155,17 +174,24 @@ def test_unknown_protocol():
 
 def test_heun_is_the_published_loop_with_guidance():
     """REPA's loop, written out: the interval is tested on the current t for both stages."""
-    protocol = sampling_protocol("heun50", steps=7, guidance=1.8, guidance_low=0.2, guidance_high=0.7)
+    protocol = sampling_protocol(
+        "heun50", steps=7, guidance=1.8, guidance_low=0.2, guidance_high=0.7
+    )
 
     def velocity(x, t, label):
-        return gaussian_velocity(x, t, label) * torch.where(label == 10, 0.5, 1.0).reshape(-1, 1, 1).to(x)
+        return gaussian_velocity(x, t, label) * torch.where(label == 10, 0.5, 1.0).reshape(
+            -1, 1, 1
+        ).to(x)
 
     x, label = start(4), torch.tensor([1, 2, 3, 4])
     found = heun(field(protocol, velocity), x, label)
 
     def at(state, t, guided):
         times = torch.full((4,), t, dtype=torch.float64)
-        conditional, null = velocity(state, times, label), velocity(state, times, torch.full_like(label, 10))
+        conditional, null = (
+            velocity(state, times, label),
+            velocity(state, times, torch.full_like(label, 10)),
+        )
         return null + 1.8 * (conditional - null) if guided else conditional
 
     times = torch.linspace(1, 0, 8, dtype=torch.float64).tolist()
@@ -187,7 +213,10 @@ def test_heun_is_the_published_loop_with_guidance():
         ({"steps": 0}, "steps=0 is too few for ode50: 1 or more"),
         ({"shift": 0.0}, "shift=0.0 of the times must be a number above 0"),
         ({"guidance": float("nan")}, "guidance=nan must be a number"),
-        ({"guidance_low": 0.8, "guidance_high": 0.3}, "guidance_low=0.8 is above guidance_high=0.3"),
+        (
+            {"guidance_low": 0.8, "guidance_high": 0.3},
+            "guidance_low=0.8 is above guidance_high=0.3",
+        ),
         ({"guided_channels": 0}, "guided_channels=0 must be 1 or more"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Hours of a snapshot: what training had taken when it was written, not when something was last logged."""
+"""Hours of a snapshot: what training had taken when it was written,
+not when something was last logged.
+"""
 
 import json
 
@@ -9,7 +11,8 @@ from bench.evaluation.measure import spent_until
 
 def test_hours_are_linear_between_logged_lines(tmp_path):
     lines = [
-        {"images": images, "time": {"total_seconds": seconds}} for images, seconds in ((1000, 36.0), (3000, 108.0))
+        {"images": images, "time": {"total_seconds": seconds}}
+        for images, seconds in ((1000, 36.0), (3000, 108.0))
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     hours = [spent_until(tmp_path, images)["hours"] for images in (500, 1000, 1500, 3000)]

@@ -1,4 +1,6 @@
-"""Staging of files, against a server in this process; the commands bench.prepare and bench.doctor."""
+"""Staging of files, against a server in this process;
+the commands bench.prepare and bench.doctor.
+"""
 
 import hashlib
 import http.server
@@ -35,7 +37,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def server(tmp_path):
     """A web server of tmp_path/web; .url, .asked (paths that were downloaded)."""
     (tmp_path / "web").mkdir()
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "web")))
+    httpd = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "web"))
+    )
     httpd.asked = []
     httpd.url = f"http://127.0.0.1:{httpd.server_port}"
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
@@ -48,7 +52,9 @@ def test_a_file_is_fetched_once_by_whoever_asks_and_its_hash_is_written_down(ser
     content = bytes(range(256)) * 5000
     (tmp_path / "web" / "a.pth").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
-    resource = Resource("weights", tmp_path / "hub" / "a.pth", f"{server.url}/a.pth", sha256=digest[:8])
+    resource = Resource(
+        "weights", tmp_path / "hub" / "a.pth", f"{server.url}/a.pth", sha256=digest[:8]
+    )
     with ThreadPoolExecutor(4) as pool:
         places = list(pool.map(lambda _: fetch(resource), range(4)))
     assert server.asked == ["/a.pth"] and set(places) == {resource.path}
@@ -66,7 +72,9 @@ def test_half_a_file_or_another_file_is_not_kept(server, tmp_path, file, sha256,
     resource = Resource("weights", tmp_path / "hub" / file, f"{server.url}/{file}", sha256=sha256)
     with pytest.raises(ValueError, match=message):
         fetch(resource)
-    assert [path.name for path in (tmp_path / "hub").iterdir() if not path.name.endswith(".lock")] == []
+    assert [
+        path.name for path in (tmp_path / "hub").iterdir() if not path.name.endswith(".lock")
+    ] == []
 
 
 def test_an_archive_becomes_its_folder(server, tmp_path):
@@ -86,7 +94,11 @@ def test_an_archive_becomes_its_folder(server, tmp_path):
 def test_what_is_there_is_not_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(staging, "unreachable", lambda url: pytest.fail("asked the network"))
     (tmp_path / "elsewhere").write_bytes(b"x")
-    require([Resource("w", tmp_path / "a", "http://127.0.0.1:9/a", also=(tmp_path / "elsewhere",))], "e", "encoder=e")
+    require(
+        [Resource("w", tmp_path / "a", "http://127.0.0.1:9/a", also=(tmp_path / "elsewhere",))],
+        "e",
+        "encoder=e",
+    )
 
 
 def test_a_closed_door_is_an_answer():
@@ -103,13 +115,21 @@ def offline(monkeypatch, tmp_path):
 def test_prepare_says_that_there_is_nothing_to_stage(capsys):
     for words in (["dry_run=true"], ["inception=false"]):
         assert prepare.main(words) == 0
-        assert f"nothing to stage: {words[0]} names nothing: encoder=NAME" in capsys.readouterr().out
+        assert (
+            f"nothing to stage: {words[0]} names nothing: encoder=NAME" in capsys.readouterr().out
+        )
     with pytest.raises(ValueError, match=r"encoder=timm needs a model: encoder\.name="):
         prepare.main(["encoder=timm", "dry_run=true"])
 
 
 def test_prepare_says_what_is_missing_and_how_to_fetch_it(offline, tmp_path, capsys):
-    words = ["encoder=dinov2_g,local_s", "reference=imagenet256", "vae=ema", f"cache={tmp_path}", "dry_run=true"]
+    words = [
+        "encoder=dinov2_g,local_s",
+        "reference=imagenet256",
+        "vae=ema",
+        f"cache={tmp_path}",
+        "dry_run=true",
+    ]
     assert prepare.main(words) == 1
     out = capsys.readouterr().out
     assert out.count("missing") == 5 and "dinov2_vitg14_pretrain.pth" in out and "local_s" in out
@@ -158,5 +178,7 @@ def test_memory_and_disk_are_measured_against_the_run(monkeypatch, tmp_path):
     monkeypatch.setattr(readiness, "memory_bytes", lambda: (10**9, 10**9))
     memory, *_ = readiness.room(cfg, 100_000_000)
     assert memory.state == "missing" and "2.0 GB" in memory.says
-    monkeypatch.setattr(readiness.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**9})())
+    monkeypatch.setattr(
+        readiness.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**9})()
+    )
     assert [f.state for f in readiness.room(cfg, 100_000_000) if f.what == "disk"] == ["missing"]

@@ -36,11 +36,16 @@ def test_data_order_is_a_permutation_an_epoch_wherever_it_starts():
 
 
 def test_learning_rate_by_hand():
-    assert learning_rate(1.0, "constant", 4, 0, 100) == 0.25 and learning_rate(1.0, "constant", 4, 50, 100) == 1.0
+    assert (
+        learning_rate(1.0, "constant", 4, 0, 100) == 0.25
+        and learning_rate(1.0, "constant", 4, 50, 100) == 1.0
+    )
     assert learning_rate(2.0, "cosine", 0, 0, 100) == 2.0
     assert learning_rate(2.0, "cosine", 0, 50, 100) == pytest.approx(2.0 * 0.55)
     assert learning_rate(2.0, "cosine", 0, 100, 100) == pytest.approx(0.2)
-    assert learning_rate(1.0, "cosine", 10, 35, 110) == pytest.approx(0.1 + 0.45 * (1 + math.cos(math.pi / 4)))
+    assert learning_rate(1.0, "cosine", 10, 35, 110) == pytest.approx(
+        0.1 + 0.45 * (1 + math.cos(math.pi / 4))
+    )
 
 
 def test_snapshots_are_log_spaced_and_end_at_the_end():
@@ -48,7 +53,9 @@ def test_snapshots_are_log_spaced_and_end_at_the_end():
     assert len(counts) == 9 and counts[-1] == 131072 and all(c % 64 == 0 for c in counts)
     ratios = [b / a for a, b in itertools.pairwise(counts)]
     assert max(ratios) / min(ratios) < 1.05
-    assert snapshot_counts(32, 4, 8)[-1] == 32 and len(set(snapshot_counts(32, 4, 8))) == len(snapshot_counts(32, 4, 8))
+    assert snapshot_counts(32, 4, 8)[-1] == 32 and len(set(snapshot_counts(32, 4, 8))) == len(
+        snapshot_counts(32, 4, 8)
+    )
 
 
 def test_ema_by_hand():
@@ -68,8 +75,8 @@ def test_ema_by_hand():
 
 
 def test_micro_batches():
-    assert micro_rows(slice(8, 16), 4) == [slice(8, 12), slice(12, 16)] and micro_rows(slice(0, 8), None) == [
-        slice(0, 8)
-    ]
+    assert micro_rows(slice(8, 16), 4) == [slice(8, 12), slice(12, 16)] and micro_rows(
+        slice(0, 8), None
+    ) == [slice(0, 8)]
     with pytest.raises(ValueError, match="micro_batch=3 does not divide the 8"):
         micro_rows(slice(0, 8), 3)

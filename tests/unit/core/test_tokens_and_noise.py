@@ -1,4 +1,6 @@
-"""Token grids, noise levels, the path and the time distributions, against values worked out by hand."""
+"""Token grids, noise levels, the path and the time distributions,
+against values worked out by hand.
+"""
 
 import math
 
@@ -25,7 +27,8 @@ def test_patch_rows_are_channel_then_p1_then_p2():
     row, column = 1, 2
     patch = x[0, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
     assert torch.equal(
-        grid.patchify(x)[0, row * 3 + column], torch.cat([patch[c, p].flatten() for c in range(3) for p in range(2)])
+        grid.patchify(x)[0, row * 3 + column],
+        torch.cat([patch[c, p].flatten() for c in range(3) for p in range(2)]),
     )
 
 
@@ -33,7 +36,9 @@ def test_patching_equals_a_strided_convolution():
     grid = TokenGrid((8, 8), 2, 4)
     weight, x = torch.randn(5, 4, 2, 2), torch.randn(2, 4, 8, 8)
     convolved = torch.nn.functional.conv2d(x, weight, stride=2).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(grid.patchify(x) @ weight.reshape(5, -1).T, convolved, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        grid.patchify(x) @ weight.reshape(5, -1).T, convolved, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_position_embedding_has_the_column_first():
@@ -44,7 +49,9 @@ def test_position_embedding_has_the_column_first():
             for position in (column, row):
                 angles = [position / 10000 ** (i / 2) for i in range(2)]
                 expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
-            torch.testing.assert_close(embedding[row * 3 + column], torch.tensor(expected), atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                embedding[row * 3 + column], torch.tensor(expected), atol=1e-6, rtol=0
+            )
 
 
 def test_a_patch_that_does_not_fit_is_refused():
@@ -58,7 +65,9 @@ def test_path_and_its_derivative():
     h = 1e-6
     slope = (interpolate(x0, x1, t + h) - interpolate(x0, x1, t - h)) / (2 * h)
     torch.testing.assert_close(slope, velocity(x0, x1), atol=1e-8, rtol=0)
-    assert torch.equal(interpolate(x0, x1, torch.ones(2)), x1) and torch.equal(interpolate(x0, x1, torch.zeros(2)), x0)
+    assert torch.equal(interpolate(x0, x1, torch.ones(2)), x1) and torch.equal(
+        interpolate(x0, x1, torch.zeros(2)), x0
+    )
 
 
 def test_levels_per_token_and_pick_agree_with_a_loop():
@@ -74,7 +83,9 @@ def test_levels_per_token_and_pick_agree_with_a_loop():
 
 
 def test_separated_attention_mask():
-    mask = NoiseLevels(torch.rand(1, 2), torch.tensor([[0, 1, 0]]), separated=True).attention_mask(3)
+    mask = NoiseLevels(torch.rand(1, 2), torch.tensor([[0, 1, 0]]), separated=True).attention_mask(
+        3
+    )
     assert mask is not None
     assert mask[0, 0].tolist() == [[True, False, True], [False, True, False], [True, False, True]]
     assert NoiseLevels(torch.rand(1, 2), torch.tensor([[0, 1, 0]])).attention_mask(3) is None

@@ -1,4 +1,6 @@
-"""tracking=...: the same numbers as in the run's own files, and one sentence where a package is missing."""
+"""tracking=...: the same numbers as in the run's own files,
+and one sentence where a package is missing.
+"""
 
 import os
 import sys
@@ -32,17 +34,26 @@ def scalars(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "tensorboard")).Reload()
-    return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    return {
+        tag: {event.step: event.value for event in events.Scalars(tag)}
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def test_tensorboard_has_every_line_and_row_also_after_a_resume(tmp_path):
-    words = tiny_run(tmp_path, "images=512", "log_images=128", "checkpoint_images=64Ki", "tracking=tensorboard")
+    words = tiny_run(
+        tmp_path, "images=512", "log_images=128", "checkpoint_images=64Ki", "tracking=tensorboard"
+    )
     experiment = train(words, stop_at=320)
-    experiment.track(448, {"loss/velocity": -1.0})  # as a killed start may have, after its last checkpoint
+    experiment.track(
+        448, {"loss/velocity": -1.0}
+    )  # as a killed start may have, after its last checkpoint
     experiment.close()
     experiment = train(words)
     row = Row("fd_pixels", 0.25, 10, False, {"a": 1})
-    experiment.track(512, tracking.numbers_of_rows([row, Row("knn", 0.5, 10, True, {}, block=2, t=0.5)]))
+    experiment.track(
+        512, tracking.numbers_of_rows([row, Row("knn", 0.5, 10, True, {}, block=2, t=0.5)])
+    )
     experiment.close()
     found = scalars(experiment.path)
     lines = read_metrics(experiment.path / "metrics.jsonl")
@@ -51,19 +62,28 @@ def test_tensorboard_has_every_line_and_row_also_after_a_resume(tmp_path):
         for name, value in tracking.numbers_of_line(line).items():
             assert found[name][line["images"]] == pytest.approx(value, rel=1e-6), name
     assert 448 not in found["loss/velocity"], "void numbers are hidden"
-    assert found["results/fd_pixels"] == {512: 0.25} and found["results/knn/block2/t0.5"] == {512: 0.5}
+    assert found["results/fd_pixels"] == {512: 0.25} and found["results/knn/block2/t0.5"] == {
+        512: 0.5
+    }
 
 
 def test_tracking_is_no_part_of_what_a_run_is(tmp_path):
-    plain, tracked = (Experiment(compose(tiny_run(tmp_path, f"tracking={kind}"))) for kind in ("none", "wandb"))
+    plain, tracked = (
+        Experiment(compose(tiny_run(tmp_path, f"tracking={kind}"))) for kind in ("none", "wandb")
+    )
     assert plain.path == tracked.path
 
 
 def test_a_missing_package_and_an_unknown_tracker_are_one_sentence(monkeypatch):
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="tracking=wandb needs the package wandb, which is not installed: pip install"):
+    with pytest.raises(
+        ValueError,
+        match="tracking=wandb needs the package wandb, which is not installed: pip install",
+    ):
         tracking.check("wandb")
-    with pytest.raises(ValueError, match=r"tracking=tensorbord is unknown \(choices: none, tensorboard, wandb\)"):
+    with pytest.raises(
+        ValueError, match=r"tracking=tensorbord is unknown \(choices: none, tensorboard, wandb\)"
+    ):
         tracking.check("tensorbord")
     tracking.check("none")
 
@@ -90,8 +110,16 @@ def test_wandb_is_offline_in_the_run_folder_unless_told_otherwise(tmp_path, monk
     tracker = tracking.open_tracker("wandb", tmp_path / "digits-x-1", 0, {"seed": 1})
     tracker.log(64, {"loss/velocity": 1.0})
     tracker.close()
-    assert calls["mode"] == "offline" and calls["dir"] == str(tmp_path / "digits-x-1") and calls["id"] == "digits-x-1"
-    assert calls["log"] == {"images": 64, "loss/velocity": 1.0} and calls["finished"] and calls["resume"] == "allow"
+    assert (
+        calls["mode"] == "offline"
+        and calls["dir"] == str(tmp_path / "digits-x-1")
+        and calls["id"] == "digits-x-1"
+    )
+    assert (
+        calls["log"] == {"images": 64, "loss/velocity": 1.0}
+        and calls["finished"]
+        and calls["resume"] == "allow"
+    )
     places = [os.environ[f"WANDB_{kind}_DIR"] for kind in ("CACHE", "CONFIG", "DATA")]
     below = tmp_path / "digits-x-1" / "wandb"
     assert places == [str(below / "cache"), str(below / "config"), "the user's"]

@@ -1,4 +1,6 @@
-"""The trainer's own step, replayed by hand: dropped labels, loss, clipping, learning rate, AdamW, EMA."""
+"""The trainer's own step, replayed by hand: dropped labels, loss, clipping, learning rate,
+AdamW, EMA.
+"""
 
 import math
 
@@ -18,17 +20,30 @@ LR, CLIP, DECAY, DROP, BETAS, EPS = 0.01, 0.3, 0.1, 0.3, (0.8, 0.95), 1e-6
 
 
 def trained(tmp_path, monkeypatch):
-    """Four steps of 64 digits: the experiment, its initial backbone, and the batches that it saw."""
+    """Four steps of 64 digits: the experiment, its initial backbone,
+    and the batches that it saw.
+    """
     words = tiny_run(
-        tmp_path, "images=256", "log_images=64", "optimizer.warmup_steps=2", f"optimizer.lr={LR}",
-        f"optimizer.clip={CLIP}", f"optimizer.weight_decay={DECAY}", f"optimizer.beta1={BETAS[0]}",
-        f"optimizer.beta2={BETAS[1]}", f"optimizer.eps={EPS}", f"label_drop={DROP}", "ema.decay=0.15",
-    )  # fmt: skip
+        tmp_path,
+        "images=256",
+        "log_images=64",
+        "optimizer.warmup_steps=2",
+        f"optimizer.lr={LR}",
+        f"optimizer.clip={CLIP}",
+        f"optimizer.weight_decay={DECAY}",
+        f"optimizer.beta1={BETAS[0]}",
+        f"optimizer.beta2={BETAS[1]}",
+        f"optimizer.eps={EPS}",
+        f"label_drop={DROP}",
+        "ema.decay=0.15",
+    )
     experiment = Experiment(compose(words))
     experiment.assemble(distributed.start("cpu"))
     experiment.open_folder()
     batches, make = [], Learner.make_batch
-    monkeypatch.setattr(Learner, "make_batch", lambda self, *a: batches.append(make(self, *a)) or batches[-1])
+    monkeypatch.setattr(
+        Learner, "make_batch", lambda self, *a: batches.append(make(self, *a)) or batches[-1]
+    )
     experiment.train()
     experiment.close()
     return experiment, experiment.new_backbone(), batches
@@ -50,12 +65,18 @@ def test_four_steps_are_those_of_the_formulas(tmp_path, monkeypatch):
         norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients.values()))
         assert norm > CLIP, "or clipping is not tested"
         assert line["loss"]["velocity"] == pytest.approx(float(loss.detach()), rel=1e-5)
-        assert line["grad_norm"] == pytest.approx(norm, rel=1e-4) and line["lr"] == pytest.approx(rate)
+        assert line["grad_norm"] == pytest.approx(norm, rel=1e-4) and line["lr"] == pytest.approx(
+            rate
+        )
         for name, p in theta.items():
             g = gradients[name] * CLIP / norm
             first[name] = BETAS[0] * first[name] + (1 - BETAS[0]) * g
             second[name] = BETAS[1] * second[name] + (1 - BETAS[1]) * g**2
-            step = first[name] / (1 - BETAS[0] ** (n + 1)) / ((second[name] / (1 - BETAS[1] ** (n + 1))).sqrt() + EPS)
+            step = (
+                first[name]
+                / (1 - BETAS[0] ** (n + 1))
+                / ((second[name] / (1 - BETAS[1] ** (n + 1))).sqrt() + EPS)
+            )
             with torch.no_grad():
                 p.mul_(1 - rate * DECAY).sub_(rate * step)
             kept = min(0.15, (1 + n) / (10 + n))
@@ -71,4 +92,6 @@ def test_labels_are_dropped_once(tmp_path, monkeypatch):
     for n, batch in enumerate(batches):
         dropped = Draw.of(0, "label_drop", 64 * n, 64, slice(0, 64), "cpu").uniform() < DROP
         true = experiment.data.labels("train", batch.index)
-        assert batch.label.tolist() == [10 if d else y for d, y in zip(dropped.tolist(), true.tolist(), strict=True)]
+        assert batch.label.tolist() == [
+            10 if d else y for d, y in zip(dropped.tolist(), true.tolist(), strict=True)
+        ]

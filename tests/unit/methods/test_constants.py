@@ -1,4 +1,6 @@
-"""The methods' published constants by size, written a second time from the papers: a changed one is another method."""
+"""The methods' published constants by size, written a second time from the papers:
+a changed one is another method.
+"""
 
 import pytest
 from support.arms import method
@@ -13,24 +15,54 @@ EVERYWHERE = {
     "irepa": {"weight": 1.0, "mean_share": 0.6},
     "haste": {"weight": 0.5, "attention_weight": 0.5, "head_width": None},
     "selfflow": {
-        "mask_ratio": 0.25, "weight": 0.8, "masking": True, "near": None, "similarity": "cosine", "attention": "full",
+        "mask_ratio": 0.25,
+        "weight": 0.8,
+        "masking": True,
+        "near": None,
+        "similarity": "cosine",
+        "attention": "full",
     },
     "dual_timestep": {"mask_ratio": 0.25},
     "full_masking": {"mask_ratio": 0.25},
     "diffusion_forcing": {},
-    "sra": {"weight": None, "gap": 0.2, "similarity": "smooth_l1", "beta": 0.05, "decay_images": 150 * 1_280_000},
+    "sra": {
+        "weight": None,
+        "gap": 0.2,
+        "similarity": "smooth_l1",
+        "beta": 0.05,
+        "decay_images": 150 * 1_280_000,
+    },
     "layersync": {"weight": 0.2},
     "dispersive": {"weight": 0.25, "tau": 1.0, "block": "last", "group": 32},
     "vanilla": {},
-}  # fmt: skip
-BY_SIZE = {  # blocks counted from 1; HASTE's attention layers are counted from 0 in its paper, so one lower there
-    ("repa_stop", "B"): {"student": 4}, ("repa_stop", "L"): {"student": 8}, ("repa_stop", "XL"): {"student": 8},
-    ("irepa", "B"): {"student": 4}, ("irepa", "L"): {"student": 8}, ("irepa", "XL"): {"student": 8},
+}
+# blocks counted from 1; HASTE's attention layers are counted from 0 in its paper, so one lower
+# there
+BY_SIZE = {
+    ("repa_stop", "B"): {"student": 4},
+    ("repa_stop", "L"): {"student": 8},
+    ("repa_stop", "XL"): {"student": 8},
+    ("irepa", "B"): {"student": 4},
+    ("irepa", "L"): {"student": 8},
+    ("irepa", "XL"): {"student": 8},
     ("haste", "B"): {"student": 5, "attention0": 3, "attention1": 4, "attention2": 5},
-    ("haste", "L"): {"student": 8, "attention0": 5, "attention1": 6, "attention2": 7, "attention3": 8},
-    ("haste", "XL"): {"student": 8, "attention0": 5, "attention1": 6, "attention2": 7, "attention3": 8},
-    ("dispersive", "L"): {"student": 24}, ("dispersive", "XL"): {"student": 28},
-}  # fmt: skip
+    ("haste", "L"): {
+        "student": 8,
+        "attention0": 5,
+        "attention1": 6,
+        "attention2": 7,
+        "attention3": 8,
+    },
+    ("haste", "XL"): {
+        "student": 8,
+        "attention0": 5,
+        "attention1": 6,
+        "attention2": 7,
+        "attention3": 8,
+    },
+    ("dispersive", "L"): {"student": 24},
+    ("dispersive", "XL"): {"student": 28},
+}
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)

@@ -1,4 +1,6 @@
-"""Cached patch tokens: the encoder's own, in order, computed once, of these weights and this data."""
+"""Cached patch tokens: the encoder's own, in order, computed once,
+of these weights and this data.
+"""
 
 import numpy as np
 import pytest
@@ -24,13 +26,19 @@ class Rows(Encoder):
     def forward(self, images):
         self.calls += 1
         quadrants = images.float().unfold(2, 4, 4).unfold(3, 4, 4)[:, 0].flatten(3).flatten(1, 2)
-        return Features(self.scale * torch.stack([quadrants.mean(-1), quadrants.amax(-1)], dim=-1), None, self.grid)
+        return Features(
+            self.scale * torch.stack([quadrants.mean(-1), quadrants.amax(-1)], dim=-1),
+            None,
+            self.grid,
+        )
 
 
 def test_tokens_are_the_encoders_in_order_and_computed_once(tmp_path):
     digits, encoder = Digits("digits", 2), Rows(0.5)
     tokens = patch_tokens(encoder, digits, "heldout", tmp_path, batch=64)
-    assert isinstance(tokens, np.memmap) and tokens.dtype == np.float32 and tokens.shape == (600, 4, 2)
+    assert (
+        isinstance(tokens, np.memmap) and tokens.dtype == np.float32 and tokens.shape == (600, 4, 2)
+    )
     np.testing.assert_allclose(tokens, encoder(digits.images("heldout")).patches, rtol=1e-6)
     calls = encoder.calls
     patch_tokens(encoder, digits, "heldout", tmp_path)
@@ -41,7 +49,9 @@ def test_tokens_are_the_encoders_in_order_and_computed_once(tmp_path):
 
 def test_a_full_disk_is_said_before_the_first_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10})())
-    with pytest.raises(OSError, match=r"the disk is full: compute\.cache_features=true of .* needs"):
+    with pytest.raises(
+        OSError, match=r"the disk is full: compute\.cache_features=true of .* needs"
+    ):
         patch_tokens(Rows(1.0), Digits("digits", 2), "train", tmp_path)
     assert not list(tmp_path.rglob("tokens.npy"))
 
@@ -50,8 +60,13 @@ def test_a_run_with_cached_features_is_the_run_without(tmp_path):
     words = ["method=repa", "encoder=local_s", "images=512", f"cache={tmp_path / 'cache'}"]
     lines = {}
     for cached in ("false", "true"):
-        assert run_in_process(tiny_run(tmp_path / cached, *words, f"compute.cache_features={cached}")) == 0
-        lines[cached] = [line["loss"] for line in read_metrics(only_run(tmp_path / cached) / "metrics.jsonl")]
+        assert (
+            run_in_process(tiny_run(tmp_path / cached, *words, f"compute.cache_features={cached}"))
+            == 0
+        )
+        lines[cached] = [
+            line["loss"] for line in read_metrics(only_run(tmp_path / cached) / "metrics.jsonl")
+        ]
     assert list((tmp_path / "cache" / "features").rglob("tokens.npy"))
     for one, other in zip(lines["false"], lines["true"], strict=True):
         assert one == pytest.approx(other, rel=1e-5)

@@ -1,4 +1,6 @@
-"""DINOv2 through a stand-in of torch.hub's folder, against timm's architecture with the same weights."""
+"""DINOv2 through a stand-in of torch.hub's folder,
+against timm's architecture with the same weights.
+"""
 
 import re
 import textwrap
@@ -16,7 +18,8 @@ from bench.core.store import staging
 
 GRID = TokenGrid((8, 8), 2, 3)  # 4x4 tokens
 
-# A small vision transformer with DINOv2's names and output and 5x5 positions, which refuses to interpolate them.
+# A small vision transformer with DINOv2's names and output and 5x5 positions, which refuses to
+# interpolate them.
 HUBCONF = """
     import torch
     from torch import nn
@@ -91,9 +94,13 @@ HUBCONF = """
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A torch.hub folder with the stand-in's code and random weights; the network is out of bounds."""
+    """A torch.hub folder with the stand-in's code and random weights;
+    the network is out of bounds.
+    """
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(staging, "unreachable", lambda url: pytest.fail(f"asked the network for {url}"))
+    monkeypatch.setattr(
+        staging, "unreachable", lambda url: pytest.fail(f"asked the network for {url}")
+    )
     code = tmp_path / "hub" / f"facebookresearch_dinov2_{config('dinov2_s')['ref']}"
     code.mkdir(parents=True)
     (code / "hubconf.py").write_text(textwrap.dedent(HUBCONF))
@@ -114,19 +121,30 @@ def config(name: str, *words: str) -> dict:
 
 
 def images() -> torch.Tensor:
-    return torch.randint(0, 256, (2, 3, 40, 40), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (2, 3, 40, 40), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
 
 
 def test_patch_tokens_are_those_of_timms_dinov2_with_the_same_weights(hub):
     encoder = build(config("dinov2_s"), token_grid=GRID)
     timm = import_vision("timm.models.vision_transformer")
     theirs = timm.VisionTransformer(
-        img_size=56, patch_size=14, embed_dim=32, depth=2, num_heads=2, init_values=1.0, num_classes=0
+        img_size=56,
+        patch_size=14,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        init_values=1.0,
+        num_classes=0,
     ).eval()
     state = torch.load(hub / "checkpoints" / "dinov2_vits14_pretrain.pth")
     state = timm.checkpoint_filter_fn(state, theirs, interpolation="bicubic", antialias=True)
     theirs.load_state_dict(state)
-    mean, std = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406])[:, None, None],
+        torch.tensor([0.229, 0.224, 0.225])[:, None, None],
+    )
     x = F.interpolate((images() / 255 - mean) / std, size=(56, 56), mode="bicubic", antialias=False)
     with torch.no_grad():
         expected = theirs.forward_features(x)
@@ -142,7 +160,10 @@ def test_attention_logits_leave_out_class_and_registers(hub, name):
     encoder = build(config(name), token_grid=GRID)
     (logits,) = encoder(images(), attention_of=[0]).attention
     network = encoder.network
-    first = network.patch_embed.proj(encoder._input(images())).flatten(2).transpose(1, 2) + network.pos_embed[:, 1:]
+    first = (
+        network.patch_embed.proj(encoder._input(images())).flatten(2).transpose(1, 2)
+        + network.pos_embed[:, 1:]
+    )
     qkv = network.blocks[0].attn.qkv(network.blocks[0].norm1(first))
     q, k = (qkv[..., i * 32 : (i + 1) * 32].reshape(2, 16, 2, 16).transpose(1, 2) for i in (0, 1))
     torch.testing.assert_close(logits, q @ k.mT / 4, rtol=1e-4, atol=1e-5)
@@ -153,7 +174,9 @@ def test_attention_logits_leave_out_class_and_registers(hub, name):
 def test_other_grids_are_refused_or_resized_as_stated(hub):
     with pytest.raises(ValueError, match="resize=features"):
         build(config("dinov2_s", "encoder.patch_grid=5"), token_grid=GRID)
-    encoder = build(config("dinov2_s", "encoder.patch_grid=5", "encoder.resize=features"), token_grid=GRID)
+    encoder = build(
+        config("dinov2_s", "encoder.patch_grid=5", "encoder.resize=features"), token_grid=GRID
+    )
     assert encoder(images()).patches.shape == (2, 16, 32)
     with pytest.raises(ValueError, match="square"):
         build(config("dinov2_s"), token_grid=TokenGrid((8, 4), 2, 3))
@@ -165,8 +188,12 @@ def test_a_staged_main_and_a_local_folder_serve_as_well(hub, tmp_path):
     code.rename(hub / "facebookresearch_dinov2_main")
     assert build(config("dinov2_s"), token_grid=GRID).fingerprint == reference
     local = (hub / "facebookresearch_dinov2_main").rename(tmp_path / "checkout")
-    (hub / "checkpoints" / "dinov2_vits14_pretrain.pth").rename(local / "dinov2_vits14_pretrain.pth")
-    encoder = build(config("dinov2_s", "encoder.source=local", f"encoder.path={local}"), token_grid=GRID)
+    (hub / "checkpoints" / "dinov2_vits14_pretrain.pth").rename(
+        local / "dinov2_vits14_pretrain.pth"
+    )
+    encoder = build(
+        config("dinov2_s", "encoder.source=local", f"encoder.path={local}"), token_grid=GRID
+    )
     assert encoder.fingerprint == reference
 
 
@@ -177,7 +204,10 @@ def test_missing_files_end_in_one_message_with_places_and_commands(tmp_path, mon
         build(config("dinov2_g"), token_grid=GRID)
     message = str(error.value)
     assert str(tmp_path / "hub/checkpoints/dinov2_vitg14_pretrain.pth") in message
-    assert "python -m bench.prepare encoder=dinov2_g" in message and len(re.findall("curl -fL", message)) == 2
+    assert (
+        "python -m bench.prepare encoder=dinov2_g" in message
+        and len(re.findall("curl -fL", message)) == 2
+    )
     assert not list(tmp_path.rglob("*"))
 
 

@@ -1,4 +1,6 @@
-"""The local ladder: the same weights whoever trains them, trained once, honest about what it knows."""
+"""The local ladder: the same weights whoever trains them, trained once,
+honest about what it knows.
+"""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -60,7 +62,11 @@ def test_trained_once_and_stored_with_what_it_knows(digits, tmp_path, monkeypatc
         z * (p * (1 - p) / n + z * z / 4 / n**2) ** 0.5 / (1 + z * z / n),
     )
     assert (low, high) == pytest.approx((centre - half, centre + half), abs=1e-6)
-    assert n == 600 and known["raw_pixels"] > 0.9 and card["training_flops"] == encoder.training_flops > 0
+    assert (
+        n == 600
+        and known["raw_pixels"] > 0.9
+        and card["training_flops"] == encoder.training_flops > 0
+    )
     assert build(node("encoder.steps=21"), **parts).fingerprint != encoder.fingerprint
 
 
@@ -68,22 +74,32 @@ def test_the_longest_of_the_ladder_reads_its_token_grid_and_learned_something(di
     parts = {"token_grid": digits.grid, "dataset": digits, "cache": tmp_path}
     encoder = build(node(), **parts)
     features = encoder(digits.images("heldout", slice(0, 5)))
-    assert features.patches.shape == (5, 16, encoder.width) and features.grid == (4, 4) == encoder.grid
+    assert (
+        features.patches.shape == (5, 16, encoder.width) and features.grid == (4, 4) == encoder.grid
+    )
     assert encoder.heldout_probe["accuracy"] > 0.4  # ten classes
     # a patch token looks no further than the convolution of 3x3 patches around it
     changed = digits.images("heldout", slice(0, 1)).clone()
     changed[:, :, 6:, 6:] = 255 - changed[:, :, 6:, 6:]
-    both = encoder.maps(encoder.prepare(torch.cat([digits.images("heldout", slice(0, 1)), changed])))
+    both = encoder.maps(
+        encoder.prepare(torch.cat([digits.images("heldout", slice(0, 1)), changed]))
+    )
     assert not torch.equal(both[0, :, 3, 3], both[1, :, 3, 3])
 
 
 @pytest.mark.parametrize(("shape", "patch"), [((32, 32), 4), ((48, 32), 8), ((256, 256), 16)])
 def test_colour_pictures_of_other_sizes(tmp_path, shape, patch):
-    pictures = torch.randint(0, 256, (40, 3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pictures = torch.randint(
+        0, 256, (40, 3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     labels = torch.arange(40) % 2
     grid = TokenGrid(shape, patch, 3)
     data = PictureData(
-        "noise", grid, 2, dict.fromkeys(("train", "heldout"), pictures), dict.fromkeys(("train", "heldout"), labels)
+        "noise",
+        grid,
+        2,
+        dict.fromkeys(("train", "heldout"), pictures),
+        dict.fromkeys(("train", "heldout"), labels),
     )
     words = ("encoder.steps=2", "encoder.batch=4")
     encoder = build(node(*words), token_grid=grid, dataset=data, cache=tmp_path)
@@ -105,5 +121,7 @@ def test_views_keep_the_picture_and_move_it_by_an_eighth_at_most():
     x = torch.zeros(64, 1, 16, 16)
     x[:, :, 8, 8] = 1
     views = module.view(x, torch.Generator().manual_seed(0))
-    peaks = np.array([np.unravel_index(v[0].argmax(), (16, 16)) for v in views.numpy() if v.max() > 0.6])
+    peaks = np.array(
+        [np.unravel_index(v[0].argmax(), (16, 16)) for v in views.numpy() if v.max() > 0.6]
+    )
     assert len(peaks) > 40 and np.abs(peaks - 8).max() == 2

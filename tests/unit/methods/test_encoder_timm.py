@@ -25,7 +25,9 @@ def node(*words):
 
 
 def images():
-    return torch.randint(0, 256, (2, 3, 40, 40), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (2, 3, 40, 40), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
 
 
 def network(name, **options):
@@ -35,22 +37,32 @@ def network(name, **options):
 
 @pytest.mark.parametrize(
     ("model", "prefix", "final_norm"),
-    [("vit_tiny_patch16_224.augreg_in21k", 1, "true"), ("vit_tiny_patch16_224.augreg_in21k", 1, "false")],
+    [
+        ("vit_tiny_patch16_224.augreg_in21k", 1, "true"),
+        ("vit_tiny_patch16_224.augreg_in21k", 1, "false"),
+    ],
 )
-def test_a_vision_transformer_gives_its_patch_tokens_at_the_token_grid(tmp_path, model, prefix, final_norm):
+def test_a_vision_transformer_gives_its_patch_tokens_at_the_token_grid(
+    tmp_path, model, prefix, final_norm
+):
     original = network(model.split(".")[0])
     save_file(original.state_dict(), tmp_path / "model.safetensors")
     words = ("encoder=timm", f"encoder.name={model}", f"encoder.final_norm={final_norm}")
-    encoder = build(node(*words, f"encoder.weights={tmp_path / 'model.safetensors'}"), token_grid=GRID)
+    encoder = build(
+        node(*words, f"encoder.weights={tmp_path / 'model.safetensors'}"), token_grid=GRID
+    )
     mean, std = (
-        torch.tensor(v)[:, None, None] for v in (original.pretrained_cfg["mean"], original.pretrained_cfg["std"])
+        torch.tensor(v)[:, None, None]
+        for v in (original.pretrained_cfg["mean"], original.pretrained_cfg["std"])
     )
     x = (F.interpolate(images() / 255, size=(64, 64), mode="bicubic", antialias=False) - mean) / std
     layers = import_vision("timm.layers")
     with torch.no_grad():
         tokens = original.patch_embed.proj(x).flatten(2).transpose(1, 2)
         tokens = torch.cat([original.cls_token.expand(2, -1, -1), tokens], dim=1)
-        tokens = tokens + layers.resample_abs_pos_embed(original.pos_embed, [4, 4], num_prefix_tokens=1)
+        tokens = tokens + layers.resample_abs_pos_embed(
+            original.pos_embed, [4, 4], num_prefix_tokens=1
+        )
         tokens = original.blocks(tokens)
         tokens = original.norm(tokens) if final_norm == "true" else tokens
     found = encoder(images())
@@ -77,7 +89,9 @@ def test_a_feature_map_of_a_convolutional_model(tmp_path):
     x = F.interpolate((images() / 255 - mean) / std, size=(32, 32), mode="bicubic")
     with torch.no_grad():
         (expected,) = [maps for maps in original(x) if maps.shape[-1] == 4]
-    torch.testing.assert_close(found.patches.transpose(1, 2).reshape(expected.shape), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        found.patches.transpose(1, 2).reshape(expected.shape), expected, rtol=1e-3, atol=1e-4
+    )
     assert (encoder.family, encoder.labels, encoder.width) == ("convnet", "ImageNet-1k", 128)
 
 
@@ -108,14 +122,20 @@ def test_presets_name_models_with_the_prefix_tokens_that_are_taken_off(preset, p
     ("words", "message"),
     [
         (("encoder=timm",), "encoder.name=vit_base"),
-        (("encoder=timm", "encoder.name=vit_bas_patch16_dinov3"), "nearest names: .*vit_base_patch16_dinov3"),
+        (
+            ("encoder=timm", "encoder.name=vit_bas_patch16_dinov3"),
+            "nearest names: .*vit_base_patch16_dinov3",
+        ),
         (("encoder=timm", "encoder.name=vit_base_patch16_dinov3.lvd"), "nearest names: .*lvd1689m"),
         (("encoder=timm", "encoder.name=resnet18.a1_in1k"), "encoder.stride=2 or 4 or 8"),
-        (("encoder=timm", "encoder.name=resnet18.a1_in1k", "encoder.stride=5"), "strides 2, 4, 8, 16, 32"),
+        (
+            ("encoder=timm", "encoder.name=resnet18.a1_in1k", "encoder.stride=5"),
+            "strides 2, 4, 8, 16, 32",
+        ),
         (("encoder=dinov3_b", "encoder.weights=/nowhere/x"), "/nowhere/x is not there"),
         (("encoder=dinov3_b", "encoder.resize=yes"), "choices: none, features"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_end_in_one_sentence(words, message):
     with pytest.raises(ValueError, match=message):
         build(node(*words), token_grid=GRID)
@@ -149,7 +169,9 @@ def test_efficientnet_weights_from_the_package_classify(tmp_path):
     with torch.no_grad():
         maps = whole.forward_intermediates(x, indices=[3], intermediates_only=True)[0]
         confident = whole(torch.randn(8, 3, 224, 224)).softmax(1).max().item()
-    torch.testing.assert_close(encoder(images()).patches, maps.flatten(2).transpose(1, 2), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        encoder(images()).patches, maps.flatten(2).transpose(1, 2), rtol=1e-4, atol=1e-4
+    )
     assert confident > 0.02  # trained weights have opinions; untrained ones give 0.001 everywhere
     with pytest.raises(ValueError, match="does not have the tensors"):
         timm_state(file.path, "tf_efficientnet_lite1")
@@ -163,18 +185,23 @@ def test_a_missing_package_is_named_with_its_command():
 
 
 def test_a_file_without_the_models_tensors_is_refused(tmp_path):
-    model = "vit_tiny_patch16_224.augreg_in21k"  # its own classifier is taken off, and timm then loads leniently
+    # its own classifier is taken off, and timm then loads leniently
+    model = "vit_tiny_patch16_224.augreg_in21k"
     whole = import_vision("timm").create_model(model, num_classes=0).state_dict()
     for name, state in {
         "foreign": {"nothing.weight": torch.zeros(3)},
         "cut": {key: value for key, value in whole.items() if key != "blocks.3.mlp.fc1.weight"},
     }.items():
         save_file(state, tmp_path / f"{name}.safetensors")
-        with pytest.raises(ValueError, match=rf"{name}\.safetensors is not a file of timm's .* it lacks"):
+        with pytest.raises(
+            ValueError, match=rf"{name}\.safetensors is not a file of timm's .* it lacks"
+        ):
             create(model, None, (224, 224), tmp_path / f"{name}.safetensors")
     save_file(whole, tmp_path / "whole.safetensors")
     network, _ = create(model, None, (224, 224), tmp_path / "whole.safetensors")
-    assert torch.equal(network.state_dict()["blocks.3.mlp.fc1.weight"], whole["blocks.3.mlp.fc1.weight"])
+    assert torch.equal(
+        network.state_dict()["blocks.3.mlp.fc1.weight"], whole["blocks.3.mlp.fc1.weight"]
+    )
 
 
 def test_a_presets_data_is_what_its_timm_name_says():
@@ -182,7 +209,10 @@ def test_a_presets_data_is_what_its_timm_name_says():
         preset = encoder_node(name)
         if "timm_models" in preset["target"] and preset["model"]:
             assert known_data(pretrained_config(preset["model"])) == preset["trained_on"], name
-    assert known_data(pretrained_config("vit_small_patch14_dinov2.lvd142m")) == encoder_node("dinov2_s")["trained_on"]
+    assert (
+        known_data(pretrained_config("vit_small_patch14_dinov2.lvd142m"))
+        == encoder_node("dinov2_s")["trained_on"]
+    )
 
 
 def test_the_same_weights_read_in_another_way_have_another_fingerprint():

@@ -1,4 +1,6 @@
-"""The losses of the methods, each worked out in the test from its paper's formula, and the papers' traps."""
+"""The losses of the methods, each worked out in the test from its paper's formula,
+and the papers' traps.
+"""
 
 import math
 
@@ -19,7 +21,9 @@ def draw(images=0):
 
 
 def cosine(a, b):
-    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1)).clamp(min=1e-8)  # a blank patch has no direction
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1)).clamp(
+        min=1e-8
+    )  # a blank patch has no direction
 
 
 def own_draws(images=0):
@@ -43,7 +47,9 @@ def test_vanilla():
     batch = batch_of()
     terms = arm(batch, ctx)
     assert set(terms) == {"velocity"}
-    torch.testing.assert_close(terms["velocity"].value, velocity_loss(arm.backbone, batch, NoiseLevels.single(batch.t)))
+    torch.testing.assert_close(
+        terms["velocity"].value, velocity_loss(arm.backbone, batch, NoiseLevels.single(batch.t))
+    )
 
 
 def test_selfflow_from_the_formula():
@@ -61,7 +67,9 @@ def test_selfflow_from_the_formula():
     torch.testing.assert_close(terms["velocity"].value, (v - (batch.x1 - batch.x0)).square().mean())
     lower = torch.minimum(batch.t, s)
     assert ctx.ema is not None
-    _, teacher = ctx.ema(noised(batch, lower[:, None].expand(-1, N)), lower, batch.label, taps=(3,), stop_after=3)
+    _, teacher = ctx.ema(
+        noised(batch, lower[:, None].expand(-1, N)), lower, batch.label, taps=(3,), stop_after=3
+    )
     w = arm.heads["projector"]
     h = features[1] @ w[0].weight.T + w[0].bias
     projected = (h * torch.sigmoid(h)) @ w[2].weight.T + w[2].bias
@@ -95,7 +103,9 @@ def test_teacher_sees_the_students_noise_and_dropped_labels(monkeypatch):
     seen = []
     forward = type(ctx.ema).forward
     monkeypatch.setattr(
-        type(ctx.ema), "forward", lambda self, *a, **k: seen.append((self is ctx.ema, a, k)) or forward(self, *a, **k)
+        type(ctx.ema),
+        "forward",
+        lambda self, *a, **k: seen.append((self is ctx.ema, a, k)) or forward(self, *a, **k),
     )
     batch = batch_of()
     batch.label[:3] = 10  # dropped
@@ -131,10 +141,16 @@ def test_repa_from_the_formula_and_on_the_clean_picture():
     batch = batch_of()
     terms = arm(batch, ctx)
     y = ctx.encoder(batch.image).patches
-    _, features = arm.backbone(noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,))
+    _, features = arm.backbone(
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+    )
     h = features[1]
     for layer in arm.heads["projector"]:
-        h = h @ layer.weight.T + layer.bias if isinstance(layer, torch.nn.Linear) else h * torch.sigmoid(h)
+        h = (
+            h @ layer.weight.T + layer.bias
+            if isinstance(layer, torch.nn.Linear)
+            else h * torch.sigmoid(h)
+        )
     torch.testing.assert_close(terms["alignment"].value, -cosine(h, y).mean())
     assert terms["alignment"].weight == 0.5
     noisier = batch_of()
@@ -142,7 +158,9 @@ def test_repa_from_the_formula_and_on_the_clean_picture():
     seen, encode = [], ctx.encoder.forward
     ctx.encoder.forward = lambda image: seen.append(image) or encode(image)
     arm(noisier, ctx)
-    assert len(seen) == 1 and torch.equal(seen[0], Digits("digits", 2).images("train", torch.arange(8)))
+    assert len(seen) == 1 and torch.equal(
+        seen[0], Digits("digits", 2).images("train", torch.arange(8))
+    )
 
 
 def test_cosine_is_taken_along_channels():
@@ -151,7 +169,9 @@ def test_cosine_is_taken_along_channels():
     a = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     b = torch.tensor([[[3.0, 0.0], [4.0, 0.0]]])
     ctx = Context(GRID, NANO)
-    assert token_cosine(a, b, ctx) == pytest.approx(0.5)  # tokens: 1 and 0; along tokens it would be 0.6 and 0
+    assert token_cosine(a, b, ctx) == pytest.approx(
+        0.5
+    )  # tokens: 1 and 0; along tokens it would be 0.6 and 0
 
 
 def test_sra_from_the_formula():
@@ -162,7 +182,9 @@ def test_sra_from_the_formula():
     lower = (batch.t - 0.2 * u).clamp(min=0)
     assert ctx.ema is not None
     _, teacher = ctx.ema(noised(batch, lower[:, None].expand(-1, N)), lower, batch.label, taps=(3,))
-    _, student = arm.backbone(noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,))
+    _, student = arm.backbone(
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+    )
     d = (arm.heads["projector"](student[1]) - teacher[3]).abs()
     smooth = torch.where(d < 0.05, 0.5 * d * d / 0.05, d - 0.025)
     torch.testing.assert_close(terms["representation"].value, smooth.mean())
@@ -173,7 +195,9 @@ def test_sra_from_the_formula():
         method("sra", beta=-1)
     arm, ctx = arm_of(method("sra", similarity="cosine"))
     term = arm(batch, ctx)["representation"]
-    torch.testing.assert_close(term.value, 1 - cosine(arm.heads["projector"](student[1]), teacher[3]).mean())
+    torch.testing.assert_close(
+        term.value, 1 - cosine(arm.heads["projector"](student[1]), teacher[3]).mean()
+    )
     assert term.weight == arm.method.weight_at(1_280_000 * 649) == 0.5
 
 
@@ -197,9 +221,15 @@ def test_repa_stop_ends_the_term_and_the_encoders_pass():
     calls = ctx.encoder.calls
     ctx.images, ctx.diagnostics = 64, {}
     terms = arm(batch_of(), ctx)
-    assert ctx.encoder.calls == calls and terms["alignment"].weight == 0.0 and terms["alignment"].value.item() == 0.0
+    assert (
+        ctx.encoder.calls == calls
+        and terms["alignment"].weight == 0.0
+        and terms["alignment"].value.item() == 0.0
+    )
     sum(t.value for t in terms.values()).backward()
-    assert all(p.grad is not None for p in arm.heads.parameters()), "DDP wants a gradient for every parameter"
+    assert all(p.grad is not None for p in arm.heads.parameters()), (
+        "DDP wants a gradient for every parameter"
+    )
 
 
 def test_irepa_target_and_head():
@@ -210,7 +240,9 @@ def test_irepa_target_and_head():
     mean = y.mean(1, keepdim=True)
     std = ((y - mean) ** 2).sum(1, keepdim=True).div(N - 1).sqrt()
     target = (y - 0.6 * mean) / (std + 1e-6)
-    _, features = arm.backbone(noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,))
+    _, features = arm.backbone(
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+    )
     kernel = arm.heads["projector"].convolution
     padded = torch.zeros(B, NANO.width, 6, 6)
     padded[:, :, 1:5, 1:5] = features[1].transpose(1, 2).reshape(B, NANO.width, 4, 4)
@@ -218,8 +250,12 @@ def test_irepa_target_and_head():
     for row in range(4):
         for column in range(4):
             window = padded[:, :, row : row + 3, column : column + 3]
-            out[:, row * 4 + column] = torch.einsum("bcij,ocij->bo", window, kernel.weight) + kernel.bias
-    torch.testing.assert_close(terms["alignment"].value, -cosine(out, target).mean(), atol=1e-5, rtol=1e-4)
+            out[:, row * 4 + column] = (
+                torch.einsum("bcij,ocij->bo", window, kernel.weight) + kernel.bias
+            )
+    torch.testing.assert_close(
+        terms["alignment"].value, -cosine(out, target).mean(), atol=1e-5, rtol=1e-4
+    )
     assert terms["alignment"].weight == 1.0
 
 
@@ -227,17 +263,24 @@ def test_layersync_from_the_formula_and_only_the_student_learns():
     arm, ctx = arm_of(method("layersync"))
     batch = batch_of()
     terms = arm(batch, ctx)
-    _, f = arm.backbone(noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1, 3))
+    _, f = arm.backbone(
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1, 3)
+    )
     torch.testing.assert_close(terms["representation"].value, -cosine(f[1], f[3]).mean())
     terms["representation"].value.backward()
-    assert arm.backbone.blocks[2].mlp.fc1.weight.grad is None and arm.backbone.blocks[0].mlp.fc1.weight.grad is not None
+    assert (
+        arm.backbone.blocks[2].mlp.fc1.weight.grad is None
+        and arm.backbone.blocks[0].mlp.fc1.weight.grad is not None
+    )
 
 
 def test_dispersive_from_the_formula():
     arm, ctx = arm_of(method("dispersive", group=4))
     batch = batch_of()
     value = arm(batch, ctx)["dispersion"].value
-    _, f = arm.backbone(noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(4,))
+    _, f = arm.backbone(
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(4,)
+    )
     z = f[4].reshape(B, -1).double()
     groups = []
     for start in (0, 4):
@@ -265,10 +308,14 @@ def test_haste_attention_term_and_refusals():
         q, k = f["qk", number]
         for head in range(2):
             p = torch.softmax(teacher[:, head], -1)
-            logq = torch.log(torch.softmax(torch.einsum("bnd,bmd->bnm", q[:, head], k[:, head]) / 4.0, -1))
+            logq = torch.log(
+                torch.softmax(torch.einsum("bnd,bmd->bnm", q[:, head], k[:, head]) / 4.0, -1)
+            )
             total.append(-(p * logq).sum(-1).mean())
     torch.testing.assert_close(value, torch.stack(total).mean(), atol=1e-5, rtol=1e-4)
-    with pytest.raises(ValueError, match="published layer pairs for the sizes B, L, XL, not for nano"):
+    with pytest.raises(
+        ValueError, match="published layer pairs for the sizes B, L, XL, not for nano"
+    ):
         method("haste").blocks(NANO)
 
     for wrong, message in (

@@ -37,7 +37,11 @@ def loss_of(name, **changes):
 
 def by_hand(batch, tau):
     """mean (v - (x1 - x0))^2 where token i of a sample stands at tau_i."""
-    x0, x1, tau = batch.x0.double().numpy(), batch.x1.double().numpy(), tau.astype(np.float64)[..., None]
+    x0, x1, tau = (
+        batch.x0.double().numpy(),
+        batch.x1.double().numpy(),
+        tau.astype(np.float64)[..., None],
+    )
     x = (1 - tau) * x0 + tau * x1
     return float(np.mean((2 * x - tau - (x1 - x0)) ** 2))
 
@@ -45,7 +49,10 @@ def by_hand(batch, tau):
 def test_dual_timestep():
     value, batch = loss_of("dual_timestep")
     d = draw()
-    s, _ = d.uniform().numpy(), d.normal()  # a time takes a uniform and a normal number, whatever p(t) is
+    s, _ = (
+        d.uniform().numpy(),
+        d.normal(),
+    )  # a time takes a uniform and a normal number, whatever p(t) is
     tau = np.where(d.uniform(N).numpy() < 0.25, s[:, None], batch.t.numpy()[:, None])
     assert value == pytest.approx(by_hand(batch, tau), rel=1e-5)
 
@@ -64,13 +71,19 @@ def test_diffusion_forcing():
 def test_selfflows_l1_is_the_mean_distance_of_head_and_teacher():
     arm, ctx = arm_of(method("selfflow", similarity="l1"))
     kept = []
-    arm.heads["projector"].register_forward_hook(lambda _m, _i, out: kept.append(out.detach().double().numpy()))
+    arm.heads["projector"].register_forward_hook(
+        lambda _m, _i, out: kept.append(out.detach().double().numpy())
+    )
     forward = ctx.ema.forward
-    ctx.ema.forward = lambda *a, **k: (kept.append(forward(*a, **k)[1][3].double().numpy()), forward(*a, **k))[1]
+    ctx.ema.forward = lambda *a, **k: (
+        kept.append(forward(*a, **k)[1][3].double().numpy()),
+        forward(*a, **k),
+    )[1]
     term = arm(batch_of(B), ctx)["representation"]
     student, teacher = kept
     assert (
-        float(term.value.detach()) == pytest.approx(np.abs(student - teacher).mean(), rel=1e-5) and term.weight == 0.8
+        float(term.value.detach()) == pytest.approx(np.abs(student - teacher).mean(), rel=1e-5)
+        and term.weight == 0.8
     )
 
 
@@ -81,7 +94,9 @@ def softmax(z):
 
 def test_hastes_attention_term_compares_the_first_twelve_heads():
     generator = torch.Generator().manual_seed(3)
-    q, k = (torch.randn(2, B, 16, N, 8, generator=generator) for _ in range(2))  # of two layers, 16 heads
+    q, k = (
+        torch.randn(2, B, 16, N, 8, generator=generator) for _ in range(2)
+    )  # of two layers, 16 heads
     logits = torch.randn(2, B, 14, N, N, generator=generator)  # of a teacher with 14
     h, y = (torch.randn(B, N, 12, generator=generator) for _ in range(2))
     features = {1: h, ("qk", 2): (q[0], k[0]), ("qk", 4): (q[1], k[1])}

@@ -8,7 +8,12 @@ import torch
 from PIL import Image
 
 from probes.distances import encoder as encoder_distance
-from probes.distances.encoder import dgm_dinov2, dgm_input, encoder_extractor, measure_encoder_distance
+from probes.distances.encoder import (
+    dgm_dinov2,
+    dgm_input,
+    encoder_extractor,
+    measure_encoder_distance,
+)
 from probes.distances.frechet import distance_of, fit
 
 
@@ -34,14 +39,22 @@ class Encoder(torch.nn.Module):
 
     def forward(self, images):
         patches = images.float().flatten(2).transpose(1, 2)  # [B, 16, 3]
-        return SimpleNamespace(patches=patches, cls=patches[:, 0] if self.with_class_token else None)
+        return SimpleNamespace(
+            patches=patches, cls=patches[:, 0] if self.with_class_token else None
+        )
 
 
 @pytest.mark.parametrize("with_class_token", [True, False])
 def test_distance_in_an_encoders_features(with_class_token, tmp_path, monkeypatch):
     samples, real, heldout = Images(90, 0, low=40), Images(80, 1), Images(70, 2)
     extractor = encoder_extractor(Encoder(with_class_token))
-    arguments = {"cache": tmp_path, "sampling": {"name": "ode50"}, "data": "2" * 16, "heldout": heldout, "batch": 32}
+    arguments = {
+        "cache": tmp_path,
+        "sampling": {"name": "ode50"},
+        "data": "2" * 16,
+        "heldout": heldout,
+        "batch": 32,
+    }
     aligned = {"family": "vit", "trained_on": "pictures", "labels": ""}
     row = measure_encoder_distance(extractor, samples, real, aligned=aligned, **arguments)
 
@@ -49,11 +62,22 @@ def test_distance_in_an_encoders_features(with_class_token, tmp_path, monkeypatc
         x = images.pictures.double().flatten(2)
         return (x[:, :, 0] if with_class_token else x.mean(2)).numpy()
 
-    assert row.metric == "fd_cut" and row.n == 90 and row.note == "" and "vit trained on pictures" in row.related
-    assert row.value == pytest.approx(distance_of(fit(features(samples)), fit(features(real))).value, rel=1e-5)
-    assert row.real == pytest.approx(distance_of(fit(features(heldout)), fit(features(real))).value, rel=1e-4)
+    assert (
+        row.metric == "fd_cut"
+        and row.n == 90
+        and row.note == ""
+        and "vit trained on pictures" in row.related
+    )
+    assert row.value == pytest.approx(
+        distance_of(fit(features(samples)), fit(features(real))).value, rel=1e-5
+    )
+    assert row.real == pytest.approx(
+        distance_of(fit(features(heldout)), fit(features(real))).value, rel=1e-4
+    )
     seen = []
-    monkeypatch.setattr(encoder_distance, "extract", lambda e, images, *_: seen.append(images) or features(images))
+    monkeypatch.setattr(
+        encoder_distance, "extract", lambda e, images, *_: seen.append(images) or features(images)
+    )
     again = measure_encoder_distance(extractor, samples, real, not_finite=3, **arguments)
     assert seen == [samples]  # the statistics of real pictures were kept
     assert "3 of 93 samples were not finite" in again.note and again.related == ""
@@ -66,7 +90,8 @@ def test_dgm_evals_preprocessing():
     picture = Image.fromarray(images[1].permute(1, 2, 0).numpy()).resize((224, 224), Image.BICUBIC)
     expected = (np.asarray(picture)[50, 60] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(found[1, :, 50, 60].numpy(), expected, rtol=1e-5)
-    # a larger, oblong picture keeps no aspect and is not cropped; antialiasing makes fine stripes grey
+    # a larger, oblong picture keeps no aspect and is not cropped; antialiasing makes fine stripes
+    # grey
     stripes = torch.zeros(1, 3, 448, 896, dtype=torch.uint8)
     stripes[..., ::2] = 255
     middle = dgm_input(stripes)[0, 0, 100, 100] * 0.229 + 0.485

@@ -20,7 +20,9 @@ def test_colours_are_the_first_three_components_of_scikit_learns_pca():
     found = principal_colours(tokens).reshape(-1, 3).double().numpy()
     for axis in range(3):
         scaled = (expected[:, axis] - expected[:, axis].min()) / np.ptp(expected[:, axis])
-        error = min(np.abs(found[:, axis] - scaled).max(), np.abs(1 - found[:, axis] - scaled).max())  # up to the sign
+        error = min(
+            np.abs(found[:, axis] - scaled).max(), np.abs(1 - found[:, axis] - scaled).max()
+        )  # up to the sign
         assert error < 1e-6
     assert torch.equal(principal_colours(tokens), principal_colours(tokens.clone()))
 
@@ -28,7 +30,11 @@ def test_colours_are_the_first_three_components_of_scikit_learns_pca():
 def test_tokens_that_do_not_vary_are_grey():
     assert (principal_colours(torch.full((2, 4, 8), 1.5)) == 0.5).all()
     one_axis = principal_colours(torch.arange(8.0).reshape(2, 4, 1).expand(2, 4, 5) * 1.0)
-    assert one_axis[..., 0].amin() == 0 and one_axis[..., 0].amax() == 1 and (one_axis[..., 1:] == 0.5).all()
+    assert (
+        one_axis[..., 0].amin() == 0
+        and one_axis[..., 0].amax() == 1
+        and (one_axis[..., 1:] == 0.5).all()
+    )
 
 
 def test_the_file_is_what_the_reports_draw(tmp_path: Path):
@@ -36,9 +42,16 @@ def test_the_file_is_what_the_reports_draw(tmp_path: Path):
 
     found = feature_pictures(random_backbone(), Digits("digits", 2))
     assert found["pictures"].shape == (8, 4, 4, 3) and found["pictures"].dtype == np.float32
-    assert found["pictures"].min() == 0 and found["pictures"].max() == 1 and found["block"] == 2 and found["t"] == 0.1
+    assert (
+        found["pictures"].min() == 0
+        and found["pictures"].max() == 1
+        and found["block"] == 2
+        and found["t"] == 0.1
+    )
     again = feature_pictures(random_backbone(), Digits("digits", 2))
-    assert np.array_equal(found["pictures"], again["pictures"]), "noise and pictures are the same each time"
+    assert np.array_equal(found["pictures"], again["pictures"]), (
+        "noise and pictures are the same each time"
+    )
     path = save_pictures(found, tmp_path, 1280)
     assert path == tmp_path / "samples" / "features_pca-000000001280.npz"
     assert _feature_png(path).startswith(b"\x89PNG")

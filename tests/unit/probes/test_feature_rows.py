@@ -1,4 +1,6 @@
-"""CKNNA, spatial structure, the feature store and their rows: planted signals, dense computations, re-use."""
+"""CKNNA, spatial structure, the feature store and their rows: planted signals,
+dense computations, re-use.
+"""
 
 import errno
 from types import SimpleNamespace
@@ -41,7 +43,9 @@ def dense_cknna(x, y, k=10):
     def hsic(p, q):
         n = len(p)
         p, q = p.clone().fill_diagonal_(0), q.clone().fill_diagonal_(0)
-        return ((p * q.T).sum() + p.sum() * q.sum() / ((n - 1) * (n - 2)) - 2 * (p @ q).sum() / (n - 2)) / (n * (n - 3))
+        return (
+            (p * q.T).sum() + p.sum() * q.sum() / ((n - 1) * (n - 2)) - 2 * (p @ q).sum() / (n - 2)
+        ) / (n * (n - 3))
 
     def similarity(a, b):
         both = mask(a) * mask(b)
@@ -62,7 +66,11 @@ def test_cknna_is_the_dense_definition_and_finds_what_was_planted():
             found = cknna(neighbours(x, block=block), neighbours(y, block=block))
             assert found == pytest.approx(dense_cknna(x, y), rel=1e-5, abs=1e-7)
     scores = [cknna(neighbours(x), neighbours(y)) for y in (rotated, noisy, stranger)]
-    assert scores[0] == pytest.approx(1, abs=1e-3) and scores[0] > scores[1] > scores[2] + 0.1 and scores[2] < 0.1
+    assert (
+        scores[0] == pytest.approx(1, abs=1e-3)
+        and scores[0] > scores[1] > scores[2] + 0.1
+        and scores[2] < 0.1
+    )
 
 
 def test_clamping_is_a_variant():
@@ -105,7 +113,8 @@ class Stripes:
         draw = torch.Generator().manual_seed(3)
         self._labels = {s: torch.arange(n) % 2 for s, n in (("train", 300), ("heldout", 140))}
         self._data = {
-            s: 0.3 * torch.randn(len(y), 1, 8, 8, generator=draw) + brightness * (y[:, None, None, None] - 0.5)
+            s: 0.3 * torch.randn(len(y), 1, 8, 8, generator=draw)
+            + brightness * (y[:, None, None, None] - 0.5)
             for s, y in self._labels.items()
         }
         self.fingerprint = f"{brightness:.6f}{'0' * 8}"
@@ -117,7 +126,12 @@ class Stripes:
         return self._labels[split][indices]
 
     def images(self, split, indices):
-        return ((self._data[split][indices] + 1) * 127.5).clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
+        return (
+            ((self._data[split][indices] + 1) * 127.5)
+            .clamp(0, 255)
+            .to(torch.uint8)
+            .expand(-1, 3, -1, -1)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +153,9 @@ def test_features_are_the_means_of_block_outputs(net, tmp_path):
     noise = probe_noise(0, "heldout", 0, data.n_heldout, (16, 4))
     x_t = interpolate(data.tokens("heldout", indices), noise, torch.full((data.n_heldout,), 0.8))
     with torch.no_grad():
-        _, taps = net(x_t, torch.full((data.n_heldout,), 0.8), torch.full((data.n_heldout,), 2), taps=(3,))
+        _, taps = net(
+            x_t, torch.full((data.n_heldout,), 0.8), torch.full((data.n_heldout,), 2), taps=(3,)
+        )
     found = store.features("heldout", block=3, t=0.8)
     assert isinstance(found, np.memmap) and found.dtype == np.float16 and found.shape == (140, 16)
     np.testing.assert_allclose(found, taps[3].mean(1).numpy(), rtol=2e-3, atol=1e-3)
@@ -152,7 +168,9 @@ def test_a_store_is_reused_for_its_snapshot_alone_and_any_batch(net, tmp_path, m
     other = feature_store(net, data, GRID, "b" * 16, tmp_path, batch=256)
     assert other.folder != first.folder
     np.testing.assert_allclose(
-        first.features("train", 3, 0.8).astype(float), other.features("train", 3, 0.8).astype(float), atol=2e-3
+        first.features("train", 3, 0.8).astype(float),
+        other.features("train", 3, 0.8).astype(float),
+        atol=2e-3,
     )
     monkeypatch.setattr(features_module, "_fill", lambda *_: pytest.fail("computed again"))
     assert feature_store(net, data, GRID, "a" * 16, tmp_path).folder == first.folder
@@ -189,7 +207,10 @@ def test_noise_belongs_to_the_image():
 
 
 def test_a_subset_is_drawn_once_for_all():
-    assert torch.equal(subset(1000, 100), subset(1000, 100)) and len(set(subset(1000, 100).tolist())) == 100
+    assert (
+        torch.equal(subset(1000, 100), subset(1000, 100))
+        and len(set(subset(1000, 100).tolist())) == 100
+    )
     assert subset(5, 10).tolist() == [0, 1, 2, 3, 4]
 
 
@@ -217,7 +238,10 @@ def test_probes_find_a_planted_signal_and_none_where_none_is(net, tmp_path, vari
         unrelated = {"family": "vit", "trained_on": "x", "labels": ""}
         rows = measure_features(store, data, unrelated, variant, recipe)
         assert {(row.metric, row.block, row.t) for row in rows} == {
-            (metric, block, t) for metric in ("linear_probe", "knn") for block in (1, 3) for t in (0.1, 0.8)
+            (metric, block, t)
+            for metric in ("linear_probe", "knn")
+            for block in (1, 3)
+            for t in (0.1, 0.8)
         }
         for row in rows:
             low, high = row.details["interval_95"]
@@ -227,13 +251,17 @@ def test_probes_find_a_planted_signal_and_none_where_none_is(net, tmp_path, vari
                 assert row.value > 0.95
             if not brightness:
                 assert 0.33 < row.value < 0.67  # four standard errors of 140 fair coins
-    marked = measure_features(store, data, aligned={"family": "vit", "trained_on": "x", "labels": "stripes"})
+    marked = measure_features(
+        store, data, aligned={"family": "vit", "trained_on": "x", "labels": "stripes"}
+    )
     assert all("labels of stripes" in row.related for row in marked)
 
 
 def encoder(labels=""):
     def read(images):
-        patches = images[:, :1].float().unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).flatten(2, 3)[:, 0]
+        patches = (
+            images[:, :1].float().unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).flatten(2, 3)[:, 0]
+        )
         return SimpleNamespace(patches=patches, grid=(4, 4))
 
     class Cut(torch.nn.Module):
@@ -265,7 +293,9 @@ def test_few_heldout_pictures_have_no_cknna_and_the_rest_goes_on(net, tmp_path):
     assert len(rows) == 4 and all(row.value is None and row.n == 5 for row in rows)
     assert rows[0].note == "missing: 5 held-out picture(s), CKNNA needs 11"
     of_encoder = measure_encoder(encoder(), data, tmp_path)
-    assert all(row.value is not None for row in (*measure_features(store, data, None, "fast"), *of_encoder))
+    assert all(
+        row.value is not None for row in (*measure_features(store, data, None, "fast"), *of_encoder)
+    )
 
 
 def test_cknna_rows(net, tmp_path):
@@ -275,5 +305,8 @@ def test_cknna_rows(net, tmp_path):
     clamp = measure_cknna(store, data, encoder(), tmp_path, aligned=None, clamp=0.95)
     assert [(row.block, row.t) for row in plain] == [(1, 0.1), (1, 0.8), (3, 0.1), (3, 0.8)]
     assert plain[0].value > plain[1].value + 0.05  # noise hides the neighbours
-    assert plain[0].protocol["clamp"] == "none" and clamp[0].protocol["clamp"] == "0.95 quantile of |x|"
+    assert (
+        plain[0].protocol["clamp"] == "none"
+        and clamp[0].protocol["clamp"] == "0.95 quantile of |x|"
+    )
     assert plain[0].n == 140 and plain[0].related == ""

@@ -1,4 +1,6 @@
-"""KID against torch-fidelity, IS by hand, sources of pictures, the FID family with a small network for Inception."""
+"""KID against torch-fidelity, IS by hand, sources of pictures,
+the FID family with a small network for Inception.
+"""
 
 import io
 import tracemalloc
@@ -31,7 +33,12 @@ def test_kid_is_torch_fidelitys():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(300, 24)), random.normal(size=(250, 24)) * 1.2 + 0.1
     theirs = kid_features_to_metric(
-        torch.from_numpy(x), torch.from_numpy(y), kid_subsets=10, kid_subset_size=100, rng_seed=5, verbose=False
+        torch.from_numpy(x),
+        torch.from_numpy(y),
+        kid_subsets=10,
+        kid_subset_size=100,
+        rng_seed=5,
+        verbose=False,
     )
     ours = kid(x, y, subsets=10, size=100, seed=5)
     assert ours.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
@@ -122,17 +129,27 @@ def test_one_pass_gives_every_metric_with_an_adm_file(network, samples, tmp_path
     path = save(tmp_path / "reference.npz", arr_0=real, **statistics(network, source))
     reference = adm_reference(network, path, tmp_path / "cache", widths=WIDTHS)
     network.passes = 0
-    rows = {row.metric: row for row in measure_fid_family(network, samples, reference, {"name": "ode50"})}
+    rows = {
+        row.metric: row
+        for row in measure_fid_family(network, samples, reference, {"name": "ode50"})
+    }
     assert network.passes == 300
     assert list(rows) == ["fid", "sfid", "is", "precision", "recall", "kid"]
     ours, theirs = inception_features(network, samples), inception_features(network, source)
-    assert rows["fid"].value == pytest.approx(distance_of(fit(ours.pool), fit(theirs.pool)).value, rel=1e-9)
-    assert rows["sfid"].value == pytest.approx(distance_of(fit(ours.spatial), fit(theirs.spatial)).value, rel=1e-9)
+    assert rows["fid"].value == pytest.approx(
+        distance_of(fit(ours.pool), fit(theirs.pool)).value, rel=1e-9
+    )
+    assert rows["sfid"].value == pytest.approx(
+        distance_of(fit(ours.spatial), fit(theirs.spatial)).value, rel=1e-9
+    )
     expected = precision_recall(torch.from_numpy(ours.pool), torch.from_numpy(theirs.pool))
     assert (rows["precision"].value, rows["recall"].value) == expected
     assert rows["kid"].value == pytest.approx(kid(ours.pool, theirs.pool).value)
     assert rows["kid"].protocol["subset_size"] == 200
-    assert rows["is"].value == pytest.approx(inception_score(ours.logits)) and rows["is"].higher_is_better
+    assert (
+        rows["is"].value == pytest.approx(inception_score(ours.logits))
+        and rows["is"].higher_is_better
+    )
     for row in rows.values():
         assert row.protocol["extractor_weights"] == network.fingerprint
         assert row.protocol["sampling"] == {"name": "ode50"}
@@ -148,7 +165,11 @@ def test_a_reference_without_mu_s_or_pictures_leaves_the_rest(network, samples, 
     reference = adm_reference(network, path, tmp_path / "cache", widths=WIDTHS)
     rows = {row.metric: row for row in measure_fid_family(network, samples, reference, {})}
     assert rows["sfid"].value is None and "no mu_s" in rows["sfid"].note
-    assert rows["precision"].value is None and rows["kid"].value is None and "arr_0" in rows["kid"].note
+    assert (
+        rows["precision"].value is None
+        and rows["kid"].value is None
+        and "arr_0" in rows["kid"].note
+    )
     assert rows["fid"].value > 0 and rows["is"].value > 1
     with pytest.raises(ValueError, match="at least mu and sigma"):
         adm_reference(network, save(tmp_path / "no.npz", arr_0=pictures(5, 1)), tmp_path / "cache")
@@ -159,30 +180,48 @@ def test_a_reference_without_mu_s_or_pictures_leaves_the_rest(network, samples, 
 def adm_file(tmp_path, network, **changes):
     """A reference file with some of its arrays changed."""
     source = NpzImages(save(tmp_path / "real.npz", arr_0=pictures(200, 1)))
-    return save(tmp_path / "reference.npz", **({"arr_0": pictures(200, 1)} | statistics(network, source) | changes))
+    return save(
+        tmp_path / "reference.npz",
+        **({"arr_0": pictures(200, 1)} | statistics(network, source) | changes),
+    )
 
 
 LACKING = {
-    "narrow spatial features": ({"mu_s": np.zeros(5)}, {"sfid": "sigma_s of reference.npz are (5,) and (7, 7)"}),
-    "spatial features not finite": ({"mu_s": np.full(7, np.nan)}, {"sfid": "hold values that are not finite"}),
+    "narrow spatial features": (
+        {"mu_s": np.zeros(5)},
+        {"sfid": "sigma_s of reference.npz are (5,) and (7, 7)"},
+    ),
+    "spatial features not finite": (
+        {"mu_s": np.full(7, np.nan)},
+        {"sfid": "hold values that are not finite"},
+    ),
     "three pictures": (
         {"arr_0": pictures(3, 1)},
         dict.fromkeys(("precision", "recall"), "reference.npz has 3 picture(s), precision needs 4"),
     ),
-    "one picture": ({"arr_0": pictures(1, 1)}, dict.fromkeys(("precision", "recall", "kid"), "has 1 picture(s)")),
-    "pictures of floats": (
-        {"arr_0": np.zeros((9, 8, 8, 3), np.float32)}, dict.fromkeys(("precision", "recall", "kid"), "are uint8"),
+    "one picture": (
+        {"arr_0": pictures(1, 1)},
+        dict.fromkeys(("precision", "recall", "kid"), "has 1 picture(s)"),
     ),
-}  # fmt: skip
+    "pictures of floats": (
+        {"arr_0": np.zeros((9, 8, 8, 3), np.float32)},
+        dict.fromkeys(("precision", "recall", "kid"), "are uint8"),
+    ),
+}
 
 
 @pytest.mark.parametrize("case", LACKING)
-def test_what_a_reference_file_does_not_allow_is_missing_and_the_rest_goes_on(network, samples, tmp_path, case):
+def test_what_a_reference_file_does_not_allow_is_missing_and_the_rest_goes_on(
+    network, samples, tmp_path, case
+):
     changes, missing = LACKING[case]
     path = adm_file(tmp_path, network, **changes)
     assert adm_parts(path, WIDTHS)[2].keys() == missing.keys()
     reference = adm_reference(network, path, tmp_path / "cache", widths=WIDTHS)
-    rows = {row.metric: row for row in measure_fid_family(network, samples, reference, {}, heldout=reference)}
+    rows = {
+        row.metric: row
+        for row in measure_fid_family(network, samples, reference, {}, heldout=reference)
+    }
     assert {metric for metric, row in rows.items() if row.value is None} == missing.keys()
     for metric, why in missing.items():
         assert why.replace("precision", metric) in rows[metric].note and rows[metric].real is None
@@ -191,7 +230,10 @@ def test_what_a_reference_file_does_not_allow_is_missing_and_the_rest_goes_on(ne
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mu": np.zeros(4)}, r"are \(4,\) and \(6, 6\), those of Inception's features \(6,\) and \(6, 6\)"),
+        (
+            {"mu": np.zeros(4)},
+            r"are \(4,\) and \(6, 6\), those of Inception's features \(6,\) and \(6, 6\)",
+        ),
         ({"mu": np.full(6, np.nan)}, "mu and sigma of .* hold values that are not finite"),
         ({"mu": np.array(["a"] * 6)}, "is no whole .npz of arrays"),
     ],
@@ -231,7 +273,9 @@ def test_memory_does_not_grow_with_the_pictures_of_a_reference(tmp_path, monkeyp
     assert peak < 7e6 < whole.pool.nbytes  # 9.2 MB
     expected = np.cov(whole.pool.astype(np.float64), rowvar=False)
     np.testing.assert_allclose(reference.pool.covariance, expected, rtol=1e-12, atol=1e-9)
-    np.testing.assert_allclose(reference.pool.mean, whole.pool.mean(axis=0, dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(
+        reference.pool.mean, whole.pool.mean(axis=0, dtype=np.float64), rtol=1e-12
+    )
     assert reference.spatial.n == 6000 and len(reference.manifold) == 50
     assert np.array_equal(reference.manifold[[0, -1]], whole.pool[[0, -1]])
 
@@ -243,7 +287,9 @@ def test_a_folder_is_a_reference_and_its_statistics_are_kept(network, samples, t
     for i, picture in enumerate(real):
         Image.fromarray(picture).save(folder / f"{i:03d}.png")
     source = FolderImages(tmp_path / "pictures")
-    assert torch.equal(torch.cat(list(source.batches(7))), torch.from_numpy(real).permute(0, 3, 1, 2))
+    assert torch.equal(
+        torch.cat(list(source.batches(7))), torch.from_numpy(real).permute(0, 3, 1, 2)
+    )
     first = image_reference(network, source, tmp_path / "cache")
     network.passes = 0
     again = image_reference(network, source, tmp_path / "cache")
@@ -254,20 +300,33 @@ def test_a_folder_is_a_reference_and_its_statistics_are_kept(network, samples, t
     Image.fromarray(255 - real[0]).save(folder / "000.png")
     image_reference(network, FolderImages(tmp_path / "pictures"), tmp_path / "cache")
     assert network.passes == 120
-    rows = {row.metric: row for row in measure_fid_family(network, samples, again, {}, heldout=first)}
+    rows = {
+        row.metric: row for row in measure_fid_family(network, samples, again, {}, heldout=first)
+    }
     assert all(row.value is not None for row in rows.values())
     assert rows["fid"].real == pytest.approx(0, abs=1e-6) and rows["is"].real is None
-    assert rows["precision"].real == rows["recall"].real == 1 and rows["kid"].real < 0 < rows["kid"].value
+    assert (
+        rows["precision"].real == rows["recall"].real == 1
+        and rows["kid"].real < 0 < rows["kid"].value
+    )
 
 
 def test_samples_that_are_not_finite_are_counted_in_every_row(network, samples, tmp_path):
     source = NpzImages(save(tmp_path / "real.npz", arr_0=pictures(200, 1)))
     reference = image_reference(network, source, tmp_path / "cache")
-    clean = {row.metric: row for row in measure_fid_family(network, samples, reference, {}, not_finite=12)}
-    assert all("12 of 312 samples were not finite" in row.note and row.n == 300 for row in clean.values())
+    clean = {
+        row.metric: row
+        for row in measure_fid_family(network, samples, reference, {}, not_finite=12)
+    }
+    assert all(
+        "12 of 312 samples were not finite" in row.note and row.n == 300 for row in clean.values()
+    )
     network.weight[0, 0] = torch.nan
     rows = measure_fid_family(network, samples, reference, {})
-    assert all(row.value is None and "300 of 300" in row.note and "nothing is measured" in row.note for row in rows)
+    assert all(
+        row.value is None and "300 of 300" in row.note and "nothing is measured" in row.note
+        for row in rows
+    )
 
 
 def test_few_samples_are_warned_of(network, tmp_path):
@@ -275,7 +334,10 @@ def test_few_samples_are_warned_of(network, tmp_path):
     reference = image_reference(network, source, tmp_path / "cache")
     few = NpzImages(save(tmp_path / "few.npz", arr_0=pictures(5, 2)))
     rows = {row.metric: row for row in measure_fid_family(network, few, reference, {})}
-    assert "unreliable: 5 samples for 6 feature dimensions" in rows["fid"].note and rows["fid"].value is not None
+    assert (
+        "unreliable: 5 samples for 6 feature dimensions" in rows["fid"].note
+        and rows["fid"].value is not None
+    )
 
 
 def test_fid_is_related_to_encoders_of_imagenet_labels(network, samples, tmp_path):
@@ -283,8 +345,12 @@ def test_fid_is_related_to_encoders_of_imagenet_labels(network, samples, tmp_pat
     reference = image_reference(network, source, tmp_path / "cache")
     supervised = {"family": "vit", "trained_on": "ImageNet-1k", "labels": "ImageNet-1k"}
     self_supervised = {"family": "vit", "trained_on": "LVD-142M", "labels": ""}
-    assert all(row.related for row in measure_fid_family(network, samples, reference, {}, supervised))
-    assert not any(row.related for row in measure_fid_family(network, samples, reference, {}, self_supervised))
+    assert all(
+        row.related for row in measure_fid_family(network, samples, reference, {}, supervised)
+    )
+    assert not any(
+        row.related for row in measure_fid_family(network, samples, reference, {}, self_supervised)
+    )
 
 
 def test_an_npz_streams(tmp_path):
@@ -293,7 +359,9 @@ def test_an_npz_streams(tmp_path):
         write(tmp_path / f"{name}.npz", arr_0=whole)
         source = NpzImages(tmp_path / f"{name}.npz")
         assert len(source) == 400
-        assert torch.equal(torch.cat(list(source.batches(33))), torch.from_numpy(whole).permute(0, 3, 1, 2))
+        assert torch.equal(
+            torch.cat(list(source.batches(33))), torch.from_numpy(whole).permute(0, 3, 1, 2)
+        )
     big = NpzImages(save(tmp_path / "big.npz", arr_0=np.zeros((4000, 32, 32, 3), np.uint8)))
     tracemalloc.start()
     seen = sum(len(batch) for batch in big.batches(64))

@@ -18,7 +18,9 @@ def test_diagonal_covariances_have_a_closed_form():
     a, b = np.array([1.0, 4.0, 9.0]), np.array([4.0, 1.0, 0.25])
     gap = np.array([0.5, -1.0, 2.0])
     expected = (gap**2).sum() + ((np.sqrt(a) - np.sqrt(b)) ** 2).sum()
-    assert frechet_distance(gap, np.diag(a), np.zeros(3), np.diag(b)) == pytest.approx(expected, rel=1e-12)
+    assert frechet_distance(gap, np.diag(a), np.zeros(3), np.diag(b)) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_distance_of_samples_is_scipys():
@@ -37,7 +39,9 @@ def test_distance_of_samples_is_scipys():
 def test_fit_keeps_its_digits_far_from_the_origin_and_across_blocks():
     x = sets(n=9000, d=3)[0].astype(np.float32) + np.float32(1000)
     gaussian = fit(x)
-    np.testing.assert_allclose(gaussian.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10)
+    np.testing.assert_allclose(
+        gaussian.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10
+    )
     np.testing.assert_allclose(gaussian.mean, x.astype(np.float64).mean(0), rtol=1e-12)
 
 
@@ -47,7 +51,9 @@ def test_moments_of_parts_are_those_of_the_whole():
     for start in range(0, 9000, 70):
         moments.add(x[start : start + 70])
     found = moments.gaussian()
-    np.testing.assert_allclose(found.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10)
+    np.testing.assert_allclose(
+        found.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10
+    )
     np.testing.assert_allclose(found.mean, x.mean(axis=0, dtype=np.float64), rtol=1e-12)
     assert found.n == 9000
     with pytest.raises(ValueError, match="not finite"):
@@ -83,7 +89,9 @@ def test_an_unfit_root_is_offset(monkeypatch):
 
     monkeypatch.setattr(scipy.linalg, "sqrtm", first_fails)
     identity = np.eye(2)
-    assert frechet_distance(np.zeros(2), identity, np.ones(2), identity) == pytest.approx(2 - 4e-6, rel=1e-9)
+    assert frechet_distance(np.zeros(2), identity, np.ones(2), identity) == pytest.approx(
+        2 - 4e-6, rel=1e-9
+    )
     np.testing.assert_allclose(calls[1], (1 + 1e-6) ** 2 * identity, rtol=1e-12)
 
 

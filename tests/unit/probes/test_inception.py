@@ -1,4 +1,6 @@
-"""The pass through torch-fidelity's Inception, with random weights; what is said when there are no weights."""
+"""The pass through torch-fidelity's Inception, with random weights;
+what is said when there are no weights.
+"""
 
 import pickle
 import warnings
@@ -41,16 +43,28 @@ def weights(tmp_path_factory):
 
 
 def test_one_pass_gives_pool_spatial_and_unbiased_logits(weights):
-    with pytest.warns(UserWarning, match=r"the published weights 6726825d\.\.\.: no FID of it is comparable"):
+    with pytest.warns(
+        UserWarning, match=r"the published weights 6726825d\.\.\.: no FID of it is comparable"
+    ):
         network = load_inception(weights)
     assert len(network.fingerprint) == 16
-    pictures = torch.randint(0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pictures = torch.randint(
+        0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     allowed = []
-    watch = network.Conv2d_1a_3x3.register_forward_hook(lambda *_: allowed.append(torch.backends.cudnn.allow_tf32))
+    watch = network.Conv2d_1a_3x3.register_forward_hook(
+        lambda *_: allowed.append(torch.backends.cudnn.allow_tf32)
+    )
     found = inception_features(network, Images(pictures), batch=2)
     watch.remove()
-    assert allowed == [False, False] and torch.backends.cudnn.allow_tf32, "float32 proper, here and only here"
-    assert found.pool.shape == (3, 2048) and found.spatial.shape == (3, 2023) and found.logits.shape == (3, 1008)
+    assert allowed == [False, False] and torch.backends.cudnn.allow_tf32, (
+        "float32 proper, here and only here"
+    )
+    assert (
+        found.pool.shape == (3, 2048)
+        and found.spatial.shape == (3, 2023)
+        and found.logits.shape == (3, 1008)
+    )
     expected = torch.from_numpy(found.pool) @ network.fc.weight.T  # no bias
     torch.testing.assert_close(torch.from_numpy(found.logits), expected, rtol=1e-4, atol=1e-4)
     assert found.spatial.min() >= 0 < found.spatial.max()  # after the ReLU
@@ -70,7 +84,11 @@ def test_missing_weights_are_one_clear_message(monkeypatch, tmp_path):
     with pytest.raises(ValueError) as caught:
         find_weights()
     message = str(caught.value)
-    assert str(tmp_path / "hub" / "checkpoints") in message and inception.URL in message and "not known" in message
+    assert (
+        str(tmp_path / "hub" / "checkpoints") in message
+        and inception.URL in message
+        and "not known" in message
+    )
     assert "bench.prepare inception=true" in message and not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"no Inception weights at .*mine\.pth; fetch"):
         find_weights(tmp_path / "mine.pth")

@@ -1,4 +1,6 @@
-"""Linear probes and kNN: against scikit-learn and dense computations, on planted signals and on noise."""
+"""Linear probes and kNN: against scikit-learn and dense computations,
+on planted signals and on noise.
+"""
 
 import numpy as np
 import pytest
@@ -10,12 +12,19 @@ from probes.features.linear import ProbeRecipe, fast_probe, repa_probe
 
 
 def features(separation, n=600, classes=5, width=16, seed=0):
-    """n rows whose class moves the mean by `separation` along a direction of its own; (train, y, heldout, y)."""
+    """n rows whose class moves the mean by `separation` along a direction of its own;
+    (train, y, heldout, y).
+    """
     random = np.random.default_rng(seed)
     labels = np.arange(n) % classes
     directions = np.linalg.qr(random.normal(size=(width, width)))[0][:classes]
     x = random.normal(size=(n, width)) + separation * directions[labels]
-    return x[: n // 2].astype(np.float32), labels[: n // 2], x[n // 2 :].astype(np.float32), labels[n // 2 :]
+    return (
+        x[: n // 2].astype(np.float32),
+        labels[: n // 2],
+        x[n // 2 :].astype(np.float32),
+        labels[n // 2 :],
+    )
 
 
 def repa(*arguments):
@@ -47,7 +56,9 @@ def test_repa_probe_ignores_scale_and_shift_and_repeats_exactly():
     scale, shift = np.float32(3) ** np.arange(-2, 6).repeat(2).astype(np.float32), np.float32(3)
     plain = repa(train, y, heldout, z)
     assert plain == repa(train, y, heldout, z)
-    assert repa(train * scale + shift * scale, y, heldout * scale + shift * scale, z) == pytest.approx(plain, abs=0.02)
+    assert repa(
+        train * scale + shift * scale, y, heldout * scale + shift * scale, z
+    ) == pytest.approx(plain, abs=0.02)
 
 
 def test_repa_probe_reads_memory_mapped_half_precision(tmp_path):
@@ -70,7 +81,9 @@ def test_knn_is_the_dense_computation():
     a = train / np.linalg.norm(train, axis=1, keepdims=True)
     b = heldout / np.linalg.norm(heldout, axis=1, keepdims=True)
     nearest = np.argsort(-(b @ a.T), axis=1)[:, :20]
-    expected = np.array([np.bincount(y[row], minlength=5).argmax() for row in nearest])  # the smaller label wins ties
+    expected = np.array(
+        [np.bincount(y[row], minlength=5).argmax() for row in nearest]
+    )  # the smaller label wins ties
     tensors = [torch.from_numpy(v) for v in (train, y, heldout)]
     for block in (7, 64, 1000):
         assert np.array_equal(knn_predict(*tensors, classes=5, k=20, block=block).numpy(), expected)
@@ -88,7 +101,14 @@ def test_wilson_interval_by_hand():
     low, high = wilson(8, 10, z=2)
     assert low == pytest.approx(1 / 1.4 - 2 / 1.4 * 0.026**0.5)
     assert high == pytest.approx(1 / 1.4 + 2 / 1.4 * 0.026**0.5)
-    assert wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == pytest.approx(1) and wilson(10, 10)[0] < 0.75
-    assert 0 < standard_error(1.0, 600) < standard_error(0.5, 600) == pytest.approx(0.5 / 600**0.5, rel=0.01)
+    assert (
+        wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == pytest.approx(1) and wilson(10, 10)[0] < 0.75
+    )
+    assert (
+        0
+        < standard_error(1.0, 600)
+        < standard_error(0.5, 600)
+        == pytest.approx(0.5 / 600**0.5, rel=0.01)
+    )
     with pytest.raises(ValueError, match="11 successes of 10"):
         wilson(11, 10)

@@ -1,4 +1,6 @@
-"""Local extractor, pixels, copy rate, related metrics and the rows made of them, on a small data set drawn here."""
+"""Local extractor, pixels, copy rate, related metrics and the rows made of them,
+on a small data set drawn here.
+"""
 
 import json
 import math
@@ -40,7 +42,9 @@ class Blobs:
     def draw(labels, draw):
         data = 0.3 * torch.randn(len(labels), 1, 8, 8, generator=draw) - 0.5
         for i, label in enumerate(labels.tolist()):
-            data[i, 0, 4 * (label // 2) : 4 * (label // 2) + 4, 4 * (label % 2) : 4 * (label % 2) + 4] += 1
+            data[
+                i, 0, 4 * (label // 2) : 4 * (label // 2) + 4, 4 * (label % 2) : 4 * (label % 2) + 4
+            ] += 1
         return data
 
     def tokens(self, split, indices):
@@ -129,9 +133,9 @@ def test_a_failed_entry_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["entry.lock"]
     (tmp_path / ".entry.tmp").mkdir()  # as a killed process leaves it
     (tmp_path / ".entry.tmp" / "half").write_text("")
-    assert list(cached_folder(tmp_path / "entry", lambda place: (place / "whole").touch()).iterdir()) == [
-        tmp_path / "entry" / "whole"
-    ]
+    assert list(
+        cached_folder(tmp_path / "entry", lambda place: (place / "whole").touch()).iterdir()
+    ) == [tmp_path / "entry" / "whole"]
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="name another cache folder"):
         cached_folder(tmp_path / "file" / "entry", fail)
@@ -190,17 +194,34 @@ def test_pixel_vectors_are_the_data_or_its_averages():
 def test_rows_of_good_and_bad_samples(blobs, reference, monkeypatch):
     roundings = set()
     convert = samples.pictures_of
-    monkeypatch.setattr(samples, "pictures_of", lambda x, rounding: roundings.add(rounding) or convert(x, rounding))
+    monkeypatch.setattr(
+        samples, "pictures_of", lambda x, rounding: roundings.add(rounding) or convert(x, rounding)
+    )
     labels = torch.arange(100) % 4
     tokens = blobs.grid.patchify(Blobs.draw(labels, torch.Generator().manual_seed(5)))
     sampling = {"name": "ode50", "seed": 0, "rounding": "truncate", "decoder_precision": "bf16"}
     blobs.precisions.clear()
     rows = {row.metric: row for row in measure_samples(tokens, labels, reference, sampling, None)}
-    assert (roundings, blobs.precisions) == ({"truncate"}, {"bf16"}), "pictures are made as their protocol says"
-    assert set(rows) == {"fd_local", "precision", "recall", "fd_pixels", "copy_rate", "label_agreement"}
+    assert (roundings, blobs.precisions) == ({"truncate"}, {"bf16"}), (
+        "pictures are made as their protocol says"
+    )
+    assert set(rows) == {
+        "fd_local",
+        "precision",
+        "recall",
+        "fd_pixels",
+        "copy_rate",
+        "label_agreement",
+    }
     assert rows["label_agreement"].value > 0.9 and 0.8 < rows["copy_rate"].value < 1.2
-    noise = {row.metric: row for row in measure_samples(torch.randn(100, 16, 4), labels, reference, sampling, None)}
-    assert noise["fd_local"].value > rows["fd_local"].value and noise["fd_pixels"].value > rows["fd_pixels"].value
+    noise = {
+        row.metric: row
+        for row in measure_samples(torch.randn(100, 16, 4), labels, reference, sampling, None)
+    }
+    assert (
+        noise["fd_local"].value > rows["fd_local"].value
+        and noise["fd_pixels"].value > rows["fd_pixels"].value
+    )
     assert noise["label_agreement"].value < 0.6
     for row in rows.values():
         assert row.real is not None and row.protocol["sampling"] == sampling
@@ -216,14 +237,20 @@ def test_samples_that_are_not_finite_are_counted(blobs, reference):
     assert all("10 of 100 samples were not finite" in row.note for row in rows.values())
     assert rows["fd_local"].n == 90 and np.isfinite(rows["fd_local"].value)
     assert rows["label_agreement"].value <= 0.9
-    all_bad = measure_samples(torch.full_like(tokens, float("inf")), labels, reference, ROUNDED, None)
+    all_bad = measure_samples(
+        torch.full_like(tokens, float("inf")), labels, reference, ROUNDED, None
+    )
     assert all(row.value is None and "nothing is measured" in row.note for row in all_bad)
 
 
-def test_a_picture_that_a_decoder_spoils_is_counted_though_its_tokens_are_finite(blobs, reference, monkeypatch):
+def test_a_picture_that_a_decoder_spoils_is_counted_though_its_tokens_are_finite(
+    blobs, reference, monkeypatch
+):
     labels = torch.arange(1100) % 4
     tokens = blobs.grid.patchify(Blobs.draw(labels, torch.Generator().manual_seed(5)))
-    good = {row.metric: row for row in measure_samples(tokens[7:], labels[7:], reference, ROUNDED, None)}
+    good = {
+        row.metric: row for row in measure_samples(tokens[7:], labels[7:], reference, ROUNDED, None)
+    }
     spoilt = tokens[:7].clone()
 
     def decode(part, precision):
@@ -235,7 +262,10 @@ def test_a_picture_that_a_decoder_spoils_is_counted_though_its_tokens_are_finite
     rows = {row.metric: row for row in measure_samples(tokens, labels, reference, ROUNDED, None)}
     assert all("7 of 1100 samples were not finite" in row.note for row in rows.values())
     for metric in ("fd_local", "fd_pixels", "precision", "recall", "copy_rate"):
-        assert rows[metric].value == pytest.approx(good[metric].value, rel=1e-6) and rows[metric].n == 1093
+        assert (
+            rows[metric].value == pytest.approx(good[metric].value, rel=1e-6)
+            and rows[metric].n == 1093
+        )
 
 
 def stored(path, rows):
@@ -249,7 +279,9 @@ def reference_of(data, quick, cache, monkeypatch):
     return Reference.of(data, cache)
 
 
-def test_heldout_pictures_that_are_training_pictures_lose_the_copy_rate_alone(quick, tmp_path, monkeypatch):
+def test_heldout_pictures_that_are_training_pictures_lose_the_copy_rate_alone(
+    quick, tmp_path, monkeypatch
+):
     data = Blobs()
     data.fingerprint = "copies0123456789"
     for part in (data._data, data._labels):
@@ -258,7 +290,10 @@ def test_heldout_pictures_that_are_training_pictures_lose_the_copy_rate_alone(qu
     tokens = data.tokens("train", torch.arange(60)) + 0.01
     rows = stored(tmp_path, measure_samples(tokens, torch.arange(60) % 4, reference, ROUNDED, None))
     copies = rows.pop("copy_rate")
-    assert copies["value"] is copies["real"] is None and "held-out pictures are copies of training" in copies["note"]
+    assert (
+        copies["value"] is copies["real"] is None
+        and "held-out pictures are copies of training" in copies["note"]
+    )
     assert "value was nan" in copies["note"] and "real was nan" in copies["note"]
     assert all(row["value"] is not None and row["real"] is not None for row in rows.values())
 
@@ -270,17 +305,30 @@ def test_few_heldout_pictures_lose_their_own_values_alone(quick, tmp_path, monke
     reference = reference_of(data, quick, tmp_path, monkeypatch)
     tokens = data.tokens("train", torch.arange(60)) + 0.01
     rows = stored(tmp_path, measure_samples(tokens, torch.arange(60) % 4, reference, ROUNDED, None))
-    without = {5: set(), 3: {"precision", "recall"}, 1: {"precision", "recall", "fd_local", "fd_pixels"}}
+    without = {
+        5: set(),
+        3: {"precision", "recall"},
+        1: {"precision", "recall", "fd_local", "fd_pixels"},
+    }
     assert all(row["value"] is not None for row in rows.values())
     assert {metric for metric, row in rows.items() if row["real"] is None} == without[heldout]
 
 
 def test_numbers_that_json_cannot_hold_are_named(tmp_path):
     details = {"spread": math.inf, "interval": [0.1, math.nan], "n": 3, "of": {"a": 1.5}}
-    row = results.Row("m", 1.0, 3, True, {}, stderr=math.nan, real=-math.inf, note="few", details=details)
-    found = stored(tmp_path, [row, results.Row("plain", 1.0, 3, True, {}, note="few", details={"a": 0.5})])
+    row = results.Row(
+        "m", 1.0, 3, True, {}, stderr=math.nan, real=-math.inf, note="few", details=details
+    )
+    found = stored(
+        tmp_path, [row, results.Row("plain", 1.0, 3, True, {}, note="few", details={"a": 0.5})]
+    )
     assert (found["m"]["value"], found["m"]["stderr"], found["m"]["real"]) == (1.0, None, None)
-    assert found["m"]["details"] == {"spread": None, "interval": [0.1, None], "n": 3, "of": {"a": 1.5}}
+    assert found["m"]["details"] == {
+        "spread": None,
+        "interval": [0.1, None],
+        "n": 3,
+        "of": {"a": 1.5},
+    }
     assert found["m"]["note"] == (
         "few; stderr was nan; real was -inf; details.spread was inf; details.interval[1] was nan"
     )
@@ -295,11 +343,17 @@ def test_related_metrics_are_marked(blobs, reference):
     assert "labels of blobs" in related(extractor, same_labels)
     assert "convnet trained on blobs-train" in related(extractor, same_kind)
     assert related(extractor, other) == related(extractor, None) == ""
-    assert related_probe("blobs", same_labels) and not related_probe("blobs", other) and not related_probe("", other)
+    assert (
+        related_probe("blobs", same_labels)
+        and not related_probe("blobs", other)
+        and not related_probe("", other)
+    )
     imagenet = {"family": "vit", "trained_on": "ImageNet-1k", "labels": "ImageNet-1k"}
     assert related_probe("imagenet256", imagenet) and not related_probe("imagenet22k", imagenet)
     tokens, labels = blobs.tokens("heldout", range(100)), blobs.labels("heldout", range(100))
-    rows = {row.metric: row for row in measure_samples(tokens, labels, reference, ROUNDED, same_kind)}
+    rows = {
+        row.metric: row for row in measure_samples(tokens, labels, reference, ROUNDED, same_kind)
+    }
     assert rows["fd_local"].related and rows["label_agreement"].related
     assert rows["fd_pixels"].related == rows["copy_rate"].related == ""
 

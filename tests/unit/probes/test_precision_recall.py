@@ -14,10 +14,14 @@ def by_definition(samples, reference, k):
         return float(((a.double() - b.double()) ** 2).sum())
 
     def radii(points):
-        return [sorted(distance(p, q) for q in points)[k] for p in points]  # [0] is the distance to itself
+        return [
+            sorted(distance(p, q) for q in points)[k] for p in points
+        ]  # [0] is the distance to itself
 
     def share(points, centres, limits):
-        inside = [any(distance(p, c) <= r for c, r in zip(centres, limits, strict=True)) for p in points]
+        inside = [
+            any(distance(p, c) <= r for c, r in zip(centres, limits, strict=True)) for p in points
+        ]
         return sum(inside) / len(points)
 
     return share(samples, reference, radii(reference)), share(reference, samples, radii(samples))

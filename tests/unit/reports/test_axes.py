@@ -10,10 +10,22 @@ from reports.draw.axes import Scale, linear_ticks, log_ticks, number, svg, text,
 
 @pytest.mark.parametrize(
     ("value", "read"),
-    [(0.0, "0"), (3.14159, "3.14"), (0.0213, "0.0213"), (12345.0, "12.3k"), (131072, "131k"), (999_999.0, "1000k"),
-     (4.58e8, "458M"), (3.2e22, "3.20e22"), (1.05e12, "1.05T"),
-     (2.1e-4, "2.10e-4"), (-0.5, "-0.500"), (math.nan, "n/a"), (None, "n/a")],
-)  # fmt: skip
+    [
+        (0.0, "0"),
+        (3.14159, "3.14"),
+        (0.0213, "0.0213"),
+        (12345.0, "12.3k"),
+        (131072, "131k"),
+        (999_999.0, "1000k"),
+        (4.58e8, "458M"),
+        (3.2e22, "3.20e22"),
+        (1.05e12, "1.05T"),
+        (2.1e-4, "2.10e-4"),
+        (-0.5, "-0.500"),
+        (math.nan, "n/a"),
+        (None, "n/a"),
+    ],
+)
 def test_numbers_are_short_and_right(value, read):
     assert number(value) == read
 
@@ -23,7 +35,9 @@ def test_number_keeps_the_value():
         assert float(number(value, 4)) == pytest.approx(value, rel=1e-3)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.42374, 0.42386), (-16.0, 3.0), (1e9, 5e9), (5.0, 5.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.0, 1.0), (0.42374, 0.42386), (-16.0, 3.0), (1e9, 5e9), (5.0, 5.0)]
+)
 def test_linear_ticks_are_round_inside_and_few(low, high):
     ticks, step = linear_ticks(low, high, 7)
     assert len(ticks) <= 8
@@ -32,7 +46,9 @@ def test_linear_ticks_are_round_inside_and_few(low, high):
     assert min(abs(mantissa - round_one) for round_one in (1, 2, 5)) < 1e-6
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.6, 7.0), (1e12, 2.5e13), (80e3, 1.3e6), (1e-4, 1e4), (4000.0, 131072.0)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.6, 7.0), (1e12, 2.5e13), (80e3, 1.3e6), (1e-4, 1e4), (4000.0, 131072.0)]
+)
 def test_log_ticks_cover_the_range(low, high):
     ticks = log_ticks(low, high, 7)
     assert 2 <= len(ticks) <= 7
@@ -41,7 +57,11 @@ def test_log_ticks_cover_the_range(low, high):
 
 
 def test_tick_labels_are_distinct():
-    for ticks, step in (linear_ticks(0.42374, 0.42386, 7), linear_ticks(0, 1, 7), linear_ticks(1e12, 1.4e12, 7)):
+    for ticks, step in (
+        linear_ticks(0.42374, 0.42386, 7),
+        linear_ticks(0, 1, 7),
+        linear_ticks(1e12, 1.4e12, 7),
+    ):
         labels = [tick_label(tick, step) for tick in ticks]
         assert len(set(labels)) == len(labels)
     assert tick_label(2e13) == "2·10¹³"

@@ -30,7 +30,9 @@ def line_panel(**changes):
 
 
 def groups_of(drawn):
-    return {group.attrib["data-arm"]: group for group in ElementTree.fromstring(drawn).iter(f"{SVG}g")}
+    return {
+        group.attrib["data-arm"]: group for group in ElementTree.fromstring(drawn).iter(f"{SVG}g")
+    }
 
 
 def test_every_arm_is_a_group_of_its_own():
@@ -42,7 +44,9 @@ def test_every_arm_is_a_group_of_its_own():
 
 def test_line_runs_through_the_points():
     group = groups_of(draw_panel(line_panel(), STYLES))[STYLES["selfflow"].key]
-    places = [tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", group[0].attrib["d"])]
+    places = [
+        tuple(map(float, pair)) for pair in re.findall(r"([\d.]+) ([\d.]+)", group[0].attrib["d"])
+    ]
     (x0, y0), (x1, y1), (x2, y2) = places
     assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
     assert (y0 - y1) * 2 == pytest.approx(y1 - y2, abs=0.3)  # 1, 2, 4 upwards
@@ -51,23 +55,39 @@ def test_line_runs_through_the_points():
 def test_a_log_axis_leaves_out_what_it_cannot_show():
     series = [{"arm": "selfflow", "points": [point(1, 0.0), point(10, 1.0), point(100, 10.0)]}]
     panel = line_panel(series=series, y={"label": "y", "log": True})
-    assert len(list(groups_of(draw_panel(panel, STYLES))[STYLES["selfflow"].key].iter(f"{SVG}title"))) == 2
+    assert (
+        len(list(groups_of(draw_panel(panel, STYLES))[STYLES["selfflow"].key].iter(f"{SVG}title")))
+        == 2
+    )
 
 
 def test_labels_of_rules_do_not_touch():
-    rules = [{"arm": "vanilla", "label": "vanilla", "y": 2.0, "low": 1.9, "high": 2.1}, {"label": "real", "y": 2.01}]
+    rules = [
+        {"arm": "vanilla", "label": "vanilla", "y": 2.0, "low": 1.9, "high": 2.1},
+        {"label": "real", "y": 2.01},
+    ]
     drawn = ElementTree.fromstring(draw_panel(line_panel(rules=rules), STYLES))
-    heights = [float(found.attrib["y"]) for found in drawn.iter(f"{SVG}text") if found.text in ("vanilla", "real")]
+    heights = [
+        float(found.attrib["y"])
+        for found in drawn.iter(f"{SVG}text")
+        if found.text in ("vanilla", "real")
+    ]
     assert abs(heights[0] - heights[1]) >= 10
 
 
 @pytest.mark.parametrize(("y", "last", "below"), [(1.0, 1.2, True), (1.0, 4.0, False)])
 def test_the_label_of_the_lowest_rule_is_where_fewer_lines_pass(y, last, below):
     points = [point(1, 5.0), point(10, 1.1 if below else 3.0), point(100, last)]
-    panel = line_panel(series=[{"arm": "selfflow", "points": points}], rules=[{"label": "real", "y": y}])
+    panel = line_panel(
+        series=[{"arm": "selfflow", "points": points}], rules=[{"label": "real", "y": y}]
+    )
     drawn = ElementTree.fromstring(draw_panel(panel, STYLES))
-    (label,) = (float(found.attrib["y"]) for found in drawn.iter(f"{SVG}text") if found.text == "real")
-    group = next(g for g in drawn.iter(f"{SVG}g") if (g.findtext(f"{SVG}title") or "").startswith("real:"))
+    (label,) = (
+        float(found.attrib["y"]) for found in drawn.iter(f"{SVG}text") if found.text == "real"
+    )
+    group = next(
+        g for g in drawn.iter(f"{SVG}g") if (g.findtext(f"{SVG}title") or "").startswith("real:")
+    )
     line = float(group.find(f"{SVG}path").attrib["d"].partition(" ")[2].partition("H")[0])
     assert (label > line) is below
 
@@ -75,7 +95,15 @@ def test_the_label_of_the_lowest_rule_is_where_fewer_lines_pass(y, last, below):
 def heat_panel(cells, **changes):
     axes = {"x": {"label": "t", "values": [0.1, 0.5]}, "y": {"label": "block", "values": [1, 2]}}
     return (
-        {"kind": "heat", "arm": "vanilla", "title": "map", "cells": cells, "low": 0, "high": 1, "label": "l"}
+        {
+            "kind": "heat",
+            "arm": "vanilla",
+            "title": "map",
+            "cells": cells,
+            "low": 0,
+            "high": 1,
+            "label": "l",
+        }
         | axes
         | changes
     )
@@ -87,13 +115,18 @@ def test_a_long_title_is_set_in_lines_and_nothing_of_it_is_cut(kind):
               "bar": {"kind": "bar", "x": {"label": "x"}, "parts": [], "bars": []},
               "forest": {"kind": "forest", "x": {"label": "x"}, "rows": []}}  # fmt: skip
     heights = []
-    for title in ("short", "selfflow(attention=separated,near=0.2)/a_long_name − repa/dinov2_b [optimizer.lr=0.05]"):
+    for title in (
+        "short",
+        "selfflow(attention=separated,near=0.2)/a_long_name − repa/dinov2_b [optimizer.lr=0.05]",
+    ):
         drawn = ElementTree.fromstring(draw_panel(panels[kind] | {"title": title}, STYLES))
         lines = [part for part in drawn if part.get("font-weight") == "bold"]
         assert "".join(line.text for line in lines).replace(" ", "") == title.replace(" ", "")
         width, heights = float(drawn.attrib["width"]), [*heights, float(drawn.attrib["height"])]
         assert all(float(line.attrib["x"]) + 7 * len(line.text) < width for line in lines)
-        moved = [part.get("transform") for part in drawn if "translate" in part.get("transform", "")]
+        moved = [
+            part.get("transform") for part in drawn if "translate" in part.get("transform", "")
+        ]
         assert moved == ([f"translate(0 {14 * (len(lines) - 1)})"] if len(lines) > 1 else [])
     assert heights[1] == heights[0] + 14 * (len(lines) - 1) > heights[0]
 
@@ -116,16 +149,39 @@ def test_colours_of_a_map_get_lighter_all_the_way():
 
 
 def test_bars_and_forests_are_drawn():
-    bar = {"kind": "bar", "title": "cost", "x": {"label": "FLOPs"}, "parts": ["backbone", "heads"],
-           "bars": [{"arm": "vanilla", "label": "vanilla", "values": [2.0, 0.0]},
-                    {"arm": "selfflow", "label": "selfflow", "values": [2.0, 1.0]}]}  # fmt: skip
+    bar = {
+        "kind": "bar",
+        "title": "cost",
+        "x": {"label": "FLOPs"},
+        "parts": ["backbone", "heads"],
+        "bars": [
+            {"arm": "vanilla", "label": "vanilla", "values": [2.0, 0.0]},
+            {"arm": "selfflow", "label": "selfflow", "values": [2.0, 1.0]},
+        ],
+    }
     drawn = groups_of(draw_panel(bar, STYLES))
     widths = {
-        key: sum(float(rect.attrib["width"]) for rect in group.iter(f"{SVG}rect")) for key, group in drawn.items()
+        key: sum(float(rect.attrib["width"]) for rect in group.iter(f"{SVG}rect"))
+        for key, group in drawn.items()
     }
-    assert widths[STYLES["selfflow"].key] == pytest.approx(1.5 * widths[STYLES["vanilla"].key], rel=0.01)
-    row = {"arm": "selfflow", "label": "selfflow", "value": -3.0, "low": None, "high": None, "note": ""}
-    forest = {"kind": "forest", "title": "effects", "x": {"label": "%"}, "floor": None, "rows": [row]}
+    assert widths[STYLES["selfflow"].key] == pytest.approx(
+        1.5 * widths[STYLES["vanilla"].key], rel=0.01
+    )
+    row = {
+        "arm": "selfflow",
+        "label": "selfflow",
+        "value": -3.0,
+        "low": None,
+        "high": None,
+        "note": "",
+    }
+    forest = {
+        "kind": "forest",
+        "title": "effects",
+        "x": {"label": "%"},
+        "floor": None,
+        "rows": [row],
+    }
     assert STYLES["selfflow"].key in groups_of(draw_panel(forest, STYLES))
 
 
@@ -135,7 +191,10 @@ def test_styles_are_stable_and_told_apart_without_colour():
     assert styles == arm_styles(reversed(arms))
     assert len({(style.colour, style.marker) for style in styles.values()}) == len(arms)
     assert len({style.key for style in styles.values()}) == len(arms)
-    assert sorted_arms(["repa/b", "selfflow(x=1)", "selfflow", "vanilla"])[:2] == ["vanilla", "selfflow"]
+    assert sorted_arms(["repa/b", "selfflow(x=1)", "selfflow", "vanilla"])[:2] == [
+        "vanilla",
+        "selfflow",
+    ]
 
 
 def test_scale_keeps_whiskers_inside():

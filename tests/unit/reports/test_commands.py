@@ -1,4 +1,6 @@
-"""Commands on a page: what is printed goes through the real parsers and makes the run that it stands for."""
+"""Commands on a page: what is printed goes through the real parsers and
+makes the run that it stands for.
+"""
 
 import shlex
 from dataclasses import replace
@@ -19,11 +21,18 @@ def made_run(words, argv=None):
     """A run as `bench.run` describes it, without training it."""
     cfg = compose(words)
     description = {
-        "arm": arm_name(cfg), "method": cfg["method"]["name"], "size": cfg["size"]["name"], "seed": cfg["seed"],
-        "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None, "data": cfg["data"]["name"],
-        "images": cfg["images"], "identity": identity(cfg),
-    } | ({} if argv is None else {"argv": argv})  # fmt: skip
-    return Run(run_id(cfg), Path("runs") / run_id(cfg), description, {"state": "complete"}, {}, {}, cfg)
+        "arm": arm_name(cfg),
+        "method": cfg["method"]["name"],
+        "size": cfg["size"]["name"],
+        "seed": cfg["seed"],
+        "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None,
+        "data": cfg["data"]["name"],
+        "images": cfg["images"],
+        "identity": identity(cfg),
+    } | ({} if argv is None else {"argv": argv})
+    return Run(
+        run_id(cfg), Path("runs") / run_id(cfg), description, {"state": "complete"}, {}, {}, cfg
+    )
 
 
 def words_of(command, program="bench.run"):
@@ -49,7 +58,9 @@ def test_a_printed_command_makes_the_run(words, kept):
     again = compose(words_of(training_command(run)))
     assert run_id(again) == run.id
     assert all(again[key] == run.configuration[key] for key in ("images", "measure", "name"))
-    assert run_id(compose(words_of(training_command(run, seed=4)))) == run_id(compose([*words, "seed=4"]))
+    assert run_id(compose(words_of(training_command(run, seed=4)))) == run_id(
+        compose([*words, "seed=4"])
+    )
 
 
 def test_without_its_configuration_a_run_is_made_from_its_identity():
@@ -61,7 +72,9 @@ def test_without_its_configuration_a_run_is_made_from_its_identity():
 def test_what_bench_run_measures_is_measured_by_it():
     run = made_run(["method=selfflow", "method.similarity=l1"])
     for kind in ("heldout", "samples", "features"):
-        cfg = compose(words_of(measuring_command(run, {"kind": kind, "metric": "x", "protocol": {}})))
+        cfg = compose(
+            words_of(measuring_command(run, {"kind": kind, "metric": "x", "protocol": {}}))
+        )
         assert (run_id(cfg), cfg["measure"]) == (run.id, "full")
 
 
@@ -72,16 +85,35 @@ def test_what_bench_evaluate_measures_is_measured_by_it():
     for metric, asked in (("sfid", "fid"), ("fd_dinov2", "fd_dinov2")):
         like = {"kind": "evaluate-0a1b2c3d-1a2b3c4d-fid", "metric": metric, "protocol": protocol}
         assert parse(words_of(measuring_command(run, like), "bench.evaluate")) == {
-            "run": str(run.folder), "protocol": "sde250", "samples": "50000", "seed": "1", "guidance": "1.5",
-            "reference": "VIRTUAL_imagenet256_labeled.npz", "metrics": asked,
-        }  # fmt: skip
+            "run": str(run.folder),
+            "protocol": "sde250",
+            "samples": "50000",
+            "seed": "1",
+            "guidance": "1.5",
+            "reference": "VIRTUAL_imagenet256_labeled.npz",
+            "metrics": asked,
+        }
 
 
 def test_a_measuring_command_samples_by_the_recorded_protocol():
     run, grid = made_run(["method=vanilla"]), TokenGrid((8, 8), 2, 3)
-    changes = {"steps": 100, "guidance": 1.5, "guidance_high": 0.7, "labels": "balanced", "rounding": "round_half_up"}
-    changes |= dict.fromkeys(("noise_precision", "model_precision", "decoder_precision"), "bf16") | {"state": "float32"}
-    recorded = sampling_protocol("sde250", guided_channels=2 * 2 * 2, **changes)  # two of three channels, patch 2
-    like = {"kind": "evaluate-x", "metric": "fid", "protocol": {"sampling": recorded.to_json(), "reference": "train"}}
+    changes = {
+        "steps": 100,
+        "guidance": 1.5,
+        "guidance_high": 0.7,
+        "labels": "balanced",
+        "rounding": "round_half_up",
+    }
+    changes |= dict.fromkeys(
+        ("noise_precision", "model_precision", "decoder_precision"), "bf16"
+    ) | {"state": "float32"}
+    recorded = sampling_protocol(
+        "sde250", guided_channels=2 * 2 * 2, **changes
+    )  # two of three channels, patch 2
+    like = {
+        "kind": "evaluate-x",
+        "metric": "fid",
+        "protocol": {"sampling": recorded.to_json(), "reference": "train"},
+    }
     words = parse(words_of(measuring_command(run, like), "bench.evaluate"))
     assert protocol_of(words, grid, "ode50") == recorded

@@ -1,4 +1,6 @@
-"""Contrasts against scipy's tests and closed forms, curves against hand-computed ones, Holm on a worked example."""
+"""Contrasts against scipy's tests and closed forms, curves against hand-computed ones,
+Holm on a worked example.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from scipy import stats
 from reports.findings.claims import load_claims
 from reports.findings.curves import first_reached, value_at
 from reports.findings.verdicts import INCONCLUSIVE, SUPPORTED, Verdict, holm
-from reports.study.contrasts import contrast, difference_weights, end_to_end_weights, pooled_variance, ranks
+from reports.study.contrasts import (
+    contrast,
+    difference_weights,
+    end_to_end_weights,
+    pooled_variance,
+    ranks,
+)
 
 RNG = np.random.default_rng(5)
 A, B, C = RNG.normal(0, 1, 4), RNG.normal(1, 1, 5), RNG.normal(2, 1, 3)
@@ -35,7 +43,9 @@ def test_arms_of_unlike_strata_are_welchs_test():
 
 
 def test_a_third_arm_lends_its_deviation():
-    estimate = contrast(difference_weights("a", "b"), {"a": A, "b": B, "c": C}, dict.fromkeys("abc", 0))
+    estimate = contrast(
+        difference_weights("a", "b"), {"a": A, "b": B, "c": C}, dict.fromkeys("abc", 0)
+    )
     within = (A.var(ddof=1) * 3 + B.var(ddof=1) * 4 + C.var(ddof=1) * 2) / 9
     assert estimate.df == 9
     assert estimate.floor == pytest.approx(math.sqrt(within))
@@ -60,7 +70,9 @@ def test_one_run_an_arm_gives_no_error():
 
 def test_known_variance_widens_the_interval_and_adds_degrees_of_freedom():
     cells, strata = {"a": A, "b": B}, {"a": 0, "b": 0}
-    plain, wide = (contrast({"a": 1.0, "b": -1.0}, cells, strata, known_variance=v) for v in (0.0, 0.5))
+    plain, wide = (
+        contrast({"a": 1.0, "b": -1.0}, cells, strata, known_variance=v) for v in (0.0, 0.5)
+    )
     assert wide.stderr**2 == pytest.approx(plain.stderr**2 + 0.5)
     assert wide.df == pytest.approx(7 * wide.stderr**4 / plain.stderr**4)
 
@@ -76,7 +88,17 @@ def test_curves_are_read_on_a_logarithmic_axis():
 
 def test_holm_on_a_worked_example():
     claim = load_claims()[0]
-    base = Verdict(claim.name, claim.sentence, claim.source, claim.pages, SUPPORTED, "", here=SUPPORTED)
-    adjusted = holm([replace(base, p=p) for p in (0.01, 0.04, 0.03, 0.005)] + [replace(base, here="")])
+    base = Verdict(
+        claim.name, claim.sentence, claim.source, claim.pages, SUPPORTED, "", here=SUPPORTED
+    )
+    adjusted = holm(
+        [replace(base, p=p) for p in (0.01, 0.04, 0.03, 0.005)] + [replace(base, here="")]
+    )
     assert [verdict.p_holm for verdict in adjusted] == pytest.approx([0.03, 0.06, 0.06, 0.02, None])
-    assert [verdict.holm_word for verdict in adjusted] == [SUPPORTED, INCONCLUSIVE, INCONCLUSIVE, SUPPORTED, ""]
+    assert [verdict.holm_word for verdict in adjusted] == [
+        SUPPORTED,
+        INCONCLUSIVE,
+        INCONCLUSIVE,
+        SUPPORTED,
+        "",
+    ]

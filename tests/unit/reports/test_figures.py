@@ -1,4 +1,6 @@
-"""Builders of figures: what shares a panel, in which order, and what a page leaves to the export."""
+"""Builders of figures: what shares a panel, in which order,
+and what a page leaves to the export.
+"""
 
 import pytest
 from support.pages import write_run, write_runs
@@ -33,9 +35,14 @@ def test_training_curves_of_two_data_sets_are_not_averaged(tmp_path):
     for data in ("digits", "cifar10"):
         write_run(tmp_path, "selfflow", data=data)
     found = training.curves(read_study(tmp_path))
-    assert [figure["title"] for figure in found] == ["While training: cifar10 · nano", "While training: digits · nano"]
+    assert [figure["title"] for figure in found] == [
+        "While training: cifar10 · nano",
+        "While training: digits · nano",
+    ]
     for one in found:
-        assert all(point["n"] == 1 for panel in one["panels"] for point in panel["series"][0]["points"])
+        assert all(
+            point["n"] == 1 for panel in one["panels"] for point in panel["series"][0]["points"]
+        )
 
 
 def test_the_first_screen_has_few_panels_and_the_others_follow(study):
@@ -54,7 +61,11 @@ def test_the_first_screen_has_few_panels_and_the_others_follow(study):
 
 def test_no_figure_is_twice_on_the_page_of_everything(study):
     page = build_page(study, "all")
-    places = {figure["id"]: section["title"] for section in page["sections"] for figure in section["figures"]}
+    places = {
+        figure["id"]: section["title"]
+        for section in page["sections"]
+        for figure in section["figures"]
+    }
     assert len(places) == sum(len(section["figures"]) for section in page["sections"])
     assert places["images"] == places["training"] == "Convergence"
 
@@ -62,7 +73,10 @@ def test_no_figure_is_twice_on_the_page_of_everything(study):
 def test_an_export_writes_the_panels_that_a_page_leaves_out(study, tmp_path):
     panel = distance.against_size(study.rows)[0]["panels"][0]
     (many,) = figure("many", "Many", "Caption.", [panel] * (MOST_PANELS + 2))
-    assert len(drawn(many)["panels"]) == MOST_PANELS and "24 of 26 panels; --export" in drawn(many)["caption"]
+    assert (
+        len(drawn(many)["panels"]) == MOST_PANELS
+        and "24 of 26 panels; --export" in drawn(many)["caption"]
+    )
     page = build_page(study, "cost") | {"lead": many, "sections": []}
     assert render_html(page).count('class="panel line"') == MOST_PANELS
     export_page(page, tmp_path)
@@ -71,16 +85,30 @@ def test_an_export_writes_the_panels_that_a_page_leaves_out(study, tmp_path):
 
 def test_the_metric_that_verdicts_use_comes_first_and_related_ones_are_marked(study):
     panels = distance.against_size(study.rows)[0]["panels"]
-    assert [panel["title"].partition(" ")[0] for panel in panels] == ["fd_pixels", "fd_local", "heldout_loss"]
+    assert [panel["title"].partition(" ")[0] for panel in panels] == [
+        "fd_pixels",
+        "fd_local",
+        "heldout_loss",
+    ]
     assert ["open markers" in panel["note"] for panel in panels] == [False, True, False]
-    marked = {line["arm"]: {point["related"] for point in line["points"]} for line in panels[1]["series"]}
+    marked = {
+        line["arm"]: {point["related"] for point in line["points"]} for line in panels[1]["series"]
+    }
     assert marked == {"vanilla": {False}, "selfflow": {False}, "repa/local_m": {True}}
 
 
 def test_encoders_are_compared_with_vanilla_and_self_flow_alone(tmp_path):
     others = {"vanilla": 1.0, "selfflow": 0.9, "dual_timestep": 0.95, "repa/local_m": 0.9}
     write_runs(tmp_path, arms=others, seeds=2, snapshots=1)
-    assert distance.against_encoder(read_study(tmp_path).rows) == []  # one encoder has nothing to be ordered with
+    assert (
+        distance.against_encoder(read_study(tmp_path).rows) == []
+    )  # one encoder has nothing to be ordered with
     write_runs(tmp_path, arms={"repa/local_s": 0.95}, seeds=2, snapshots=1)
-    panels = [panel for found in distance.against_encoder(read_study(tmp_path).rows) for panel in found["panels"]]
-    assert panels and all({rule["label"] for rule in panel["rules"]} == {"vanilla", "selfflow"} for panel in panels)
+    panels = [
+        panel
+        for found in distance.against_encoder(read_study(tmp_path).rows)
+        for panel in found["panels"]
+    ]
+    assert panels and all(
+        {rule["label"] for rule in panel["rules"]} == {"vanilla", "selfflow"} for panel in panels
+    )

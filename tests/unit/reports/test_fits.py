@@ -1,4 +1,6 @@
-"""Scaling laws: recovery of known ones, agreement with scipy, coverage of the intervals, refusals, and the command."""
+"""Scaling laws: recovery of known ones, agreement with scipy, coverage of the intervals,
+refusals, and the command.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,13 @@ def law(n, e=0.2, scale=30.0, a=0.4):
     return e + scale * np.asarray(n, float) ** -a
 
 
-def noisy(seed: int, seeds: int = 3, spread: float = 0.01, **parameters) -> tuple[np.ndarray, np.ndarray]:
+def noisy(
+    seed: int, seeds: int = 3, spread: float = 0.01, **parameters
+) -> tuple[np.ndarray, np.ndarray]:
     n = np.repeat(N, seeds)
-    return n, law(n, **parameters) * np.exp(spread * np.random.default_rng(seed).standard_normal(len(n)))
+    return n, law(n, **parameters) * np.exp(
+        spread * np.random.default_rng(seed).standard_normal(len(n))
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,9 @@ def test_small_noise_agrees_with_scipy():
     assert found["E"] == pytest.approx(e, rel=0.01)
     assert np.log(found["A"]) == pytest.approx(log_scale, rel=0.02)
     low, high = found.interval("a")
-    assert (high - low) / 3.92 == pytest.approx(error, rel=0.6)  # 12 df of seeds against 15 of residuals, 100 samples
+    assert (high - low) / 3.92 == pytest.approx(
+        error, rel=0.6
+    )  # 12 df of seeds against 15 of residuals, 100 samples
 
 
 def test_one_wild_run_moves_the_fit_little():
@@ -67,13 +75,16 @@ def test_exponent_intervals_cover_the_truth():
         covered += low <= 0.4 <= high
         widths.append(high - low)
     print(
-        f"95 % intervals of the exponent cover the truth in {covered} of 100 fits, median width {np.median(widths):.3f}"
+        f"95 % intervals of the exponent cover the truth in {covered} of 100 fits, "
+        f"median width {np.median(widths):.3f}"
     )
     assert covered >= 88
     assert 0.02 < np.median(widths) < 0.12  # informative: the exponent is 0.4
 
 
-@pytest.mark.parametrize("spread", [[0.04, 0.03, 0.02, 0.01, 0.01, 0.01], [0.01, 0.01, 0.01, 0.03, 0.03, 0.03]])
+@pytest.mark.parametrize(
+    "spread", [[0.04, 0.03, 0.02, 0.01, 0.01, 0.01], [0.01, 0.01, 0.01, 0.03, 0.03, 0.03]]
+)
 def test_exponent_intervals_cover_the_truth_where_sizes_scatter_unlike(spread):
     n, deviation = np.repeat(N, 5), np.repeat(spread, 5)
     covered = 0
@@ -88,8 +99,15 @@ def test_exponent_intervals_cover_the_truth_where_sizes_scatter_unlike(spread):
 
 def test_a_size_that_scatters_counts_less_as_scipy_weighs_it():
     n, deviation = np.repeat(N, 5), np.repeat([0.01, 0.01, 0.08, 0.01, 0.002, 0.002], 5)
-    y = law(n) * np.exp(0.5 * deviation * np.random.default_rng(5).standard_normal(len(n)))  # no residual is wild
-    found = fit(n, y, bootstrap=300, noise={float(at): (one, 1000) for at, one in zip(n, deviation, strict=True)})
+    y = law(n) * np.exp(
+        0.5 * deviation * np.random.default_rng(5).standard_normal(len(n))
+    )  # no residual is wild
+    found = fit(
+        n,
+        y,
+        bootstrap=300,
+        noise={float(at): (one, 1000) for at, one in zip(n, deviation, strict=True)},
+    )
     (e, _, a), covariance = curve_fit(
         lambda x, e, s, a: np.log(e + np.exp(s - a * np.log(x))),
         n, np.log(y), p0=(0.1, 3.0, 0.5), sigma=deviation, absolute_sigma=True,
@@ -114,7 +132,9 @@ def test_intervals_of_all_parameters_of_the_joint_law_cover():
     truth = {"E": 0.2, "A": 30.0, "a": 0.4, "B": 500.0, "b": 0.35}
     covered = dict.fromkeys(truth, 0)
     for seed in range(30):
-        y = (law(n) + 500 * d**-0.35) * np.exp(0.01 * np.random.default_rng(seed).standard_normal(len(n)))
+        y = (law(n) + 500 * d**-0.35) * np.exp(
+            0.01 * np.random.default_rng(seed).standard_normal(len(n))
+        )
         found = fit(n, y, d, bootstrap=100)
         for name, value in truth.items():
             low, high = found.interval(name)
@@ -132,7 +152,10 @@ def test_the_largest_size_is_foretold():
 
 
 def test_methods_are_compared_by_multiplier_and_crossing():
-    method, baseline = fit(*noisy(1, spread=1e-4, a=0.45), bootstrap=50), fit(*noisy(2, spread=1e-4), bootstrap=50)
+    method, baseline = (
+        fit(*noisy(1, spread=1e-4, a=0.45), bootstrap=50),
+        fit(*noisy(2, spread=1e-4), bootstrap=50),
+    )
     times = effective_parameters(method, baseline, 1e6)
     expected = ((30 * 1e6**-0.45) / 30) ** (-1 / 0.4) / 1e6
     assert times.value == pytest.approx(expected, rel=0.05)
@@ -156,17 +179,33 @@ def test_intervals_of_multiplier_and_crossing_cover_the_truth():
             fit(*noisy(1000 + seed, spread=0.01, **truth), bootstrap=200, seed=2)
             for truth in ({"a": 0.45}, {"scale": 100.0, "a": 0.5})
         )
-        found = effective_parameters(method, baseline, 1e6), crossing_point(steep, baseline, 1e4, 3e7)
-        inside += [one.low <= truth <= one.high for one, truth in zip(found, (times, meets), strict=True)]
+        found = (
+            effective_parameters(method, baseline, 1e6),
+            crossing_point(steep, baseline, 1e4, 3e7),
+        )
+        inside += [
+            one.low <= truth <= one.high for one, truth in zip(found, (times, meets), strict=True)
+        ]
     assert (inside >= 35).all(), inside
 
 
 def test_where_the_baseline_never_gets_there_the_interval_is_unbounded():
-    low, flat = fit(*noisy(1, spread=1e-4), bootstrap=50), fit(*noisy(2, spread=1e-4, e=2.5), bootstrap=50)
+    low, flat = (
+        fit(*noisy(1, spread=1e-4), bootstrap=50),
+        fit(*noisy(2, spread=1e-4, e=2.5), bootstrap=50),
+    )
     never = effective_parameters(low, flat, 3e7)
     assert never.value is None and never.share == 0
     some = Law(low.names, low.values, low.samples[:20], low.deviation, low.df, True, low.residuals)
-    mixed = Law(flat.names, low.values, np.vstack([low.samples[:15], flat.samples[:5]]), 0.0, 1, True, flat.residuals)
+    mixed = Law(
+        flat.names,
+        low.values,
+        np.vstack([low.samples[:15], flat.samples[:5]]),
+        0.0,
+        1,
+        True,
+        flat.residuals,
+    )
     half = effective_parameters(some, mixed, 3e7)
     assert half.share == 0.75 and half.high == np.inf and half.low < 1.1
 
@@ -179,7 +218,10 @@ def joint(pairs):
 @pytest.mark.parametrize(
     ("pairs", "why"),
     [
-        ([(1e6, 1e8), (1e7, 1e9), (1e8, 1e10), (1e9, 1e11), (1e6, 1e11)], "5 pairs of N and D for the 5 parameters"),
+        (
+            [(1e6, 1e8), (1e7, 1e9), (1e8, 1e10), (1e9, 1e11), (1e6, 1e11)],
+            "5 pairs of N and D for the 5 parameters",
+        ),
         ([(n, 20 * n) for n in np.geomspace(1e6, 1e9, 8)], "D goes with N"),
     ],
 )

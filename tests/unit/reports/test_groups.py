@@ -13,7 +13,9 @@ from reports.study.runs import read_study
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    write_runs(root, arms={"vanilla": 1.0, "selfflow": 0.8}, sizes=("micro", "nano"), seeds=4, snapshots=2)
+    write_runs(
+        root, arms={"vanilla": 1.0, "selfflow": 0.8}, sizes=("micro", "nano"), seeds=4, snapshots=2
+    )
     return read_study(root).rows
 
 
@@ -24,7 +26,9 @@ def one_group(rows, metric="fd_local"):
 
 def test_mean_and_spread_are_those_of_the_seeds(rows):
     part = one_group(rows)
-    records = {(record["arm"], record["size"]): record for record in summarise(part, ["arm", "size"])}
+    records = {
+        (record["arm"], record["size"]): record for record in summarise(part, ["arm", "size"])
+    }
     assert len(records) == 4
     for (arm, size), record in records.items():
         values = part.loc[(part["arm"] == arm) & (part["size"] == size), "value"].tolist()

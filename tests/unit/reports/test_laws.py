@@ -1,4 +1,6 @@
-"""The tables of scaling laws: pairs of arms, what is said where no number is finite, marks, refusals."""
+"""The tables of scaling laws: pairs of arms, what is said where no number is finite, marks,
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ SIZES = {"a": 1e5, "b": 4e5, "c": 1.6e6, "d": 6.4e6, "e": 2.56e7}
 ARMS = {"vanilla": 30.0, "selfflow": 20.0, "repa/m": 24.0}
 
 
-def study(arms: dict[str, float] = ARMS, sizes: dict[str, float] = SIZES, **common: object) -> pd.DataFrame:
+def study(
+    arms: dict[str, float] = ARMS, sizes: dict[str, float] = SIZES, **common: object
+) -> pd.DataFrame:
     parts = []
     for size, n in sizes.items():
         means = {arm: 0.2 + scale * n**-0.4 for arm, scale in arms.items()}
@@ -36,7 +40,11 @@ def texts(table: dict, *heads: str) -> list[tuple[str, ...]]:
 def test_every_arm_is_compared_with_vanilla_and_selfflow_with_repa():
     laws, pairs = law_tables(fitted_laws(study()))
     assert [name for (name,) in texts(laws, "arm")] == ["vanilla", "selfflow", "repa/m"]
-    assert texts(pairs, "arm", "against") == [("selfflow", "vanilla"), ("repa/m", "vanilla"), ("selfflow", "repa/m")]
+    assert texts(pairs, "arm", "against") == [
+        ("selfflow", "vanilla"),
+        ("repa/m", "vanilla"),
+        ("selfflow", "repa/m"),
+    ]
     words = texts(pairs, "effective parameters")[2][0].replace("(", "").split()
     truth = (20 / 24) ** (-1 / 0.4)  # E and a are the same
     assert words[1] == "times" and float(words[2]) < truth < float(words[4].rstrip(");"))
@@ -62,20 +70,29 @@ def test_a_related_metric_is_marked_on_the_arm_and_on_its_pairs():
 
 
 def test_where_no_size_is_large_enough_the_lower_limit_is_given():
-    assert times_text(Crossing(None, 1.31, np.inf, 0.26)) == "no finite number in 74 % of samples; more than 1.31 times"
+    assert (
+        times_text(Crossing(None, 1.31, np.inf, 0.26))
+        == "no finite number in 74 % of samples; more than 1.31 times"
+    )
     assert times_text(Crossing(1.8, 1.3, np.inf, 0.9)) == (
         "1.80 times (1.300 to unbounded); no finite number in 10 % of samples"
     )
     n = np.repeat(list(SIZES.values()), 3)
     noise = {float(at): (0.01, 30) for at in n}
     low, high = (fit(n, e + 30 * n**-0.4, bootstrap=20, noise=noise) for e in (0.2, 2.0))
-    assert times_text(effective_parameters(low, high, 2.56e7)) == "no finite number in 100 % of samples"
+    assert (
+        times_text(effective_parameters(low, high, 2.56e7))
+        == "no finite number in 100 % of samples"
+    )
     assert crossing_text(Crossing(None, None, None, 0.0)) == "they do not meet in 100 % of samples"
 
 
 def test_too_few_sizes_are_refused_with_the_reason_and_without_pairs():
     (laws,) = law_tables(fitted_laws(study(sizes=dict(list(SIZES.items())[:3]))))
-    assert not laws["rows"] and "Not fitted (vanilla, selfflow, repa/m): there are 3 values of N" in laws["note"]
+    assert (
+        not laws["rows"]
+        and "Not fitted (vanilla, selfflow, repa/m): there are 3 values of N" in laws["note"]
+    )
 
 
 def test_the_figure_draws_law_and_band_over_the_measured_sizes_and_joins_no_markers():

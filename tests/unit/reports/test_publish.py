@@ -1,4 +1,6 @@
-"""bench.publish: a published run reads as the original and holds no name of this machine, no weights."""
+"""bench.publish: a published run reads as the original and holds no name of this machine,
+no weights.
+"""
 
 import json
 
@@ -39,7 +41,9 @@ def test_a_published_run_reads_as_the_original(tmp_path):
     assert len(before) > 10 and before.astype(str).equals(after.astype(str))
     assert not (tmp_path / "there" / run.name / "checkpoints").exists()
     assert all(
-        str(tmp_path).encode() not in path.read_bytes() for path in (tmp_path / "there").rglob("*") if path.is_file()
+        str(tmp_path).encode() not in path.read_bytes()
+        for path in (tmp_path / "there").rglob("*")
+        if path.is_file()
     )
 
 
@@ -49,7 +53,9 @@ def test_a_published_page_holds_the_configuration_of_its_runs(tmp_path):
         copy_run(run, tmp_path / "there" / run.name, str(tmp_path / "here"))
     study = read_study(tmp_path / "there")
     assert all(run.configuration["optimizer"] == {"lr": 0.004} for run in study.runs.values())
-    (table,) = [table for table in build_page(study, "cost")["appendix"] if table["id"] == "configuration"]
+    (table,) = [
+        table for table in build_page(study, "cost")["appendix"] if table["id"] == "configuration"
+    ]
     assert ["optimizer.lr", "0.004"] in [[cell["text"] for cell in row] for row in table["rows"]]
 
 

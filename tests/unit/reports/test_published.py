@@ -66,7 +66,11 @@ def test_methods_are_ones_of_this_project_or_its_switches():
         (",0.53,0.63", ",53,0.63", "precision is 53.0, outside 0 to 1"),
         ("SiT-B/2,vanilla", ",vanilla", "model is empty"),
         (",paper\n", ",rumour\n", "line 2: confidence is 'rumour'"),
-        (",none,sde250,", ",none,sde,", "line 2: sampler is 'sde', not one of sde250, ode, unknown"),
+        (
+            ",none,sde250,",
+            ",none,sde,",
+            "line 2: sampler is 'sde', not one of sde250, ode, unknown",
+        ),
         ("task,model", "task,modell", "columns are"),
     ],
 )
@@ -74,6 +78,9 @@ def test_slips_are_named(tmp_path, old, new, why):
     text = FILE.read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "published.csv"
-    path.write_text(text.replace(old, new, 1) if why != "fid" else text.replace(",33.0,", ",low,", 1), encoding="utf-8")
+    path.write_text(
+        text.replace(old, new, 1) if why != "fid" else text.replace(",33.0,", ",low,", 1),
+        encoding="utf-8",
+    )
     with pytest.raises(ValueError, match=why):
         published(path=path)

@@ -1,4 +1,6 @@
-"""Constants that published numbers rest on, written here a second time: a changed one is another protocol."""
+"""Constants that published numbers rest on, written here a second time:
+a changed one is another protocol.
+"""
 
 import pytest
 import torch
@@ -13,7 +15,12 @@ from probes.features.linear import ProbeRecipe
 
 
 def test_metrics_and_probes():
-    assert (inception_score.BLOCK, kid.SUBSETS, kid.SUBSET_SIZE, precision_recall.NEIGHBOURS) == (5000, 100, 1000, 3)
+    assert (inception_score.BLOCK, kid.SUBSETS, kid.SUBSET_SIZE, precision_recall.NEIGHBOURS) == (
+        5000,
+        100,
+        1000,
+        3,
+    )
     assert (cknna.TOPK, representation.MOST_CKNNA) == (10, 10_000)
     recipe = ProbeRecipe()
     assert (recipe.epochs, recipe.batch, recipe.learning_rate) == (90, 16_384, 1e-3)
@@ -37,7 +44,15 @@ def test_latents_are_scaled_by_stable_diffusions_factor_both_ways(monkeypatch):
 def test_the_sdes_increments_are_not_its_start():
     protocol = sampling_protocol("sde250", steps=2, last_time=0.5)
     kept = []
-    sample_block(lambda x, t, y: kept.append(x.clone()) or -x / (2 - float(t[0])), protocol, (8, 8), 10, 0, 0, "cpu")
+    sample_block(
+        lambda x, t, y: kept.append(x.clone()) or -x / (2 - float(t[0])),
+        protocol,
+        (8, 8),
+        10,
+        0,
+        0,
+        "cpu",
+    )
     first, second = kept  # this velocity cancels the drift: what is added is the increment alone
     step = (second - first).flatten()
     assert abs(float(torch.corrcoef(torch.stack([first.flatten(), step]))[0, 1])) < 0.05
@@ -52,7 +67,8 @@ def test_guidance_below_one_is_none():
 
 
 @pytest.mark.parametrize(
-    ("name", "change"), [("sde250", {"shift": 3.0}), ("dopri5", {"steps": 7}), ("dopri5", {"shift": 2.0})]
+    ("name", "change"),
+    [("sde250", {"shift": 3.0}), ("dopri5", {"steps": 7}), ("dopri5", {"shift": 2.0})],
 )
 def test_settings_without_effect_are_refused(name, change):
     with pytest.raises(ValueError, match="says nothing for"):

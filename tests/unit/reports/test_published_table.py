@@ -1,4 +1,6 @@
-"""A measured FID stands beside a published one only where arm, size, block, objective, sampler and budget agree."""
+"""A measured FID stands beside a published one only where arm, size, block, objective,
+sampler and budget agree.
+"""
 
 import json
 
@@ -20,8 +22,17 @@ def measured(root, arm, size, block, recipe=None, value=11.1, n=50_000, **change
     described = json.loads((run / "run.json").read_text()) | {"identity": recipe or {}}
     described["blocks"] = {"student": block} if block else {}
     (run / "run.json").write_text(json.dumps(described))
-    protocol = {"sampling": sampling_protocol("sde250", **changes).to_json() | {"samples": n}, "n": n}
-    results.write(run, "evaluate", IMAGES, [Row("fid", value, n, False, protocol)], {"flops": 1.0, "hours": 1.0})
+    protocol = {
+        "sampling": sampling_protocol("sde250", **changes).to_json() | {"samples": n},
+        "n": n,
+    }
+    results.write(
+        run,
+        "evaluate",
+        IMAGES,
+        [Row("fid", value, n, False, protocol)],
+        {"flops": 1.0, "hours": 1.0},
+    )
 
 
 def beside(root):
@@ -29,7 +40,11 @@ def beside(root):
     (table,) = published_tables(read_study(root))
     heads = [column["label"] for column in table["columns"]]
     rows = [dict(zip(heads, (cell["sort"] for cell in row), strict=True)) for row in table["rows"]]
-    return [(row["arm"], row["FID"], row["source"]) for row in rows if row["FID measured here"] is not None]
+    return [
+        (row["arm"], row["FID"], row["source"])
+        for row in rows
+        if row["FID measured here"] is not None
+    ]
 
 
 def test_other_samplers_blocks_and_objectives_stand_alone(tmp_path):
@@ -46,9 +61,13 @@ def test_other_samplers_blocks_and_objectives_stand_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("arm", "block", "fid"),
-    [("selfflow(masking=False)", 8, 11.5), ("selfflow(near=0.2)", 8, 11.0), ("selfflow(similarity=l1)", 8, 10.0),
-     ("selfflow", 8, 10.5)],
-)  # fmt: skip
+    [
+        ("selfflow(masking=False)", 8, 11.5),
+        ("selfflow(near=0.2)", 8, 11.0),
+        ("selfflow(similarity=l1)", 8, 10.0),
+        ("selfflow", 8, 10.5),
+    ],
+)
 def test_changes_of_self_flow_find_their_rows(tmp_path, arm, block, fid):
     measured(tmp_path, arm, "XL", block)
     assert [found[:2] for found in beside(tmp_path)] == [(arm, fid)]
@@ -61,15 +80,25 @@ def test_dual_timestep_is_self_flow_without_its_term(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"block": 6}, {"recipe": {"optimizer.lr": 0.001}}, {"recipe": {"batch": 64}}, {"n": 10_000}, {"steps": 50},
-     {"guidance": 1.5}, {"labels": "balanced"}, {"rounding": "round_half_up"}],
+    [
+        {"block": 6},
+        {"recipe": {"optimizer.lr": 0.001}},
+        {"recipe": {"batch": 64}},
+        {"n": 10_000},
+        {"steps": 50},
+        {"guidance": 1.5},
+        {"labels": "balanced"},
+        {"rounding": "round_half_up"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_another_set_up_is_not_put_beside(tmp_path, change):
     measured(tmp_path, **{"arm": "repa/dinov2_b", "size": "B", "block": 4} | change)
     assert beside(tmp_path) == []
 
 
 def test_the_precision_of_the_model_may_differ(tmp_path):
-    measured(tmp_path, "repa/dinov2_b", "B", 4, recipe={"precision": "bf16"}, model_precision="bf16")
+    measured(
+        tmp_path, "repa/dinov2_b", "B", 4, recipe={"precision": "bf16"}, model_precision="bf16"
+    )
     assert [found[1] for found in beside(tmp_path)] == [24.4]

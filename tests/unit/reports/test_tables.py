@@ -1,4 +1,6 @@
-"""Tables: what all rows share is said once, numbers are explained where they stand, headings are names in a CSV."""
+"""Tables: what all rows share is said once, numbers are explained where they stand,
+headings are names in a CSV.
+"""
 
 import csv
 import json
@@ -30,11 +32,18 @@ def test_copy_rate_and_label_agreement_are_explained(tmp_path):
     found = results_tables(read_study(tmp_path).rows)
     assert found
     for table in found:
-        assert "Label agreement: share of samples" in table["note"] and "0 for copies" in table["note"]
+        assert (
+            "Label agreement: share of samples" in table["note"] and "0 for copies" in table["note"]
+        )
 
 
 def test_columns_of_an_exported_law_have_names_of_their_own(tmp_path):
-    write_runs(tmp_path / "runs", arms={"vanilla": 1.0}, sizes=("nano", "micro", "mini", "tiny"), snapshots=1)
+    write_runs(
+        tmp_path / "runs",
+        arms={"vanilla": 1.0},
+        sizes=("nano", "micro", "mini", "tiny"),
+        snapshots=1,
+    )
     export_page(build_page(read_study(tmp_path / "runs"), "scaling"), tmp_path / "out")
     with open(tmp_path / "out" / "table-laws-0.csv", encoding="utf-8") as file:
         heads = next(csv.reader(file))
@@ -48,11 +57,15 @@ def test_what_no_arm_has_is_missing_too(tmp_path):
         line["loss"]["representation"] = 0.1
         line["diagnostics"].pop("gradient_agreement")
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = {line["what"].partition(",")[0]: line["command"] for line in missing(read_study(tmp_path))}
+    found = {
+        line["what"].partition(",")[0]: line["command"] for line in missing(read_study(tmp_path))
+    }
     assert "measure=full" in found["features as pictures"]
     command = found["gradient agreement"]
     assert (
-        command.startswith("mkdir -p") and f"mv {run} " in command and "python -m bench.run method=selfflow" in command
+        command.startswith("mkdir -p")
+        and f"mv {run} " in command
+        and "python -m bench.run method=selfflow" in command
     )
 
 

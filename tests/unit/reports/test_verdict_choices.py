@@ -1,4 +1,6 @@
-"""Which runs a verdict rests on: data sets, protocols and sizes apart, all rivals, and what is said of the rest."""
+"""Which runs a verdict rests on: data sets, protocols and sizes apart, all rivals,
+and what is said of the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ import pytest
 from support.truth import rows
 
 from reports.findings.claims import load_claims
-from reports.findings.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Verdict, evaluate, summary
+from reports.findings.verdicts import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTED,
+    SUPPORTED,
+    Verdict,
+    evaluate,
+    summary,
+)
 from reports.study.strengths import Strength, encoder_strengths
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -18,11 +28,15 @@ REPA = {"repa/s": 8.0, "repa/m": 9.0, "repa/l": 10.0}
 LADDER = {"s": 0.7, "m": 0.8, "l": 0.9}
 
 
-def strengths(table: pd.DataFrame, values: dict[str, float], metric: str = "encoder_linear_probe") -> pd.DataFrame:
+def strengths(
+    table: pd.DataFrame, values: dict[str, float], metric: str = "encoder_linear_probe"
+) -> pd.DataFrame:
     """Rows of the encoders' own measures, one for each run that has the encoder."""
     found = table[table["encoder"].isin(list(values)) & table["final"]]
     own = {name: f"{metric}-{name}" for name in values}
-    return found.assign(metric=metric, value=found["encoder"].map(values), protocol_id=found["encoder"].map(own))
+    return found.assign(
+        metric=metric, value=found["encoder"].map(values), protocol_id=found["encoder"].map(own)
+    )
 
 
 def larger(means: dict[str, float], seeds: int, **common: object) -> pd.DataFrame:
@@ -42,8 +56,16 @@ def test_encoders_of_one_name_are_ordered_on_each_data_set_by_their_own_strength
     reverse = dict(zip(LADDER, [0.99, 0.5, 0.1], strict=True))
     table = pd.concat([digits, other, strengths(digits, LADDER), strengths(other, reverse)])
     cifar, ours = evaluate([CLAIMS["stronger_encoders_worse"]], table)
-    assert (cifar.data, cifar.here, cifar.left) == ("cifar10", CONTRADICTED, ("repa/l", "repa/m", "repa/s"))
-    assert (ours.data, ours.here, ours.left) == ("digits", SUPPORTED, ("repa/s", "repa/m", "repa/l"))
+    assert (cifar.data, cifar.here, cifar.left) == (
+        "cifar10",
+        CONTRADICTED,
+        ("repa/l", "repa/m", "repa/s"),
+    )
+    assert (ours.data, ours.here, ours.left) == (
+        "digits",
+        SUPPORTED,
+        ("repa/s", "repa/m", "repa/l"),
+    )
     (alone,) = evaluate([CLAIMS["stronger_encoders_worse"]], table[table["data"] == "digits"])
     assert (alone.effect, alone.low) == (ours.effect, ours.low)
     assert summary([cifar, ours]).startswith(
@@ -54,8 +76,12 @@ def test_encoders_of_one_name_are_ordered_on_each_data_set_by_their_own_strength
 def test_unlike_protocols_of_a_strength_are_never_averaged():
     table = rows(REPA)
     probes = strengths(table, LADDER)
-    stray = probes[(probes["encoder"] == "s") & (probes["seed"] == 0)].assign(value=4.0, protocol_id="a-new-one")
-    found = encoder_strengths(pd.concat([probes, stray.assign(run="another")]))["encoder_linear_probe"]["digits"]
+    stray = probes[(probes["encoder"] == "s") & (probes["seed"] == 0)].assign(
+        value=4.0, protocol_id="a-new-one"
+    )
+    found = encoder_strengths(pd.concat([probes, stray.assign(run="another")]))[
+        "encoder_linear_probe"
+    ]["digits"]
     assert {name: one.value for name, one in found.items()} == pytest.approx(LADDER)
     assert "of others (a-new-one)" in found["s"].note and not found["m"].note
     told = verdict("stronger_encoders_worse", table, probes, stray)
@@ -65,7 +91,10 @@ def test_unlike_protocols_of_a_strength_are_never_averaged():
 @pytest.mark.parametrize(
     ("structure", "note"),
     [
-        ({"s": 0.1, "m": 0.2, "l": 0.3}, "is also that by spatial structure; these runs cannot tell them apart"),
+        (
+            {"s": 0.1, "m": 0.2, "l": 0.3},
+            "is also that by spatial structure; these runs cannot tell them apart",
+        ),
         ({"s": 0.3, "m": 0.2, "l": 0.1}, "is also that by spatial structure from high to low"),
         ({"s": 0.3, "m": 0.1, "l": 0.2}, ""),
     ],
@@ -73,21 +102,36 @@ def test_unlike_protocols_of_a_strength_are_never_averaged():
 def test_orders_that_coincide_are_named(structure, note):
     table = rows(REPA)
     told = verdict(
-        "stronger_encoders_worse", table, strengths(table, LADDER), strengths(table, structure, "encoder_structure")
+        "stronger_encoders_worse",
+        table,
+        strengths(table, LADDER),
+        strengths(table, structure, "encoder_structure"),
     )
     found = [one for one in told.notes if one.startswith("the order by linear probe")]
     assert (note in found[0]) if note else not found
 
 
-PARTS = {"dual_timestep": 12.0, "selfflow": 8.0, "selfflow(masking=false)": 9.0, "selfflow(near=0.2)": 8.2}
+PARTS = {
+    "dual_timestep": 12.0,
+    "selfflow": 8.0,
+    "selfflow(masking=false)": 9.0,
+    "selfflow(near=0.2)": 8.2,
+}
 
 
 def test_the_worst_of_all_needs_all_of_them():
     missing = verdict("representation_term_matters_most", rows(PARTS))
-    assert missing.word == NOT_TESTED and missing.reason.endswith("without runs at nano: selfflow(similarity=l1).")
-    whole = verdict("representation_term_matters_most", rows(PARTS | {"selfflow(similarity=l1)": 8.1}))
+    assert missing.word == NOT_TESTED and missing.reason.endswith(
+        "without runs at nano: selfflow(similarity=l1)."
+    )
+    whole = verdict(
+        "representation_term_matters_most", rows(PARTS | {"selfflow(similarity=l1)": 8.1})
+    )
     assert whole.here == SUPPORTED and whole.effect == pytest.approx(math.log(12 / 9), abs=0.05)
-    assert "dual_timestep against selfflow(masking=false), the nearest of 4 rivals, nano" in whole.reason
+    assert (
+        "dual_timestep against selfflow(masking=false), the nearest of 4 rivals, nano"
+        in whole.reason
+    )
 
 
 LEAD = {"vanilla": 10.0, "selfflow": 8.0, "repa/m": 9.0}
@@ -97,23 +141,33 @@ LEAD = {"vanilla": 10.0, "selfflow": 8.0, "repa/m": 9.0}
 def test_a_stray_larger_run_takes_no_verdict_whatever_it_says(ahead):
     stray = {"selfflow": 4.0, "repa/m": 4.5} if ahead else {"selfflow": 5.0, "repa/m": 4.0}
     found, alone = (
-        verdict("selfflow_beats_repa_images", rows(LEAD, seeds=5), *more) for more in ([larger(stray, 1)], [])
+        verdict("selfflow_beats_repa_images", rows(LEAD, seeds=5), *more)
+        for more in ([larger(stray, 1)], [])
     )
     assert (found.here, found.sizes, found.effect) == (SUPPORTED, ("nano",), alone.effect)
-    assert "left out, with fewer than 3 seeds: selfflow at micro (1), repa/m at micro (1)" in found.notes
+    assert (
+        "left out, with fewer than 3 seeds: selfflow at micro (1), repa/m at micro (1)"
+        in found.notes
+    )
     enough = verdict("selfflow_beats_repa_images", rows(LEAD, seeds=5), larger(stray, 4))
     assert (enough.sizes, enough.here) == (("micro",), SUPPORTED if ahead else CONTRADICTED)
 
 
 def test_a_stray_longer_run_takes_no_verdict():
     longer = rows(LEAD, seeds=1, images_total=9_999_999)
-    found = verdict("selfflow_beats_repa_images", rows(LEAD, seeds=5), longer.assign(run=longer["run"] + "-long"))
+    found = verdict(
+        "selfflow_beats_repa_images",
+        rows(LEAD, seeds=5),
+        longer.assign(run=longer["run"] + "-long"),
+    )
     assert (found.here, found.images, found.seeds) == (SUPPORTED, 6_400_000, 5)
     assert any("9,999,999 images are left out" in note for note in found.notes)
 
 
 def test_a_stray_encoder_does_not_enter_the_mean_and_is_named():
-    found = verdict("selfflow_beats_repa_images", rows(LEAD, seeds=5), rows({"repa/l": 1.0}, seeds=1))
+    found = verdict(
+        "selfflow_beats_repa_images", rows(LEAD, seeds=5), rows({"repa/l": 1.0}, seeds=1)
+    )
     assert (found.right, found.seeds) == (("repa/m",), 5)
     assert "left out, with fewer than 3 seeds: repa/l at nano (1)" in found.notes
 
@@ -130,7 +184,9 @@ def test_sizes_without_seeds_do_not_enter_a_trend_over_sizes():
 
 
 def test_neighbouring_sizes_are_named():
-    found = verdict("selfflow_beats_next_size", rows(LEAD), larger({"selfflow": 6.0, "repa/m": 7.0}, 3))
+    found = verdict(
+        "selfflow_beats_next_size", rows(LEAD), larger({"selfflow": 6.0, "repa/m": 7.0}, 3)
+    )
     assert "one size larger, mean of nano to micro, digits" in found.reason
     assert "selfflow at nano against repa/m at micro" in found.notes
 
@@ -138,12 +194,20 @@ def test_neighbouring_sizes_are_named():
 def test_an_unknown_deviation_is_no_floor_of_zero():
     found = verdict("selfflow_beats_repa_images", rows(LEAD, seeds=1))
     assert found.here == INCONCLUSIVE and found.floor is not None and np.isnan(found.floor)
-    assert "(interval unknown), floor unknown, 1 seed, 0 df: an arm has 1 seed where 3 are needed." in found.reason
+    assert (
+        "(interval unknown), floor unknown, 1 seed, 0 df: an arm has 1 seed where 3 are needed."
+        in found.reason
+    )
 
 
 def test_larger_encoders_are_told_by_the_data_set():
     table = rows(REPA)
-    sizes = {name: Strength(value, "of two sizes" * (name == "s")) for name, value in LADDER.items()}
+    sizes = {
+        name: Strength(value, "of two sizes" * (name == "s")) for name, value in LADDER.items()
+    }
     found = verdict("larger_encoders_worse", table, encoder_parameters={"digits": sizes})
     assert found.here == SUPPORTED and "of two sizes" in found.notes
-    assert verdict("larger_encoders_worse", table, encoder_parameters={"cifar10": sizes}).word == NOT_TESTED
+    assert (
+        verdict("larger_encoders_worse", table, encoder_parameters={"cifar10": sizes}).word
+        == NOT_TESTED
+    )

@@ -1,4 +1,6 @@
-"""Verdicts on synthetic studies with known truth: wrong how often when nothing differs, right when something does."""
+"""Verdicts on synthetic studies with known truth: wrong how often when nothing differs,
+right when something does.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def words(claim: Claim, seeds: int, floors: float, studies: int) -> list[str]:
     rng = np.random.default_rng(20261123)
     shift = shifts(claim, floors)
     statistic = STATISTICS[claim.statistic]
-    outcomes = [statistic(claim, table(claim, seeds, rng, shift), PROPERTIES) for _ in range(studies)]
+    outcomes = [
+        statistic(claim, table(claim, seeds, rng, shift), PROPERTIES) for _ in range(studies)
+    ]
     return [decide(outcome, claim.sign)[0] for outcome in outcomes]
 
 
@@ -48,12 +52,16 @@ def test_three_floors_are_found(name, seeds, share):
 
 
 def test_worst_of_all_errs_rarely_where_one_rival_equals_it():
-    """The hardest null of an intersection-union test: one rival is as bad, the others far from it."""
+    """The hardest null of an intersection-union test: one rival is as bad,
+    the others far from it.
+    """
     claim = CLAIMS["representation_term_matters_most"]
     left, near, *far = arms_of(claim)
     shift = {(arm, size): claim.sign * SPREAD * 50 for arm in (left, near) for size in SIZES}
     rng = np.random.default_rng(20261123)
-    studies = [STATISTICS["worst"](claim, table(claim, 3, rng, shift), PROPERTIES) for _ in range(STUDIES)]
+    studies = [
+        STATISTICS["worst"](claim, table(claim, 3, rng, shift), PROPERTIES) for _ in range(STUDIES)
+    ]
     assert len(far) == 3 and not set(far) & {arm for arm, _ in shift}
     assert sum(decide(outcome, claim.sign)[0] != INCONCLUSIVE for outcome in studies) <= MOST_WRONG
     assert all((outcome.p < 0.05) == (not outcome.low <= 0 <= outcome.high) for outcome in studies)

@@ -1,4 +1,6 @@
-"""Verdicts from result rows: known truth, the claim's range, and input that a study should not have."""
+"""Verdicts from result rows: known truth, the claim's range,
+and input that a study should not have.
+"""
 
 from __future__ import annotations
 
@@ -50,26 +52,36 @@ def test_studies_name_claims_that_exist():
     from bench.study.runs import FOLDER
 
     for path in FOLDER.glob("*.yaml"):
-        assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]) <= set(CLAIMS), path.name
+        assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]) <= set(CLAIMS), (
+            path.name
+        )
 
 
 def sized(arm: str, size: str, parameters: float, values: list[float]) -> list[pd.DataFrame]:
     """One final row a value, each of its own seed."""
     one = rows({arm: 1.0}, seeds=1).query("final")
     return [
-        one.assign(run=f"{arm}-{size}-{seed}", size=size, parameters=parameters, seed=seed, value=value)
+        one.assign(
+            run=f"{arm}-{size}-{seed}", size=size, parameters=parameters, seed=seed, value=value
+        )
         for seed, value in enumerate(values)
     ]
 
 
 def test_the_intervals_own_degrees_of_freedom_must_suffice():
     spread = np.exp([0.0, 0.3, -0.3])
-    table = pd.concat([
-        *sized("selfflow", "nano", 1e5, list(spread)), *sized("repa/m", "nano", 1e5, list(spread)),
-        *sized("selfflow", "micro", 2e5, [0.1, 0.1001, 0.0999]), *sized("repa/m", "micro", 2e5, [1.0, 1.001, 0.999]),
-    ])  # fmt: skip
+    table = pd.concat(
+        [
+            *sized("selfflow", "nano", 1e5, list(spread)),
+            *sized("repa/m", "nano", 1e5, list(spread)),
+            *sized("selfflow", "micro", 2e5, [0.1, 0.1001, 0.0999]),
+            *sized("repa/m", "micro", 2e5, [1.0, 1.001, 0.999]),
+        ]
+    )
     found = verdict("gap_widens_with_size", table)
-    assert found.pooled_df == 8 and found.df < 6, "Satterthwaite's: one size has all of the deviation"
+    assert found.pooled_df == 8 and found.df < 6, (
+        "Satterthwaite's: one size has all of the deviation"
+    )
     assert found.here == INCONCLUSIVE and "4 degrees of freedom where 6 are needed" in found.reason
 
 
@@ -82,8 +94,13 @@ def test_runs_of_another_recipe_are_not_part_of_an_arm():
         verdict("selfflow_beats_repa_images", pd.concat([table, other])),
     )
     assert mixed.right == plain.right == ("repa/m",) and mixed.effect == pytest.approx(plain.effect)
-    alone = verdict("selfflow_beats_repa_images", pd.concat([table[table["arm"] != "repa/m"], other]))
-    assert alone.word == NOT_TESTED and "another recipe are not compared (repa/m [optimizer.lr=0.5])" in alone.reason
+    alone = verdict(
+        "selfflow_beats_repa_images", pd.concat([table[table["arm"] != "repa/m"], other])
+    )
+    assert (
+        alone.word == NOT_TESTED
+        and "another recipe are not compared (repa/m [optimizer.lr=0.5])" in alone.reason
+    )
 
 
 def test_a_lead_is_supported_at_this_scale_and_outside_the_claims_range():
@@ -102,7 +119,9 @@ def test_a_lead_is_supported_at_this_scale_and_outside_the_claims_range():
 
 
 def test_the_opposite_is_contradicted():
-    assert verdict("selfflow_beats_repa_images", rows(ARMS | {"selfflow": 11.0})).here == CONTRADICTED
+    assert (
+        verdict("selfflow_beats_repa_images", rows(ARMS | {"selfflow": 11.0})).here == CONTRADICTED
+    )
 
 
 def test_inside_the_published_range_the_verdict_is_on_the_paper():
@@ -110,7 +129,9 @@ def test_inside_the_published_range_the_verdict_is_on_the_paper():
     table = rows(means, data="imagenet256", size="XL", metric="fid", images_total=1_024_000_000)
     found = verdict("selfflow_beats_repa_images", table)
     assert (found.word, found.in_domain, found.outside) == (SUPPORTED, True, "")
-    assert found.right == ("repa/dinov2_b",)  # the published encoder, not the best or the mean of all
+    assert found.right == (
+        "repa/dinov2_b",
+    )  # the published encoder, not the best or the mean of all
 
 
 def test_stronger_encoders_follow_their_own_probe():
@@ -151,7 +172,9 @@ def probe_rows(gain: float, correct: dict[str, np.ndarray] | None = None) -> pd.
     parts = []
     for block in (1, 2, 3, 4):
         value = 0.8 + gain * (final["arm"] == "selfflow") * (block <= 2) + 0.001 * final["seed"]
-        part = final.assign(metric="linear_probe", block=block, t=0.5, stderr=0.016, value=value, n=600)
+        part = final.assign(
+            metric="linear_probe", block=block, t=0.5, stderr=0.016, value=value, n=600
+        )
         if correct:
             bits = {arm: numbers.pack(right) for arm, right in correct.items()}
             part = part.assign(details=[{"correct": bits[arm]} for arm in part["arm"]])
@@ -162,7 +185,9 @@ def probe_rows(gain: float, correct: dict[str, np.ndarray] | None = None) -> pd.
 def test_probes_carry_the_error_of_the_pictures():
     found = verdict("selfflow_probes_early_middle", probe_rows(0.03))
     assert found.effect == pytest.approx(0.03)
-    assert found.here == INCONCLUSIVE  # the seeds agree to 0.001, 600 pictures do not tell 0.80 from 0.83
+    assert (
+        found.here == INCONCLUSIVE
+    )  # the seeds agree to 0.001, 600 pictures do not tell 0.80 from 0.83
     assert verdict("selfflow_probes_early_middle", probe_rows(0.06)).here == SUPPORTED
 
 
@@ -225,7 +250,10 @@ def test_values_that_are_none_are_left_out_and_named():
 
 
 def test_unlike_protocols_are_never_mixed():
-    left, right = rows({"selfflow": 8.0}, protocol_id="one"), rows({"repa/m": 9.0}, protocol_id="two")
+    left, right = (
+        rows({"selfflow": 8.0}, protocol_id="one"),
+        rows({"repa/m": 9.0}, protocol_id="two"),
+    )
     assert verdict("selfflow_beats_repa_images", pd.concat([left, right])).word == NOT_TESTED
     other = rows({arm: 3 * mean for arm, mean in ARMS.items()}, protocol_id="other", seeds=2)
     found = verdict("selfflow_beats_repa_images", pd.concat([rows(ARMS), other]))

@@ -16,7 +16,12 @@ STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")
 def test_the_shipped_studies():
     assert set(STUDIES) <= set(study.names())
     assert len(study.runs("demo")) == 9
-    assert len(study.load("scaling").arms) * len(study.load("scaling").sizes) * study.load("scaling").seeds == 60
+    assert (
+        len(study.load("scaling").arms)
+        * len(study.load("scaling").sizes)
+        * study.load("scaling").seeds
+        == 60
+    )
     for name in STUDIES:
         for data in ("digits", "cifar10", "imagenet256"):
             assert study.load(name, data).seeds >= 3
@@ -25,9 +30,9 @@ def test_the_shipped_studies():
 def test_claims_of_studies_exist():
     known = {
         claim["name"]
-        for claim in yaml.safe_load((study.CONF.parents[1] / "reports" / "findings" / "claims.yaml").read_text())[
-            "claims"
-        ]
+        for claim in yaml.safe_load(
+            (study.CONF.parents[1] / "reports" / "findings" / "claims.yaml").read_text()
+        )["claims"]
     }
     for name in STUDIES:
         assert set(study.load(name).claims) <= known, name
@@ -46,9 +51,12 @@ def test_family_lists_every_method_and_says_what_is_not_possible():
     from bench.config.groups import options
 
     runs = study.runs("family", extra=["seed=0"])
-    assert {word.partition("=")[2] for run in runs for word in run.overrides if word.startswith("method=")} == set(
-        options("method")
-    )
+    assert {
+        word.partition("=")[2]
+        for run in runs
+        for word in run.overrides
+        if word.startswith("method=")
+    } == set(options("method"))
     impossible = {run.arm: run.reason for run in runs if run.id is None}
     assert impossible.keys() == {"haste", "repa_stop"}
     assert "ViT" in impossible["haste"] and "is never reached" in impossible["repa_stop"]
@@ -63,8 +71,12 @@ def test_family_lists_every_method_and_says_what_is_not_possible():
         ("digits", ["batch=48", "images=96"], {"repa_stop", "haste", "dispersive"}),
     ],
 )
-def test_arms_that_could_not_start_or_would_be_another_method_are_not_possible(data, words, impossible):
-    assert {run.arm for run in study.runs("family", data, ["seed=0", *words]) if run.id is None} == impossible
+def test_arms_that_could_not_start_or_would_be_another_method_are_not_possible(
+    data, words, impossible
+):
+    assert {
+        run.arm for run in study.runs("family", data, ["seed=0", *words]) if run.id is None
+    } == impossible
 
 
 def test_seeds_come_first_so_that_every_arm_has_one_run_before_any_has_two():
@@ -74,9 +86,9 @@ def test_seeds_come_first_so_that_every_arm_has_one_run_before_any_has_two():
 
 def test_words_narrow_or_change_every_run():
     runs = study.runs("scaling", extra=["size=micro", "seed=7", "images=64Ki"])
-    assert len(runs) == 3 and {(run.cfg["size"]["name"], run.cfg["seed"], run.cfg["images"]) for run in runs} == {
-        ("micro", 7, 65536)
-    }
+    assert len(runs) == 3 and {
+        (run.cfg["size"]["name"], run.cfg["seed"], run.cfg["images"]) for run in runs
+    } == {("micro", 7, 65536)}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +129,9 @@ def written(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "FOLDER", tmp_path)
 
     def write(content: str | bytes) -> None:
-        (tmp_path / "mine.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+        (tmp_path / "mine.yaml").write_bytes(
+            content if isinstance(content, bytes) else content.encode()
+        )
 
     return write
 
@@ -134,20 +148,47 @@ def written(tmp_path, monkeypatch):
         (GOOD.replace("seeds: 1", "seeds: three"), "data.digits.seeds is 'three'"),
         (GOOD.replace("seeds: 1", "seeds: 0"), "data.digits.seeds is 0: .* at least 1"),
         (GOOD.replace("seeds: 1", "seeds: true"), "data.digits.seeds is True"),
-        (GOOD.replace("seeds: 1", "seeds: 1, seds: 2"), "unknown key 'data.digits.seds'; did you mean seeds"),
+        (
+            GOOD.replace("seeds: 1", "seeds: 1, seds: 2"),
+            "unknown key 'data.digits.seds'; did you mean seeds",
+        ),
         (GOOD.replace("lasts: seconds, ", ""), "data.digits.lasts is missing: write a few words"),
         (GOOD.replace("{lasts: seconds, sizes: [nano], seeds: 1}", "3"), "data.digits is 3: write"),
-        (GOOD.replace("arms:\n  vanilla: [method=vanilla]\n", ""), "data.digits has no arms: write"),
-        (GOOD.replace("[method=vanilla]", "method=vanilla"), "arms.vanilla is 'method=vanilla': write a list"),
-        (GOOD.replace("[method=vanilla]", "[vanilla]"), r"arms.vanilla is \['vanilla'\]: .* KEY=VALUE"),
+        (
+            GOOD.replace("arms:\n  vanilla: [method=vanilla]\n", ""),
+            "data.digits has no arms: write",
+        ),
+        (
+            GOOD.replace("[method=vanilla]", "method=vanilla"),
+            "arms.vanilla is 'method=vanilla': write a list",
+        ),
+        (
+            GOOD.replace("[method=vanilla]", "[vanilla]"),
+            r"arms.vanilla is \['vanilla'\]: .* KEY=VALUE",
+        ),
         (GOOD.replace("  vanilla:", "  1:"), "has an arm named 1: write its name as text"),
         (GOOD.replace("[nano]", "nano"), "data.digits.sizes is 'nano': write a list"),
-        (GOOD.replace("[nano]", "[nanno]"), "data.digits.sizes names nanno, which is unknown; did you mean nano"),
-        (GOOD.replace("data:", "  vanilla: [method=repa]\ndata:"), "the key 'vanilla' stands twice .* line 4"),
+        (
+            GOOD.replace("[nano]", "[nanno]"),
+            "data.digits.sizes names nanno, which is unknown; did you mean nano",
+        ),
+        (
+            GOOD.replace("data:", "  vanilla: [method=repa]\ndata:"),
+            "the key 'vanilla' stands twice .* line 4",
+        ),
         (GOOD + "claims: []\n", "the key 'claims' stands twice"),
-        (GOOD.replace("[selfflow_faster]", "[selfflow_faster, selfflow_faster]"), "claims names selfflow_faster twice"),
-        (GOOD.replace("[selfflow_faster]", "[selfflow_fast]"), "claims names selfflow_fast, .*did you mean selfflow_f"),
-        (GOOD.replace("[selfflow_faster]", "selfflow_faster"), "claims is 'selfflow_faster': write a list"),
+        (
+            GOOD.replace("[selfflow_faster]", "[selfflow_faster, selfflow_faster]"),
+            "claims names selfflow_faster twice",
+        ),
+        (
+            GOOD.replace("[selfflow_faster]", "[selfflow_fast]"),
+            "claims names selfflow_fast, .*did you mean selfflow_f",
+        ),
+        (
+            GOOD.replace("[selfflow_faster]", "selfflow_faster"),
+            "claims is 'selfflow_faster': write a list",
+        ),
         (GOOD + "axes: [encoder]\n", r"axes is \['encoder'\]: write"),
         (GOOD + "axes: {method.weight: 1}\n", "axes.method.weight is 1: write a list"),
         (GOOD + "axes: {batch: [64, 64]}\n", "axes.batch has a value twice"),
@@ -174,7 +215,9 @@ def test_axes_make_an_arm_for_every_combination(written):
     ]
     cfg = runs["repa, encoder=local_m, method.weight=0.25"].cfg
     assert cfg["encoder"]["name"] == "local_m" and cfg["method"]["weight"] == 0.25
-    assert len({run.id for run in runs.values()}) == 4 and None not in {run.id for run in runs.values()}
+    assert len({run.id for run in runs.values()}) == 4 and None not in {
+        run.id for run in runs.values()
+    }
     written(file.replace(arms, "axes: {method: [vanilla, selfflow], deterministic: [true]}\n"))
     assert set(study.load("mine").arms) == {
         "method=vanilla, deterministic=true",
@@ -185,20 +228,29 @@ def test_axes_make_an_arm_for_every_combination(written):
 def test_the_command_to_go_on_is_the_one_that_was_given():
     words = ["study=demo", "workers=1", "retries=5", "seed=0"]
     made = sweep.parse(words).command("attach")
-    assert made == "python -m bench.sweep study=demo data=digits compute=local workers=1 retries=5 seed=0 action=attach"
+    assert (
+        made
+        == "python -m bench.sweep study=demo data=digits compute=local workers=1 retries=5 seed=0 action=attach"
+    )
     assert "retries" not in sweep.parse(words[:1]).command()
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
-    shown = run_cli("bench.sweep", "study=demo", "seed=0", f"runs={tmp_path / 'runs'}", "dry_run=true")
+    shown = run_cli(
+        "bench.sweep", "study=demo", "seed=0", f"runs={tmp_path / 'runs'}", "dry_run=true"
+    )
     assert shown.returncode == 0, shown.stderr
     assert "3 runs, 0 done, 3 to do; at least " in shown.stdout and "FLOPs" in shown.stdout
-    assert "repa/local_m  >= 87.7K" in shown.stdout, "an encoder that is not there yet is not counted"
+    assert "repa/local_m  >= 87.7K" in shown.stdout, (
+        "an encoder that is not there yet is not counted"
+    )
     assert not (tmp_path / "runs").exists()
 
 
 def test_words_that_make_two_arms_one_run_are_refused():
-    with pytest.raises(ValueError, match=r"arms vanilla and repa are one run, digits-repa.*: leave out method=repa"):
+    with pytest.raises(
+        ValueError, match=r"arms vanilla and repa are one run, digits-repa.*: leave out method=repa"
+    ):
         study.runs("demo", "digits", ["method=repa"])
 
 
@@ -206,7 +258,12 @@ def test_costs_are_planned_where_the_data_are_not(tmp_path):
     specs = study.runs("encoder_bottleneck", "imagenet256", [f"runs={tmp_path}", "seed=0"])
     planned = {p.arm: p for p in plan.make(specs)}
     vanilla, selfflow, repa = (planned[arm] for arm in ("vanilla", "selfflow", "repa/dinov2_b"))
-    # SiT-B/2 (arXiv 2401.08740, table 1): 130M parameters, 23 GFLOPs as multiply-adds; training is 3 passes, 2 a pair
+    # SiT-B/2 (arXiv 2401.08740, table 1): 130M parameters, 23 GFLOPs as multiply-adds; training is
+    # 3 passes, 2 a pair
     assert vanilla.parameters == pytest.approx(130e6, rel=0.01)
     assert vanilla.flops == pytest.approx(3 * 2 * 23e9 * 102.4e6, rel=0.02)
-    assert selfflow.flops > 1.2 * vanilla.flops and repa.at_least and repa.parameters == vanilla.parameters
+    assert (
+        selfflow.flops > 1.2 * vanilla.flops
+        and repa.at_least
+        and repa.parameters == vanilla.parameters
+    )
