@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ class Slurm:
         )
 
     def _submit_many(
-        self, phase: str, planned: list[Planned], after: list[str] = []
+        self, phase: str, planned: list[Planned], after: Sequence[str] = ()
     ) -> dict[str, str]:
         """Submit a job a run, as one array where there are several; returns run -> job."""
         if not planned:
@@ -142,7 +143,7 @@ class Slurm:
         jobs = read_json(folder / "jobs.json") | {phase: job.job_id}
         write_json(folder / "jobs.json", jobs)
 
-    def _executor(self, phase: str, after: list[str] = [], small: bool = False) -> Any:  # noqa: B006 - not changed
+    def _executor(self, phase: str, after: Sequence[str] = (), small: bool = False) -> Any:
         """submitit's executor with the settings of conf/compute/slurm.yaml.
 
         Raises ValueError for what it refuses.
