@@ -1,0 +1,98 @@
+"""What a measured number means, for whoever measures or shows it: label, direction, unit, family.
+
+The core names no metric: here are the type and the look-up, and the facts themselves are lines of
+bench/conf/metrics.yaml. So a new metric is two files, as a method is: a class that says all of how
+it is measured, and its lines in that table. A report knows labels and directions without importing
+a probe, PyTorch or a configuration, and the order of the lines is the order in which metrics are
+shown.
+
+    facts_of("fd_local").axis                # "fd_local (Fréchet distance)"
+    facts_of("fd_dinov2_b").is_distance      # True: the line fd_* stands for every encoder
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+TABLE = Path(__file__).parents[1] / "conf" / "metrics.yaml"
+FAMILIES = (
+    *("distance", "discrepancy", "loss", "quality"),
+    *("score", "accuracy", "alignment", "structure"),
+)
+BETTER = {"higher": True, "lower": False}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is always true of a number of this name.
+
+    name: as rows carry it; label: for headings; unit: "" where the label says it; family: one of
+    `FAMILIES` ("" of a name that the table lacks): distance (Fréchet, compared by logarithms),
+    discrepancy (may be negative), loss, quality (what stands beside a distance), score, accuracy,
+    alignment, structure; per_block: read at blocks and noise levels, not one for the model;
+    meaning: words for a reader who does not know it; order: place in the table.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool
+    family: str = ""
+    unit: str = ""
+    per_block: bool = False
+    meaning: str = ""
+    order: int = 0
+
+    @property
+    def axis(self) -> str:
+        """Label and unit, as axes and headings write them."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def direction(self) -> str:
+        """What a reader should hope for."""
+        return "higher is better" if self.higher_is_better else "lower is better"
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether it is a Fréchet distance, of which logarithms are compared."""
+        return self.family == "distance"
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Sort key: as in the table, then by name."""
+        return self.order, self.name
+
+
+@functools.cache
+def _numbers() -> dict[str, Facts]:
+    content = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["numbers"]
+    facts = {}
+    for order, (name, line) in enumerate(content.items()):
+        better, label = BETTER[line.pop("better")], line.pop("label", name)
+        facts[name] = Facts(name, label, better, order=order, **line)
+        assert facts[name].family in FAMILIES, f"{name} of {TABLE.name}: {facts[name].family}"
+    return facts
+
+
+def all_facts() -> dict[str, Facts]:
+    """The table, by name and in its order; `fd_*` stands for every encoder."""
+    return dict(_numbers())
+
+
+def facts_of(name: str) -> Facts:
+    """The facts of a number; where the table lacks it (another version's, your own), its name only.
+
+    Such a one comes last, and which direction is better is then known to its rows alone.
+    """
+    table = _numbers()
+    if name in table:
+        return table[name]
+    for pattern, facts in table.items():
+        if fnmatch.fnmatchcase(name, pattern):
+            return replace(facts, name=name, label=facts.label.replace(pattern, name))
+    return Facts(name, name, higher_is_better=False, order=len(table))
