@@ -11,15 +11,18 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from bench.core.store.rows import Row, short_hash
 from bench.evaluation.measure import probe_blocks
 from bench.evaluation.networks import cache_of, encoder_of
 from bench.evaluation.request import PROBE_TIMES
 from bench.evaluation.results import store, told
+from bench.evaluation.subject import Subject
 
 
 def feature_measurement(
-    subject: Any, metrics: list[str], words: dict[str, str], device: Any
+    subject: Subject, metrics: list[str], words: dict[str, str], device: torch.device
 ) -> Callable[[], None]:
     """What measures these metrics; whatever could be missing is looked for here.
 

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench.core.store.rows import Row, short_hash
 from bench.evaluation.networks import cache_of, load_networks, reading
 from bench.evaluation.reference import (
@@ -20,10 +22,11 @@ from bench.evaluation.reference import (
     reference_of,
 )
 from bench.evaluation.results import store, told
+from bench.evaluation.subject import Subject
 
 
 def measurement(
-    subject: Any, metrics: list[str], words: dict[str, str], device: Any, key: str
+    subject: Subject, metrics: list[str], words: dict[str, str], device: torch.device, key: str
 ) -> Any:
     """(samples, their record) -> rows in results/, one file a protocol, reference,
     set of metrics and their networks.
@@ -49,13 +52,13 @@ def measurement(
 
 
 def measured_rows(
-    subject: Any,
+    subject: Subject,
     samples: Any,
     record: dict[str, Any],
     networks: dict[str, Any],
     reference: Any,
     cache: Path,
-    device: Any,
+    device: torch.device,
     words: dict[str, str],
 ) -> list[Row]:
     """Rows of all metrics that `networks` are for, with the words that asked for them.
@@ -90,7 +93,12 @@ def measured_rows(
 
 
 def _fid_family(
-    network: Any, pictures: Any, reference: Any, cache: Path, device: Any, common: dict[str, Any]
+    network: Any,
+    pictures: Any,
+    reference: Any,
+    cache: Path,
+    device: torch.device,
+    common: dict[str, Any],
 ) -> list[Row]:
     from probes.distances.fid import measure_fid_family
     from probes.distances.images import DatasetImages

@@ -9,14 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 
-def cache_of(words: dict[str, str], subject: Any) -> Path:
+from bench.core.model.encoder import Encoder
+from bench.evaluation.subject import Subject
+
+
+def cache_of(words: dict[str, str], subject: Subject) -> Path:
     """Where features and statistics are kept."""
     return Path(words["cache"]) if "cache" in words else subject.folder.parent / "cache"
 
 
 def load_networks(
-    metrics: list[str], words: dict[str, str], subject: Any, device: Any
+    metrics: list[str], words: dict[str, str], subject: Subject, device: torch.device
 ) -> dict[str, Any]:
     """The network of each metric; words: inception=FILE, encoder.KEY=VALUE."""
     from probes.extractors import inception as network_module
@@ -41,15 +46,15 @@ def reading(network: Any) -> str:
     )
 
 
-def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
+def _extractor(name: str, words: dict[str, str], subject: Subject, device: torch.device) -> Any:
     """dgm-eval's DINOv2, or an encoder of the registry with its own preprocessing."""
     from bench.config.compose import compose
     from probes.distances.encoder import dgm_dinov2, encoder_extractor
 
     if name != "dinov2":
         return encoder_extractor(encoder_of(name, words, subject, device), device)
+    from bench.core.model.encoder import weights_fingerprint
     from bench.core.store.staging import require
-    from methods.encoders.base import weights_fingerprint
     from methods.encoders.dinov2 import load_network, resources
 
     staged = resources(compose(["method=repa", "encoder=dinov2_l"])["encoder"])
@@ -60,7 +65,7 @@ def _extractor(name: str, words: dict[str, str], subject: Any, device: Any) -> A
     return dgm_dinov2(network, weights_fingerprint(network), device)
 
 
-def encoder_of(name: str, words: dict[str, str], subject: Any, device: Any) -> Any:
+def encoder_of(name: str, words: dict[str, str], subject: Subject, device: torch.device) -> Encoder:
     """An encoder of the registry, for the subject's tokens.
 
     Raises ValueError where something is missing.

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bench.core.store import rows as results
 from bench.core.store.environment import environment
 from bench.core.store.rows import SCHEMA_VERSION, Row, write_json
+from bench.evaluation.subject import Subject
 from bench.evaluation.words import has_encoder
 
 
@@ -33,7 +33,9 @@ def told(rows: Iterable[Row], metric: str, words: dict[str, str]) -> list[Row]:
     ]
 
 
-def store(subject: Any, words: dict[str, str], kind: str, rows: list[Row], device: Any) -> None:
+def store(
+    subject: Subject, words: dict[str, str], kind: str, rows: list[Row], device: torch.device
+) -> None:
     """Write the rows and say them."""
     if not (subject.folder / "run.json").exists():
         describe(subject, words)
@@ -49,7 +51,7 @@ def store(subject: Any, words: dict[str, str], kind: str, rows: list[Row], devic
     print(path)
 
 
-def describe(subject: Any, words: dict[str, str]) -> None:
+def describe(subject: Subject, words: dict[str, str]) -> None:
     """run.json of an evaluated file, so that `results.load` reads its
     folder as it reads a run's.
     """

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from torch import Tensor
 
 from bench import posthoc_ema
 from bench.config.compose import compose, parse_count
 from bench.config.groups import build, current, encoder_node
 from bench.config.identity import is_identity
 from bench.config.schema import check_type
+from bench.core.data.base import DataSet
 from bench.core.data.latents import CHANNELS, Decoder
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
@@ -39,10 +42,10 @@ class Subject:
     in the names of its files.
     """
 
-    backbone: Any
-    decode: Any
+    backbone: SiT
+    decode: Callable[[Tensor, str], Tensor]
     decoded_by: Callable[[], dict[str, str]]
-    data: Any
+    data: DataSet | None
     data_name: str
     folder: Path
     images: int
@@ -53,7 +56,7 @@ class Subject:
     average: str = ""
 
 
-def run_subject(words: dict[str, str], device: Any) -> Subject:
+def run_subject(words: dict[str, str], device: torch.device) -> Subject:
     """A run's snapshot, or its rebuilt EMA. Raises ValueError where there is none."""
     folder = Path(words["run"])
     cfg, run = read_json(folder / "config.json"), read_json(folder / "run.json")
@@ -134,7 +137,7 @@ def _elsewhere(node: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
+def checkpoint_subject(words: dict[str, str], device: torch.device) -> Subject:
     """A released checkpoint on a data set of bench/conf/data.
 
     Raises ValueError where they do not fit.
@@ -162,7 +165,7 @@ def checkpoint_subject(words: dict[str, str], device: Any) -> Subject:
         decoder = Decoder(cfg["data"]["decoder"])
         decoded_by = decoder.record
 
-        def decode(tokens: Any, precision: str) -> Any:
+        def decode(tokens: Tensor, precision: str) -> Tensor:
             return decoder.pixels(backbone.grid.unpatchify(tokens.float()), precision)
     else:
         decode, decoded_by = data.decode, data.decoded_by

@@ -1,3 +1,3 @@
 """Frozen external encoders: one small class each,
-owning its preprocessing and returning `Features`.
+owning its preprocessing and returning `EncoderFeatures`.
 """

@@ -1,78 +1,15 @@
-"""What a frozen encoder is: uint8 pictures in, patch tokens on a grid out,
-and facts that keep comparisons honest.
-"""
+"""What encoders share in reading a picture: its scaling, the patch grid, the token grid."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 RESIZES = ("none", "features")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class Features(NamedTuple):
-    """patches [B, N, width] float32 in row order of `grid` (h, w); cls [B, width] or None.
-
-    attention: q k^T / sqrt(d_head) among patch tokens [B, heads, N, N] of the layers that were
-    asked for.
-    """
-
-    patches: Tensor
-    cls: Tensor | None
-    grid: tuple[int, int]
-    attention: tuple[Tensor, ...] = ()
-
-
-class Encoder(nn.Module):
-    """Frozen, in eval mode, without gradient.
-
-    width: numbers of a patch token; grid: its patch grid; family: of the architecture
-    ("vit", "convnet"); trained_on: data it was trained on; labels: whose labels it was trained
-    with, "" when self-supervised; reading: input pixels, stride, what is resized, where the same
-    weights can be read in several ways; fingerprint: 16 hexadecimal digits of the weights and of
-    the reading; attends: whether forward takes attention_of=layers; training_flops: of its own
-    training where the harness did it; not_counted: what the cost leaves out, in words.
-    """
-
-    name: str
-    width: int
-    grid: tuple[int, int]
-    family: str
-    trained_on: str
-    labels: str
-    fingerprint: str
-    reading: str = ""
-    attends: bool = False
-    training_flops: float = 0.0
-    not_counted: str = ""
-
-    def freeze(self) -> Encoder:
-        """No gradients, eval mode, and the fingerprint."""
-        self.eval().requires_grad_(False)
-        self.fingerprint = weights_fingerprint(self, self.reading)
-        return self
-
-    def train(self, mode: bool = True) -> Encoder:
-        """An encoder stays in eval mode."""
-        return super().train(False)
-
-
-def weights_fingerprint(module: nn.Module, reading: str = "") -> str:
-    """16 hexadecimal digits of the SHA-256 of names and values of all parameters and buffers,
-    and of how they read.
-    """
-    digest = hashlib.sha256(reading.encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
 
 
 def on_grid(

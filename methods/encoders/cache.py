@@ -10,21 +10,26 @@ batch at a time.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from bench.core.data.base import DataSet
+from bench.core.model.encoder import Encoder
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import new_array
-from methods.encoders.base import Encoder
 
 VERSION = 2
 
 
 def patch_tokens(
-    encoder: Encoder, dataset: Any, split: str, cache: Path, batch: int = 64, progress: bool = False
+    encoder: Encoder,
+    dataset: DataSet,
+    split: str,
+    cache: Path,
+    batch: int = 64,
+    progress: bool = False,
 ) -> np.ndarray:
     """float32 [n, N, width] of all pictures of a split in their order, memory-mapped.
 

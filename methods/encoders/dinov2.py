@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.core.data.base import DataSet
+from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
 from methods.encoders.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Encoder,
-    Features,
     as_input,
     on_grid,
     patch_grid,
@@ -111,7 +111,7 @@ class DINOv2(Encoder):
         labels: str,
         *,
         token_grid: TokenGrid,
-        dataset: Any = None,
+        dataset: DataSet | None = None,
         cache: Path | None = None,
     ):
         super().__init__()
@@ -133,7 +133,7 @@ class DINOv2(Encoder):
         self.freeze()
 
     @torch.no_grad()
-    def forward(self, images: Tensor, attention_of: Sequence[int] = ()) -> Features:
+    def forward(self, images: Tensor, attention_of: Sequence[int] = ()) -> EncoderFeatures:
         """attention_of: 0-based layers whose attention logits are wanted, from the same pass."""
         with self._queries_and_keys(attention_of) as kept:
             found = self.network.forward_features(self._input(images))
@@ -145,7 +145,7 @@ class DINOv2(Encoder):
             self.name,
         )
         attention = tuple(self._logits(layer, kept[layer].float()) for layer in attention_of)
-        return Features(patches, found["x_norm_clstoken"].float(), self.grid, attention)
+        return EncoderFeatures(patches, found["x_norm_clstoken"].float(), self.grid, attention)
 
     def _input(self, images: Tensor) -> Tensor:
         size = (PATCH * self.patches[0], PATCH * self.patches[1])

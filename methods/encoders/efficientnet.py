@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from bench.core.compat import import_vision
+from bench.core.data.base import DataSet
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource
 from methods.encoders.base import patch_grid as reconciled_grid
@@ -75,7 +76,7 @@ class EfficientNetLite(TimmEncoder):
     def __init__(
         self, name: str, model: str, package: str, stride: int, patch_grid: int | None, resize: str,
         family: str, trained_on: str, labels: str, *,
-        token_grid: TokenGrid, dataset: Any = None, cache: Path | None = None,
+        token_grid: TokenGrid, dataset: DataSet | None = None, cache: Path | None = None,
     ):  # fmt: skip
         torch.nn.Module.__init__(self)
         self.name, self.resize, self.token_grid, self.stride = name, resize, token_grid.grid, stride

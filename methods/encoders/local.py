@@ -24,10 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.core.data.base import DataSet
+from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
-from methods.encoders.base import Encoder, Features
 
 VERSION = 2
 SEED = 7041
@@ -63,9 +64,9 @@ class LocalEncoder(Encoder):
         return self.body(x)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor) -> EncoderFeatures:
         maps = self.maps(self.prepare(images))
-        return Features(maps.flatten(2).transpose(1, 2), maps.mean(dim=(2, 3)), self.grid)
+        return EncoderFeatures(maps.flatten(2).transpose(1, 2), maps.mean(dim=(2, 3)), self.grid)
 
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 -> float32 in -1..1, at patch x grid pixels (antialiased
@@ -138,7 +139,7 @@ def one_thread() -> Iterator[None]:
 
 
 def pretrain(
-    encoder: LocalEncoder, dataset: Any, steps: int, batch: int, learning_rate: float
+    encoder: LocalEncoder, dataset: DataSet, steps: int, batch: int, learning_rate: float
 ) -> float:
     """Train in place (CPU, own random streams); returns the FLOPs spent."""
     draw = torch.Generator().manual_seed(SEED)
@@ -168,7 +169,7 @@ def pretrain(
     return flops
 
 
-def probe(encoder: LocalEncoder, dataset: Any) -> dict[str, Any]:
+def probe(encoder: LocalEncoder, dataset: DataSet) -> dict[str, Any]:
     """Held-out accuracy of logistic regression on mean patch features with its 95 % interval,
     and the raw pixels'.
     """
@@ -218,7 +219,7 @@ def local(
     learning_rate: float,
     *,
     token_grid: TokenGrid,
-    dataset: Any,
+    dataset: DataSet,
     cache: Path,
 ) -> LocalEncoder:
     """The encoder of this data set from the cache, trained first if it is not there,
@@ -270,7 +271,7 @@ def local(
     return _load(folder, build(), dataset)
 
 
-def _load(folder: Path, encoder: LocalEncoder, dataset: Any) -> LocalEncoder:
+def _load(folder: Path, encoder: LocalEncoder, dataset: DataSet) -> LocalEncoder:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -24,9 +24,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bench.core.compat import import_vision
+from bench.core.data.base import DataSet
+from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
-from methods.encoders.base import Encoder, Features, as_input, on_grid, patch_grid
+from methods.encoders.base import as_input, on_grid, patch_grid
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -152,7 +154,7 @@ class TimmEncoder(Encoder):
         labels: str | None,
         *,
         token_grid: TokenGrid,
-        dataset: Any = None,
+        dataset: DataSet | None = None,
         cache: Path | None = None,
     ):
         super().__init__()
@@ -201,7 +203,7 @@ class TimmEncoder(Encoder):
         self.freeze()
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor) -> EncoderFeatures:
         x = as_input(images, self.pixels, self.mean, self.std)
         cls = None
         if self.stride is None:
@@ -221,7 +223,7 @@ class TimmEncoder(Encoder):
                 f"not {self.patches[0]}x{self.patches[1]}: "
                 "another encoder.stride"
             )
-        return Features(
+        return EncoderFeatures(
             on_grid(patches, self.patches, self.token_grid, self.resize, self.name), cls, self.grid
         )
 

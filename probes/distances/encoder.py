@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.compat import full_float32
+from bench.core.model.encoder import Encoder
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
 from probes.distances.frechet import Gaussian, Moments, distance_of, fit
@@ -51,7 +52,7 @@ class Extractor:
     read: Callable[[Tensor], Tensor]
 
 
-def encoder_extractor(encoder: Any, device: torch.device | str = "cpu") -> Extractor:
+def encoder_extractor(encoder: Encoder, device: torch.device | str = "cpu") -> Extractor:
     """An encoder of the registry as extractor: its class token,
     or its patch mean where it has none.
     """

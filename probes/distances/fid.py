@@ -115,7 +115,7 @@ def real_values(
 
 
 def _values(
-    kept: InceptionFeatures, reference: FidReference, device: Any, progress: bool
+    kept: InceptionFeatures, reference: FidReference, device: torch.device | str, progress: bool
 ) -> tuple[dict[str, float | None], dict[str, str], dict[str, dict[str, Any]]]:
     """Values, notes and details of each metric;
     what the reference does not allow is None with a note.

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.data.base import DataSet
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm")
 
 
@@ -184,7 +186,7 @@ def _check_size(path: Path, size: tuple[int, int], first: tuple[int, int]) -> No
 class DatasetImages:
     """A split of a data set."""
 
-    dataset: Any
+    dataset: DataSet
     split: str = "train"
 
     @property

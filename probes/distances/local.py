@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.data.base import pictures_of
+from bench.core.data.base import DataSet, pictures_of
 from bench.core.numbers import standard_error
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
@@ -47,14 +47,14 @@ class Reference:
     features and pixel vectors of both splits.
     """
 
-    dataset: Any
+    dataset: DataSet
     extractor: LocalExtractor
     registered: str
     features: dict[str, np.ndarray]
     vectors: dict[str, Tensor]
 
     @classmethod
-    def of(cls, dataset: Any, cache: Path, progress: bool = False) -> Reference:
+    def of(cls, dataset: DataSet, cache: Path, progress: bool = False) -> Reference:
         """Train or load the extractor and read both splits of the data set with it."""
         extractor = local_extractor(dataset, cache, progress=progress)
         registered = fidelity.register(extractor)
@@ -147,7 +147,7 @@ def spread(n: int, most: int = MOST_REFERENCES) -> np.ndarray:
     return np.arange(n) if n <= most else np.linspace(0, n - 1, most).round().astype(np.int64)
 
 
-def _pixel_vectors(dataset: Any, split: str, rows: np.ndarray) -> Tensor:
+def _pixel_vectors(dataset: DataSet, split: str, rows: np.ndarray) -> Tensor:
     return torch.cat(
         [
             vectors_of(dataset, torch.as_tensor(dataset.tokens(split, part)))
@@ -161,7 +161,7 @@ def _batches(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
 
 
-def vectors_of(dataset: Any, tokens: Tensor) -> Tensor:
+def vectors_of(dataset: DataSet, tokens: Tensor) -> Tensor:
     """Pixel vectors [n, d] of tokens [n, N, C]."""
     return pixel_vectors(dataset.grid.unpatchify(tokens))
 

@@ -20,7 +20,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,24 +27,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bench.core.data.base import DataSet
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
 
 FAMILY = "convnet"
 LARGEST_SIDE = 64
-
-
-class Images(Protocol):
-    """What the extractor needs of a data set (`bench.core.data.base.Dataset` has it)."""
-
-    name: str
-    classes: int
-    fingerprint: str
-    n_train: int
-    n_heldout: int
-
-    def images(self, split: str, indices: Any) -> Any: ...
-    def labels(self, split: str, indices: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +129,7 @@ def shifted(x: Tensor, pixels: int, draw: torch.Generator) -> Tensor:
     )
 
 
-def train(dataset: Images, recipe: Recipe, progress: bool = False) -> LocalExtractor:
+def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtractor:
     """Train on the training split (CPU, own random streams)."""
     network = build(dataset.classes, recipe)
     draw = torch.Generator().manual_seed(recipe.seed)
@@ -179,7 +166,7 @@ def train(dataset: Images, recipe: Recipe, progress: bool = False) -> LocalExtra
 
 @torch.no_grad()
 def read_images(
-    extractor: nn.Module, images: Any, batch: int = 256
+    extractor: nn.Module, images: Tensor, batch: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features [n, d] and logits [n, classes] (float32) of images, uint8 [n, 3, H, W]."""
     parts = [
@@ -188,7 +175,7 @@ def read_images(
     return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
 
 
-def heldout_accuracy(network: LocalExtractor, dataset: Images, batch: int = 512) -> float:
+def heldout_accuracy(network: LocalExtractor, dataset: DataSet, batch: int = 512) -> float:
     """Share (0..1) of the held-out images that the network reads as their label."""
     right = 0
     for start in range(0, dataset.n_heldout, batch):
@@ -199,7 +186,7 @@ def heldout_accuracy(network: LocalExtractor, dataset: Images, batch: int = 512)
 
 
 def local_extractor(
-    dataset: Images, cache: Path, recipe: Recipe | None = None, progress: bool = False
+    dataset: DataSet, cache: Path, recipe: Recipe | None = None, progress: bool = False
 ) -> LocalExtractor:
     """The extractor of a data set from the cache folder, trained first if it is not there."""
     recipe = recipe or Recipe()
@@ -213,7 +200,7 @@ def local_extractor(
     return _load(folder, dataset.classes, recipe)
 
 
-def _make(folder: Path, dataset: Images, recipe: Recipe, progress: bool) -> None:
+def _make(folder: Path, dataset: DataSet, recipe: Recipe, progress: bool) -> None:
     from safetensors.torch import save_file
 
     network = train(dataset, recipe, progress)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.data.base import DataSet
+from bench.core.model.backbone import SiT
 from bench.core.model.flow import interpolate
 from probes.features.store import probe_noise
 
@@ -45,7 +46,7 @@ def principal_colours(tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def feature_pictures(
-    net: Any, dataset: Any, device: torch.device | str = "cpu"
+    net: SiT, dataset: DataSet, device: torch.device | str = "cpu"
 ) -> dict[str, np.ndarray]:
     """Pictures float32 [M, H, W, 3] on the token grid, and block and t that they are of. net:
     an EMA backbone.

@@ -20,6 +20,8 @@ import torch
 from tqdm import tqdm
 
 from bench.core import numbers
+from bench.core.data.base import DataSet
+from bench.core.model.encoder import Encoder
 from bench.core.numbers import standard_error, wilson
 from bench.core.store.rows import Row
 from probes.distances.pixels import pixel_vectors
@@ -45,7 +47,7 @@ def variant_for(n_train: int) -> Variant:
 
 
 def _probes(
-    variant: Variant, recipe: ProbeRecipe, device: Any
+    variant: Variant, recipe: ProbeRecipe, device: torch.device | str
 ) -> dict[str, tuple[str, Callable[..., np.ndarray], dict]]:
     """{metric: (protocol name, right answers of (train, y, heldout, z),
     what the protocol leaves to state)}.
@@ -93,7 +95,7 @@ def _accuracy_row(
 
 def measure_features(
     store: FeatureStore,
-    dataset: Any,
+    dataset: DataSet,
     aligned: Mapping[str, str] | None,
     variant: Variant | None = None,
     recipe: ProbeRecipe | None = None,
@@ -128,12 +130,12 @@ def measure_features(
 
 
 def encoder_features(
-    encoder: Any,
-    dataset: Any,
+    encoder: Encoder,
+    dataset: DataSet,
     split: str,
     cache: Path,
     most_images: int = 50_000,
-    device: Any = "cpu",
+    device: torch.device | str = "cpu",
 ) -> np.ndarray:
     """Patch means [n, width] (float16, memory-mapped) of a frozen encoder over a split,
     computed once.
@@ -144,7 +146,7 @@ def encoder_features(
     )  # fmt: skip
 
 
-def _kernel(features: np.ndarray, clamp: float | None, device: Any) -> Neighbours:
+def _kernel(features: np.ndarray, clamp: float | None, device: torch.device | str) -> Neighbours:
     rows = subset(len(features), MOST_CKNNA).numpy()
     return neighbours(
         torch.from_numpy(np.asarray(features[rows], np.float32)).to(device), clamp=clamp
@@ -153,8 +155,8 @@ def _kernel(features: np.ndarray, clamp: float | None, device: Any) -> Neighbour
 
 def measure_cknna(
     store: FeatureStore,
-    dataset: Any,
-    encoder: Any,
+    dataset: DataSet,
+    encoder: Encoder,
     cache: Path,
     aligned: Mapping[str, str] | None,
     clamp: float | None = None,
@@ -197,8 +199,8 @@ def measure_cknna(
 
 
 def measure_encoder(
-    encoder: Any,
-    dataset: Any,
+    encoder: Encoder,
+    dataset: DataSet,
     cache: Path,
     variant: Variant | None = None,
     recipe: ProbeRecipe | None = None,
@@ -235,7 +237,9 @@ def measure_encoder(
 
 
 @torch.no_grad()
-def _structure_row(encoder: Any, dataset: Any, identity: dict[str, str], device: Any) -> Row:
+def _structure_row(
+    encoder: Encoder, dataset: DataSet, identity: dict[str, str], device: torch.device | str
+) -> Row:
     indices = subset(dataset.n_heldout, MOST_STRUCTURE)
     record = protocol(
         "structure", measure=MEASURE, data=dataset.fingerprint, n=len(indices), **identity
@@ -253,7 +257,7 @@ def _structure_row(encoder: Any, dataset: Any, identity: dict[str, str], device:
 
 
 def pixel_probe(
-    dataset: Any,
+    dataset: DataSet,
     variant: Variant | None = None,
     recipe: ProbeRecipe | None = None,
     device: torch.device | str = "cpu",

@@ -17,13 +17,14 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.core.data.base import DataSet
+from bench.core.model.backbone import SiT
 from bench.core.model.flow import interpolate
 from bench.core.model.streams import generator
 from bench.core.store.cache import cached_folder
@@ -89,8 +90,8 @@ def probe_noise(
 
 
 def feature_store(
-    net: Any,
-    dataset: Any,
+    net: SiT,
+    dataset: DataSet,
     grid: FeatureGrid,
     snapshot_hash: str,
     cache: Path,
@@ -132,10 +133,10 @@ def feature_store(
 def _fill(
     folder: Path,
     split: str,
-    net: Any,
-    dataset: Any,
+    net: SiT,
+    dataset: DataSet,
     grid: FeatureGrid,
-    device: Any,
+    device: torch.device | str,
     batch: int,
     progress: bool,
 ) -> None:
@@ -177,7 +178,7 @@ def mean_features(
     read: Callable[[Tensor], Tensor],
     name: str,
     fingerprint: str,
-    dataset: Any,
+    dataset: DataSet,
     split: str,
     cache: Path,
     most_images: int = 50_000,

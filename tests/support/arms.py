@@ -11,13 +11,13 @@ from bench.config.compose import compose
 from bench.config.groups import build
 from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
+from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.model.method import Arm, Batch, Context
 from bench.core.model.sampling import sample_block
 from bench.core.model.sizes import SIZES, Size
 from bench.core.model.streams import Draw, generator
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.ema import ema_copy
-from methods.encoders.base import Encoder, Features
 
 GRID = TokenGrid((8, 8), 2, 1)
 NANO = SIZES["nano"]
@@ -56,14 +56,14 @@ class StandInEncoder(Encoder):
         self.calls = 0
 
     @torch.no_grad()
-    def forward(self, images: torch.Tensor, attention_of: Sequence[int] = ()) -> Features:
+    def forward(self, images: torch.Tensor, attention_of: Sequence[int] = ()) -> EncoderFeatures:
         self.calls += 1
         patches = self.map(TokenGrid((8, 8), 2, 3).patchify(images.float() / 255))
         logits = (
             (patches @ patches.transpose(1, 2))[:, None].expand(-1, 12, -1, -1) * (1 + layer)
             for layer in attention_of
         )
-        return Features(patches, None, self.grid, tuple(logits))
+        return EncoderFeatures(patches, None, self.grid, tuple(logits))
 
 
 def method_node(name: str) -> dict[str, Any]:

@@ -1,21 +1,26 @@
 """Data sets: pictures and labels in, tokens out; a fixed stratified split;
 one conversion to uint8 and back.
 
-`PictureData` holds uint8 pictures in memory (or reads them through `pictures`), and turns them into
-tokens in [-1, 1]. The default, `digits`, is on every machine that has scikit-learn.
+`DataSet` is what the rest of the house uses of one. `PictureData` holds uint8 pictures in memory
+(or reads them through `pictures`), and turns them into tokens in [-1, 1]. The default, `digits`, is
+on every machine that has scikit-learn.
 """
 
 from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
+
+Indices = Tensor | np.ndarray | slice
+"""Which examples of a split, by their place in it."""
 
 ROUNDINGS = ("round_half_up", "truncate")
 
@@ -44,6 +49,88 @@ def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
     return pictures.expand(-1, 3, *pictures.shape[2:]), finite
 
 
+class Examples(NamedTuple):
+    """Training examples as they are read: which [B]; tokens, or what tokens are drawn from;
+    labels [B]; uint8 pictures [B, 3, H, W] where a method needs them.
+    """
+
+    index: Tensor
+    stored: Tensor
+    label: Tensor
+    image: Tensor | None
+
+
+class DataSet(Protocol):
+    """What training, measuring and encoders use of a data set. Splits are "train" and "heldout".
+
+    name: as results say it; grid: how data become tokens; classes: number of labels; in_memory:
+    False where batches are read by worker processes; latent: tokens are an autoencoder's latents
+    and not made from the picture.
+    """
+
+    name: str
+    grid: TokenGrid
+    classes: int
+    in_memory: bool
+    latent: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the content: pictures, labels, split and grid."""
+        ...
+
+    @property
+    def n_train(self) -> int: ...
+
+    @property
+    def n_heldout(self) -> int: ...
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether `images` has something to give: of latents, the pictures may be elsewhere."""
+        ...
+
+    def size(self, split: str) -> int:
+        """Number of examples of a split."""
+        ...
+
+    def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
+        """uint8 [n, 3, H, W]. Raises ValueError where there are none."""
+        ...
+
+    def labels(self, split: str, indices: Indices = slice(None)) -> Tensor:
+        """int64 [n]."""
+        ...
+
+    def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
+        """float32 [n, N, C], the same at every call: what held-out losses and probes read."""
+        ...
+
+    def examples(self, index: Tensor, with_image: bool) -> Examples:
+        """Training examples, each read once."""
+        ...
+
+    def draw(self, stored: Tensor, draw: Draw) -> Tensor:
+        """Tokens [B, N, C] to train on, from what `examples` stored."""
+        ...
+
+    def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
+        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], [-1, 1] and beyond; precision:
+        of an autoencoder, float32 or bf16.
+        """
+        ...
+
+    def decoded_by(self) -> dict[str, str]:
+        """What else turns tokens into pictures, for the record of samples: nothing,
+        where pixels are tokens.
+        """
+        ...
+
+    def fingerprints(self) -> dict[str, str]:
+        """What a resumed run compares: of these, those that both starts have."""
+        ...
+
+
 class PictureData:
     """Pictures in memory, uint8 [n, 3, H, W], with labels, split into train and held-out.
 
@@ -51,8 +138,9 @@ class PictureData:
     stored three times).
     """
 
-    in_memory = True  # False: batches are read by worker processes
-    latent = False  # True: tokens are an autoencoder's latents and not made from the picture
+    in_memory = True
+    latent = False
+    has_pictures: bool = True
 
     def __init__(
         self,
@@ -66,7 +154,6 @@ class PictureData:
         self._pictures, self._labels = pictures, labels
 
     def size(self, split: str) -> int:
-        """Number of pictures of a split."""
         return len(self._labels[split])
 
     @property
@@ -77,41 +164,37 @@ class PictureData:
     def n_heldout(self) -> int:
         return self.size("heldout")
 
-    def images(self, split: str, indices: Any = slice(None)) -> Tensor:
-        """uint8 [n, 3, H, W]."""
+    def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self._pictures[split][indices]
 
-    def labels(self, split: str, indices: Any = slice(None)) -> Tensor:
-        """int64 [n]."""
+    def labels(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self._labels[split][indices]
 
-    def tokens(self, split: str, indices: Any = slice(None)) -> Tensor:
-        """float32 [n, N, C], values in [-1, 1]."""
+    def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self.to_tokens(self.images(split, indices))
 
     def to_tokens(self, images: Tensor) -> Tensor:
         """uint8 [n, 3, H, W] -> x / 127.5 - 1 as tokens [n, N, C]."""
         return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
 
+    def examples(self, index: Tensor, with_image: bool) -> Examples:
+        image, label = self.images("train", index), self.labels("train", index)
+        return Examples(index, self.to_tokens(image), label, image if with_image else None)
+
+    def draw(self, stored: Tensor, draw: Draw) -> Tensor:
+        return stored
+
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
-        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], [-1, 1] and beyond; precision:
-        of an autoencoder.
-        """
         return self.grid.unpatchify(tokens.float())
 
     def decoded_by(self) -> dict[str, str]:
-        """What else turns tokens into pictures, for the record of samples: nothing,
-        where pixels are tokens.
-        """
         return {}
 
     def fingerprints(self) -> dict[str, str]:
-        """What a resumed run compares: of these, those that both starts have."""
         return {"data": self.fingerprint}
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of the content: pictures, labels, split and grid."""
         digest = hashlib.sha256(repr(self.grid).encode())
         for split in ("train", "heldout"):
             digest.update(self._pictures[split].numpy().tobytes())

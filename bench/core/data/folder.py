@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.data.base import PictureData, stratified_split
+from bench.core.data.base import Indices, PictureData, stratified_split
 from bench.core.model.tokens import TokenGrid
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class FolderData(PictureData):
                 )
         return digest.hexdigest()[:16]
 
-    def images(self, split: str, indices: Tensor | np.ndarray | slice = slice(None)) -> Tensor:
+    def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
         if self.in_memory:
             return super().images(split, indices)
         rows = (

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from bench.core.compat import full_float32
-from bench.core.data.base import PictureData
+from bench.core.data.base import Examples, Indices, PictureData
+from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
 
 SCALE = 0.18215
@@ -44,7 +45,7 @@ class LatentData(PictureData):
             )
         self.root, self.decoder = Path(root).expanduser(), Decoder(decoder)
         self._moments: dict[str, np.ndarray] = {}
-        pictures: dict[str, Any] = {}
+        pictures: dict[str, np.ndarray] = {}
         labels: dict[str, Tensor] = {}
         for split in ("train", "heldout"):
             folder = self.root / split
@@ -72,7 +73,9 @@ class LatentData(PictureData):
                     f"{split} has labels outside 0..{classes - 1}: data.classes=N"
                 )
         shape = self._moments["train"].shape
-        super().__init__(name, TokenGrid(shape[2:], patch, CHANNELS), classes, pictures, labels)
+        super().__init__(name, TokenGrid(shape[2:], patch, CHANNELS), classes, {}, labels)
+        self._images = pictures
+        self.has_pictures = len(pictures) == 2
         digest = hashlib.sha256(repr((shape, self.grid)).encode())
         for split in ("train", "heldout"):
             digest.update(labels[split].numpy().tobytes())
@@ -82,31 +85,30 @@ class LatentData(PictureData):
                 )
         self.fingerprint = digest.hexdigest()[:16]
 
-    @property
-    def has_pictures(self) -> bool:
-        """Whether the pictures that the latents were made from are there."""
-        return len(self._pictures) == 2
-
-    def images(self, split: str, indices: Any = slice(None)) -> Tensor:
-        if split not in self._pictures:
+    def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
+        if split not in self._images:
             raise ValueError(
                 f"data.root={self.root}: "
                 f"{split}/images.npy is missing, and methods with an encoder need the pictures: "
                 "python -m bench.latents images=true makes them"
             )
-        return torch.from_numpy(np.array(self._pictures[split][_rows(indices)]))
+        return torch.from_numpy(np.array(self._images[split][_rows(indices)]))
 
-    def moments(self, split: str, indices: Any) -> Tensor:
+    def moments(self, split: str, indices: Indices) -> Tensor:
         """Mean and standard deviation as tokens, float32 [n, 2, N, C]."""
         both = torch.from_numpy(np.asarray(self._moments[split][_rows(indices)], np.float32))
         return torch.stack([self.grid.patchify(part) for part in both.chunk(2, dim=1)], dim=1)
 
-    def draw(self, moments: Tensor, noise: Tensor) -> Tensor:
-        """A latent from its moments [n, 2, N, C] and noise [n, N, C]."""
-        return SCALE * (moments[:, 0] + moments[:, 1] * noise)
+    def examples(self, index: Tensor, with_image: bool) -> Examples:
+        image = self.images("train", index) if with_image else None
+        return Examples(index, self.moments("train", index), self.labels("train", index), image)
 
-    def tokens(self, split: str, indices: Any = slice(None)) -> Tensor:
-        """The posterior's mean, scaled: what held-out losses and probes read."""
+    def draw(self, stored: Tensor, draw: Draw) -> Tensor:
+        """A latent from its moments [B, 2, N, C] and the step's noise: scale (mean + std noise)."""
+        return SCALE * (stored[:, 0] + stored[:, 1] * draw.normal(*stored.shape[2:]))
+
+    def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
+        """The posterior's mean, scaled."""
         return SCALE * self.moments(split, indices)[:, 0]
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
@@ -182,5 +184,5 @@ def _load(path: Path) -> np.ndarray:
         ) from error
 
 
-def _rows(indices: Any) -> Any:
+def _rows(indices: Indices) -> np.ndarray | slice:
     return indices.numpy() if isinstance(indices, Tensor) else indices

@@ -9,7 +9,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "torch",
@@ -49,7 +52,7 @@ def git_commit() -> str:
         return "unknown"
 
 
-def environment(device: Any, threads: int) -> dict[str, Any]:
+def environment(device: torch.device, threads: int) -> dict[str, Any]:
     """Versions, device, processor and code."""
     import torch
 

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.model.backbone import SiT
+from bench.core.model.encoder import Encoder
 from bench.core.model.method import Arm, Batch, Context, Method
 from bench.core.model.sizes import Size
 from bench.core.model.streams import Draw
@@ -67,7 +68,7 @@ def count(
     grid: TokenGrid,
     size: Size,
     classes: int,
-    encoder: Any = None,
+    encoder: Encoder | None = None,
     image_size: Iterable[int] = (),
 ) -> Cost:
     """Count an arm. encoder, image_size: the frozen encoder that the method needs

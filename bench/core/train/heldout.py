@@ -7,10 +7,9 @@ on it first.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
+from bench.core.data.base import DataSet
 from bench.core.model.backbone import SiT
 from bench.core.model.flow import interpolate, velocity
 from bench.core.model.streams import generator
@@ -29,7 +28,7 @@ PROTOCOL = {
 
 @torch.no_grad()
 def heldout_loss(
-    backbone: SiT, data: Any, device: torch.device, block: int = 64, most: int = 50_000
+    backbone: SiT, data: DataSet, device: torch.device, block: int = 64, most: int = 50_000
 ) -> Row:
     """Mean over held-out pictures, elements and 4 draws of noise.
 

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from bench.core.data.base import DataSet, Examples
 from bench.core.model.backbone import SiT
+from bench.core.model.encoder import Encoder
 from bench.core.model.method import Arm, Batch, Context, Method
 from bench.core.model.noise import TimeDistribution
 from bench.core.model.streams import Draw, generator
@@ -37,10 +39,10 @@ class Learner:
     def __init__(
         self,
         cfg: dict[str, Any],
-        data: Any,
+        data: DataSet,
         method: Method,
         backbone: SiT,
-        encoder: Any,
+        encoder: Encoder | None,
         processes: Processes,
     ):
         self.cfg, self.data, self.method, self.processes = cfg, data, method, processes
@@ -96,7 +98,7 @@ class Learner:
             self.watch.watch(module)
         self.diagnostics: dict[str, float] = {}
 
-    def batches(self, until: int) -> Iterator[loading.Loaded]:
+    def batches(self, until: int) -> Iterator[Examples]:
         """Micro-batches of this process, from the images seen so far until so many."""
         return loading.batches(
             self.data,
@@ -115,17 +117,14 @@ class Learner:
             self.cfg["seed"], purpose, self.images, self.batch, rows, self.processes.device
         )
 
-    def make_batch(self, loaded: loading.Loaded, rows: slice) -> Batch:
+    def make_batch(self, examples: Examples, rows: slice) -> Batch:
         """The shared streams of a micro-batch: the same for every method,
         however many processes and pieces.
         """
         device = self.processes.device
-        index, x0, label, image = (
-            part.to(device, non_blocking=True) if part is not None else None for part in loaded
-        )
-        assert x0 is not None and label is not None
-        if self.data.latent:
-            x0 = self.data.draw(x0, self.draw("posterior", rows).normal(*x0.shape[2:]))
+        index, stored, label = (part.to(device, non_blocking=True) for part in examples[:3])
+        image = examples.image
+        x0 = self.data.draw(stored, self.draw("posterior", rows))
         time_draw = self.draw("time", rows)
         dropped = self.draw("label_drop", rows).uniform() < self.cfg["label_drop"]
         return Batch(
@@ -133,11 +132,11 @@ class Learner:
             x1=self.draw("noise", rows).normal(*x0.shape[1:]),
             t=self.ctx.time(time_draw.uniform(), time_draw.normal()),
             label=torch.where(dropped, self.arm.backbone.null_label, label),
-            image=image,
+            image=None if image is None else image.to(device, non_blocking=True),
             index=index,
         )
 
-    def step(self, source: Iterator[loading.Loaded]) -> tuple[list[str], Tensor]:
+    def step(self, source: Iterator[Examples]) -> tuple[list[str], Tensor]:
         """Accumulate over the pieces, clip, update weights and EMA; `images` is left to the caller.
 
         Returns the step's numbers, on the device, and their names. Nothing here waits for the

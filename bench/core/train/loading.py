@@ -8,14 +8,11 @@ read the same pictures.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
-from torch import Tensor
 
+from bench.core.data.base import DataSet, Examples
 from bench.core.model.streams import data_order
-
-Loaded = tuple[Tensor, Tensor, Tensor, Tensor | None]  # index, tokens x0, label, picture
 
 
 def micro_rows(rows: slice, micro_batch: int | None) -> list[slice]:
@@ -38,7 +35,7 @@ class _Pieces(torch.utils.data.Dataset):
 
     def __init__(
         self,
-        data: Any,
+        data: DataSet,
         seed: int,
         first: int,
         last: int,
@@ -59,34 +56,19 @@ class _Pieces(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self.steps * len(self.pieces)
 
-    def __getitem__(self, item: int) -> Loaded | ValueError:
+    def __getitem__(self, item: int) -> Examples | ValueError:
         step, piece = divmod(item, len(self.pieces))
         order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
         try:
-            return read(self.data, order[self.pieces[piece]], self.with_image)
+            return self.data.examples(order[self.pieces[piece]], self.with_image)
         except (
             ValueError
         ) as error:  # of one picture; raised in a worker it would come with the worker's traceback
             return error
 
 
-def read(data: Any, index: Tensor, with_image: bool) -> Loaded:
-    """The training examples of an index; pictures are read once and turned
-    into tokens and labels together.
-    """
-    if data.latent:
-        return (
-            index,
-            data.moments("train", index),
-            data.labels("train", index),
-            data.images("train", index) if with_image else None,
-        )
-    image = data.images("train", index)
-    return index, data.to_tokens(image), data.labels("train", index), image if with_image else None
-
-
 def batches(
-    data: Any,
+    data: DataSet,
     seed: int,
     first: int,
     last: int,
@@ -94,14 +76,14 @@ def batches(
     pieces: list[slice],
     with_image: bool,
     workers: int,
-) -> Iterator[Loaded]:
+) -> Iterator[Examples]:
     """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step,
     in order.
 
     Raises ValueError naming a picture that cannot be read.
     """
     source = _Pieces(data, seed, first, last, batch, pieces, with_image)
-    items: Iterable[Any] = (source[item] for item in range(len(source)))
+    items: Iterable[Examples | ValueError] = (source[item] for item in range(len(source)))
     if not data.in_memory:
         pin = torch.cuda.is_available()
         items = torch.utils.data.DataLoader(

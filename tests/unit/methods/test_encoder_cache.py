@@ -8,9 +8,9 @@ import torch
 from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.data.base import Digits
+from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.store import files
 from bench.core.store.folder import read_metrics
-from methods.encoders.base import Encoder, Features
 from methods.encoders.cache import patch_tokens
 
 
@@ -26,7 +26,7 @@ class Rows(Encoder):
     def forward(self, images):
         self.calls += 1
         quadrants = images.float().unfold(2, 4, 4).unfold(3, 4, 4)[:, 0].flatten(3).flatten(1, 2)
-        return Features(
+        return EncoderFeatures(
             self.scale * torch.stack([quadrants.mean(-1), quadrants.amax(-1)], dim=-1),
             None,
             self.grid,
