@@ -1,5 +1,19 @@
-"""What the commands share: KEY=VALUE words, help with examples, mistakes as one sentence,
-exit codes, signals.
+"""A command of the benchmark: its KEY=VALUE words, its help page, mistakes as one sentence, exit
+codes, signals.
+
+    LATENTS = Command(
+        "latents",
+        does="Encode class folders of pictures with Stable Diffusion's VAE.",
+        body="bench.commands.latents:encode",
+        keys={"pictures": Folder("of classes", required=True), "size": Whole("side", default=256)},
+        examples={"pictures=ILSVRC2012 size=256": "ImageNet"},
+    )
+
+    if __name__ == "__main__":
+        LATENTS.start()
+
+`body` names a function, which is called with one argument a key and returns the exit code (None
+is 0). Its module is imported once the words are known to be right, so a help page costs nothing.
 
 Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 130 and 143
 saved after Ctrl-C and SIGTERM.
@@ -8,14 +22,230 @@ saved after Ctrl-C and SIGTERM.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from bench.config.schema import nearest
+from bench.config.words import split_word
+from bench.keys import Flag, Key
 
 FAILED, BAD_INPUT, REQUEUE = 1, 2, 75
 EXIT_OF_SIGNAL = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR2": REQUEUE}
+PAGE_WIDTH = 100  # characters of a help page
+MOST_LEFT = 26  # of them for a key and its values
+HELP_WORDS = {"--help", "-h"}
+COMMON = {
+    "--help": "this page; --KEY VALUE says the same as KEY=VALUE",
+    "--traceback": "show where an error came from",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """`python -m bench.<name>`. Keys may stand in sections: {title: {name: Key}}.
+
+    first: the key that a word without "=" is for. passes: how other keys begin that the body gets
+    as well, in `overrides`, a list of KEY=VALUE ("" is any key). notes: further lines of the help
+    page, or what makes them. alone: without words it does something, and shows no help. parts:
+    what a first word may name instead, with keys of its own.
+    """
+
+    name: str = field(kw_only=False)
+    does: str
+    body: str
+    keys: Mapping[str, Key | Mapping[str, Key]] = field(default_factory=dict)
+    examples: Mapping[str, str] = field(default_factory=dict)
+    first: str = ""
+    passes: tuple[str, ...] = ()
+    notes: str | Callable[[], str] = ""
+    alone: bool = False
+    parts: Mapping[str, Command] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Run it with the words of this process, and exit."""
+        sys.exit(guarded(self.main, sys.argv[1:]))
+
+    def main(self, argv: Sequence[str]) -> int:
+        """Run it; returns the exit code. Raises ValueError for bad input."""
+        if argv and argv[0] in self.parts:
+            return self.parts[argv[0]].main(argv[1:])
+        if HELP_WORDS & set(argv) or not (argv or self.alone):
+            print(self.help_page())
+            return 0
+        arguments = self.parse(argv)
+        return self.function()(**arguments) or 0
+
+    def function(self) -> Callable[..., int | None]:
+        """The body, imported now."""
+        module, _, name = self.body.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    # The words ------------------------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> dict[str, Key]:
+        """{name: kind} of all keys, sections taken apart."""
+        flat: dict[str, Key] = {}
+        for name, kind in self.keys.items():
+            flat |= {name: kind} if isinstance(kind, Key) else kind
+        return flat
+
+    def parse(self, argv: Sequence[str]) -> dict[str, object]:
+        """The body's arguments. Raises ValueError, one sentence, for words that it does not take.
+
+        The same key twice is a mistake, also where it is handed on.
+        """
+        kinds, texts = self.kinds, dict[str, str]()
+        for key, text in self._pairs(list(argv)):
+            if key in texts:
+                raise ValueError(
+                    f"{key}= is given twice, {texts[key]} and {text}: leave one of them"
+                )
+            if key not in kinds and not key.startswith(self.passes or ("\0",)):
+                near = nearest(key, kinds) or f" (keys: {', '.join(kinds)})"
+                raise ValueError(f"{key}={text}: there is no key '{key}'{near} (see --help)")
+            if key in kinds and not text:
+                raise ValueError(
+                    f"{key}= says nothing: write {key}={kinds[key].written()}, or leave it out"
+                )
+            texts[key] = text
+        values = {name: kind.default for name, kind in kinds.items()}
+        values |= {key: kinds[key].read(key, text) for key, text in texts.items() if key in kinds}
+        if missing := [key for key, kind in kinds.items() if kind.required and key not in texts]:
+            raise ValueError(f"{', '.join(map(self._spelled, missing))} missing (see --help)")
+        if self.passes:
+            values["overrides"] = [
+                f"{key}={text}" for key, text in texts.items() if key not in kinds
+            ]
+        return values
+
+    def _pairs(self, words: list[str]) -> Iterator[tuple[str, str]]:
+        """(key, value) of every word: KEY=VALUE, --KEY=VALUE, --KEY VALUE, --FLAG, --no-FLAG."""
+        kinds, first = self.kinds, self.first
+        while words:
+            word = words.pop(0)
+            if word.startswith("--") and "=" in word:
+                key, text = split_word(word[2:])
+                yield key.replace("-", "_"), text
+            elif word.startswith("--"):
+                key = word[2:].replace("-", "_")
+                positive = key.removeprefix("no_")
+                if isinstance(kinds.get(positive), Flag) and words[:1] not in (["true"], ["false"]):
+                    yield positive, "true" if key == positive else "false"
+                elif words and not words[0].startswith("--"):
+                    yield key, words.pop(0)
+                else:
+                    raise ValueError(f"{word} is followed by no value: {key}=VALUE (see --help)")
+            elif first and "=" not in word:
+                yield first, word
+                first = ""
+            else:
+                yield split_word(word, kinds)
+
+    def _spelled(self, key: str) -> str:
+        written = self.kinds[key].written()
+        return f"{key.upper()} ({written})" if key == self.first else f"{key}={written}"
+
+    # The help page --------------------------------------------------------------------------------
+
+    def help_page(self) -> str:
+        """Usage, what it does, every key with its values, default and meaning, and examples."""
+        notes = self.notes if isinstance(self.notes, str) else self.notes()
+        blocks = [
+            self._usage(),
+            "\n\n".join(map(_wrapped, self.does.split("\n\n"))),
+            notes.rstrip(),
+        ]
+        plain = {name: kind for name, kind in self.keys.items() if isinstance(kind, Key)}
+        sections = {name: kinds for name, kinds in self.keys.items() if not isinstance(kinds, Key)}
+        width = min(MOST_LEFT, max([11, *(len(self._spelled(name)) for name in self.kinds)]))
+        for title, kinds in {"Keys": plain, **sections}.items():
+            if kinds:
+                rows = {self._spelled(name): kind.line() for name, kind in kinds.items()}
+                blocks.append(f"{title}:\n{_table(rows, width)}")
+        blocks.append(_table(COMMON, width))
+        blocks.append("Examples:\n" + self._examples())
+        return "\n\n".join(block for block in blocks if block)
+
+    def _usage(self) -> str:
+        """The call, with the keys that it cannot do without."""
+        words = [self.first.upper()] if self.first else []
+        words += [
+            f"{name}={kind.written()}"
+            for name, kind in self.kinds.items()
+            if kind.required and name != self.first
+        ]
+        call = f"usage: python -m bench.{self.name}"
+        return _wrapped(" ".join([call, *words, "[KEY=VALUE ...]"]), "       ")
+
+    def _examples(self) -> str:
+        """One line each; its comment behind it, or below it where there is no room."""
+        calls = {
+            words
+            if " -m bench." in words
+            else f"python -m bench.{self.name} {words}".rstrip(): said
+            for words, said in self.examples.items()
+        }
+        width = max(len(call) for call in calls)
+        if all(len(said) + width + 5 <= PAGE_WIDTH for said in calls.values()):
+            return "\n".join(f"  {call:{width}}   {said}".rstrip() for call, said in calls.items())
+        below = {
+            call: f"\n{_wrapped(said, ' ' * 6, ' ' * 6)}" for call, said in calls.items() if said
+        }
+        return "\n".join(f"  {call}{below.get(call, '')}" for call in calls)
+
+
+def _wrapped(text: str, indent: str = "", begin: str = "") -> str:
+    return textwrap.fill(
+        text,
+        PAGE_WIDTH,
+        initial_indent=begin,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _table(rows: Mapping[str, str], width: int) -> str:
+    """Two columns; the second begins on a line of its own where the first is wider than `width`."""
+    lines = []
+    for left, right in rows.items():
+        indent = " " * (width + 4)
+        text = _wrapped(right, indent, indent)
+        lines.append(
+            f"  {left:{width}}  {text.lstrip()}" if len(left) <= width else f"  {left}\n{text}"
+        )
+    return "\n".join(lines)
+
+
+# What surrounds a command -------------------------------------------------------------------------
+
+
+def guarded(main: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Run a command; expected errors become one sentence and an exit code,
+    tracebacks only on --traceback.
+    """
+    traceback = "--traceback" in argv or os.environ.get("BENCH_TRACEBACK") == "1"
+    argv = [word for word in argv if word != "--traceback"]
+    with ignoring_closed_pipes():
+        try:
+            return main(argv)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return EXIT_OF_SIGNAL["SIGINT"]
+        except Exception as error:
+            if traceback:
+                raise
+            known = isinstance(error, ValueError | OSError)
+            what = f"{type(error).__name__}: {error} (--traceback shows where)"
+            print(f"error: {error if known else what}", file=sys.stderr)
+            return BAD_INPUT if isinstance(error, ValueError) else FAILED
 
 
 class StopFlag:
@@ -43,7 +273,7 @@ class _Stream:
     (`| head`, a dead `tee`) is dropped.
     """
 
-    def __init__(self, stream: Any):
+    def __init__(self, stream: TextIO):
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -59,45 +289,20 @@ class _Stream:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
-def outliving_readers() -> Iterator[None]:
+def ignoring_closed_pipes() -> Iterator[None]:
     """Within it a closed pipe at the other end ends nothing:
     hours of training do not hang on a terminal.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)
+    sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)  # type: ignore[assignment]
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = before
-
-
-def guarded(main: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Run a command; expected errors become one sentence and an exit code,
-    tracebacks only on --traceback.
-    """
-    traceback = "--traceback" in argv or os.environ.get("BENCH_TRACEBACK") == "1"
-    argv = [word for word in argv if word != "--traceback"]
-    with outliving_readers():
-        return _told(main, argv, traceback)
-
-
-def _told(main: Callable[[list[str]], int], argv: list[str], traceback: bool) -> int:
-    try:
-        return main(argv)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if traceback:
-            raise
-        known = isinstance(error, ValueError | OSError)
-        what = str(error) if known else f"{type(error).__name__}: {error} (--traceback shows where)"
-        print(f"error: {what}", file=sys.stderr)
-        return BAD_INPUT if isinstance(error, ValueError) else FAILED

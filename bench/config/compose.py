@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import difflib
 import functools
-import math
 import os
 import re
 from collections.abc import Iterable
@@ -23,6 +22,7 @@ from typing import Any
 from bench.config.checks import check_method
 from bench.config.groups import CONF, GROUPS, build, encoder_node, flatten, locate, options
 from bench.config.schema import Schema, check_type, check_values, nearest
+from bench.config.words import parse_count, split_word
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
 
@@ -34,38 +34,6 @@ CHOSEN_BY = {
 # Keys whose value is any text, though their default is null; where the default is text it is text
 # as well.
 TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
-
-
-_COUNT = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)(Ki|Mi|Gi|K|M|G|k)?(steps)?")
-_FACTOR = {
-    "": 1,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "k": 10**3,
-    "K": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-}
-
-
-def parse_count(key: str, text: str, batch: int) -> int:
-    """Images from `65536`, `64Ki`, `1e6` or `400Ksteps` (times the batch).
-
-    Raises ValueError for anything else.
-    """
-    match = _COUNT.fullmatch(text)
-    try:
-        if not match or not math.isfinite(float(match[1])):
-            raise ValueError
-        count = float(match[1]) * _FACTOR[match[2] or ""] * (batch if match[3] else 1)
-    except ValueError:
-        raise ValueError(
-            f"{key}={text} is not a count: write it like 65536, 64Ki, 1e6 or 400Ksteps"
-        ) from None
-    if count != int(count) or not 1 <= count < 2**53:
-        raise ValueError(f"{key}={text} makes {count:g}: a count is a whole number from 1 to 2^53")
-    return int(count)
 
 
 def _is_count(key: str, value: str) -> bool:
@@ -105,9 +73,7 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
     """The words as key -> value, the last of a key winning, every group's choice checked."""
     chosen: dict[str, str] = {}
     for word in overrides:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise ValueError(f"'{word}' is not KEY=VALUE{nearest(word, GROUPS)} (see --help)")
+        key, value = split_word(word, GROUPS)
         if key in ("size", "encoder") and value == "null":
             continue  # the data's recipe chooses, as it does where nothing is said
         if (group := CHOSEN_BY.get(key)) is not None:

@@ -28,14 +28,19 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "bench.core.store": LEAVES,
     "bench.core.data": (*LEAVES, "bench.core.model", "bench.core.store"),
     "bench.core.train": (*LEAVES, "bench.core.model", "bench.core.store", "bench.core.data"),
-    "bench.cli": LEAVES,
     "bench.config": CORE,
+    "bench.keys": ("bench.config.schema", "bench.config.words", *LEAVES),
+    "bench.cli": ("bench.keys", "bench.config.schema", "bench.config.words", *LEAVES),
     "bench.training": ("bench.config", *CORE),
-    "bench.evaluation": ("bench.training", "bench.config", *CORE, "probes.metric"),
+    "bench.evaluation": (
+        *("bench.training", "bench.config", "bench.cli", "bench.keys", *CORE),
+        "probes.metric",
+    ),
     "bench.study": (
         *(
             "bench.training",
             "bench.config",
+            "bench.cli",
             *CORE,
             "bench.machine.host",
             "bench.evaluation.request",
@@ -52,6 +57,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "reports.output": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
     "reports.page": ("reports", "bench.core.store", "bench.core.model.sampling_protocol", *LEAVES),
     "slurm": ("bench.study.request", "bench.cli", "bench.core.store"),
+    # what a command does over several rooms; the command itself names it
+    "bench.commands": ("bench", "methods", "probes", "reports", "slurm"),
     "bench": ("bench", "methods", "probes", "reports", "slurm"),  # the commands
 }
 

@@ -1,0 +1,191 @@
+"""What a key of a command takes: a kind with its help line, its default and what it refuses.
+
+    size = Whole("side of the cropped pictures", default=256, least=8)
+    size.read("size", "64")        # 64
+    size.read("size", "many")      # ValueError: size=many is not a whole number of at least 8
+
+`bench.cli` reads a command line with them and prints its help page from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.config.schema import nearest
+from bench.config.words import ImageCount, image_count
+from bench.core.ranges import check_range
+
+_SHORT = 44  # characters that choices may take where the value stands; more are named in the line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A kind of value. help: what the key says; default: the value where it is left out, with None
+    `help` says what happens then; shape: how a value is written on the help page.
+    """
+
+    help: str = field(kw_only=False)
+    default: object = None
+    required: bool = False
+    shape: str = "NAME"
+
+    def read(self, key: str, text: str) -> object:
+        """The value that is written. Raises ValueError that names key and value."""
+        return text
+
+    def written(self) -> str:
+        """How a value is written: DIR, N, true|false."""
+        return self.shape
+
+    def line(self) -> str:
+        """The key's line on the help page, with the default."""
+        if self.required:
+            return f"{self.help} (required)"
+        default = _text_of(self.default)
+        return f"{self.help} (default: {default})" if default else self.help
+
+
+def _text_of(value: object) -> str:
+    """A value as one would write it; nothing for None."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+class Text(Key):
+    """Any text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Key):
+    """One of several names. among: they, or what lists them once they are asked for."""
+
+    among: Sequence[str] | Callable[[], Sequence[str]]
+
+    def choices(self) -> Sequence[str]:
+        return self.among() if callable(self.among) else self.among
+
+    def read(self, key: str, text: str) -> str:
+        return one_of(key, text, self.choices())
+
+    def written(self) -> str:
+        together = "|".join(self.choices())
+        return together if len(together) <= _SHORT else self.shape
+
+
+def one_of(key: str, text: str, choices: Sequence[str]) -> str:
+    """The text, if it is one of the choices. Raises ValueError with the nearest and all of them."""
+    if text not in choices:
+        raise ValueError(
+            f"{key}={text} is unknown{nearest(text, choices)} (choices: {', '.join(choices)})"
+        )
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag(Key):
+    """true or false; `--key` and `--no-key` say the same."""
+
+    default: object = False
+
+    def read(self, key: str, text: str) -> bool:
+        if text not in ("true", "false"):
+            raise ValueError(f"{key}={text} is neither true nor false")
+        return text == "true"
+
+    def written(self) -> str:
+        return "true|false"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Key):
+    """A whole number of at least `least`, and a multiple of `multiple_of`."""
+
+    least: int = 0
+    multiple_of: int = 1
+    shape: str = "N"
+
+    def read(self, key: str, text: str) -> int:
+        if not text.isdecimal() or int(text) < self.least:
+            raise ValueError(f"{key}={text} is not a whole number of at least {self.least}")
+        if int(text) % self.multiple_of:
+            raise ValueError(f"{key}={text} must be a multiple of {self.multiple_of}")
+        return int(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Key):
+    """A number within an interval as one writes it: "[0, 1)" takes 0 in and leaves 1 out."""
+
+    within: str = "(-inf, inf)"
+    shape: str = "X"
+
+    def read(self, key: str, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            like = "0.998" if self.default is None else self.default
+            raise ValueError(f"{key}={text} is not a number: write it like {like}") from None
+        check_range(key, value, self.within)
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count(Key):
+    """How many, as 65536, 64Ki or 1e6."""
+
+    shape: str = "N"
+
+    def read(self, key: str, text: str) -> int:
+        count = image_count(key, text)
+        if count.of_steps:
+            raise ValueError(f"{key}={text}: this counts no steps: write it like 65536, 64Ki, 1e6")
+        return count.images(key, batch=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesSeen(Key):
+    """How many training images, as 64Ki, or as 400Ksteps of a run whose batch its folder says."""
+
+    shape: str = "N"
+
+    def read(self, key: str, text: str) -> ImageCount:
+        return image_count(key, text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Key):
+    """A path of a folder; ~ is the home folder."""
+
+    shape: str = "DIR"
+
+    def read(self, key: str, text: str) -> Path:
+        return Path(text).expanduser()
+
+
+@dataclass(frozen=True, kw_only=True)
+class File(Folder):
+    """A path of a file; ~ is the home folder."""
+
+    shape: str = "FILE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several(Key):
+    """Values of one kind, with commas between them, each once."""
+
+    of: Key
+
+    def read(self, key: str, text: str) -> tuple[object, ...]:
+        values = tuple(self.of.read(key, part) for part in text.split(","))
+        for value, part in zip(values, text.split(","), strict=True):
+            if values.count(value) > 1:
+                raise ValueError(f"{key}={text} has {part} twice: once is enough")
+        return values
+
+    def written(self) -> str:
+        return f"{self.of.written()},..."
