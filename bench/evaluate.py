@@ -21,8 +21,8 @@ def evaluate(words: dict[str, str]) -> int:
     import torch
 
     from bench.config.compose import parse_count
+    from bench.core.store.files import short_hash
     from bench.core.store.folder import RunFolder
-    from bench.core.store.rows import short_hash
     from bench.core.train import distributed
     from bench.evaluation.features import feature_measurement
     from bench.evaluation.metrics import measurement

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli import guarded
+from bench.core.store.files import write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,11 +158,9 @@ def encode_split(
             if done == len(files) or done // BLOCK % 64 == 0:
                 for array in arrays.values():
                     array.flush()
-                temporary = making / f".state.{os.getpid()}"
-                temporary.write_text(json.dumps({"done": done, "wanted": wanted}))
-                temporary.replace(state)
+                write_json(state, {"done": done, "wanted": wanted})
     np.save(making / "labels.npy", labels)
-    (making / "made_from.json").write_text(json.dumps(wanted))
+    write_json(making / "made_from.json", wanted)
     state.unlink()
     making.rename(folder)
 

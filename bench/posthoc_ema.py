@@ -129,7 +129,7 @@ def rebuild(
     first snapshot.
     """
     from bench.core.store import checkpoints
-    from bench.core.store.folder import read_json
+    from bench.core.store.files import read_json
 
     if not 0 <= decay < 1:
         raise ValueError(f"decay={decay} must be at least 0 and below 1")
@@ -236,7 +236,7 @@ def _number(text: str) -> float:
 
 def _images(text: str, run_dir: Path) -> int:
     from bench.config.compose import parse_count
-    from bench.core.store.folder import read_json
+    from bench.core.store.files import read_json
 
     return parse_count("images", text, int(read_json(run_dir / "config.json").get("batch", 1)))
 

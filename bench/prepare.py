@@ -157,7 +157,7 @@ def _stage(resource: Resource, dry: bool) -> bool:
             + (f"; {command(resource)}" if resource.url else "")
         )
         return False
-    from bench.core.store.checkpoints import file_hash
+    from bench.core.store.files import file_hash
 
     digest = (
         recorded_hash(place) if place.is_file() else ""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
+from bench.core.store.cache import cached_folder
 from bench.core.store.environment import git_commit
 
 PACKAGES = ("bench", "methods", "probes", "reports", "slurm")
@@ -33,17 +33,10 @@ def take(folder: Path) -> Path:
     digest = hashlib.sha256()
     for path in files():
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
-    target = folder / f"code-{digest.hexdigest()[:12]}"
-    if target.exists():
-        return target
-    temporary = folder / f".{target.name}.{os.getpid()}.tmp"
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, temporary / package, ignore=LEFT_OUT)
-    (temporary / "COMMIT").write_text(git_commit() + "\n", encoding="utf-8")
-    try:
-        os.rename(temporary, target)
-    except OSError:  # another sweep was quicker
-        shutil.rmtree(temporary)
-        if not target.exists():
-            raise
-    return target
+
+    def copy(to: Path) -> None:
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, to / package, ignore=LEFT_OUT)
+        (to / "COMMIT").write_text(git_commit() + "\n", encoding="utf-8")
+
+    return cached_folder(folder / f"code-{digest.hexdigest()[:12]}", copy)

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli import FAILED, REQUEUE
-from bench.core.store.folder import read_json, read_status
+from bench.core.store.files import read_json, write_json
+from bench.core.store.folder import read_status
 from bench.core.store.lease import Lease, Leases
-from bench.core.store.rows import write_json
 from bench.core.store.states import progress
 
 IDLE_STARTS = (

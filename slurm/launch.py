@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json, write_json
 from bench.core.store.lease import Leases
-from bench.core.store.rows import write_json
 from bench.core.store.states import run_state
 from slurm import code_snapshot, queue
 from slurm.job import Job

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.config.compose import defaults
 from bench.config.groups import GROUPS, flatten
-from bench.core.store.rows import short_hash
+from bench.core.store.files import short_hash
 
 # Never compute, paths, logging, evaluation or the number of images.
 IDENTITY = (

@@ -12,7 +12,6 @@ to be told strict=False.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from bench.core.model.backbone import SiT
 from bench.core.model.tokens import TokenGrid
-from bench.core.store.checkpoints import publish
+from bench.core.store.files import atomic
 from bench.evaluation.released import FINAL, PATCH, TIME, format_of, reverse_time, velocity_rows
 
 EXPORTED = ("repa", "selfflow")
@@ -68,11 +67,7 @@ def export_checkpoint(backbone: SiT, path: Path, format_name: str) -> Path:
     Self-Flow's as a bare state dict.
     """
     state = to_theirs(backbone, format_name)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with atomic(path) as temporary:
         torch.save({"model": state, "ema": state} if format_name == "repa" else state, temporary)
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

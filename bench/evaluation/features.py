@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from bench.core.store.rows import Row, short_hash
+from bench.core.store.files import short_hash
+from bench.core.store.rows import Row
 from bench.evaluation.measure import probe_blocks
 from bench.evaluation.networks import cache_of, encoder_of
 from bench.evaluation.request import PROBE_TIMES

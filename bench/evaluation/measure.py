@@ -26,7 +26,8 @@ from bench.core.model.sampling import block_labels, sample_block, velocity_of
 from bench.core.model.sampling_protocol import Protocol, sampling_protocol
 from bench.core.store import checkpoints
 from bench.core.store import rows as results
-from bench.core.store.folder import read_json, read_metrics
+from bench.core.store.files import file_hash, read_json
+from bench.core.store.folder import read_metrics
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.train.cost import flops_until
 from bench.core.train.heldout import heldout_loss
@@ -134,7 +135,7 @@ class _Measurer:
         backbone = SiT(self.data.grid, self.experiment.size, self.data.classes).to(device)
         checkpoints.load_snapshot(path, backbone)
         backbone.requires_grad_(False)
-        digest = checkpoints.file_hash(path)
+        digest = file_hash(path)
         measure: dict[str, Callable[..., list[results.Row]]] = {
             "heldout": self.heldout, "samples": self.samples, "features": self.features,
         }  # fmt: skip

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from bench.core.store.rows import Row, short_hash
+from bench.core.store.files import short_hash
+from bench.core.store.rows import Row
 from bench.evaluation.networks import cache_of, load_networks, reading
 from bench.evaluation.reference import (
     check_reference,

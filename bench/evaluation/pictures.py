@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from bench.core.store.files import atomic
 
 SMALLEST_SIDE = (
     48  # pixels on the page; smaller pictures are enlarged by a whole factor, without smoothing
@@ -32,6 +33,5 @@ def save_png(picture: np.ndarray, path: Path) -> None:
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(picture).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store import checkpoints
 from bench.core.store import rows as results
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json
 from bench.core.train.cost import flops_until
 from bench.core.train.heldout import PROTOCOL
 from bench.training.experiment import Experiment

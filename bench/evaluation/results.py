@@ -12,7 +12,8 @@ import torch
 
 from bench.core.store import rows as results
 from bench.core.store.environment import environment
-from bench.core.store.rows import SCHEMA_VERSION, Row, write_json
+from bench.core.store.files import write_json
+from bench.core.store.rows import SCHEMA_VERSION, Row
 from bench.evaluation.subject import Subject
 from bench.evaluation.words import has_encoder
 

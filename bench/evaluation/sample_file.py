@@ -13,7 +13,6 @@ no picture: they are counted and left out.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -23,9 +22,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.store.checkpoints import publish
-from bench.core.store.files import disk_full
-from bench.core.store.rows import write_json
+from bench.core.store.files import atomic, write_json
 from bench.core.train.distributed import Processes
 
 
@@ -92,17 +89,10 @@ class SampleFile:
             )
 
     def _save(self, number: int, pictures: np.ndarray, finite: np.ndarray) -> None:
-        final = self._block(number)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                np.save(file, pictures)
-                np.save(file, finite)
-            publish(temporary, final)
-        except OSError as error:
-            raise disk_full(error, final, pictures.nbytes) or error from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        path = self._block(number)
+        with atomic(path, needed=pictures.nbytes) as temporary, open(temporary, "wb") as file:
+            np.save(file, pictures)
+            np.save(file, finite)
 
     def _read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         keep = min(self.block, self.n - number * self.block)
@@ -129,12 +119,10 @@ class SampleFile:
                 f"none of the {self.n} samples is finite: nothing to write to {self.path}"
             )
         one = self._read(0)[0].shape[1:]
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         header = {"descr": "|u1", "fortran_order": False, "shape": (kept, *one)}
-        try:
-            # stored, not compressed, under ZipInfo's fixed date: the same samples are the same
-            # bytes
-            entry = zipfile.ZipInfo("arr_0.npy")
+        # stored, not compressed, under ZipInfo's fixed date: the same samples are the same bytes
+        entry = zipfile.ZipInfo("arr_0.npy")
+        with atomic(self.path, needed=kept * int(np.prod(one)), durable=True) as temporary:
             with (
                 zipfile.ZipFile(temporary, "w") as archive,
                 archive.open(entry, "w", force_zip64=True) as file,
@@ -144,7 +132,4 @@ class SampleFile:
                     pictures, mask = self._read(number)
                     file.write(pictures[mask].tobytes())
             write_json(self._facts, {"samples": self.n, "not_finite": self.n - kept})
-            publish(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "blocks")

@@ -10,7 +10,6 @@ block.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.core.model.sampling_protocol import Protocol
-from bench.core.store.checkpoints import publish
-from bench.core.store.files import disk_full
+from bench.core.store.files import atomic
 from bench.core.store.rows import protocol_id
 from bench.core.train.distributed import Processes
 
@@ -45,15 +43,8 @@ class SampleSpool:
             self.folder,
         ):  # never the run folder: one that was deleted stays deleted
             folder.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                np.save(file, tokens.numpy())
-            publish(temporary, path)
-        except OSError as error:
-            raise disk_full(error, path, tokens.nbytes) or error from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic(path, needed=tokens.nbytes) as temporary, open(temporary, "wb") as file:
+            np.save(file, tokens.numpy())
         return tokens
 
     def tokens(

@@ -26,7 +26,7 @@ from bench.core.data.latents import CHANNELS, Decoder
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
-from bench.core.store.folder import read_json
+from bench.core.store.files import file_hash, read_json
 from bench.evaluation.measure import spent_until
 from bench.evaluation.released import format_of, import_checkpoint
 
@@ -93,7 +93,7 @@ def run_subject(words: dict[str, str], device: torch.device) -> Subject:
     backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
     backbone.requires_grad_(False)
-    digest = checkpoints.file_hash(path)
+    digest = file_hash(path)
     return Subject(
         backbone,
         data.decode,
@@ -169,7 +169,7 @@ def checkpoint_subject(words: dict[str, str], device: torch.device) -> Subject:
             return decoder.pixels(backbone.grid.unpatchify(tokens.float()), precision)
     else:
         decode, decoded_by = data.decode, data.decoded_by
-    digest = checkpoints.file_hash(path)
+    digest = file_hash(path)
     folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
     for result in sorted(folder.glob("results/*.json")):
         if read_json(result).get("snapshot_sha256", digest) != digest:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.core.store.checkpoints import checkpoints, is_whole
+from bench.core.store.files import leftovers
+
 if TYPE_CHECKING:
     from bench.study.plan import Planned
     from bench.study.request import Sweep
@@ -36,11 +39,9 @@ def superfluous(folder: Path) -> list[Path]:
 
     Without a whole one all checkpoints stay.
     """
-    from bench.core.store.checkpoints import checkpoints, is_whole
-
-    leftovers = sorted([*folder.glob(".ckpt-*.tmp"), *folder.glob("damaged-ckpt-*")])
+    halves = [*leftovers(folder), *sorted(folder.glob("damaged-ckpt-*"))]
     there = checkpoints(folder)
     for path in reversed(there):
         if is_whole(path):
-            return [*leftovers, *(other for other in there if other != path)]
-    return leftovers if not there else []
+            return [*halves, *(other for other in there if other != path)]
+    return halves if not there else []

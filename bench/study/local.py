@@ -16,9 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json, write_json
 from bench.core.store.lease import Lease, Leases
-from bench.core.store.rows import write_json
 from bench.machine.host import cores
 from bench.study.pool import Job, Pool, visible_gpus
 

@@ -14,7 +14,7 @@ from typing import Any
 from bench.config.groups import build
 from bench.config.identity import arm_name
 from bench.core.model.tokens import TokenGrid
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json
 from bench.core.store.states import RunState, run_state
 from bench.study.runs import RunSpec
 

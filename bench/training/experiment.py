@@ -6,7 +6,6 @@ checks the folder, trains.
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import sys
@@ -26,8 +25,8 @@ from bench.core.model.sizes import Size
 from bench.core.model.streams import generator
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
-from bench.core.store.folder import RunFolder, read_json, read_metrics, read_status
-from bench.core.store.rows import write_json
+from bench.core.store.files import read_json, write_json, write_yaml
+from bench.core.store.folder import RunFolder, read_metrics, read_status
 from bench.core.train import cost, distributed
 from bench.core.train.learner import Learner
 from bench.core.train.loading import micro_rows
@@ -210,7 +209,7 @@ class Experiment:
             "argv": self.argv,
         }
         write_json(self.path / "config.json", cfg)
-        _write_yaml(self.path / "config.yaml", cfg)
+        write_yaml(self.path / "config.yaml", cfg)
         write_json(self.path / "run.json", description)
         write_json(self.path / "env.json", environment_now)
         if not (self.path / "cost.json").exists():
@@ -319,11 +318,3 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
-
-
-def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    import yaml
-
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    os.replace(temporary, path)

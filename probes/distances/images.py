@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.core.data.base import DataSet
+from bench.core.store.files import file_hash
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm")
 
@@ -68,7 +69,7 @@ class NpzImages:
 
     @property
     def fingerprint(self) -> str:
-        return file_hash(self.path)
+        return file_hash(self.path)[:16]
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -206,9 +207,3 @@ class DatasetImages:
             yield torch.as_tensor(
                 self.dataset.images(self.split, torch.arange(start, min(start + size, len(self))))
             )
-
-
-def file_hash(path: Path) -> str:
-    """First 16 hexadecimal digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

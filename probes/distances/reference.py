@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from bench.core.store.cache import cached_folder
+from bench.core.store.files import file_hash
 from probes.distances.frechet import Gaussian, Moments
-from probes.distances.images import ImageSource, NpzImages, file_hash
+from probes.distances.images import ImageSource, NpzImages
 from probes.distances.precision_recall import NEIGHBOURS
 from probes.extractors.inception import POOL, SPATIAL, InceptionFeatures, inception_pass
 
@@ -139,7 +140,7 @@ def adm_reference(
     """Read an ADM reference file; only the features of its pictures have to be computed, once."""
     path = Path(path)
     pool, spatial, lacks = adm_parts(path, widths)
-    fingerprint = file_hash(path)
+    fingerprint = file_hash(path)[:16]
     manifold = None
     if "kid" not in lacks:  # which needs the fewest pictures
 

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.compat import full_float32, import_vision
+from bench.core.store.files import file_hash
 from bench.core.store.staging import Resource, require, torch_hub
-from probes.distances.images import ImageSource, file_hash
+from probes.distances.images import ImageSource
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 HASH_PREFIX = "6726825d"
@@ -94,7 +95,7 @@ def load_inception(path: Path | None = None) -> nn.Module:
     except (RuntimeError, TypeError, AttributeError) as error:
         first = " ".join(str(error).split())[:200]
         raise ValueError(f"{place} does not fit Inception v3 ({first}); fetch {URL}") from error
-    network.fingerprint = fingerprint = file_hash(place)  # type: ignore[assignment]
+    network.fingerprint = fingerprint = file_hash(place)[:16]  # type: ignore[assignment]
     if not fingerprint.startswith(HASH_PREFIX):
         warnings.warn(
             f"{place} has the SHA-256 {fingerprint}..., "

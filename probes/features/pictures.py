@@ -10,7 +10,6 @@ arms are unrelated.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 from bench.core.data.base import DataSet
 from bench.core.model.backbone import SiT
 from bench.core.model.flow import interpolate
+from bench.core.store.files import atomic
 from probes.features.store import probe_noise
 
 PICTURES, TIME = 8, 0.1
@@ -73,8 +73,6 @@ def save_pictures(arrays: dict[str, np.ndarray], run_dir: Path, images: int) -> 
     """samples/features_pca-<images>.npz of a run folder, written atomically."""
     path = run_dir / "samples" / f"features_pca-{images:012d}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
+    with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, path)
     return path

@@ -11,6 +11,7 @@ from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.store import checkpoints
 from bench.core.store import rows as results
+from bench.core.store.files import file_hash
 from bench.evaluate import main
 from bench.posthoc_ema import rebuild
 
@@ -42,7 +43,7 @@ def test_an_average_is_measured_beside_the_snapshot(run, tmp_path):
     )
     assert "-decay0.9-warmup-" in of_average.name and "decay" not in of_snapshot.name
     content = json.loads(of_average.read_text())
-    assert content["snapshot_sha256"] == checkpoints.file_hash(path) and content["images"] == 512
+    assert content["snapshot_sha256"] == file_hash(path) and content["images"] == 512
     noted = content["posthoc_ema"]
     assert (noted["file"], noted["decay"], noted["warmup"]) == (path.name, "0.9", "True") and noted[
         "profile_error"

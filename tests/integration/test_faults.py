@@ -13,7 +13,7 @@ from support.runs import only_run, run_in_process, start, tiny_run
 from bench.cli import FAILED
 from bench.core.store import checkpoints
 from bench.core.store import rows as results
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json
 from bench.evaluation import request as measure_plan
 
 

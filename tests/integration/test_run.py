@@ -26,8 +26,7 @@ from support.runs import (
 )
 
 from bench.core.store import checkpoints
-from bench.core.store.folder import read_json
-from bench.core.store.rows import write_json
+from bench.core.store.files import read_json, write_json
 
 
 def kill_until_complete(words: list[str], runs: Path, kills: int, seed: int) -> int:

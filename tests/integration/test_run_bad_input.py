@@ -12,7 +12,7 @@ from support.runs import ROOT, numbers, only_run, run_cli, run_in_process, start
 
 from bench.cli import BAD_INPUT, FAILED
 from bench.core.store import checkpoints
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json
 
 BAD = [
     (["metod=repa"], "there is no key 'metod'; did you mean method?"),

@@ -11,7 +11,7 @@ from support.runs import only_run, run_in_process, tiny_run
 
 from bench.cli import REQUEUE, StopFlag
 from bench.core.model.sampling_protocol import sampling_protocol
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json
 from bench.core.store.states import progress
 from bench.core.train.distributed import Processes
 from bench.evaluation import measure

@@ -18,8 +18,7 @@ from support.runs import ROOT, run_cli, tiny_run
 
 from bench import sweep
 from bench.core.store import lease
-from bench.core.store.folder import read_json
-from bench.core.store.rows import write_json
+from bench.core.store.files import read_json, write_json
 from bench.core.store.states import RunState, run_state
 from bench.study import clean as sweep_clean
 from bench.study import local as local_sweep

@@ -22,6 +22,7 @@ import numpy as np
 
 from bench.core.model.sizes import SIZES
 from bench.core.store import rows as results
+from bench.core.store.files import write_json
 from bench.core.store.rows import Row
 
 ARMS: dict[str, float] = {
@@ -147,9 +148,9 @@ def write_run(
         "argv": [],
     }
     done = IMAGES if state == "complete" else IMAGES // 2
-    results.write_json(run / "run.json", described)
-    results.write_json(run / "env.json", ENVIRONMENT)
-    results.write_json(
+    write_json(run / "run.json", described)
+    write_json(run / "env.json", ENVIRONMENT)
+    write_json(
         run / "status.json",
         {
             "schema_version": 1,
@@ -166,7 +167,7 @@ def write_run(
             "message": "",
         },
     )
-    results.write_json(
+    write_json(
         run / "cost.json",
         {
             "parameters": {
@@ -182,7 +183,7 @@ def write_run(
             "peak_memory_bytes": 4e8 + parameters * 40,
         },
     )
-    results.write_json(
+    write_json(
         run / "config.json",
         {
             "method": {"name": method},

@@ -100,7 +100,7 @@ class Submitted:
 
     def starts(self) -> int:
         """How often the training job has been started."""
-        from bench.core.store.folder import read_json
+        from bench.core.store.files import read_json
 
         return len(read_json(self.run / "slurm" / f"starts-{self.train}.json").get("progress", []))
 

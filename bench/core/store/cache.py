@@ -9,10 +9,11 @@ entry nor a stale lock.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -25,7 +26,7 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115 (closed below, error told apart)
+        lock = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115 - closed below
     except OSError as error:
         raise ValueError(
             f"the cache {folder.parent} cannot be written ({error}); name another cache folder"
@@ -33,13 +34,22 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            # One name, since the lock lets one process in: what a killed one left is swept up here.
-            temporary = folder.with_name(f".{folder.name}.tmp")
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            try:
+            with whole_folder(folder) as temporary:
                 make(temporary)
-                os.rename(temporary, folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `folder` at once when the block ends; where the block
+    fails nothing is left. Its caller holds a lock.
+    """
+    # One name, since the lock lets one process in: what a killed one left is swept up here.
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

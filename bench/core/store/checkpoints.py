@@ -8,8 +8,6 @@ the one before, with a warning. A snapshot is the EMA backbone alone,
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -19,54 +17,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.core.store.files import disk_full
+from bench.core.store.files import atomic, file_hash
 
 KEPT = 2
 _NAME = re.compile(r"ckpt-(\d{12})-([0-9a-f]{16})\.pt")
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def publish(temporary: Path, final: Path) -> None:
-    """fsync a finished temporary file and rename it, so that `final` is whole or absent,
-    with the user's usual mode.
-    """
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, final)
-    folder = os.open(final.parent, os.O_RDONLY)  # the new name too outlives a power cut
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def save_checkpoint(folder: Path, images: int, state: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, images: int, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, containers), keep the last two.
 
     Raises OSError; the last good state stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".ckpt-{images:012d}.{os.getpid()}.tmp"
-    try:
+    stem = f"ckpt-{images:012d}"
+
+    def name(temporary: Path) -> str:
+        return f"{stem}-{file_hash(temporary)[:16]}.pt"
+
+    size = sum(t.numel() * t.element_size() for t in tensors_of(state))
+    with atomic(folder / stem, needed=size, name=name, durable=True) as temporary:
         torch.save(state, temporary)
-        final = folder / f"ckpt-{images:012d}-{file_hash(temporary)[:16]}.pt"
-        publish(temporary, final)
-    except (OSError, RuntimeError) as error:
-        size = sum(t.numel() * t.element_size() for t in tensors_of(state))
-        raise disk_full(error, temporary, size) or error from error
-    finally:
-        temporary.unlink(missing_ok=True)
     for old in checkpoints(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
-    return final
 
 
 def tensors_of(state: Any) -> list[Tensor]:
@@ -134,17 +106,9 @@ def write_tensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    size = sum(t.numel() * t.element_size() for t in state.values())
+    with atomic(path, needed=size, durable=True) as temporary:
         save_file(state, temporary, metadata=metadata)
-        publish(temporary, path)
-    except Exception as error:  # safetensors raises its own SafetensorError for a full disk
-        raise (
-            disk_full(error, path, sum(t.numel() * t.element_size() for t in state.values()))
-            or error
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -19,9 +19,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bench.core.store.files import disk_full
+from bench.core.store.files import disk_full, read_json, write_json
 from bench.core.store.liveness import is_fresh, this_process
-from bench.core.store.rows import write_json
 
 SCHEMA_VERSION = 1
 BEAT_SECONDS = 30.0  # between heartbeats while nothing else is said: sampling can take hours
@@ -145,15 +144,6 @@ class RunFolder:
             ):  # the folder deleted, the disk full: the run itself will say so
                 if time.monotonic() - self._written > BEAT_SECONDS / 2:
                     self.status(now=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, empty when there is none or it cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    except (OSError, ValueError):
-        return {}
 
 
 def read_status(path: Path) -> dict[str, Any]:

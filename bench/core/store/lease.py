@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.core.store.folder import read_json
+from bench.core.store.files import read_json, temporary_beside, write_text
 from bench.core.store.liveness import STALE_SECONDS, lives_here, this_process
 
 BEAT_SECONDS = 5.0
@@ -45,7 +45,7 @@ class Lease:
         # a disk that is full for a while: the next beat tries again
         with self._writing, contextlib.suppress(OSError):
             if not self._stop.is_set() and self._ours():
-                _replace(self.path, self._content())
+                write_text(self.path, self._content())
 
     def keep(self) -> Lease:
         """Refresh in the background until released."""
@@ -77,12 +77,6 @@ class Lease:
 
     def _content(self) -> str:
         return json.dumps(self._who | {"job": os.environ.get("SLURM_JOB_ID"), "beats": self._beats})
-
-
-def _replace(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _read(path: Path) -> str:
@@ -119,7 +113,7 @@ class Leases:
             try:
                 # created with its content: another process never sees an empty lease that it might
                 # take for a dead one
-                temporary = path.with_name(f".{name}.{os.getpid()}.new")
+                temporary = temporary_beside(path)
                 temporary.write_text(lease._content(), encoding="utf-8")
                 try:
                     os.link(temporary, path)
@@ -166,7 +160,7 @@ class Leases:
             return True
         if not self.holder_gone(path.name, content):
             return False
-        aside = path.with_name(f".{path.name}.{os.getpid()}.dead")
+        aside = temporary_beside(path)
         try:
             os.rename(path, aside)
         except FileNotFoundError:

@@ -9,17 +9,15 @@ file is named and left out, never a crash.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core.store.files import disk_full
+from bench.core.store.files import short_hash, write_json
 from bench.core.store.schema import COST, MEASUREMENT, ROW, RUN, STATUS, Kind, check
 
 if TYPE_CHECKING:
@@ -79,33 +77,9 @@ def _finite(value: Any, name: str, changed: list[str]) -> Any:
     return value
 
 
-def short_hash(content: Any) -> str:
-    """8 hexadecimal digits of JSON content: the same where, keys in any order, the content is."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-
-
 def protocol_id(protocol: dict[str, Any]) -> str:
     """What two rows share when their protocols are the same."""
     return short_hash(protocol)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically (temporary file, fsync, rename).
-
-    Raises OSError, clearly when the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise disk_full(error, path) or error from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def result_path(run_dir: Path, kind: str, images: int) -> Path:

@@ -13,13 +13,16 @@ import fcntl
 import hashlib
 import os
 import shlex
-import shutil
+import tempfile
 import threading
 import urllib.request
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.core.store.cache import whole_folder
+from bench.core.store.files import atomic, write_text
 
 ANSWER_SECONDS = 5.0
 STALL_SECONDS = 30.0  # a download that delivers nothing for so long has failed
@@ -135,30 +138,25 @@ def fetch(resource: Resource, progress: bool = True) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (there := resource.found()) is not None:
             return there
-        part = resource.path.with_name(f".{resource.path.name}.part")
         try:
-            digest = _download(resource, part, progress)
-            if not digest.startswith(resource.sha256):
-                raise ValueError(
-                    f"{resource.url} has SHA-256 {digest[:16]}..., not {resource.sha256}...: "
-                    "it was cut off or replaced"
-                )
-            hashed = _unpack(part, resource) if resource.archive else part
-            resource.path.with_name(f"{resource.path.name}.sha256").write_text(
-                f"{digest}  {resource.path.name}\n", encoding="utf-8"
-            )
-            os.replace(hashed, resource.path)
+            if resource.archive:
+                _fetch_archive(resource, progress)
+            else:
+                with atomic(resource.path) as part:
+                    _note(resource, _download(resource, part, progress))
         except OSError as error:
             raise ValueError(
                 f"{resource.what} could not be fetched from {resource.url} ({error}): "
                 f"{command(resource)}"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
     return resource.path
 
 
 def _download(resource: Resource, part: Path, progress: bool) -> str:
+    """Write what the address gives to `part`; its SHA-256.
+
+    Raises ValueError where it is not the published file, OSError where it is cut off.
+    """
     from tqdm import tqdm
 
     digest = hashlib.sha256()
@@ -178,32 +176,45 @@ def _download(resource: Resource, part: Path, progress: bool) -> str:
                 digest.update(chunk)
                 target.write(chunk)
                 bar.update(len(chunk))
-        target.flush()
-        os.fsync(target.fileno())
     if total and part.stat().st_size != total:
         raise OSError(f"{part.stat().st_size} of {total} bytes came")
-    return digest.hexdigest()
+    hexadecimal = digest.hexdigest()
+    if not hexadecimal.startswith(resource.sha256):
+        raise ValueError(
+            f"{resource.url} has SHA-256 {hexadecimal[:16]}..., not {resource.sha256}...: "
+            "it was cut off or replaced"
+        )
+    return hexadecimal
 
 
-def _unpack(part: Path, resource: Resource) -> Path:
-    folder = resource.path.with_name(f".{resource.path.name}.unpacked")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(part) as archive:
-            archive.extractall(folder)
-    except zipfile.BadZipFile as error:
-        raise OSError(f"not a zip archive: {error}") from error
-    inside = list(folder.iterdir())
-    if len(inside) != 1:
-        raise OSError(f"the archive holds {len(inside)} folders, not one")
-    whole = resource.path.with_name(f".{resource.path.name}.whole")
-    shutil.rmtree(whole, ignore_errors=True)
-    os.replace(inside[0], whole)
-    folder.rmdir()
-    return whole
+def _fetch_archive(resource: Resource, progress: bool) -> None:
+    """The only folder of a zip archive, in the resource's place."""
+    with tempfile.TemporaryDirectory(dir=resource.path.parent, prefix=".") as around:
+        part = Path(around) / "archive.zip"
+        digest = _download(resource, part, progress)
+        try:
+            with zipfile.ZipFile(part) as archive, whole_folder(resource.path) as folder:
+                tops = {name.partition("/")[0] for name in archive.namelist()}
+                if len(tops) != 1:
+                    raise OSError(f"the archive holds {len(tops)} folders, not one")
+                for member in archive.infolist():
+                    member.filename = member.filename.partition("/")[2]
+                    if member.filename:
+                        archive.extract(member, folder)
+                _note(resource, digest)
+        except zipfile.BadZipFile as error:
+            raise OSError(f"not a zip archive: {error}") from error
+
+
+def _note(resource: Resource, digest: str) -> None:
+    write_text(_record(resource.path), f"{digest}  {resource.path.name}\n")
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def recorded_hash(path: Path) -> str:
     """The SHA-256 that `fetch` wrote beside a file, "" where there is none."""
-    record = path.with_name(f"{path.name}.sha256")
+    record = _record(path)
     return record.read_text(encoding="utf-8").split()[0] if record.is_file() else ""

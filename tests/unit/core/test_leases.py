@@ -15,9 +15,9 @@ import pytest
 
 from bench.core.store import folder as run_folder
 from bench.core.store import lease as lease_module
-from bench.core.store.folder import RunFolder, read_json
+from bench.core.store.files import read_json, write_json
+from bench.core.store.folder import RunFolder
 from bench.core.store.lease import Leases
-from bench.core.store.rows import write_json
 from bench.core.store.states import progress, run_state
 
 
@@ -133,7 +133,7 @@ def test_a_disk_that_is_full_for_a_while_does_not_end_the_beats(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lease_module, "_replace", full)
+        patch.setattr(lease_module, "write_text", full)
         time.sleep(0.1)
     before = lease.path.read_text()
     deadline = time.monotonic() + 10

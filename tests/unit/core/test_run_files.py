@@ -8,8 +8,8 @@ import pytest
 
 from bench.core.store import folder as run_folder
 from bench.core.store import rows as results
+from bench.core.store.files import write_json
 from bench.core.store.folder import MetricsLog, read_metrics
-from bench.core.store.rows import write_json
 from bench.evaluation import request as measure_plan
 from bench.evaluation.request import Task, pending
 

@@ -60,7 +60,7 @@ def test_a_file_is_fetched_once_by_whoever_asks_and_its_hash_is_written_down(ser
     assert server.asked == ["/a.pth"] and set(places) == {resource.path}
     assert resource.path.read_bytes() == content
     assert recorded_hash(resource.path) == digest
-    assert not list((tmp_path / "hub").glob(".*.part"))
+    assert not list((tmp_path / "hub").glob(".*.tmp"))
 
 
 @pytest.mark.parametrize(
