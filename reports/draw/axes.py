@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TypeGuard
+from typing import TypeGuard, overload
 
 from reports.draw.theme import GRID, INK, MUTED
 
@@ -22,7 +22,7 @@ NOTE = 10
 TITLE = 12.5  # font size of a title; half a point is for its weight
 
 
-def text(
+def svg_text(
     x: float,
     y: float,
     content: str,
@@ -37,7 +37,7 @@ def text(
     return f'<text {place} class="{kind}" fill="{colour}" {extra}>{escape(content)}</text>'
 
 
-def fit(content: str, width: float, size: float) -> str:
+def shortened(content: str, width: float, size: float) -> str:
     """The text, cut with an ellipsis where it would be wider than `width`."""
     most = max(1, int(width / (CHARACTER * size)))
     return content if len(content) <= most else content[: most - 1] + "…"
@@ -72,12 +72,12 @@ def titled_svg(
     notes = _lines(note, int((width - left) / (CHARACTER * NOTE)))
     bold = 'font-weight="bold"'
     drawn = [
-        text(left, 15 + 14 * index, line, "start", 12, "ink", bold)
+        svg_text(left, 15 + 14 * index, line, "start", 12, "ink", bold)
         for index, line in enumerate(lines)
     ]
     below = 15 + 14 * len(lines)
     drawn += [
-        text(left, below + 12 * index, line, "start", NOTE, "muted")
+        svg_text(left, below + 12 * index, line, "start", NOTE, "muted")
         for index, line in enumerate(notes)
         if note
     ]
@@ -89,10 +89,12 @@ def titled_svg(
 PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
+@overload
+def rounded(value: float) -> float: ...
+@overload
+def rounded(value: None) -> None: ...
 def rounded(value: float | None) -> float | None:
-    """To six significant digits: the last bits of a sum or a fit are
-    another on other processors.
-    """
+    """To six significant digits: the last bits of a sum or a fit are another on other processors."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
@@ -243,20 +245,20 @@ class Frame:
             parts.append(
                 f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>'
             )
-            parts.append(text(left - 6, y + 3.6, label, "end", 10, "muted"))
+            parts.append(svg_text(left - 6, y + 3.6, label, "end", 10, "muted"))
         for tick, label in x_ticks or self.x.ticks():
             x = self.x(tick)
             parts.append(
                 f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>'
             )
-            parts.append(text(x, bottom + 16, label, "middle", 10, "muted"))
+            parts.append(svg_text(x, bottom + 16, label, "middle", 10, "muted"))
         parts.append(
             f'<path d="M{left:.1f} {bottom:.1f}H{right:.1f}" class="axis" stroke="{MUTED}" stroke-width="1"/>'
         )
-        parts.append(text((left + right) / 2, bottom + 33, x_label, "middle", 11))
+        parts.append(svg_text((left + right) / 2, bottom + 33, x_label, "middle", 11))
         middle = (top + bottom) / 2
         parts.append(
-            text(
+            svg_text(
                 13, middle, y_label, "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'
             )
         )

@@ -1,7 +1,7 @@
-"""Legends: an arm's swatch, and a figure that carries its own legend where it stands alone,
-outside a page.
+"""Panels as pictures: the chart of a panel's kind, an arm's swatch, and a chart that carries its own
+legend where it stands alone, outside a page.
 
-svg = with_legend(draw_panel(panel, styles), ["vanilla", "selfflow"], styles)
+    svg = with_legend(draw_panel(panel, styles), ["vanilla", "selfflow"], styles)
 """
 
 from __future__ import annotations
@@ -9,15 +9,30 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from html import unescape
-from typing import Any
 
-from reports.draw.axes import CHARACTER, fit, svg, text
-from reports.draw.line_chart import draw_marker
+from reports.draw.axes import CHARACTER, shortened, svg, svg_text
+from reports.draw.bar_chart import bar_chart, forest_chart
+from reports.draw.content import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel, Panel
+from reports.draw.heat_map import heat_map
+from reports.draw.line_chart import draw_marker, line_chart
 from reports.draw.theme import ArmStyle
 
 SWATCH = 30  # wide; 14 high
-ROW = 18
+LEGEND_LINE = 18
 SIZE = 11
+
+
+def draw_panel(panel: Chart, styles: Mapping[str, ArmStyle]) -> str:
+    """SVG of a panel of any kind but a picture, which is one already."""
+    match panel:
+        case LinePanel():
+            return line_chart(panel, styles)
+        case HeatPanel():
+            return heat_map(panel, styles)
+        case BarPanel():
+            return bar_chart(panel, styles)
+        case ForestPanel():
+            return forest_chart(panel, styles)
 
 
 def swatch(style: ArmStyle) -> str:
@@ -31,14 +46,14 @@ def swatch(style: ArmStyle) -> str:
 def _drawn(style: ArmStyle) -> str:
     dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
     colour = f'class="stroke-{style.key}" stroke="{style.colour}"'
-    return f'<path d="M0 7H{SWATCH}" {colour} stroke-width="2" fill="none"{dash}/>{draw_marker(style, 15, 7, "")}'
+    line = f'<path d="M0 7H{SWATCH}" {colour} stroke-width="2" fill="none"{dash}/>'
+    return line + draw_marker(style, 15, 7, "")
 
 
-def arms_of(panels: Iterable[Mapping[str, Any]]) -> list[str]:
+def arms_in_legend(panels: Iterable[Panel]) -> list[str]:
     """Arms that a legend has to name, in order; panels without lines name theirs themselves."""
-    return list(
-        dict.fromkeys(series["arm"] for panel in panels for series in panel.get("series", []))
-    )
+    lines = (panel for panel in panels if isinstance(panel, LinePanel))
+    return list(dict.fromkeys(series.arm for panel in lines for series in panel.series))
 
 
 def with_legend(drawn: str, arms: Iterable[str], styles: Mapping[str, ArmStyle]) -> str:
@@ -51,11 +66,11 @@ def with_legend(drawn: str, arms: Iterable[str], styles: Mapping[str, ArmStyle])
         return drawn
     entries, x, y = [], 14.0, height
     for arm in arms:
-        label = fit(arm, width - 28 - SWATCH, SIZE)
+        label = shortened(arm, width - 28 - SWATCH, SIZE)
         wide = SWATCH + 5 + CHARACTER * SIZE * len(label) + 14
         if x > 14 and x + wide > width:
-            x, y = 14.0, y + ROW
+            x, y = 14.0, y + LEGEND_LINE
         entry = f'<g transform="translate({x:.1f} {y:.1f})">{_drawn(styles[arm])}</g>'
-        entries.append(entry + text(x + SWATCH + 5, y + 11, label, "start", SIZE))
+        entries.append(entry + svg_text(x + SWATCH + 5, y + 11, label, "start", SIZE))
         x += wide
-    return svg(width, y + ROW + 4, unescape(found[3]), [drawn, *entries])
+    return svg(width, y + LEGEND_LINE + 4, unescape(found[3]), [drawn, *entries])

@@ -1,5 +1,5 @@
-"""How an arm looks in every figure of a page: colour, marker and dash,
-chosen once from the list of arms.
+"""How an arm looks in every figure of a page: colour, marker and dash, chosen once from the list of
+arms.
 
 Colours are Okabe and Ito's set for colour-blind readers (yellow left out, too pale on white); the
 marker and the dash tell arms apart without colour, on paper and where a list of arms is longer than
@@ -18,13 +18,12 @@ GRID = "#dfe3e8"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("circle", "square", "triangle", "diamond", "down", "cross", "plus")
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
-ORDER = ("vanilla", "selfflow", "dual_timestep", "repa")
 
 
 @dataclass(frozen=True)
 class ArmStyle:
-    """key: class name in SVG and HTML, safe whatever the arm is called; dash:
-    SVG stroke-dasharray, "" is solid.
+    """key: class name in SVG and HTML, safe whatever the arm is called; dash: SVG's
+    stroke-dasharray, "" is solid.
     """
 
     key: str
@@ -34,30 +33,21 @@ class ArmStyle:
     dash: str
 
 
-def sorted_arms(arms: Iterable[str]) -> list[str]:
-    """The order of arms everywhere: the usual ones first, then by name."""
+def arm_styles(arms: Iterable[str]) -> list[ArmStyle]:
+    """The looks of arms in the order of the legend.
 
-    def position(arm: str) -> tuple[int, int, str]:
-        usual = ORDER.index(arm) if arm in ORDER else len(ORDER)
-        family = next((i for i, name in enumerate(ORDER) if arm.startswith(name)), len(ORDER))
-        return (min(usual, family), usual, arm)
-
-    return sorted(set(arms), key=position)
-
-
-def arm_styles(arms: Iterable[str]) -> dict[str, ArmStyle]:
-    """Vanilla, the line that everything is compared with, is drawn in ink;
-    the others take the colours in turn.
+    Vanilla, the line that everything is compared with, is drawn in ink; the others take the colours
+    in turn.
     """
-    styles, taken = {}, 0
-    for index, arm in enumerate(sorted_arms(arms)):
+    styles: list[ArmStyle] = []
+    taken = 0
+    for index, arm in enumerate(arms):
         if arm == "vanilla":
-            styles[arm] = ArmStyle(f"a{index}", arm, INK, "circle", "5 3")
+            styles.append(ArmStyle(f"a{index}", arm, INK, "circle", "5 3"))
             continue
         # six colours and seven markers in step: 42 arms before a pair comes again
         colour, marker = COLOURS[taken % len(COLOURS)], MARKERS[(taken + 1) % len(MARKERS)]
-        styles[arm] = ArmStyle(
-            f"a{index}", arm, colour, marker, DASHES[taken // len(COLOURS) % len(DASHES)]
-        )
+        dash = DASHES[taken // len(COLOURS) % len(DASHES)]
+        styles.append(ArmStyle(f"a{index}", arm, colour, marker, dash))
         taken += 1
     return styles

@@ -1,7 +1,6 @@
-"""Verdicts: what the runs of a study say about published findings (the
-rules are in docs/verdicts.md).
+"""Verdicts: what the runs of a study say about published findings (the rules: docs/verdicts.md).
 
-    verdicts = evaluate(load_claims(), rows)      # rows: bench.core.store.rows.load, the study's runs only
+    verdicts = judge_claims(load_claims(), study.rows)      # rows of one study only
     for verdict in verdicts:
         print(verdict.word, verdict.sentence, verdict.reason)
 
@@ -18,11 +17,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.findings.claims import Claim
-from reports.findings.outcomes import Outcome, Properties, Untestable
+from reports.findings.outcomes import Outcome, Properties, Untestable, outcome_text
 from reports.findings.statistics import STATISTICS
-from reports.findings.verdict_text import sentence
-from reports.study.comparable import Table, comparable
+from reports.study.cells import Comparable, comparable
 from reports.study.contrasts import LEAST_DF, LEAST_SEEDS
+from reports.study.groups import Group
 from reports.study.strengths import Strengths, encoder_strengths
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Verdict:
         return self.p is not None
 
 
-def evaluate(
+def judge_claims(
     claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: Strengths | None = None
 ) -> list[Verdict]:
     """One verdict a claim and data set, in the order of the claims.
@@ -90,19 +89,22 @@ def evaluate(
     runs lack: the verdict is then "not tested", with the reason.
     """
     strengths = encoder_strengths(rows) | {"encoder_parameters": encoder_parameters or {}}
-    cache: dict[tuple, list[Table]] = {}
+    cache: dict[tuple[str, tuple[float, float]], list[Comparable]] = {}
     out = []
     for claim in claims:
         key = (claim.measure, claim.blocks)
         if key not in cache:
             cache[key] = comparable(rows, *key)
-        for data in sorted({table.data for table in cache[key]}) or [""]:
+        for data in sorted({runs.group.data for runs in cache[key]}) or [""]:
             own = {order: of_data.get(data, {}) for order, of_data in strengths.items()}
-            out.append(_verdict(claim, [table for table in cache[key] if table.data == data], own))
+            of_data = [runs for runs in cache[key] if runs.group.data == data]
+            out.append(_verdict(claim, data, of_data, own))
     return holm(out)
 
 
-def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> Verdict:
+def _verdict(
+    claim: Claim, data: str, groups: Sequence[Comparable], properties: Properties
+) -> Verdict:
     common = Verdict(
         claim.name,
         claim.sentence,
@@ -111,68 +113,49 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
         NOT_TESTED,
         "",
         elsewhere=claim.elsewhere,
+        data=data,
     )
-    measure = (
-        "a Fréchet distance"
-        if claim.measure == "distance"
-        else f"a {claim.measure.replace('_', ' ')} by block"
-    )
-    reasons, found = [], []
-    for table in tables:
+
+    # each group by itself: its outcome, or what it lacks
+    reasons: list[str] = []
+    found: list[tuple[Comparable, Outcome]] = []
+    for runs in groups:
         try:
-            found.append((table, STATISTICS[claim.statistic](claim, table, properties)))
+            found.append((runs, STATISTICS[claim.statistic](claim, runs, properties)))
         except Untestable as error:
             reasons.append(str(error))
-    data = tables[0].data if tables else ""
     not_tested = f"Not tested{data and f' on {data}'}"
     if not found:
-        why = reasons[0] if reasons else f"no finished run has {measure}"
-        return replace(common, reason=f"{not_tested}: {why}.", data=data)
+        why = reasons[0] if reasons else f"no finished run has {_measure_text(claim)}"
+        return replace(common, reason=f"{not_tested}: {why}.")
     usable = [one for one in found if not _is_related(*one)]
-    related = sorted({table.metric for table, outcome in found if _is_related(table, outcome)})
+    related = sorted({runs.group.metric for runs, outcome in found if _is_related(runs, outcome)})
     if not usable:
         why = (
             f"{', '.join(related)} is related to an encoder of the compared arms, "
             "and nothing unrelated was measured"
         )
-        return replace(common, reason=f"{not_tested}: {why}.", data=data)
-    # what has its seeds first, then the largest budget, then the order of metrics; never the most
-    # favourable one
-    table, outcome = min(
-        usable, key=lambda one: (one[1].runs < LEAST_SEEDS, -one[0].images, one[0].position)
+        return replace(common, reason=f"{not_tested}: {why}.")
+
+    # one of them decides: what has its seeds first, then the largest budget, then the order of
+    # metrics; never the most favourable one
+    runs, outcome = min(
+        usable,
+        key=lambda one: (
+            one[1].runs < LEAST_SEEDS,
+            -one[0].group.images_total,
+            one[0].group.facts.position,
+        ),
     )
+    group, arms = runs.group, (*outcome.left, *outcome.right)
     here, why = decide(outcome, claim.sign)
-    encoders = [
-        table.encoders[arm] for arm in (*outcome.left, *outcome.right) if arm in table.encoders
-    ]
-    outside = claim.domain.outside(table.data, outcome.sizes, encoders, table.images)
-    notes = [
-        note
-        for (arm, _), given in table.notes.items()
-        if arm in (*outcome.left, *outcome.right)
-        for note in given
-    ]
-    notes += outcome.notes
-    if (longer := max(one.images for one, _ in usable)) > table.images:
-        notes.append(
-            f"runs of {longer:,} images are left out, "
-            f"as an arm has fewer than {LEAST_SEEDS} seeds there"
-        )
-    if related:
-        notes.append(
-            f"{', '.join(related)} is left out: related to an encoder of the compared arms"
-        )
-    others = sorted(
-        {other.protocol_id for other, _ in usable if other.metric == table.metric}
-        - {table.protocol_id}
-    )
-    if others:
-        notes.append(f"{table.metric} under other protocols ({', '.join(others)}) is not mixed in")
+    encoders = [runs.encoders[arm] for arm in arms if arm in runs.encoders]
+    outside = claim.domain.outside(group.data, outcome.sizes, encoders, group.images_total)
     return replace(
         common,
         word=OUTSIDE if outside else here,
         here=here,
-        reason=sentence(claim, table, outcome, why),
+        reason=outcome_text(claim, runs, outcome, why),
         in_domain=not outside,
         outside=outside,
         effect=outcome.effect,
@@ -184,27 +167,54 @@ def _verdict(claim: Claim, tables: Sequence[Table], properties: Properties) -> V
         pooled_df=outcome.pooled_df,
         seeds=outcome.runs,
         p=outcome.p,
-        data=table.data,
-        metric=table.metric,
-        protocol_id=table.protocol_id,
-        images=table.images,
+        metric=group.metric,
+        protocol_id=group.protocol_id,
+        images=group.images_total,
         sizes=outcome.sizes,
         left=outcome.left,
         right=outcome.right,
-        notes=tuple(notes),
+        notes=tuple(_notes(runs, outcome, [one.group for one, _ in usable], related)),
     )
 
 
-def _is_related(table: Table, outcome: Outcome) -> bool:
+def _notes(
+    runs: Comparable, outcome: Outcome, usable: Sequence[Group], related: Sequence[str]
+) -> list[str]:
+    """What was left out: of the runs that decide, and of the other groups."""
+    group, arms = runs.group, (*outcome.left, *outcome.right)
+    notes = [note for (arm, _), of_arm in runs.notes.items() if arm in arms for note in of_arm]
+    notes += outcome.notes
+    if (longer := max(one.images_total for one in usable)) > group.images_total:
+        notes.append(
+            f"runs of {longer:,} images are left out, "
+            f"as an arm has fewer than {LEAST_SEEDS} seeds there"
+        )
+    if related:
+        notes.append(
+            f"{', '.join(related)} is left out: related to an encoder of the compared arms"
+        )
+    protocols = {one.protocol_id for one in usable if one.metric == group.metric}
+    if others := sorted(protocols - {group.protocol_id}):
+        notes.append(f"{group.metric} under other protocols ({', '.join(others)}) is not mixed in")
+    return notes
+
+
+def _measure_text(claim: Claim) -> str:
+    if claim.measure == "distance":
+        return "a Fréchet distance"
+    return f"a {claim.measure.replace('_', ' ')} by block"
+
+
+def _is_related(runs: Comparable, outcome: Outcome) -> bool:
     return any(
         arm in (*outcome.left, *outcome.right) and size in outcome.sizes
-        for arm, size in table.related
+        for arm, size in runs.related
     )
 
 
 def decide(outcome: Outcome, sign: int) -> tuple[str, str]:
-    """(supported, contradicted or inconclusive; why). sign:
-    +1 when the claim says that the effect is positive.
+    """(supported, contradicted or inconclusive; why). sign: +1 when the claim says that the effect
+    is positive.
     """
     if outcome.runs < LEAST_SEEDS:
         return (
@@ -226,8 +236,8 @@ def decide(outcome: Outcome, sign: int) -> tuple[str, str]:
 
 
 def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts with Holm's adjustment (Scandinavian Journal of Statistics 6,
-    1979) over those that were tested.
+    """The verdicts with Holm's adjustment (Scandinavian Journal of Statistics 6, 1979) over those
+    that were tested.
     """
     order = sorted(
         (i for i, verdict in enumerate(verdicts) if verdict.tested),
@@ -239,23 +249,3 @@ def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
         word = verdicts[i].here if running < LEVEL else INCONCLUSIVE
         out[i] = replace(verdicts[i], p_holm=running, holm_word=word)
     return out
-
-
-def summary(verdicts: Sequence[Verdict]) -> str:
-    """How many claims were tested, for the head of the verdicts."""
-    tested = [verdict for verdict in verdicts if verdict.tested]
-    kept = sum(verdict.here != INCONCLUSIVE for verdict in tested)
-    after = sum(verdict.holm_word != INCONCLUSIVE for verdict in tested)
-    data = sorted({verdict.data for verdict in verdicts} - {""})
-    on = (
-        f" on {len(data)} data sets ({', '.join(data)}), {len(tested)} times in all"
-        if len(data) > 1
-        else ""
-    )
-    return (
-        f"{len({one.claim for one in tested})} of {len({one.claim for one in verdicts})} "
-        f"claims could be tested{on}; "
-        f"{kept} came out other than inconclusive, "
-        f"{after} of them also after Holm's adjustment for the number tested. "
-        "In brackets: 95 % intervals. A verdict is on the sentence at this scale."
-    )

@@ -1,4 +1,8 @@
-"""Scaling laws of the arms on a page: y = E + A N^-a, what it foretells, and how arms compare by it."""
+"""Scaling laws of the arms on a page: y = E + A N^-a, what it foretells, and how arms compare by it.
+
+found = fitted_laws(study.rows)      # one Fitted for each comparable set of distances
+law_tables(found)
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,15 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reports.draw.axes import number
-from reports.draw.theme import sorted_arms
+from reports.draw.content import Cell, Table, arm_cell, cell, columns
 from reports.laws.comparison import Crossing, crossing_point, effective_parameters, predict_largest
 from reports.laws.fits import Law, Noise, Refusal, fit, size_noise
-from reports.page.figures.distance import title_of
-from reports.page.tables import arm_cell, cell, columns
-from reports.study.groups import Group, distances, is_related, of_group
+from reports.study.groups import Group, distances, is_related, of_group, sorted_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +31,8 @@ LOSS = "heldout_loss"
 class Fitted:
     """The laws of one comparable set of distances over sizes.
 
-    rows: of the finished runs; points: N and y of each arm's; related: arms whose encoder is kin to the metric;
-    refusals: arms without a law.
+    rows: of the finished runs; points: N and y of each arm's; related: arms of whose encoder the
+    metric is not independent; refusals: why an arm has no law.
     """
 
     group: Group
@@ -60,7 +62,8 @@ def _fitted(group: Group, rows: pd.DataFrame) -> Fitted:
     found = Fitted(group, rows, _noise(rows), points, related)
     for arm, (n, y) in points.items():
         try:
-            # laws that are compared have each its own bootstrap: with one seed their noise would be the same
+            # laws that are compared have each its own bootstrap: with one seed their noise would
+            # be the same
             found.laws[arm] = fit(n, y, seed=zlib.crc32(arm.encode()), noise=found.noise)
         except Refusal as reason:
             found.refusals[arm] = str(reason)
@@ -68,7 +71,9 @@ def _fitted(group: Group, rows: pd.DataFrame) -> Fitted:
 
 
 def _noise(rows: pd.DataFrame) -> Noise:
-    """The deviation at each N, pooled over the arms of its size class, which may differ a little in parameters."""
+    """The deviation at each N, pooled over the arms of its size class, which may differ a little in
+    parameters.
+    """
     placed = rows.assign(place=rows.groupby("size")["parameters"].transform("mean"))
     parts = [
         (part["place"].to_numpy(float), None, np.log(part["value"].to_numpy(float)))
@@ -79,8 +84,10 @@ def _noise(rows: pd.DataFrame) -> Noise:
     return {float(n): found[float(place)] for n, place in pairs} if found else {}
 
 
-def law_tables(found: Sequence[Fitted]) -> list[dict[str, Any]]:
-    """For each set the laws, with the reason where an arm cannot be fitted, and the arms compared by them in pairs."""
+def law_tables(found: Sequence[Fitted]) -> list[Table]:
+    """For each set the laws, with the reason where an arm cannot be fitted, and the arms compared by
+    them in pairs.
+    """
     tables = []
     for index, one in enumerate(found):
         tables.append(_table(one, f"laws-{index}"))
@@ -88,22 +95,22 @@ def law_tables(found: Sequence[Fitted]) -> list[dict[str, Any]]:
     return tables
 
 
-def _table(found: Fitted, name: str) -> dict[str, Any]:
+def _table(found: Fitted, name: str) -> Table:
     note = "y = E + A N^-a in the parameters N of the backbone, 95 % intervals."
     for reason in dict.fromkeys(found.refusals.values()):
         arms = ", ".join(arm for arm, other in found.refusals.items() if other == reason)
         note += f" Not fitted ({arms}): {reason}."
     heads = ("arm", "#E", "", "#A", "", "#a", "", "largest, foretold", "#measured", "note")
-    return {
-        "id": name,
-        "title": f"Scaling laws: {title_of(found.group)}",
-        "note": note,
-        "columns": columns(*(head or "95 % interval" for head in heads)),
-        "rows": [_line(found, arm) for arm in found.laws],
-    }
+    return Table(
+        name,
+        f"Scaling laws: {found.group.title()}",
+        note,
+        columns(*(head or "95 % interval" for head in heads)),
+        [_line(found, arm) for arm in found.laws],
+    )
 
 
-def _line(found: Fitted, arm: str) -> list[dict[str, Any]]:
+def _line(found: Fitted, arm: str) -> list[Cell]:
     law, (n, y) = found.laws[arm], found.points[arm]
     line = [arm_cell(arm)]
     for name in ("E", "A", "a"):
@@ -114,20 +121,23 @@ def _line(found: Fitted, arm: str) -> list[dict[str, Any]]:
         line += [cell(value), cell(_between(low, high))]
     try:
         foretold = predict_largest(n, y, noise=found.noise)
-        told = f"{number(foretold.predicted, 4)} ({_between(foretold.low, foretold.high)})"
-        line += [cell(told), cell(foretold.measured)]
+        text = f"{number(foretold.predicted, 4)} ({_between(foretold.low, foretold.high)})"
+        line += [cell(text), cell(foretold.measured)]
     except Refusal as reason:
         line += [cell(f"no: {reason}"), cell(None)]
-    return [*line, cell(_kin(found, arm))]
+    return [*line, cell(_related_text(found, arm))]
 
 
-def _kin(found: Fitted, *arms: str) -> str:
-    kin = [arm for arm in arms if arm in found.related]
-    return f"{found.group.metric} related to the encoder of {', '.join(kin)}" if kin else ""
+def _related_text(found: Fitted, *arms: str) -> str:
+    related = [arm for arm in arms if arm in found.related]
+    who = ", ".join(related)
+    return f"{found.group.metric} related to the encoder of {who}" if related else ""
 
 
-def _pairs(found: Fitted, name: str) -> dict[str, Any]:
-    """Every arm against vanilla, and every other pair, the one that comes first on the page against the later one."""
+def _pairs(found: Fitted, name: str) -> Table:
+    """Every arm against vanilla, and every other pair, the one that comes first on the page against
+    the later one.
+    """
     others = [arm for arm in found.laws if arm != "vanilla"]
     pairs = [(arm, "vanilla") for arm in others if "vanilla" in found.laws]
     lines = []
@@ -140,24 +150,17 @@ def _pairs(found: Fitted, name: str) -> dict[str, Any]:
             if least < most
             else None
         )
-        lines.append(
-            [
-                arm_cell(arm),
-                arm_cell(other),
-                cell(times_text(times)),
-                cell(met and crossing_text(met)),
-                cell(_kin(found, arm, other)),
-            ]
-        )
-    return {
-        "id": name,
-        "title": f"Scaling laws compared: {title_of(found.group)}",
-        "note": "Effective parameters: how many times larger a model of the second arm would have to be for the value "
-        "of the first one's largest; no number is finite where the second one's E is above that value. Crossing: where "
-        "the two laws meet between the sizes that both have. 95 % intervals; samples are those of the bootstrap.",
-        "columns": columns("arm", "against", "effective parameters", "crossing at N", "note"),
-        "rows": lines,
-    }
+        crossing = cell(crossing_text(met) if met else None)
+        related = cell(_related_text(found, arm, other))
+        lines.append([arm_cell(arm), arm_cell(other), cell(times_text(times)), crossing, related])
+    note = (
+        "Effective parameters: how many times larger a model of the second arm would have to be "
+        "for the value of the first one's largest; no number is finite where the second one's E "
+        "is above that value. Crossing: where the two laws meet between the sizes that both have. "
+        "95 % intervals; samples are those of the bootstrap."
+    )
+    heads = columns("arm", "against", "effective parameters", "crossing at N", "note")
+    return Table(name, f"Scaling laws compared: {found.group.title()}", note, heads, lines)
 
 
 def times_text(found: Crossing) -> str:
@@ -166,7 +169,9 @@ def times_text(found: Crossing) -> str:
     if found.value is None:
         known = found.low is not None and math.isfinite(found.low)
         return f"{never}; more than {number(found.low)} times" if known else never
-    return _told(found, f"{number(found.value)} times") + (f"; {never}" if found.share < 1 else "")
+    return _with_interval(found, f"{number(found.value)} times") + (
+        f"; {never}" if found.share < 1 else ""
+    )
 
 
 def crossing_text(found: Crossing) -> str:
@@ -174,10 +179,10 @@ def crossing_text(found: Crossing) -> str:
     apart = f"they do not meet in {100 * (1 - found.share):.0f} % of samples"
     if found.value is None:
         return apart
-    return _told(found, number(found.value)) + (f"; {apart}" if found.share < 1 else "")
+    return _with_interval(found, number(found.value)) + (f"; {apart}" if found.share < 1 else "")
 
 
-def _told(found: Crossing, value: str) -> str:
+def _with_interval(found: Crossing, value: str) -> str:
     return (
         value
         if found.low is None or found.high is None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from reports.draw.content import drawn
-from reports.draw.legend import swatch
-from reports.draw.panel import draw_panel
+from reports.draw.content import Cell, Page, Table
+from reports.draw.legend import draw_panel, swatch
 from reports.draw.theme import INK, ArmStyle
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -27,14 +25,10 @@ ON_DARK = {
 }
 
 
-def page_styles(page: dict[str, Any]) -> dict[str, ArmStyle]:
-    """The page's arms as styles again."""
-    return {entry["arm"]: ArmStyle(**entry) for entry in page["arms"]}
-
-
-def render_html(page: dict[str, Any]) -> str:
+def render_html(page: Page) -> str:
     """The page as HTML text; every name in it is escaped."""
     import jinja2
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -43,14 +37,11 @@ def render_html(page: dict[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    from markupsafe import Markup
-
-    styles = page_styles(page)
+    styles = page.styles
     return environment.get_template("page.html.j2").render(
         page=page,
         css=Markup((TEMPLATES / "page.css").read_text() + _arm_css(styles)),
         js=Markup((TEMPLATES / "page.js").read_text()),
-        drawn=drawn,
         draw=lambda panel: Markup(draw_panel(panel, styles)),
         legend=[(style, Markup(swatch(style))) for style in styles.values()],
         key_of=lambda arm: styles[arm].key if arm in styles else "",
@@ -74,34 +65,32 @@ def _arm_css(styles: dict[str, ArmStyle]) -> str:
     )
 
 
-def _table(content: dict[str, Any], styles: dict[str, ArmStyle]) -> str:
+def _table(table: Table, styles: dict[str, ArmStyle]) -> str:
     """Rows are joined here and not in the template: a page may hold ten thousand."""
-    numeric = [column["number"] for column in content["columns"]]
+    numeric = [column.number for column in table.columns]
     heads = "".join(
-        f'<th{" class=num" if column["number"] else ""}><button type="button">{escape(column["label"])}</button></th>'
-        for column in content["columns"]
+        f"<th{' class=num' if column.number else ''}>"
+        f'<button type="button">{escape(column.label)}</button></th>'
+        for column in table.columns
     )
     body = "".join(
         "<tr>"
         + "".join(_td(cell, number, styles) for cell, number in zip(row, numeric, strict=True))
         + "</tr>"
-        for row in content["rows"]
+        for row in table.rows
     )
     parts = f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
-    return f'<div class="scroll"><table id="table-{escape(content["id"])}">{parts}</table></div>'
+    return f'<div class="scroll"><table id="table-{escape(table.id)}">{parts}</table></div>'
 
 
-def _td(cell: dict[str, Any], number: bool, styles: dict[str, ArmStyle]) -> str:
-    text, sort = escape(cell["text"]), cell["sort"]
-    style = styles.get(cell.get("arm", ""))
+def _td(cell: Cell, number: bool, styles: dict[str, ArmStyle]) -> str:
+    style = styles.get(cell.arm)
     dot = f'<i style="background:var(--{style.key})"></i>' if style else ""
     wrapped = next(
-        (f" class={name}" for name, least in WRAPPED.items() if len(cell["text"]) > least), ""
+        (f" class={name}" for name, least in WRAPPED.items() if len(cell.text) > least), ""
     )
     kind = " class=num" if number else wrapped
-    given = (
-        f' data-sort="{escape(str(sort))}"'
-        if sort is not None and str(sort) != cell["text"]
-        else ""
-    )
-    return f"<td{kind}{given}>{dot}{text}</td>"
+    sort = ""
+    if cell.sort is not None and str(cell.sort) != cell.text:
+        sort = f' data-sort="{escape(str(cell.sort))}"'
+    return f"<td{kind}{sort}>{dot}{escape(cell.text)}</td>"

@@ -10,19 +10,19 @@ import base64
 import importlib.util
 import json
 import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from reports.draw.content import drawn
-from reports.draw.legend import arms_of, swatch
-from reports.draw.panel import draw_panel
+from reports.draw.content import Figure, ImagePanel, Page, Table
+from reports.draw.legend import arms_in_legend, draw_panel, swatch
 from reports.draw.theme import ArmStyle
-from reports.output.html import TEMPLATES, page_styles
+from reports.output.html import TEMPLATES
 
-MOST_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
+MOST_PRINTED_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
 
 
-def render_pdf(page: dict[str, Any]) -> bytes:
+def render_pdf(page: Page) -> bytes:
     """The page as PDF bytes. Raises ValueError where typst refuses it."""
     import typst
 
@@ -82,52 +82,50 @@ def fonts() -> list[str]:
     )
 
 
-def _for_print(page: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The page with figures written to files, each with its legend,
-    and long tables cut with a word about it.
+def _for_print(page: Page, folder: Path) -> dict[str, Any]:
+    """The page as JSON with figures written to files, each with its legend, and long tables cut
+    with a word about it.
     """
-    styles = page_styles(page)
+    bare = replace(page, lead=None, sections=[], appendix=[])
     sections = [
-        section | {
-            "figures": [_figure(figure, styles, folder) for figure in section["figures"]],
-            "tables": [_table(table) for table in section["tables"]],
+        {
+            "title": section.title,
+            "question": section.question,
+            "figures": [_figure(figure, page.styles, folder) for figure in section.figures],
+            "tables": [_table(table) for table in section.tables],
         }
-        for section in page["sections"]
-    ]  # fmt: skip
-    lead = _figure(page["lead"], styles, folder) if page["lead"] else None
-    appendix = [_table(table) for table in page["appendix"]]
-    return page | {"sections": sections, "lead": lead, "appendix": appendix}
+        for section in page.sections
+    ]
+    lead = _figure(page.lead, page.styles, folder) if page.lead else None
+    appendix = [_table(table) for table in page.appendix]
+    return asdict(bare) | {"sections": sections, "lead": lead, "appendix": appendix}
 
 
-def _figure(figure: dict[str, Any], styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
-    figure, panels = drawn(figure), []
-    for panel in figure["panels"]:
-        image = panel["kind"] == "image"
+def _figure(whole: Figure, styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
+    figure, panels = whole.on_page(), []
+    for panel in figure.panels:
         # numbered, as an id may hold the name of a data set and so a slash
-        name = f"{sum(1 for _ in folder.iterdir())}.{'png' if image else 'svg'}"
-        content = base64.b64decode(panel["png"]) if image else draw_panel(panel, styles).encode()
+        number = sum(1 for _ in folder.iterdir())
+        if isinstance(panel, ImagePanel):
+            name, content, alt = f"{number}.png", base64.b64decode(panel.png), panel.alt
+        else:
+            name, content = f"{number}.svg", draw_panel(panel, styles).encode()
+            alt = panel.title
         (folder / name).write_bytes(content)
-        panels.append(
-            {
-                "file": name,
-                "kind": panel["kind"],
-                "title": panel["title"],
-                "alt": panel.get("alt", panel["title"]),
-            }
-        )
-    named = arms_of(figure["panels"])
+        panels.append({"file": name, "kind": panel.kind, "title": panel.title, "alt": alt})
+    named = arms_in_legend(figure.panels)
     legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items() if arm in named]
-    return {
-        "title": figure["title"],
-        "caption": figure["caption"],
-        "panels": panels,
-        "legend": legend,
-    }
+    texts = {"title": figure.title, "caption": figure.caption}
+    return texts | {"panels": panels, "legend": legend}
 
 
-def _table(table: dict[str, Any]) -> dict[str, Any]:
-    rows = [[cell["text"] for cell in row] for row in table["rows"][:MOST_ROWS]]
-    note = table["note"]
-    if len(table["rows"]) > MOST_ROWS:
-        note += f" The first {MOST_ROWS} of {len(table['rows']):,} rows; the HTML page and the CSV hold all."
-    return table | {"rows": rows, "note": note.strip()}
+def _table(table: Table) -> dict[str, Any]:
+    rows = [[cell.text for cell in row] for row in table.rows[:MOST_PRINTED_ROWS]]
+    note = table.note
+    if len(table.rows) > MOST_PRINTED_ROWS:
+        note += (
+            f" The first {MOST_PRINTED_ROWS} of {len(table.rows):,} rows; "
+            "the HTML page and the CSV hold all."
+        )
+    heads = [asdict(column) for column in table.columns]
+    return {"title": table.title, "note": note.strip(), "columns": heads, "rows": rows}

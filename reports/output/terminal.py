@@ -1,5 +1,4 @@
-"""The arms of a study as a table for the terminal: mean, spread, noise floor, cost,
-label agreement.
+"""The arms of a study as a table for the terminal: mean, spread, noise floor, cost, label agreement.
 
 python -m bench.report all --study demo
 """
@@ -20,6 +19,8 @@ from reports.study.groups import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from reports.study.runs import Study
 
 MOST_GROUPS = 4
@@ -34,13 +35,13 @@ def terminal_table(study: Study) -> str:
     if rows.empty:
         return ""
     shown = distances(rows)[:MOST_GROUPS]
-    shown += [group for group in groups(rows) if group.metric == "label_agreement"][:1]
+    shown += [group for group in groups(rows) if group.facts.family == "quality"][:1]
     return "\n".join(_block(rows, group) for group in shown)
 
 
-def _block(rows: object, group: Group) -> str:
+def _block(rows: pd.DataFrame, group: Group) -> str:
     lines = []
-    for size, part in by_size(of_group(rows, group)):  # type: ignore[arg-type]
+    for size, part in by_size(of_group(rows, group)):
         deviation, freedom = pooled_deviation(part)
         floor = (
             f"noise floor {floor_text(deviation)} ({freedom} df)"
@@ -49,18 +50,15 @@ def _block(rows: object, group: Group) -> str:
         )
         lines.append(
             f"\n{group.metric}, {group.data}, size {size}, {group.images_total} images; "
-            f"{group.direction}; {floor}"
+            f"{group.facts.direction}; {floor}"
         )
         lines.append(f"  {'arm':28} {'mean':>9} {'sd':>9} {'n':>3} {'real':>9} {'FLOPs':>9}")
         for line in summarise(part, ["arm"]):
-            numbers = " ".join(_number(line[key], 9) for key in ("mean", "sd"))
-            related = "  related" if line["related"] else ""
-            lines.append(
-                f"  {line['arm']:28} {numbers} {line['n']:3} {_number(line['real'], 9)} "
-                f"{_number(line['flops'], 9)}{related}"
-            )
+            mean, sd, real, flops = map(_number, (line.mean, line.sd, line.real, line.flops))
+            related = "  related" if line.related else ""
+            lines.append(f"  {line.arm:28} {mean} {sd} {line.n:3} {real} {flops}{related}")
     return "\n".join(lines)
 
 
-def _number(value: float | None, width: int) -> str:
-    return f"{'' if value is None else format(value, '.3g'):>{width}}"
+def _number(value: float | None) -> str:
+    return f"{'' if value is None else format(value, '.3g'):>9}"

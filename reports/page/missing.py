@@ -5,45 +5,38 @@ from __future__ import annotations
 import shlex
 
 from bench.core.store.rows import result_path
-from reports.draw.theme import sorted_arms
+from reports.draw.content import Missing
 from reports.page.commands import measuring_command, run_command, training_command
 from reports.page.figures.pictures import first_seeds, newest_picture
-from reports.study.groups import distances
+from reports.study.groups import distances, sorted_arms
 from reports.study.runs import Run, Study, mapping, training_curve
 
 ENOUGH_SEEDS = 3
 MOST_LINES = 40
 
 
-def missing(study: Study) -> list[dict[str, str]]:
-    """[{"what", "command"}]: unfinished runs, absent seeds and sizes of an arm,
-    metrics and pictures only some have.
-    """
+def missing_parts(study: Study) -> list[Missing]:
+    """Unfinished runs, absent seeds and sizes of an arm, metrics and pictures that only some have."""
     absent = _planned(study) if study.name else _seeds(study)
     lines = [*_unfinished(study), *absent, *_metrics(study), *_pictures(study), *_agreement(study)]
     if len(lines) > MOST_LINES:
-        more = {"what": f"and {len(lines) - MOST_LINES} more", "command": ""}
-        return [*lines[:MOST_LINES], more]
+        return [*lines[:MOST_LINES], Missing(f"and {len(lines) - MOST_LINES} more")]
     return lines
 
 
-def _planned(study: Study) -> list[dict[str, str]]:
+def _planned(study: Study) -> list[Missing]:
     """Runs of the study that have no folder, and arms that cannot be run here."""
     lines = []
     for run in study.planned:
         if run.reason:
-            lines.append({"what": f"{run.arm} cannot be run here: {run.reason}", "command": ""})
+            lines.append(Missing(f"{run.arm} cannot be run here: {run.reason}"))
         elif run.id not in study.runs:
-            lines.append(
-                {
-                    "what": f"{run.id} ({run.arm}) has not been started",
-                    "command": run_command(run.words),
-                }
-            )
-    return [line for index, line in enumerate(lines) if line not in lines[:index]]
+            what = f"{run.id} ({run.arm}) has not been started"
+            lines.append(Missing(what, run_command(run.words)))
+    return list(dict.fromkeys(lines))
 
 
-def _unfinished(study: Study) -> list[dict[str, str]]:
+def _unfinished(study: Study) -> list[Missing]:
     lines = []
     for run in study.runs.values():
         if run.state != "complete":
@@ -57,11 +50,11 @@ def _unfinished(study: Study) -> list[dict[str, str]]:
                 f"{run.id} is {state} at {done} of {total} images{reason}; "
                 "only its snapshots are used"
             )
-            lines.append({"what": what, "command": training_command(run)})
+            lines.append(Missing(what, training_command(run)))
     return lines
 
 
-def _seeds(study: Study) -> list[dict[str, str]]:
+def _seeds(study: Study) -> list[Missing]:
     """Arms with fewer seeds than the others of their size, or than a verdict needs;
     arms that lack a whole size.
     """
@@ -80,20 +73,18 @@ def _seeds(study: Study) -> list[dict[str, str]]:
             if arm not in by_arm:
                 like = next(run for run in study.runs.values() if run.arm == arm)
                 example = training_command(like, size=size, data=data, seed=0)
-                lines.append(
-                    {"what": f"{arm} has no run of size {size} on {data}", "command": example}
-                )
+                lines.append(Missing(f"{arm} has no run of size {size} on {data}", example))
             elif len(by_arm[arm]) < wanted:
                 lacking = sorted((known | set(range(wanted))) - set(by_arm[arm]))[
                     : wanted - len(by_arm[arm])
                 ]
                 run = next(iter(by_arm[arm].values()))
                 what = f"{arm}, size {size}, {data}: {len(by_arm[arm])} of {wanted} seeds"
-                lines.append({"what": what, "command": training_command(run, seed=lacking[0])})
+                lines.append(Missing(what, training_command(run, seed=lacking[0])))
     return lines
 
 
-def _metrics(study: Study) -> list[dict[str, str]]:
+def _metrics(study: Study) -> list[Missing]:
     """Metrics that some finished runs of a data set have and others lack."""
     final = study.rows[study.rows["final"]]
     lines = []
@@ -120,11 +111,11 @@ def _metrics(study: Study) -> list[dict[str, str]]:
                     f"the first is {first.id}"
                 )
                 like = {str(name): value for name, value in measured.iloc[0].items()}
-                lines.append({"what": what, "command": measuring_command(first, like)})
+                lines.append(Missing(what, measuring_command(first, like)))
     return lines
 
 
-def _pictures(study: Study) -> list[dict[str, str]]:
+def _pictures(study: Study) -> list[Missing]:
     """Arms whose first seed is finished and has no picture of a kind."""
     lines = []
     for kind, words in (("samples", "sample grid"), ("features", "features as pictures")):
@@ -137,11 +128,11 @@ def _pictures(study: Study) -> list[dict[str, str]]:
                     f"{words}, {data}, size {size}: none of {arms}; "
                     "the command measures the first of them again"
                 )
-                lines.append({"what": what, "command": _again(finished[0], kind)})
+                lines.append(Missing(what, _again(finished[0], kind)))
     return lines
 
 
-def _agreement(study: Study) -> list[dict[str, str]]:
+def _agreement(study: Study) -> list[Missing]:
     """Arms with a term beside the velocity whose first seed has logged no
     agreement of the two terms' gradients.
     """
@@ -149,10 +140,8 @@ def _agreement(study: Study) -> list[dict[str, str]]:
     for (data, size), runs in first_seeds(study).items():
         lacking = [run for run in runs if run.state == "complete" and _lacks_agreement(run)]
         if lacking:
-            run, aside = (
-                lacking[0],
-                lacking[0].folder.parent.with_name(f"{lacking[0].folder.parent.name}-replaced"),
-            )
+            run = lacking[0]
+            aside = run.folder.parent.with_name(f"{run.folder.parent.name}-replaced")
             arms = ", ".join(run.arm for run in lacking)
             what = (
                 f"gradient agreement, {data}, size {size}: none of {arms}; "
@@ -163,9 +152,7 @@ def _agreement(study: Study) -> list[dict[str, str]]:
                 shlex.join(["mkdir", "-p", str(aside)]),
                 shlex.join(["mv", str(run.folder), str(aside)]),
             )
-            lines.append(
-                {"what": what, "command": " && ".join([*aside_words, training_command(run)])}
-            )
+            lines.append(Missing(what, " && ".join([*aside_words, training_command(run)])))
     return lines
 
 

@@ -1,34 +1,28 @@
-"""Pages: pure functions of a study to plain data, from which HTML, PDF and the exports are made.
+"""Pages: pure functions of a study to typed content, from which HTML, PDF and the exports are made.
 
     page = build_page(read_study(Path("runs")), "scaling")
 
 A page answers one question: verdicts first, the one figure that answers it beside them, then the
 other figures, tables, what is missing and how to fill it, and what the runs were. The same folders
 give the same page, any time and anywhere.
-
-A verdict on a page is {"word": "supported" | "contradicted" | "inconclusive", "holm": the word
-after Holm's adjustment for the number of claims of the page, "outside": whether the runs are
-outside the claim's range, "sentence": the claim, "reason": its numbers and why this word, in a
-sentence, "short": that and Holm's word, "facts": [[name, value], ...]}; what could not be tested is
-in "untested" as {"sentence", "reason"}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-from reports.draw.content import Figure
+from reports.draw.content import Figure, Page, Section, Table
 from reports.draw.theme import arm_styles
-from reports.findings.verdict_entries import verdict_entries
-from reports.laws.arms import fitted_laws, law_tables
+from reports.laws.arms import Fitted, fitted_laws, law_tables
 from reports.page import run_tables, tables
 from reports.page.commands import training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
 from reports.page.figures.laws import law_figure
-from reports.page.missing import missing
+from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
+from reports.page.verdicts import verdict_entries
+from reports.study.groups import sorted_arms
 from reports.study.runs import Study, flat_items
 
 Builder = Callable[[Study], list[Figure]]
@@ -37,9 +31,9 @@ MOST_LEADING = 3  # panels of the first screen; a figure's others follow folded
 
 
 @dataclass(frozen=True)
-class Kind:
-    """title and question head the page; figures in reading order,
-    the first one answers the question.
+class Question:
+    """What a page is about: title and question head it; figures in reading order, the first one
+    answers the question.
 
     borrowed: figures of another page, which the page of all of them shows there.
     """
@@ -53,44 +47,44 @@ class Kind:
     laws: bool = False  # whether the scaling laws do
 
 
-KINDS = {
-    "scaling": Kind(
+QUESTIONS = {
+    "scaling": Question(
         "Scaling",
         "Which method gains most from a larger model, at equal images and at equal compute?",
         (
             lambda study: distance.against_size(study.rows),
-            lambda study: ablation.over_sizes(study.rows),
-            lambda study: distance.over_sizes(study.rows, "flops"),
-            lambda study: distance.over_sizes(study.rows, "hours"),
+            lambda study: ablation.effects_over_sizes(study.rows),
+            lambda study: distance.spent_over_sizes(study.rows, "flops"),
+            lambda study: distance.spent_over_sizes(study.rows, "hours"),
         ),
         borrowed=(lambda study: distance.against(study.rows, "images"),),
         laws=True,
     ),
-    "encoders": Kind(
+    "encoders": Question(
         "Encoders",
         "Does a stronger external encoder give better generation?",
         (lambda study: distance.against_encoder(study.rows),),
         borrowed=(pictures.sample_grids,),
     ),
-    "probes": Kind(
+    "probes": Question(
         "Probes",
         "What do the features of each arm know, in which block and at which noise level?",
         (
             lambda study: probes.over_depth(study.rows),
             lambda study: probes.maps(study.rows),
             lambda study: probes.differences(study.rows),
-            pictures.feature_pictures,
+            pictures.feature_colours,
         ),
         distances=False,
         probes=True,
     ),
-    "ablation": Kind(
+    "ablation": Question(
         "Ablation",
         "Which part of a method does the work?",
         (lambda study: ablation.effects(study.rows),),
         borrowed=(training.curves,),
     ),
-    "convergence": Kind(
+    "convergence": Question(
         "Convergence",
         "Who gets where, after how many images, FLOPs and hours?",
         (
@@ -101,70 +95,72 @@ KINDS = {
             pictures.sample_grids,
         ),
     ),
-    "cost": Kind(
+    "cost": Question(
         "Cost",
         "What does each arm cost, and what does it buy?",
         (cost.flops_by_part,),
-        borrowed=(lambda study: distance.over_sizes(study.rows, "flops"),),
+        borrowed=(lambda study: distance.spent_over_sizes(study.rows, "flops"),),
     ),
 }
 
 
+EVERYTHING = Question(
+    "All findings", "What do the runs say, what do they cost, and what is missing?", ()
+)
 # The page of everything opens with what its runs were made to vary: sizes, or encoders, or else the
 # arms.
 LEADS_OF_ALL = ("size", "encoder_linear_probe", "effects", "images")
 
 
-def build_page(study: Study, kind: str) -> dict[str, Any]:
-    """The page as plain data. kind: a key of `KINDS`,
-    or "all" for every one of them on a single page.
-    """
-    chosen = list(KINDS.values()) if kind == "all" else [KINDS[kind]]
+def build_page(study: Study, kind: str) -> Page:
+    """The page. kind: a key of `QUESTIONS`, or "all" for every one of them on a single page."""
+    everything = kind == "all"
+    chosen = list(QUESTIONS.values()) if everything else [QUESTIONS[kind]]
     laws = fitted_laws(study.rows) if any(part.laws for part in chosen) else []
+    # figures, section by section; the one of the first screen is taken out
     sections = []
     for part in chosen:
-        builders = part.figures if kind == "all" else (*part.figures, *part.borrowed)
-        figures = [drawn for build in builders for drawn in build(study)]
-        figures[1:1] = law_figure(laws) if part.laws else []
-        title, question = (part.title, part.question) if kind == "all" else ("More figures", "")
-        sections.append({"title": title, "question": question, "figures": figures, "tables": []})
-    lead = _take_lead(sections, LEADS_OF_ALL if kind == "all" else ())
-    numbers = tables.results_tables(study.rows) if any(part.distances for part in chosen) else []
-    numbers += tables.probe_table(study.rows) if any(part.probes for part in chosen) else []
-    numbers += tables.encoder_table(study)
-    numbers += law_tables(laws)
-    numbers += published_tables(study) if any(part.distances for part in chosen) else []
-    numbers = [
-        tables.without_empty_columns(table) for table in numbers if table["rows"] or table["note"]
-    ]
-    sections.append(
-        {
-            "title": "Numbers",
-            "question": "",
-            "figures": [],
-            "tables": numbers,
-        }
+        builders = part.figures if everything else (*part.figures, *part.borrowed)
+        found = [figure for build in builders for figure in build(study)]
+        found[1:1] = law_figure(laws) if part.laws else []
+        title, question = (part.title, part.question) if everything else ("More figures", "")
+        sections.append(Section(title, question, found, []))
+    lead = _take_lead(sections, LEADS_OF_ALL if everything else ())
+    # tables
+    sections.append(Section("Numbers", "", [], _numbers(study, chosen, laws)))
+    appendix = [build(study).without_empty_columns() for build in run_tables.APPENDIX]
+    # around them
+    head = EVERYTHING if everything else QUESTIONS[kind]
+    verdicts, untested, verdicts_note = verdict_entries(study, kind)
+    missing, notices = missing_parts(study), _notices(study, kind, lead)
+    return Page(
+        kind=kind,
+        title=head.title,
+        question=head.question,
+        study=study.name,
+        summary=_summary(study),
+        notices=notices,
+        arms=arm_styles(sorted_arms(run.arm for run in study.runs.values())),
+        verdicts=verdicts,
+        untested=untested,
+        verdicts_note=verdicts_note,
+        lead=lead,
+        sections=[section for section in sections if section.figures or section.tables],
+        missing=missing,
+        problems=[*dict.fromkeys(study.problems), *_without_value(study)],
+        appendix=[table for table in appendix if table.rows],
     )
-    appendix = [tables.without_empty_columns(build(study)) for build in run_tables.APPENDIX]
-    return {
-        "kind": kind,
-        "title": KINDS[kind].title if kind != "all" else "All findings",
-        "question": KINDS[kind].question
-        if kind != "all"
-        else "What do the runs say, what do they cost, and what is missing?",
-        "study": study.name,
-        "summary": _summary(study),
-        "notices": _notices(study, kind, lead),
-        "arms": [
-            asdict(style) for style in arm_styles(run.arm for run in study.runs.values()).values()
-        ],
-        **verdict_entries(study, kind),
-        "lead": lead,
-        "sections": [section for section in sections if section["figures"] or section["tables"]],
-        "missing": missing(study),
-        "problems": [*dict.fromkeys(study.problems), *_without_value(study)],
-        "appendix": [table for table in appendix if table["rows"]],
-    }
+
+
+def _numbers(study: Study, chosen: list[Question], laws: list[Fitted]) -> list[Table]:
+    """The tables of the page's numbers, without those that say nothing."""
+    of_distances = any(part.distances for part in chosen)
+    found = tables.results_tables(study.rows) if of_distances else []
+    found += tables.probe_tables(study.rows) if any(part.probes for part in chosen) else []
+    found += tables.encoder_tables(study)
+    found += law_tables(laws)
+    found += published_tables(study) if of_distances else []
+    return [table.without_empty_columns() for table in found if table.rows or table.note]
 
 
 def _without_value(study: Study) -> list[str]:
@@ -183,26 +179,26 @@ def _without_value(study: Study) -> list[str]:
     return [*lines, f"and {more:,} more rows without a value"] if more else lines
 
 
-def _take_lead(sections: list[dict[str, Any]], preferred: tuple[str, ...]) -> Figure | None:
-    """Move the figure of the first screen out of its section:
-    the first preferred one that there is, else the first.
+def _take_lead(sections: list[Section], preferred: tuple[str, ...]) -> Figure | None:
+    """Move the figure of the first screen out of its section: the first preferred one that there
+    is, else the first.
 
     Panels beyond `MOST_LEADING` stay behind as a folded figure.
     """
-    found = [(section, drawn) for section in sections for drawn in section["figures"]]
-    for section, drawn in [
-        *(pair for name in preferred for pair in found if pair[1]["id"] == name),
-        *found,
-    ]:
-        place = section["figures"].index(drawn)
-        first, others = drawn["panels"][:MOST_LEADING], drawn["panels"][MOST_LEADING:]
-        rest = {
-            "id": f"{drawn['id']}-more",
-            "title": f"{drawn['title']}, other panels",
-            "panels": others,
-        }
-        section["figures"][place : place + 1] = [drawn | rest | {"folded": True}] if others else []
-        return drawn | {"panels": first}
+    found = [(section, figure) for section in sections for figure in section.figures]
+    wanted = [pair for name in preferred for pair in found if pair[1].id == name]
+    for section, figure in [*wanted, *found][:1]:
+        first, others = figure.panels[:MOST_LEADING], figure.panels[MOST_LEADING:]
+        rest = replace(
+            figure,
+            id=f"{figure.id}-more",
+            title=f"{figure.title}, other panels",
+            panels=others,
+            folded=True,
+        )
+        place = section.figures.index(figure)
+        section.figures[place : place + 1] = [rest] if others else []
+        return replace(figure, panels=first)
     return None
 
 

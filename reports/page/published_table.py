@@ -4,10 +4,8 @@ and never in one mean with them.
 
 from __future__ import annotations
 
-from typing import Any
-
 from bench.core.model.sampling_protocol import PROTOCOLS
-from reports.page.tables import arm_cell, cell, columns
+from reports.draw.content import Table, arm_cell, cell, columns
 from reports.study.groups import summarise
 from reports.study.published import TASKS, Published, published
 from reports.study.runs import Run, Study, mapping
@@ -27,14 +25,14 @@ OBJECTIVES = {
 }
 
 
-def published_tables(study: Study) -> list[dict[str, Any]]:
+def published_tables(study: Study) -> list[Table]:
     """A table for each data set that numbers were published for;
     none for others (there are none for digits).
     """
     return [_table(study, task) for task in TASKS if (study.rows["data"] == task).any()]
 
 
-def _table(study: Study, task: str) -> dict[str, Any]:
+def _table(study: Study, task: str) -> Table:
     sizes = {
         str(run.description.get("size"))
         for run in study.runs.values()
@@ -44,30 +42,14 @@ def _table(study: Study, task: str) -> dict[str, Any]:
     for row in published(task):
         if _size(row) not in sizes:
             continue
-        lines.append(
-            [
-                arm_cell(row.arm),
-                cell(row.model),
-                cell(row.alignment_block),
-                cell(row.objective),
-                cell(row.steps),
-                cell(row.images),
-                cell(row.cfg),
-                cell(row.sampler),
-                cell(row.fid),
-                cell(row.sfid),
-                cell(row.is_),
-                cell(row.precision),
-                cell(row.recall),
-                cell(row.linear_probe),
-                *(
-                    cell(value, digits)
-                    for value, digits in zip(_measured(study, row), (4, 2, 4), strict=True)
-                ),
-                cell(row.source),
-                cell(row.confidence),
-            ]
-        )
+        measured = zip(_measured(study, row), (4, 2, 4), strict=True)
+        lines.append([
+            arm_cell(row.arm), cell(row.model), cell(row.alignment_block), cell(row.objective),
+            cell(row.steps), cell(row.images), cell(row.cfg), cell(row.sampler),
+            cell(row.fid), cell(row.sfid), cell(row.is_), cell(row.precision), cell(row.recall),
+            cell(row.linear_probe), *(cell(value, digits) for value, digits in measured),
+            cell(row.source), cell(row.confidence),
+        ])  # fmt: skip
     note = (
         "Other people's runs of the same backbone. A measured FID stands beside one only "
         "for the same arm, size, "
@@ -76,33 +58,11 @@ def _table(study: Study, task: str) -> dict[str, Any]:
         "SD and n are over its seeds. Certainty: paper (a table), figure, readme, rerun."
     )
     heads = columns(
-        "arm",
-        "model",
-        "#block",
-        "objective",
-        "#steps",
-        "#images",
-        "guidance",
-        "sampler",
-        "#FID",
-        "#sFID",
-        "#IS",
-        "#precision",
-        "#recall",
-        "#linear probe (%)",
-        "#FID measured here",
-        "#SD",
-        "#n",
-        "source",
-        "certainty",
+        *("arm", "model", "#block", "objective", "#steps", "#images", "guidance", "sampler"),
+        *("#FID", "#sFID", "#IS", "#precision", "#recall", "#linear probe (%)"),
+        *("#FID measured here", "#SD", "#n", "source", "certainty"),
     )
-    return {
-        "id": f"published-{task}",
-        "title": f"Published numbers: {task}",
-        "note": note,
-        "columns": heads,
-        "rows": lines,
-    }
+    return Table(f"published-{task}", f"Published numbers: {task}", note, heads, lines)
 
 
 def _size(row: Published) -> str:
@@ -127,11 +87,10 @@ def _measured(study: Study, row: Published) -> tuple[float | None, float | None,
     chosen = chosen[
         chosen["protocol"].map(lambda protocol: _sampler(protocol) == row.sampler).astype(bool)
     ]
-    return (
-        tuple(summarise(chosen, ["arm"])[0][key] for key in ("mean", "sd", "n"))
-        if len(chosen)
-        else nothing
-    )
+    if not len(chosen):
+        return nothing
+    [found] = summarise(chosen, ["arm"])
+    return found.mean, found.sd, found.n
 
 
 def _is_published_set_up(run: Run, row: Published) -> bool:
@@ -142,7 +101,7 @@ def _is_published_set_up(run: Run, row: Published) -> bool:
     return block == row.alignment_block and set(run.recipe) <= {"precision", "deterministic"}
 
 
-def _sampler(protocol: Any) -> str:
+def _sampler(protocol: object) -> str:
     """The named protocol that samples were made by, with no setting changed but precisions;
     "" for none.
     """

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable
 
-from reports.draw.theme import sorted_arms
+from reports.draw.content import Table, arm_cell, cell, columns
 from reports.page.figures.cost import PARTS
-from reports.page.tables import arm_cell, cell, columns, without_common_columns
+from reports.study.groups import sorted_arms
 from reports.study.runs import Run, Study, flat, mapping
 
 MOST_DIFFERING = 6  # configuration keys that get a column of their own in the table of runs
 
 
-def arms_table(study: Study) -> dict[str, Any]:
+def arms_table(study: Study) -> Table:
     """Blocks, head, encoder and cost of each arm and size."""
     first: dict[tuple[str, str, str], list[Run]] = {}
     for run in study.runs.values():
@@ -51,45 +51,28 @@ def arms_table(study: Study) -> dict[str, Any]:
             cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4), cell(len(members)),
             cell(run.cost.get("not_counted") or ""),
         ])  # fmt: skip
-    table = {
-        "id": "arms",
-        "title": "Arms",
-        "note": (
-            "Blocks count from 1. FLOPs: "
-            "one training image, forward and backward, all parts; time is measured."
-        ),
-        "columns": columns(
-            "arm",
-            "data",
-            "size",
-            "blocks",
-            "head",
-            "encoder",
-            "#parameters",
-            "#of the head",
-            "#FLOPs / image",
-            "of which",
-            "#encoder training (FLOPs)",
-            "#s / step",
-            "#peak MiB",
-            "#runs",
-            "not counted",
-        ),
-        "rows": lines,
-    }
-    return without_common_columns(table)
+    heads = columns(
+        *("arm", "data", "size", "blocks", "head", "encoder", "#parameters", "#of the head"),
+        *("#FLOPs / image", "of which", "#encoder training (FLOPs)", "#s / step", "#peak MiB"),
+        *("#runs", "not counted"),
+    )
+    note = (
+        "Blocks count from 1. FLOPs: "
+        "one training image, forward and backward, all parts; time is measured."
+    )
+    return Table("arms", "Arms", note, heads, lines).without_common_columns()
 
 
-def _mean(values: list[Any]) -> float | None:
+def _mean(values: Iterable[object]) -> float | None:
     known = [float(value) for value in values if isinstance(value, int | float)]
     return sum(known) / len(known) if known else None
 
 
-def _scaled(value: Any, unit: float) -> float | None:
+def _scaled(value: object, unit: float) -> float | None:
     return float(value) / unit if isinstance(value, int | float) else None
 
 
-def runs_table(study: Study) -> dict[str, Any]:
+def runs_table(study: Study) -> Table:
     """Every run: state, cost, environment and the configuration keys in which the runs differ."""
     spent = study.rows.groupby("run")[["flops", "hours"]].max().to_dict("index")
     environments = _environments(study)
@@ -99,7 +82,7 @@ def runs_table(study: Study) -> dict[str, Any]:
         settings = flat(run.configuration)
         lines.append(
             [
-                {"text": run.id, "sort": run.id},
+                cell(run.id),
                 arm_cell(run.arm),
                 cell(run.description.get("size")),
                 cell(run.description.get("seed")),
@@ -112,29 +95,14 @@ def runs_table(study: Study) -> dict[str, Any]:
                 *(cell(str(settings.get(key, "–"))) for key in differing),
             ]
         )
-    return {
-        "id": "runs",
-        "title": "Runs",
-        "note": "Every run folder that this page is made from.",
-        "columns": columns(
-            "run",
-            "arm",
-            "size",
-            "#seed",
-            "state",
-            "#images",
-            "#FLOPs",
-            "#hours",
-            "#s / step",
-            "#peak memory (MiB)",
-            "environment",
-            *differing,
-        ),
-        "rows": lines,
-    }
+    heads = columns(
+        *("run", "arm", "size", "#seed", "state", "#images", "#FLOPs", "#hours", "#s / step"),
+        *("#peak memory (MiB)", "environment", *differing),
+    )
+    return Table("runs", "Runs", "Every run folder that this page is made from.", heads, lines)
 
 
-def _environments(study: Study) -> dict[str, tuple[str, dict[str, Any], int]]:
+def _environments(study: Study) -> dict[str, tuple[str, dict[str, object], int]]:
     """Distinct environments: JSON -> (short name, content, number of runs), the most used first."""
     counted = Counter(json.dumps(run.environment, sort_keys=True) for run in study.runs.values())
     ordered = sorted(counted, key=lambda text: (-counted[text], text))
@@ -144,25 +112,16 @@ def _environments(study: Study) -> dict[str, tuple[str, dict[str, Any], int]]:
     }
 
 
-def environments_table(study: Study) -> dict[str, Any]:
+def environments_table(study: Study) -> Table:
+    """What the runs ran on."""
     lines = [
-        [
-            cell(name),
-            cell(count),
-            cell(_in_words(content) or "not recorded"),
-        ]
+        [cell(name), cell(count), cell(_in_words(content) or "not recorded")]
         for name, content, count in _environments(study).values()
     ]
-    return {
-        "id": "environments",
-        "title": "Environments",
-        "note": "",
-        "columns": columns("name", "#runs", "what"),
-        "rows": lines,
-    }
+    return Table("environments", "Environments", "", columns("name", "#runs", "what"), lines)
 
 
-def protocols_table(study: Study) -> dict[str, Any]:
+def protocols_table(study: Study) -> Table:
     """Every protocol that a number of the page was measured under, in full."""
     import pandas as pd
 
@@ -181,10 +140,10 @@ def protocols_table(study: Study) -> dict[str, Any]:
     ]
     heads = columns("protocol", "metric", "what")
     note = "Numbers are compared only under the same protocol."
-    return {"id": "protocols", "title": "Protocols", "note": note, "columns": heads, "rows": lines}
+    return Table("protocols", "Protocols", note, heads, lines)
 
 
-def _in_words(tree: dict[str, Any]) -> str:
+def _in_words(tree: dict[str, object]) -> str:
     return "; ".join(
         f"{key} {value}" for key, value in sorted(flat(tree).items()) if value not in (None, "")
     )
@@ -205,7 +164,7 @@ def _differing(study: Study) -> list[str]:
     ]
 
 
-def configuration_table(study: Study) -> dict[str, Any]:
+def configuration_table(study: Study) -> Table:
     """What all runs have in common."""
     settings = [flat(run.configuration) for run in study.runs.values() if run.configuration]
     common = dict(settings[0]) if settings else {}
@@ -213,13 +172,13 @@ def configuration_table(study: Study) -> dict[str, Any]:
         common = {
             key: value for key, value in common.items() if key in other and other[key] == value
         }
-    return {
-        "id": "configuration",
-        "title": "Configuration that all runs share",
-        "note": "What differs between runs is in the tables of arms and runs.",
-        "columns": columns("key", "value"),
-        "rows": [[cell(key), cell(str(value))] for key, value in sorted(common.items())],
-    }
+    return Table(
+        "configuration",
+        "Configuration that all runs share",
+        "What differs between runs is in the tables of arms and runs.",
+        columns("key", "value"),
+        [[cell(key), cell(str(value))] for key, value in sorted(common.items())],
+    )
 
 
 # What closes every page, in this order.

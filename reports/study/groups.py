@@ -1,7 +1,12 @@
-"""Mean, spread and noise floor of the arms: the numbers under every table and figure.
+"""Which rows may be compared, in which order they are shown, and their means, spread and noise floor.
 
-A *group* holds rows that may be compared: the same data, metric, protocol and number of training
-images. Rows of unlike protocols never share a panel or a table. The spread is the standard
+    for group in distances(final):                       # numbers that may share a table and a panel
+        for size, part in by_size(of_group(final, group)):
+            summarise(part, ["arm"]), pooled_deviation(part)
+
+A *group* holds rows of one data set, metric, protocol and budget (training images and batch). Rows
+of unlike groups never meet, in tables, figures and verdicts alike. What a metric is called, its place
+and its direction are facts of `bench.core.metrics`, which names none here. The spread is the standard
 deviation over seeds (n - 1), never over snapshots. The noise floor is that deviation pooled over
 the arms of one group and size, on the log for distances.
 """
@@ -9,138 +14,33 @@ the arms of one group and size, on the log for distances.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.study.comparable import is_distance
+from bench.core.metrics import Facts, facts_of
 from reports.study.contrasts import pooled_variance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-GROUP = ["data", "metric", "protocol_id", "images_total"]
-# The order in which metrics are shown; others follow by name.
-PREFERRED = ("fid", "fd_local", "heldout_loss", "fd_pixels", "sfid", "kid", "linear_probe", "knn")
-QUALITY = ("label_agreement", "copy_rate", "precision", "recall")
-UNITS = {
-    "heldout_loss": "held-out loss (MSE)",
-    "fid": "FID",
-    "sfid": "sFID",
-    "kid": "KID",
-    "is": "Inception score",
-    "linear_probe": "linear probe (accuracy)",
-    "probe_linear": "linear probe (accuracy)",
-    "knn": "kNN (accuracy)",
-    "cknna": "CKNNA",
-    "label_agreement": "label agreement (share)",
-    "copy_rate": "copy rate (ratio)",
-}
+USUAL_ARMS = ("vanilla", "selfflow", "dual_timestep", "repa")
 
 
-KINDS = {
-    "data": str,
-    "metric": str,
-    "protocol_id": str,
-    "images_total": int,
-    "higher_is_better": bool,
-}
+# Order --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Group:
-    """One set of comparable numbers."""
+def sorted_arms(arms: Iterable[str]) -> list[str]:
+    """The order of arms everywhere: the usual ones first, each with its variants, then by name."""
 
-    data: str
-    metric: str
-    protocol_id: str
-    images_total: int
-    higher_is_better: bool
-    per_block: bool = False  # of features read in a block, and not of the whole model
-    encoder: str = ""  # with which the metric compares, where its protocol names one
+    def position(arm: str) -> tuple[int, int, str]:
+        usual = USUAL_ARMS.index(arm) if arm in USUAL_ARMS else len(USUAL_ARMS)
+        families = (i for i, name in enumerate(USUAL_ARMS) if arm.startswith(name))
+        return (min(usual, next(families, len(USUAL_ARMS))), usual, arm)
 
-    @property
-    def direction(self) -> str:
-        """What a reader should hope for."""
-        return "higher is better" if self.higher_is_better else "lower is better"
-
-
-def metric_label(metric: str) -> str:
-    """A metric's name as axes and headings write it."""
-    return UNITS.get(metric, f"{metric} (Fréchet distance)" if metric.startswith("fd_") else metric)
-
-
-def metric_position(metric: str) -> tuple[int, str]:
-    """Sort key of metrics."""
-    return (PREFERRED.index(metric) if metric in PREFERRED else len(PREFERRED), metric)
-
-
-def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
-    """Comparable sets among the rows; per_block: of probes instead of whole-model metrics.
-
-    The distances by which verdicts judge come first: those unrelated to every arm. Of one metric,
-    the set of most runs.
-    """
-    chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
-    counted = (
-        chosen.assign(related=is_related(chosen))
-        .groupby([*GROUP, "higher_is_better"], sort=True)
-        .agg(runs=("run", "nunique"), related=("related", "any"), protocol=("protocol", "first"))
-        .reset_index()
-    )
-    found = [
-        (
-            Group(
-                **{name: kind(row[name]) for name, kind in KINDS.items()},
-                per_block=per_block,
-                encoder=str(row["protocol"].get("encoder", ""))
-                if isinstance(row["protocol"], dict)
-                else "",
-            ),
-            row,
-        )
-        for row in counted.to_dict("records")
-    ]
-
-    def position(item: tuple[Group, dict]) -> tuple:
-        group, row = item
-        judged_by = is_distance(group.metric) and not row["related"]
-        name = metric_position(group.metric)
-        return (
-            not judged_by,
-            name,
-            group.data,
-            -row["runs"],
-            -group.images_total,
-            group.protocol_id,
-        )
-
-    return [group for group, _ in sorted(found, key=position)]
-
-
-def is_related(rows: pd.DataFrame) -> pd.Series:
-    """Of each row, whether its metric is kin to the encoder of its arm."""
-    return rows["related"].fillna("") != ""
-
-
-def distances(rows: pd.DataFrame) -> list[Group]:
-    """Groups of metrics that say how good the pictures or the model are:
-    everything that is better when lower.
-    """
-    return [
-        group
-        for group in groups(rows)
-        if not group.higher_is_better and group.metric not in QUALITY
-    ]
-
-
-def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
-    """The rows of one group."""
-    keep = (rows["metric"] == group.metric) & (rows["protocol_id"] == group.protocol_id)
-    keep &= rows["block"].notna() == group.per_block
-    return rows[keep & (rows["data"] == group.data) & (rows["images_total"] == group.images_total)]
+    return sorted(set(arms), key=position)
 
 
 def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -152,9 +52,7 @@ def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def places(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """(data, size) of the rows, the largest size of each data set first:
-    what most verdicts are on.
-    """
+    """(data, size) of the rows, the largest size of each data set first: what most verdicts are on."""
     return [
         (str(data), size)
         for data, part in rows.groupby("data")
@@ -162,33 +60,152 @@ def places(rows: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def summarise(rows: pd.DataFrame, by: Iterable[str]) -> list[dict[str, Any]]:
-    """Mean, deviation over runs (`sd`, n - 1) and n for each combination of `by`;
-    rows without a value are `failed`.
+# Groups -------------------------------------------------------------------------------------------
 
-    parameters, flops, hours, real and stderr are means over the same rows; related is the first
-    reason among them.
+
+@dataclass(frozen=True)
+class Group:
+    """One set of comparable numbers.
+
+    images_total, batch: the budget, 0 for a batch that was not recorded; per_block: of features
+    read in a block, and not of the whole model; encoder: with which the metric compares, "" where
+    its protocol names none.
     """
-    columns = list(by)
+
+    data: str
+    metric: str
+    protocol_id: str
+    images_total: int
+    batch: int
+    higher_is_better: bool
+    per_block: bool = False
+    encoder: str = ""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of its metric; the direction is that of its rows."""
+        return replace(facts_of(self.metric), higher_is_better=self.higher_is_better)
+
+    def title(self, size: str = "") -> str:
+        """Metric, data and size."""
+        return " · ".join(word for word in (self.metric, self.data, size) if word)
+
+
+def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
+    """Comparable sets among the rows; per_block: of probes instead of whole-model metrics.
+
+    The distances by which verdicts judge come first: those unrelated to every arm. Of one metric,
+    the set of most runs.
+    """
+    chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
+    key = ["data", "metric", "protocol_id", "images_total", "batch", "higher_is_better"]
+    counted = (
+        chosen.assign(related=is_related(chosen), batch=_batch(chosen))
+        .groupby(key, sort=True)
+        .agg(runs=("run", "nunique"), related=("related", "any"), protocol=("protocol", "first"))
+        .reset_index()
+    )
+    found: list[tuple[tuple[object, ...], Group]] = []
+    for row in counted.to_dict("records"):
+        protocol = row["protocol"]
+        group = Group(
+            data=str(row["data"]),
+            metric=str(row["metric"]),
+            protocol_id=str(row["protocol_id"]),
+            images_total=int(row["images_total"]),
+            batch=int(row["batch"]),
+            higher_is_better=bool(row["higher_is_better"]),
+            per_block=per_block,
+            encoder=str(protocol.get("encoder", "")) if isinstance(protocol, dict) else "",
+        )
+        judged_by = group.facts.is_distance and not row["related"]
+        most = (-row["runs"], -group.images_total, group.protocol_id, group.batch)
+        position = (not judged_by, group.facts.position, group.data, *most)
+        found.append((position, group))
+    return [group for _, group in sorted(found, key=lambda item: item[0])]
+
+
+def distances(rows: pd.DataFrame) -> list[Group]:
+    """Groups of metrics that say how good the pictures or the model are: everything that is better
+    when lower.
+    """
+    return [
+        group
+        for group in groups(rows)
+        if not group.higher_is_better and group.facts.family != "quality"
+    ]
+
+
+def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
+    """The rows of one group."""
+    keep = (rows["metric"] == group.metric) & (rows["protocol_id"] == group.protocol_id)
+    keep &= (rows["block"].notna() == group.per_block) & (_batch(rows) == group.batch)
+    return rows[keep & (rows["data"] == group.data) & (rows["images_total"] == group.images_total)]
+
+
+def is_related(rows: pd.DataFrame) -> pd.Series:
+    """Of each row, whether its metric is not independent of the encoder of its arm."""
+    return rows["related"].fillna("") != ""
+
+
+def _batch(rows: pd.DataFrame) -> pd.Series:
+    """0 where it was not recorded: such rows are comparable with each other."""
+    import pandas as pd
+
+    return pd.to_numeric(rows["batch"], errors="coerce").fillna(0)
+
+
+# Means and spread ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean, deviation over runs (sd, n - 1) and number n of the rows of one arm at one place.
+
+    failed: rows without a value; parameters to stderr: means over the same rows; related: the first
+    reason among them. size to encoder: what the rows were told apart by, empty where they were not.
+    """
+
+    mean: float | None
+    sd: float | None
+    n: int
+    failed: int
+    parameters: float | None
+    flops: float | None
+    hours: float | None
+    real: float | None
+    stderr: float | None
+    related: str
+    arm: str
+    size: str = ""
+    images: float | None = None
+    block: float | None = None
+    t: float | None = None
+    method: str = ""
+    encoder: str = ""
+
+
+def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
+    """A summary for each combination of the columns `by`, fields of `Summary` with the arm."""
     means = {name: (name, "mean") for name in ("parameters", "flops", "hours", "real", "stderr")}
     marked = rows.assign(related=rows["related"].where(is_related(rows)))
-    table = marked.groupby(columns, sort=True, dropna=False).agg(
+    table = marked.groupby(list(by), sort=True, dropna=False).agg(
         mean=("value", "mean"), sd=("value", "std"), n=("value", "count"), rows=("value", "size"),
         related=("related", "first"), **means,
     )  # fmt: skip
     out = []
     for record in table.reset_index().to_dict("records"):
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             str(name): None if value != value else value for name, value in record.items()
         }
-        found |= {"failed": found.pop("rows") - found["n"], "related": found["related"] or ""}
-        out.append(found)
+        failed = values.pop("rows") - values["n"]
+        out.append(Summary(**values | {"failed": failed, "related": values["related"] or ""}))
     return out
 
 
 def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:
-    """Deviation of the log over seeds, pooled over arms (0.02 reads 2 %),
-    and its degrees of freedom.
+    """The noise floor: deviation of the log over seeds, pooled over arms (0.02 reads 2 %), and its
+    degrees of freedom. None where no arm has two seeds.
     """
     variance, freedom = pooled_variance(list(_logs(rows).values()))
     return (math.sqrt(variance), freedom) if freedom else (None, 0)

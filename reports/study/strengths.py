@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Name = TypeVar("Name", str, float)
-MEASURES = ("encoder_linear_probe", "encoder_structure")
+STRENGTH_METRICS = ("encoder_linear_probe", "encoder_structure")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ Strengths = dict[str, dict[str, Strength]]  # data, encoder
 
 def encoder_strengths(rows: pd.DataFrame) -> dict[str, Strengths]:
     """{measure: {data: {encoder: strength}}} for the measures that the rows hold."""
-    known = rows[rows["metric"].isin(MEASURES) & rows["value"].notna()]
+    known = rows[rows["metric"].isin(STRENGTH_METRICS) & rows["value"].notna()]
     found: dict[str, Strengths] = {}
     for (measure, data, encoder), part in known.groupby(["metric", "data", "encoder"], sort=True):
         strength = _of_one_protocol(part, f"{measure} of {encoder}")

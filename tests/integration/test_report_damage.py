@@ -92,7 +92,7 @@ def test_a_damaged_value_is_named_and_left_out(sound, tmp_path):
         damaged_copy(sound, tmp_path, change)
     page = build_page(read_study(tmp_path), "all")
     render_html(page)
-    problems = "\n".join(page["problems"])
+    problems = "\n".join(page.problems)
     silent = [
         change for change, file in zip(CHANGES, named, strict=True) if f"{file}: " not in problems
     ]
@@ -129,13 +129,13 @@ def test_pictures_that_cannot_be_decoded_are_named_and_left_out(sound, tmp_path)
         (run / "samples" / name).write_bytes(content)
     np.savez(tmp_path / "run0" / "samples" / features, pictures=np.full((2, 4, 4, 3), "x"))
     page = build_page(read_study(tmp_path), "all")
-    files = [line.partition(":")[0] for line in page["problems"]]
+    files = [line.partition(":")[0] for line in page.problems]
     grids, archives = (
         [f"run{n}/samples/{grid}" for n in range(3)],
         [f"run{n}/samples/{features}" for n in (0, 3, 4)],
     )
     assert files == archives + grids and all(
-        "the picture is left out" in line for line in page["problems"]
+        "the picture is left out" in line for line in page.problems
     )
     assert render_pdf(page).startswith(b"%PDF")
 
@@ -147,11 +147,7 @@ def test_a_name_with_a_slash_and_markup_is_set_with_its_pictures(sound, tmp_path
     (run / "run.json").write_text(json.dumps(described | names))
     page = build_page(read_study(tmp_path), "all")
     assert (
-        sum(
-            figure["id"].startswith("samples-")
-            for part in page["sections"]
-            for figure in part["figures"]
-        )
+        sum(figure.id.startswith("samples-") for part in page.sections for figure in part.figures)
         == 1
     )
     assert "<i>" not in render_html(page) and render_pdf(page).startswith(b"%PDF")

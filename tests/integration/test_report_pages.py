@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from html.parser import HTMLParser
 
 import pytest
@@ -17,9 +18,10 @@ from bench.config.compose import compose
 from bench.core.store import rows as results
 from bench.core.store.rows import Row
 from bench.report import PAGES, main, write_report
+from reports.draw.content import Missing
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
-from reports.page.pages import KINDS, build_page
+from reports.page.pages import QUESTIONS, build_page
 from reports.study.runs import read_study
 
 NASTY = "repa/<b>&\"x'</script>"
@@ -62,34 +64,34 @@ class Outline(HTMLParser):
 
 def test_every_page_can_be_built_and_is_json(runs):
     study = read_study(runs)
-    assert set(PAGES) == {*KINDS, "all"}
+    assert set(PAGES) == {*QUESTIONS, "all"}
     for kind in PAGES:
         page = build_page(study, kind)
-        json.dumps(page, allow_nan=False)
-        assert page["lead"], kind
-        assert not page["problems"] and not page["notices"], kind
+        json.dumps(asdict(page), allow_nan=False)
+        assert page.lead, kind
+        assert not page.problems and not page.notices, kind
 
 
 def test_the_scaling_page_shows_lines_of_all_arms_over_size_first(runs):
-    lead = build_page(read_study(runs), "scaling")["lead"]
-    assert lead["id"] == "size"
-    for panel in lead["panels"]:
-        assert {series["arm"] for series in panel["series"]} == {
+    lead = build_page(read_study(runs), "scaling").lead
+    assert lead.id == "size"
+    for panel in lead.panels:
+        assert {series.arm for series in panel.series} == {
             "vanilla",
             "selfflow",
             "repa/local_s",
             "repa/local_m",
         }
-        assert all(len(series["points"]) == 2 for series in panel["series"])
+        assert all(len(series.points) == 2 for series in panel.series)
 
 
 def test_encoders_are_placed_by_their_own_strength(runs):
-    lead = build_page(read_study(runs), "encoders")["lead"]
-    panel = lead["panels"][0]
-    assert {series["arm"]: series["points"][0]["x"] for series in panel["series"]} == {
+    lead = build_page(read_study(runs), "encoders").lead
+    panel = lead.panels[0]
+    assert {series.arm: series.points[0].x for series in panel.series} == {
         "repa/local_s": pytest.approx(0.88), "repa/local_m": pytest.approx(0.93),
     }  # fmt: skip
-    assert {rule["label"] for rule in panel["rules"]} == {"vanilla", "selfflow"}
+    assert {rule.label for rule in panel.rules} == {"vanilla", "selfflow"}
 
 
 def test_the_page_of_everything_has_every_part(runs):
@@ -143,20 +145,18 @@ def test_the_pdf_says_of_each_verdict_what_the_page_says(runs, tmp_path):
         return re.sub(r"[\s\u200b\xad-]", "", text)  # lines are broken, and words at their ends
 
     text, html = plain("".join(sheet.extract_text() for sheet in sheets)), render_html(page)
-    assert page["verdicts"] and all(verdict["outside"] for verdict in page["verdicts"])
-    for verdict in page["verdicts"]:
-        facts = dict(verdict["facts"])
+    assert page.verdicts and all(verdict.outside for verdict in page.verdicts)
+    for verdict in page.verdicts:
+        facts = dict(verdict.facts)
         assert {"source", "out of range", "p, Holm's p"} <= set(facts)
-        assert plain(f"{verdict['sentence']} (Holm: {verdict['holm']})") in text
-        for words in (verdict["reason"], *facts.values()):
+        assert plain(f"{verdict.sentence} (Holm: {verdict.holm})") in text
+        for words in (verdict.reason, *facts.values()):
             assert plain(words) in text, words
-        assert str(escape(verdict["short"])) in html and verdict["short"].endswith(
-            f"Holm: {verdict['holm']}"
+        assert str(escape(verdict.short)) in html and verdict.short.endswith(
+            f"Holm: {verdict.holm}"
         )
-    assert text.index(plain(page["verdicts_note"])) < text.index(
-        plain(page["verdicts"][0]["sentence"])
-    )
-    assert html.index(str(escape(page["verdicts_note"]))) < html.index("<article")
+    assert text.index(plain(page.verdicts_note)) < text.index(plain(page.verdicts[0].sentence))
+    assert html.index(str(escape(page.verdicts_note))) < html.index("<article")
 
 
 def test_the_pdf_says_why_a_claim_is_not_tested_and_names_the_arms_at_each_figure(runs, tmp_path):
@@ -168,9 +168,9 @@ def test_the_pdf_says_why_a_claim_is_not_tested_and_names_the_arms_at_each_figur
         "",
         "".join(sheet.extract_text() for sheet in pypdf.PdfReader(tmp_path / "page.pdf").pages),
     )
-    assert page["untested"]
-    for claim in page["untested"]:
-        assert re.sub(r"\s", "", claim["reason"]) in text
+    assert page.untested
+    for claim in page.untested:
+        assert re.sub(r"\s", "", claim.reason) in text
     assert "nanorepa/local_mrepa/local_s" in text  # the legend under the figure's heading
 
 
@@ -231,7 +231,7 @@ def test_help_is_fast_because_it_imports_nothing_heavy():
 def everything_of(root):
     """The page of everything, which uses every builder, rendered once; returns its data."""
     page = build_page(read_study(root), "all")
-    json.dumps(page, allow_nan=False)
+    json.dumps(asdict(page), allow_nan=False)
     render_html(page)
     return page
 
@@ -249,30 +249,28 @@ def test_no_study_of_that_name(tmp_path, capsys):
 
 def test_no_runs(tmp_path):
     page = everything_of(tmp_path)
-    assert "no runs" in page["notices"][0]
+    assert "no runs" in page.notices[0]
     assert render_pdf(page).startswith(b"%PDF")
 
 
 def test_one_run(tmp_path):
     write_run(tmp_path, "vanilla")
-    notices = " ".join(everything_of(tmp_path)["notices"])
+    notices = " ".join(everything_of(tmp_path).notices)
     assert "one seed only" in notices and "one arm only (vanilla)" in notices
 
 
 def test_only_unfinished_runs(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, state="running")
     page = everything_of(tmp_path)
-    assert "No run is finished" in page["notices"][0]
-    assert any(
-        "running (measuring) at 65,536 of 131,072" in line["what"] for line in page["missing"]
-    )
-    assert page["missing"][0]["command"].startswith("python -m bench.run method=")
+    assert "No run is finished" in page.notices[0]
+    assert any("running (measuring) at 65,536 of 131,072" in line.what for line in page.missing)
+    assert page.missing[0].command.startswith("python -m bench.run method=")
 
 
 def test_no_measurement(tmp_path):
     write_run(tmp_path, "vanilla", metrics=(), probes=False)
     (notice,) = [
-        text for text in everything_of(tmp_path)["notices"] if "No run has results yet" in text
+        text for text in everything_of(tmp_path).notices if "No run has results yet" in text
     ]
     cfg = compose(shlex.split(notice.partition("python -m bench.run ")[2]))
     assert (cfg["method"]["name"], cfg["measure"], cfg["runs"]) == (
@@ -285,10 +283,7 @@ def test_no_measurement(tmp_path):
 def test_what_is_not_measured_comes_with_the_command_that_measures_it(tmp_path):
     write_run(tmp_path, "vanilla")
     write_run(tmp_path, "selfflow", metrics=("fd_local",), probes=False)
-    lines = {
-        line["what"].partition(" ")[0]: line["command"]
-        for line in everything_of(tmp_path)["missing"]
-    }
+    lines = {line.what.partition(" ")[0]: line.command for line in everything_of(tmp_path).missing}
     for metric in ("heldout_loss", "fd_pixels"):
         cfg = compose(shlex.split(lines[metric].partition("python -m bench.run ")[2]))
         assert (cfg["method"]["name"], cfg["measure"]) == ("selfflow", "full")
@@ -299,28 +294,24 @@ def test_pictures_that_some_arms_lack_are_named(tmp_path):
     other = write_run(tmp_path, "dual_timestep")
     write_run(tmp_path, "selfflow", pictures=True)
     page = everything_of(tmp_path)
-    captions = [figure["caption"] for part in page["sections"] for figure in part["figures"]]
+    captions = [figure.caption for part in page.sections for figure in part.figures]
     assert sum("Without a picture: vanilla, dual_timestep." in caption for caption in captions) == 2
     lines = {
-        line["what"]: line["command"]
-        for line in page["missing"]
-        if "none of vanilla, dual_" in line["what"]
+        line.what: line.command for line in page.missing if "none of vanilla, dual_" in line.what
     }
     assert len(lines) == 2
     # what has its results is not measured again: they have to go first
     assert all(command.endswith("measure=full " + f"runs={tmp_path}") for command in lines.values())
     assert [command.startswith("rm ") for command in lines.values()] == [False, True]
-    assert not any(
-        "none of" in line["what"] for line in everything_of(tmp_path / other.name)["missing"]
-    )
+    assert not any("none of" in line.what for line in everything_of(tmp_path / other.name).missing)
 
 
 def test_an_arm_is_missing_at_one_size(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, sizes=("nano",))
     write_runs(tmp_path, arms={"vanilla": 1.0}, sizes=("micro",))
-    lines = everything_of(tmp_path)["missing"]
+    lines = everything_of(tmp_path).missing
     assert any(
-        "selfflow has no run of size micro" in line["what"] and "size=micro" in line["command"]
+        "selfflow has no run of size micro" in line.what and "size=micro" in line.command
         for line in lines
     )
 
@@ -338,7 +329,7 @@ def test_damaged_files_are_named_and_left_out(tmp_path):
     (third / "cost.json").write_text("no")
     (fourth / "config.json").write_text("a: [1")
     (fourth / "metrics.jsonl").write_text('{"images": 1}\n{"half\n')
-    problems = "\n".join(everything_of(tmp_path)["problems"])
+    problems = "\n".join(everything_of(tmp_path).problems)
     named = [
         *(f"{first.name}/results/{file.name}" for file in files[:4]),
         second.name,
@@ -357,10 +348,10 @@ def test_values_that_are_no_numbers(tmp_path):
         file = sorted((run / "results").glob("samples-fd_local*"))[-1]
         file.write_text(re.sub(r'"value": [\d.]+', f'"value": {value}', file.read_text()))
     page = everything_of(tmp_path)
-    json.dumps(page, allow_nan=False)
-    assert "4 result rows have no value" in " ".join(page["notices"])
+    json.dumps(asdict(page), allow_nan=False)
+    assert "4 result rows have no value" in " ".join(page.notices)
     assert {f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs} == set(
-        page["problems"]
+        page.problems
     )
 
 
@@ -385,18 +376,18 @@ def test_another_recipe_is_not_one_more_seed(tmp_path):
     changed = described | {"identity": {"seed": 0, "method": "vanilla", "optimizer.lr": 0.001}}
     (tmp_path / "digits-vanilla-nano-s0-249e960a" / "run.json").write_text(json.dumps(changed))
     page = everything_of(tmp_path)
-    assert [style["arm"] for style in page["arms"]] == ["vanilla", "vanilla [optimizer.lr=0.001]"]
-    assert "optimizer.lr" in " ".join(page["notices"])
-    counted = {row[0]["text"]: row[4]["text"] for row in page["sections"][-1]["tables"][0]["rows"]}
+    assert [style.arm for style in page.arms] == ["vanilla", "vanilla [optimizer.lr=0.001]"]
+    assert "optimizer.lr" in " ".join(page.notices)
+    counted = {row[0].text: row[4].text for row in page.sections[-1].tables[0].rows}
     assert counted == {"vanilla": "2", "vanilla [optimizer.lr=0.001]": "1"}
 
 
 def test_verdicts_stand_first_and_say_where_they_hold(runs):
     page = build_page(read_study(runs), "scaling")
-    found = {verdict["sentence"]: verdict for verdict in page["verdicts"]}
+    found = {verdict.sentence: verdict for verdict in page.verdicts}
     better = found["Self-Flow generates better than REPA after equally many training images."]
-    assert better["word"] == "supported" and better["outside"]  # published for ImageNet
-    assert "claims could be tested" in page["verdicts_note"]
+    assert better.word == "supported" and better.outside  # published for ImageNet
+    assert "claims could be tested" in page.verdicts_note
     text = render_html(page)
     assert (
         text.index("Outside the claims' range")
@@ -412,17 +403,17 @@ def test_laws_are_fitted_where_there_are_sizes_enough(tmp_path):
         sizes=("nano", "micro", "mini", "tiny"),
         snapshots=1,
     )
-    found = build_page(read_study(tmp_path), "scaling")["sections"][-1]["tables"]
-    laws = next(table for table in found if table["id"] == "laws-0")
-    assert "heldout_loss" in laws["title"]  # the loss first
-    arm, exponent = laws["rows"][0][0]["text"], laws["rows"][0][5]["sort"]
+    found = build_page(read_study(tmp_path), "scaling").sections[-1].tables
+    laws = next(table for table in found if table.id == "laws-0")
+    assert "heldout_loss" in laws.title  # the loss first
+    arm, exponent = laws.rows[0][0].text, laws.rows[0][5].sort
     assert arm == "vanilla" and exponent == pytest.approx(
         0.25, abs=0.02
     )  # what the runs were made with
     write_runs(tmp_path / "two", arms={"vanilla": 1.0}, sizes=("nano", "micro"), snapshots=1)
     page = build_page(read_study(tmp_path / "two"), "scaling")
-    refused = next(table for table in page["sections"][-1]["tables"] if table["id"] == "laws-0")
-    assert "Not fitted (vanilla): there are 2 values" in refused["note"] and not refused["rows"]
+    refused = next(table for table in page.sections[-1].tables if table.id == "laws-0")
+    assert "Not fitted (vanilla): there are 2 values" in refused.note and not refused.rows
     assert "Not fitted" in render_html(page) and render_pdf(page).startswith(b"%PDF")
 
 
@@ -435,11 +426,11 @@ def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_p
         results.write(run, f"samples{n}", images, [row], {"flops": 1.0, "hours": 1.0})
     table = next(
         one
-        for one in build_page(read_study(tmp_path), "cost")["sections"][-1]["tables"]
-        if "published" in one["id"]
+        for one in build_page(read_study(tmp_path), "cost").sections[-1].tables
+        if "published" in one.id
     )
-    heads = [column["label"] for column in table["columns"]]
-    rows = [dict(zip(heads, (cell["sort"] for cell in row), strict=True)) for row in table["rows"]]
+    heads = [column.label for column in table.columns]
+    rows = [dict(zip(heads, (cell.sort for cell in row), strict=True)) for row in table.rows]
     assert all(
         row["source"] and row["certainty"] in ("paper", "figure", "readme", "rerun") for row in rows
     )
@@ -450,8 +441,7 @@ def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_p
     }
     assert set(beside.values()) == {8.5} and {key[1:] for key in beside} == {(images, "none")}
     assert not any(
-        "published" in one["id"]
-        for one in build_page(read_study(runs), "cost")["sections"][-1]["tables"]
+        "published" in one.id for one in build_page(read_study(runs), "cost").sections[-1].tables
     )
 
 
@@ -466,12 +456,12 @@ def test_a_study_lists_what_it_lacks(tmp_path):
         Planned("", "y", (), "no encoder y here"),
     ]
     page = build_page(read_study(tmp_path, "demo", planned), "all")
-    assert [style["arm"] for style in page["arms"]] == ["vanilla"]
-    assert {
-        "what": "digits-x-s0-0 (x) has not been started",
-        "command": "python -m bench.run method=x seed=0",
-    } in page["missing"]
-    assert any("no encoder y here" in line["what"] for line in page["missing"])
+    assert [style.arm for style in page.arms] == ["vanilla"]
+    assert (
+        Missing("digits-x-s0-0 (x) has not been started", "python -m bench.run method=x seed=0")
+        in page.missing
+    )
+    assert any("no encoder y here" in line.what for line in page.missing)
 
 
 @pytest.mark.slow

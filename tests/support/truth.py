@@ -9,7 +9,8 @@ import pandas as pd
 
 from bench.core.store.rows import COLUMNS
 from reports.findings.claims import Claim
-from reports.study.comparable import Curve, Table
+from reports.study.cells import Comparable, Curve
+from reports.study.groups import Group
 from reports.study.strengths import Strength
 
 SPREAD = 0.02  # deviation of a run, log distance or accuracy
@@ -58,14 +59,14 @@ def binomial() -> float:
 
 def table(
     claim: Claim, seeds: int, rng: np.random.Generator, shift: dict[tuple[str, str], float]
-) -> Table:
+) -> Comparable:
     """A study of the claim's arms and three sizes with normal seeds; shift:
     of the mean of a cell.
     """
     distance = claim.measure == "distance"
-    made = Table(
-        "digits", "fd_pixels" if distance else "linear_probe", "p", int(IMAGES[-1]), 64, SIZES
-    )
+    metric = "fd_pixels" if distance else "linear_probe"
+    group = Group("digits", metric, "p", int(IMAGES[-1]), 64, not distance, not distance)
+    made = Comparable(group, SIZES)
     for arm in arms_of(claim):
         if "/" in arm:
             made.encoders[arm] = arm.partition("/")[2]

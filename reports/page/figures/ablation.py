@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from reports.draw.content import Figure, by_place, figure
-from reports.draw.theme import sorted_arms
-from reports.page.figures.distance import AXES, note_of, title_of
+from reports.draw.content import (
+    Axis,
+    Effect,
+    Figure,
+    ForestPanel,
+    LinePanel,
+    Point,
+    Rule,
+    Series,
+    figures,
+    figures_by_place,
+)
+from reports.page.figures.distance import AXES, group_note
 from reports.study.groups import (
     by_size,
     distances,
@@ -16,6 +26,7 @@ from reports.study.groups import (
     of_group,
     places,
     pooled_deviation,
+    sorted_arms,
 )
 
 if TYPE_CHECKING:
@@ -23,80 +34,68 @@ if TYPE_CHECKING:
 
 
 def effects(rows: pd.DataFrame) -> list[Figure]:
-    """A figure a size, a panel a distance: change of the mean log distance in
-    percent with a 95 % Student interval.
+    """A figure a size, a panel a distance: change of the mean log distance in percent with a 95 %
+    Student interval.
     """
     final = rows[rows["final"]]
     found = distances(final)
-    panels = []
     reference = reference_arm(set(final["arm"]))
+    panels = []
     for group in found:
         for size, part in by_size(of_group(final, group)):
-            lines, floor = _lines(part, reference)
-            if lines:
-                drawn = {
-                    "kind": "forest",
-                    "title": title_of(group, size),
-                    "note": note_of(group, found, any(line["related"] for line in lines)),
-                    "x": {"label": f"change from {reference} (%), left is better"},
-                    "floor": None if floor is None else 100 * math.expm1(floor),
-                    "rows": lines,
-                }
-                panels.append(((group.data, size), drawn))
+            changes, floor = _changes(part, reference)
+            if changes:
+                panel = ForestPanel(
+                    title=group.title(size),
+                    note=group_note(group, found, any(one.related for one in changes)),
+                    x=Axis(f"change from {reference} (%), left is better"),
+                    floor=None if floor is None else 100 * math.expm1(floor),
+                    effects=changes,
+                )
+                panels.append(((group.data, size), panel))
     caption = (
         f"Difference of mean log distance from {reference}, in percent, "
         "with a 95 % Student interval from the "
         "deviation pooled over arms of a size. Grey band: "
         "that deviation, the noise floor. One seed gives no interval."
     )
-    return by_place(
-        "effects", f"What each arm changes, against {reference}", caption, panels, places(final)
-    )
+    title = f"What each arm changes, against {reference}"
+    return figures_by_place("effects", title, caption, panels, places(final))
 
 
-def over_sizes(rows: pd.DataFrame) -> list[Figure]:
-    """The same changes over the sizes, a line an arm:
-    whether an advantage grows or shrinks with the model.
+def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
+    """The same changes over the sizes, a line an arm: whether an advantage grows or shrinks with
+    the model.
     """
     final = rows[rows["final"]]
     found = distances(final)
     reference = reference_arm(set(final["arm"]))
     panels = []
     for group in found:
-        by_arm: dict[str, list[dict[str, Any]]] = {}
+        by_arm: dict[str, list[Point]] = {}
         for size, part in by_size(of_group(final, group)):
-            for line in _lines(part, reference)[0]:
-                place = {
-                    "x": float(part["parameters"].mean()),
-                    "y": line["value"],
-                    "low": line["low"],
-                    "high": line["high"],
-                }
-                tip = f"{line['arm']} {size}: {line['note']}"
-                place |= {"n": line["n"], "tip": tip, "related": line["related"]}
-                by_arm.setdefault(line["arm"], []).append(place)
+            x = float(part["parameters"].mean())
+            for one in _changes(part, reference)[0]:
+                tip = f"{one.arm} {size}: {one.note}"
+                point = Point(x, one.value, one.low, one.high, one.n, tip, one.related)
+                by_arm.setdefault(one.arm, []).append(point)
         if any(len(points) > 1 for points in by_arm.values()):
-            panels.append(
-                {
-                    "kind": "line",
-                    "title": title_of(group),
-                    "note": note_of(
-                        group,
-                        found,
-                        any(one["related"] for points in by_arm.values() for one in points),
-                    ),
-                    "x": {"label": AXES["parameters"], "log": True},
-                    "y": {"label": f"change from {reference} (%)", "log": False},
-                    "series": [{"arm": arm, "points": by_arm[arm]} for arm in sorted_arms(by_arm)],
-                    "rules": [{"arm": reference, "label": reference, "y": 0.0}],
-                }
+            related = any(point.related for points in by_arm.values() for point in points)
+            panel = LinePanel(
+                title=group.title(),
+                note=group_note(group, found, related),
+                x=Axis(AXES["parameters"], log=True),
+                y=Axis(f"change from {reference} (%)"),
+                series=[Series(arm, by_arm[arm]) for arm in sorted_arms(by_arm)],
+                rules=[Rule(reference, 0.0, arm=reference)],
             )
+            panels.append(panel)
     caption = (
         f"Difference of mean log distance from {reference}, in percent, "
         "finished runs. Whiskers are 95 % Student "
         "intervals from the deviation pooled over the arms of a size."
     )
-    return figure("size-effects", f"Change from {reference} against model size", caption, panels)
+    return figures("size-effects", f"Change from {reference} against model size", caption, panels)
 
 
 def reference_arm(arms: set[str]) -> str:
@@ -108,7 +107,8 @@ def reference_arm(arms: set[str]) -> str:
     return "vanilla" if "vanilla" in arms or not arms else sorted_arms(arms)[0]
 
 
-def _lines(part: pd.DataFrame, reference: str) -> tuple[list[dict[str, Any]], float | None]:
+def _changes(part: pd.DataFrame, reference: str) -> tuple[list[Effect], float | None]:
+    """What each arm of one size changes, and the noise floor of the log."""
     from scipy.stats import t
 
     means = log_means(part)
@@ -117,34 +117,15 @@ def _lines(part: pd.DataFrame, reference: str) -> tuple[list[dict[str, Any]], fl
     deviation, freedom = pooled_deviation(part)
     base, base_n = means[reference]
     related = set(part.loc[is_related(part), "arm"])
-    lines = []
-    for arm in sorted_arms(means):
-        if arm == reference:
-            continue
+    changes = []
+    for arm in sorted_arms(means.keys() - {reference}):
         mean, n = means[arm]
-        change = mean - base
-        half = None
+        value, low, high = 100 * math.expm1(mean - base), None, None
+        note = f"{value:+.2f} %"
         if deviation is not None:
             half = float(t.ppf(0.975, freedom)) * deviation * math.sqrt(1 / n + 1 / base_n)
-        low, high = (
-            (None, None)
-            if half is None
-            else (100 * math.expm1(change - half), 100 * math.expm1(change + half))
-        )
-        value = 100 * math.expm1(change)
-        note = (
-            f"{value:+.2f} %"
-            + ("" if low is None else f", {low:+.2f} to {high:+.2f}")
-            + f", n={n} and {base_n}"
-        )
-        line = {
-            "arm": arm,
-            "label": arm,
-            "value": value,
-            "low": low,
-            "high": high,
-            "note": note,
-            "n": n,
-        }
-        lines.append(line | {"related": arm in related})
-    return lines, deviation
+            low, high = (100 * math.expm1(mean - base + end) for end in (-half, half))
+            note += f", {low:+.2f} to {high:+.2f}"
+        note += f", n={n} and {base_n}"
+        changes.append(Effect(arm, value, low, high, note, n, arm in related))
+    return changes, deviation

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reports.draw.content import Figure, figure
-from reports.draw.theme import sorted_arms
+from reports.draw.content import Axis, Bar, BarPanel, Figure, figures
+from reports.study.groups import sorted_arms
 from reports.study.runs import Study
 
 PARTS = ("backbone", "heads", "teacher", "encoder")
@@ -22,13 +22,12 @@ def flops_by_part(study: Study) -> list[Figure]:
                 run.arm, [float(flops.get(part) or 0.0) for part in PARTS]
             )
     panels = [
-        {
-            "kind": "bar",
-            "title": f"{data} · {size}",
-            "x": {"label": "FLOPs a training image (forward and backward)"},
-            "parts": list(PARTS),
-            "bars": [{"arm": arm, "label": arm, "values": arms[arm]} for arm in sorted_arms(arms)],
-        }
+        BarPanel(
+            title=f"{data} · {size}",
+            x=Axis("FLOPs a training image (forward and backward)"),
+            parts=PARTS,
+            bars=[Bar(arm, arms[arm]) for arm in sorted_arms(arms)],
+        )
         for (data, size), arms in sorted(
             found.items(), key=lambda item: max(sum(values) for values in item[1].values())
         )
@@ -37,4 +36,4 @@ def flops_by_part(study: Study) -> list[Figure]:
         "Counted, not timed; DINOv2's own pre-training is not counted, "
         "a local encoder's training is in the table."
     )
-    return figure("cost", "What a training image costs", caption, panels)
+    return figures("cost", "What a training image costs", caption, panels)

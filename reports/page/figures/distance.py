@@ -1,23 +1,33 @@
-"""Distances against model size, compute, images and hours,
-and against the strength of an arm's encoder.
+"""Distances against model size, compute, images and hours, and against the strength of an arm's
+encoder.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from bench.core.metrics import facts_of
 from reports.draw.axes import number
-from reports.draw.content import Figure, by_place, figure
-from reports.draw.theme import sorted_arms
+from reports.draw.content import (
+    Axis,
+    Figure,
+    LinePanel,
+    Point,
+    Rule,
+    Series,
+    figures,
+    figures_by_place,
+)
 from reports.study.groups import (
     Group,
+    Summary,
     by_size,
     distances,
-    metric_label,
     of_group,
     places,
+    sorted_arms,
     summarise,
 )
 from reports.study.strengths import Strength, encoder_strengths
@@ -33,104 +43,85 @@ AXES = {
     "hours": "training time (hours on the run's own device)",
     "images": "training images",
 }
-BESIDE_ENCODERS = (
-    "vanilla",
-    "selfflow",
-)  # arms without an encoder that are compared with those of all encoders
-STRENGTHS = {
-    "encoder_linear_probe": "linear probe of the encoder itself (accuracy)",
-    "encoder_structure": "spatial structure of the encoder's features",
-}
+# Arms without an encoder that are compared with those of all encoders.
+BESIDE_ENCODERS = ("vanilla", "selfflow")
 
 
-def point(record: Mapping[str, Any], x: float | None, place: str = "") -> dict[str, Any] | None:
-    """A point with whiskers of one deviation and a tooltip,
-    or None where there is no value or no place.
-    """
-    if record["mean"] is None or x is None or not math.isfinite(x):
+# What the panels of this page are made of ---------------------------------------------------------
+
+
+def summary_point(summary: Summary, x: float | None) -> Point | None:
+    """A point with whiskers of one deviation and a tooltip, or None without a value or a place."""
+    if summary.mean is None or x is None or not math.isfinite(x):
         return None
-    mean, spread = record["mean"], record["sd"] or 0.0
-    tip = f"{record['arm']}{place}: {number(mean, 4)} ± {number(spread, 2)}, n={record['n']}"
-    tip += f", related: {record['related']}" if record["related"] else ""
-    ends = {"low": mean - spread, "high": mean + spread}
-    return {
-        "x": float(x),
-        "y": mean,
-        **ends,
-        "n": record["n"],
-        "tip": tip,
-        "related": bool(record["related"]),
-    }
+    mean, spread = summary.mean, summary.sd or 0.0
+    where = f"{summary.arm} {summary.size}" if summary.size else summary.arm
+    tip = f"{where}: {number(mean, 4)} ± {number(spread, 2)}, n={summary.n}"
+    tip += f", related: {summary.related}" if summary.related else ""
+    related = bool(summary.related)
+    return Point(float(x), mean, mean - spread, mean + spread, summary.n, tip, related)
 
 
-def lines(records: list[dict[str, Any]], axis: str) -> list[dict[str, Any]]:
-    """A series for each arm of the records, points in the order of `axis`."""
-    by_arm: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        entry = point(record, record.get(axis), f" {record['size']}" if "size" in record else "")
-        if entry:
-            by_arm.setdefault(record["arm"], []).append(entry)
+def arm_lines(summaries: Sequence[Summary], axis: str) -> list[Series]:
+    """A series for each arm, points in the order of `axis`, a field of `Summary`."""
+    by_arm: dict[str, list[Point]] = {}
+    for summary in summaries:
+        if point := summary_point(summary, getattr(summary, axis)):
+            by_arm.setdefault(summary.arm, []).append(point)
     return [
-        {"arm": arm, "points": sorted(by_arm[arm], key=lambda entry: entry["x"])}
-        for arm in sorted_arms(by_arm)
+        Series(arm, sorted(by_arm[arm], key=lambda point: point.x)) for arm in sorted_arms(by_arm)
     ]
 
 
-def panel(
+def group_panel(
     group: Group,
-    found: Iterable[Group],
+    found: Collection[Group],
     size: str,
-    x: dict[str, Any],
-    series: list[dict[str, Any]],
-    rules: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """A line panel of a group (one of `found`);
-    logarithmic where the values span more than a factor of three.
+    x: Axis,
+    series: Sequence[Series],
+    rules: Sequence[Rule] = (),
+    guides: Sequence[Sequence[tuple[float, float]]] = (),
+    curves: Sequence[Series] = (),
+) -> LinePanel:
+    """A line panel of a group (one of `found`), logarithmic where the values span more than a
+    factor of three.
     """
-    shown = [entry["y"] for line in series for entry in line["points"]] + [
-        rule["y"] for rule in rules
-    ]
-    positive = [value for value in shown if value > 0]
-    log = (
-        len(positive) == len(shown)
-        and max(positive) / min(positive) > 3
-        and not group.higher_is_better
-    )
-    y = {"label": metric_label(group.metric), "log": log}
-    related = any(entry["related"] for line in series for entry in line["points"])
-    head = {"kind": "line", "title": title_of(group, size), "note": note_of(group, found, related)}
-    return head | {"x": x, "y": y, "series": series, "rules": rules}
+    points = [point for line in series for point in line.points]
+    shown = [point.y for point in points] + [rule.y for rule in rules]
+    spans = all(value > 0 for value in shown) and max(shown) / min(shown) > 3
+    y = Axis(group.facts.axis, log=spans and not group.higher_is_better)
+    note = group_note(group, found, any(point.related for point in points))
+    return LinePanel(group.title(size), x, y, series, rules, note, guides, curves)
 
 
-def real_rule(part: pd.DataFrame) -> list[dict[str, Any]]:
-    """The held-out real pictures' own value as a dotted line."""
-    real = part["real"].dropna()
-    return [{"label": "held-out real pictures", "y": float(real.mean())}] if len(real) else []
-
-
-def title_of(group: Group, size: str = "") -> str:
-    """Metric, data and size."""
-    return " · ".join(word for word in (group.metric, group.data, size) if word)
-
-
-def note_of(group: Group, found: Iterable[Group], related: bool = False) -> str:
-    """The direction, and the protocol and the budget where other groups of
-    the same metric differ in them.
+def group_note(group: Group, found: Collection[Group], related: bool = False) -> str:
+    """The direction, and the protocol and the budget where other groups of the same metric differ
+    in them.
 
     related: whether an arm of the panel is marked as aligned with what the metric looks through.
     """
     others = [other for other in found if (other.metric, other.data) == (group.metric, group.data)]
-    words = [group.direction]
-    if len({other.protocol_id for other in others}) > 1:
-        named = len({other.encoder for other in others}) == len(
-            {other.protocol_id for other in others}
-        )
+    words = [group.facts.direction]
+    protocols = {other.protocol_id for other in others}
+    if len(protocols) > 1:
+        named = len({other.encoder for other in others}) == len(protocols)
         words.append(f"to {group.encoder}" if named else f"protocol {group.protocol_id}")
     if len({other.images_total for other in others}) > 1:
         words.append(f"{group.images_total:,} images")
+    if len({other.batch for other in others}) > 1:
+        words.append(f"batch {group.batch}")
     if related:
         words.append(RELATED)
     return " · ".join(words)
+
+
+def _real_rule(part: pd.DataFrame) -> list[Rule]:
+    """The held-out real pictures' own value as a dotted line."""
+    real = part["real"].dropna()
+    return [Rule("held-out real pictures", float(real.mean()))] if len(real) else []
+
+
+# The figures --------------------------------------------------------------------------------------
 
 
 def against_size(rows: pd.DataFrame) -> list[Figure]:
@@ -140,13 +131,13 @@ def against_size(rows: pd.DataFrame) -> list[Figure]:
     panels = []
     for group in found:
         part = of_group(final, group)
-        series = lines(summarise(part, ["arm", "size"]), "parameters")
+        series = arm_lines(summarise(part, ["arm", "size"]), "parameters")
         if series and part["size"].nunique() > 1:
-            sizes = {str(size): of_size["parameters"].mean() for size, of_size in by_size(part)}
+            sizes = {size: of_size["parameters"].mean() for size, of_size in by_size(part)}
             marks = [(float(place), size) for size, place in sizes.items() if place == place]
-            x = {"label": AXES["parameters"], "log": True, "marks": marks}
-            panels.append(panel(group, found, "", x, series, real_rule(part)))
-    return figure("size", "Distance against model size", f"Finished runs. {SPREAD}", panels)
+            x = Axis(AXES["parameters"], log=True, marks=marks)
+            panels.append(group_panel(group, found, "", x, series, _real_rule(part)))
+    return figures("size", "Distance against model size", f"Finished runs. {SPREAD}", panels)
 
 
 def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
@@ -155,53 +146,46 @@ def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
     panels = []
     for group in found:
         for size, part in by_size(of_group(rows, group)):
-            series = lines(summarise(part, ["arm", "images"]), axis)
+            series = arm_lines(summarise(part, ["arm", "images"]), axis)
             if series:
-                x = {"label": AXES[axis], "log": True}
-                panels.append(
-                    ((group.data, size), panel(group, found, size, x, series, real_rule(part)))
-                )
-    title = {"images": "training images", "flops": "training compute", "hours": "training time"}[
-        axis
-    ]
+                x, real = Axis(AXES[axis], log=True), _real_rule(part)
+                panel = group_panel(group, found, size, x, series, real)
+                panels.append(((group.data, size), panel))
+    title = {"images": "training images", "flops": "training compute", "hours": "training time"}
     caption = f"Every snapshot of every run, unfinished ones too. {SPREAD}"
-    return by_place(axis, f"Distance against {title}", caption, panels, places(rows))
+    return figures_by_place(axis, f"Distance against {title[axis]}", caption, panels, places(rows))
 
 
-def over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
-    """axis: "flops" or "hours". Finished runs of all sizes in one panel:
-    what a given budget buys.
-    """
+def spent_over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
+    """axis: "flops" or "hours". Finished runs of all sizes in one panel: what a budget buys."""
     final = rows[rows["final"]]
     found = distances(final)
     panels = []
     for group in found:
         part = of_group(final, group)
-        series = lines(summarise(part, ["arm", "size"]), axis)
+        series = arm_lines(summarise(part, ["arm", "size"]), axis)
         if series and part["size"].nunique() > 1:
-            panels.append(
-                panel(group, found, "", {"label": AXES[axis], "log": True}, series, real_rule(part))
-            )
+            x = Axis(AXES[axis], log=True)
+            panels.append(group_panel(group, found, "", x, series, _real_rule(part)))
     title = {"flops": "everything spent on a run", "hours": "time, all sizes"}[axis]
     caption = f"Finished runs of all sizes; teacher, heads and encoder are counted. {SPREAD}"
-    return figure(f"sizes-{axis}", f"Distance against {title}", caption, panels)
+    return figures(f"sizes-{axis}", f"Distance against {title}", caption, panels)
 
 
 def against_encoder(rows: pd.DataFrame) -> list[Figure]:
-    """Final value over the encoders' own strength, of two at least;
-    `BESIDE_ENCODERS` are lines with their spread.
+    """Final value over the encoders' own strength, of two at least; `BESIDE_ENCODERS` are lines
+    with their spread.
     """
     final = rows[rows["final"]]
     found = distances(final)
-    figures = []
-    for measure, strength in encoder_strengths(rows).items():
+    drawn = []
+    for measure, strengths in encoder_strengths(rows).items():
         panels = []
         for group in found:
             for size, part in by_size(of_group(final, group)):
-                drawn = _encoder_panel(
-                    group, found, size, part, STRENGTHS[measure], strength.get(group.data, {})
-                )
-                panels += [((group.data, size), drawn)] if drawn else []
+                strength = strengths.get(group.data, {})
+                panel = _encoder_panel(group, found, size, part, measure, strength)
+                panels += [((group.data, size), panel)] if panel else []
         caption = (
             f"Finished runs. {SPREAD} A marker is an arm, "
             "placed by the measured strength of its own encoder; "
@@ -211,41 +195,32 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
         title = "Strength of the encoder against distance"
         if measure == "encoder_structure":
             title = "Spatial structure of the encoder against distance"
-        figures += by_place(measure, title, caption, panels, places(final))
-    return figures
+        drawn += figures_by_place(measure, title, caption, panels, places(final))
+    return drawn
 
 
 def _encoder_panel(
     group: Group,
-    found: list[Group],
+    found: Collection[Group],
     size: str,
     part: pd.DataFrame,
-    label: str,
+    measure: str,
     strength: Mapping[str, Strength],
-) -> dict[str, Any] | None:
-    records = {
-        record["arm"]: record
-        for record in summarise(part.fillna({"encoder": "none"}), ["arm", "method", "encoder"])
-    }
+) -> LinePanel | None:
+    columns = ["arm", "method", "encoder"]
+    summaries = {one.arm: one for one in summarise(part.fillna({"encoder": "none"}), columns)}
     series, rules = [], []
     by_method: dict[str, list[tuple[float, float]]] = {}
-    for arm in sorted_arms(records):
-        record = records[arm]
-        if record["encoder"] in strength:
-            entry = point(record, strength[record["encoder"]].value)
-            if entry:
-                series.append({"arm": arm, "points": [entry]})
-                by_method.setdefault(record["method"], []).append((entry["x"], entry["y"]))
-        elif arm in BESIDE_ENCODERS:
-            entry = point(record, 0.0)
-            rules += (
-                [{"arm": arm, "label": arm, **{key: entry[key] for key in ("y", "low", "high")}}]
-                if entry
-                else []
-            )
-    if len({records[line["arm"]]["encoder"] for line in series}) < 2:
+    for arm in sorted_arms(summaries):
+        summary = summaries[arm]
+        if summary.encoder in strength:
+            if point := summary_point(summary, strength[summary.encoder].value):
+                series.append(Series(arm, [point]))
+                by_method.setdefault(summary.method, []).append((point.x, point.y))
+        elif arm in BESIDE_ENCODERS and (point := summary_point(summary, 0.0)):
+            rules.append(Rule(arm, point.y, point.low, point.high, arm))
+    if len({summaries[line.arm].encoder for line in series}) < 2:
         return None
-    guides = [sorted(places) for places in by_method.values() if len(places) > 1]
-    return panel(group, found, size, {"label": label, "log": False}, series, rules) | {
-        "guides": guides
-    }
+    guides = [sorted(points) for points in by_method.values() if len(points) > 1]
+    x = Axis(facts_of(measure).axis)
+    return group_panel(group, found, size, x, series, rules, guides)

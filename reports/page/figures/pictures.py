@@ -10,14 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from reports.draw.content import Figure, figure
-from reports.draw.theme import sorted_arms
+from reports.draw.content import Figure, ImagePanel, figures
+from reports.study.groups import sorted_arms
 from reports.study.runs import Run, Study
 
 # kind of picture -> its files in a run's folder samples/
-FILES = {"samples": ("grid-*.png",), "features": ("features_pca-*.png", "features_pca-*.npz")}
+PICTURES = {"samples": ("grid-*.png",), "features": ("features_pca-*.png", "features_pca-*.npz")}
 MOST_BYTES = 1_000_000  # of one picture, so that a page with a dozen stays under 20 MB
 MOST_BYTES_IN_ALL = 10_000_000
 MOST_PIXELS = 20_000_000
@@ -44,7 +43,7 @@ def sample_grids(study: Study) -> list[Figure]:
     )  # fmt: skip
 
 
-def feature_pictures(study: Study) -> list[Figure]:
+def feature_colours(study: Study) -> list[Figure]:
     """First three principal directions of the tokens' features as colours:
     samples/features_pca-<images>.png or .npz.
 
@@ -64,11 +63,10 @@ def feature_pictures(study: Study) -> list[Figure]:
 def _figures(
     study: Study, name: str, read: Callable[[Path], bytes], title: str, caption: str
 ) -> list[Figure]:
-    figures: list[Figure] = []
+    drawn: list[Figure] = []
     spent = 0
     for (data, size), runs in first_seeds(study).items():
-        panels: list[dict[str, Any]] = []
-        absent: list[str] = []
+        panels, absent = [], []
         for run in runs:
             file = newest_picture(run, name)
             if file is None or spent > MOST_BYTES_IN_ALL:
@@ -78,32 +76,25 @@ def _figures(
                 content = read(file)
                 _check_png(content)
             except DAMAGED as error:
-                study.problems.append(
-                    f"{run.id}/samples/{file.name}: {error}; the picture is left out"
-                )
+                where = f"{run.id}/samples/{file.name}"
+                study.problems.append(f"{where}: {error}; the picture is left out")
                 absent.append(run.arm)
                 continue
             spent += len(content)
-            images = (
-                int(file.stem.rpartition("-")[2]) if file.stem.rpartition("-")[2].isdigit() else 0
-            )
+            number = file.stem.rpartition("-")[2]
+            images = int(number) if number.isdigit() else 0
             alt = f"{name} of {run.arm}, size {size}, after {images:,} images"
-            png = base64.b64encode(content).decode()
-            panels.append(
-                {"kind": "image", "arm": run.arm, "title": run.arm, "alt": alt, "png": png}
-            )
-        place = f"{data} · {size}"
-        told = f"{caption} Without a picture: {', '.join(absent)}." if absent else caption
-        figures += figure(
-            f"{name}-{data}-{size}", f"{title}: {place}", told, panels, folded=bool(figures)
-        )
-    return figures
+            panels.append(ImagePanel(run.arm, run.arm, alt, base64.b64encode(content).decode()))
+        whole = f"{caption} Without a picture: {', '.join(absent)}." if absent else caption
+        place = f"{title}: {data} · {size}"
+        drawn += figures(f"{name}-{data}-{size}", place, whole, panels, folded=bool(drawn))
+    return drawn
 
 
 def newest_picture(run: Run, kind: str) -> Path | None:
-    """The file of the last snapshot that a picture of a kind (a key of `FILES`) was made of."""
+    """The file of the last snapshot that a picture of a kind (a key of `PICTURES`) was made of."""
     return max(
-        (path for pattern in FILES[kind] for path in (run.folder / "samples").glob(pattern)),
+        (path for pattern in PICTURES[kind] for path in (run.folder / "samples").glob(pattern)),
         default=None,
     )
 

@@ -1,22 +1,63 @@
-"""What the features know: accuracy over depth, layer x timestep maps side by side,
-and their differences.
+"""What the features know: accuracy over depth, layer x timestep maps side by side, and their
+differences.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from reports.draw.content import Figure, by_place, figure
-from reports.draw.theme import sorted_arms
-from reports.page.figures.distance import SPREAD, lines, note_of, panel, title_of
-from reports.study.groups import by_size, groups, metric_label, of_group, places, summarise
+from reports.draw.content import Axis, Figure, HeatPanel, figures, figures_by_place
+from reports.page.figures.distance import SPREAD, arm_lines, group_note, group_panel
+from reports.study.groups import by_size, groups, of_group, places, sorted_arms, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# One arm's map: accuracy per block and noise level (None where not measured), the blocks, the noise
-# levels.
-Map = tuple[list[list[float | None]], list[int], list[float]]
+
+@dataclass(frozen=True)
+class ArmMap:
+    """Accuracy of one arm per block and noise level, None where it was not measured."""
+
+    cells: Sequence[Sequence[float | None]]
+    blocks: Sequence[int]
+    levels: Sequence[float]
+
+    @property
+    def values(self) -> list[float]:
+        """The numbers that there are."""
+        return [value for line in self.cells for value in line if value is not None]
+
+    def minus(self, base: ArmMap) -> ArmMap:
+        """The differences at the places that both have."""
+        known = {
+            (block, level): base.cells[i][j]
+            for i, block in enumerate(base.blocks)
+            for j, level in enumerate(base.levels)
+        }
+
+        def change(value: float | None, other: float | None) -> float | None:
+            return None if value is None or other is None else value - other
+
+        cells = [
+            [
+                change(self.cells[i][j], known.get((block, level)))
+                for j, level in enumerate(self.levels)
+            ]
+            for i, block in enumerate(self.blocks)
+        ]
+        return ArmMap(cells, self.blocks, self.levels)
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """The maps of all arms for one metric and size."""
+
+    name: str
+    title: str
+    label: str
+    by_arm: Mapping[str, ArmMap]
 
 
 def over_depth(rows: pd.DataFrame) -> list[Figure]:
@@ -32,107 +73,72 @@ def over_depth(rows: pd.DataFrame) -> list[Figure]:
             per_run = part.groupby(["arm", "run", "block"], as_index=False).agg(
                 value=("value", "mean"), **others
             )
-            series = lines(summarise(per_run, ["arm", "block"]), "block")
+            series = arm_lines(summarise(per_run, ["arm", "block"]), "block")
             if series:
                 blocks = sorted(int(block) for block in part["block"].unique())
-                x = {"label": "block", "log": False, "values": blocks}
-                panels.append(((group.data, size), panel(group, found, size, x, series, [])))
+                panel = group_panel(group, found, size, Axis("block", values=blocks), series)
+                panels.append(((group.data, size), panel))
     caption = (
         "Finished runs, features of the EMA weights, "
         f"averaged over the measured noise levels. {SPREAD}"
     )
-    return by_place("depth", "What the blocks know", caption, panels, places(final))
+    return figures_by_place("depth", "What the blocks know", caption, panels, places(final))
 
 
 def maps(rows: pd.DataFrame) -> list[Figure]:
-    """One map an arm, all of a figure on one colour scale; the largest size is open,
-    the others are folded.
+    """One map an arm, all of a figure on one colour scale; the largest size is open, the others
+    are folded.
     """
-    figures: list[Figure] = []
+    drawn: list[Figure] = []
     caption = (
         "Mean over seeds of the finished runs. Blocks count from 1; "
         "t = 1 is noise. One colour scale for all arms."
     )
-    for name, title, label, tables in _tables(rows):
-        values = _values(tables)
+    for found in _maps(rows):
+        values = _values(found.by_arm.values())
         panels = [
-            _panel(arm, arm, table, min(values), max(values), label)
-            for arm, table in tables.items()
+            _panel(arm, arm, one, min(values), max(values), found.label)
+            for arm, one in found.by_arm.items()
         ]
-        figures += figure(
-            f"maps-{name}", f"Layer × timestep maps: {title}", caption, panels, folded=bool(figures)
-        )
-    return figures
+        title = f"Layer × timestep maps: {found.title}"
+        drawn += figures(f"maps-{found.name}", title, caption, panels, folded=bool(drawn))
+    return drawn
 
 
 def differences(rows: pd.DataFrame, reference: str = "vanilla") -> list[Figure]:
     """Each arm's map minus the reference arm's, on a scale symmetric about zero."""
-    figures: list[Figure] = []
+    drawn: list[Figure] = []
     caption = f"Map of each arm minus the map of {reference}: purple is lower, orange is higher."
-    for name, title, label, tables in _tables(rows):
-        if reference not in tables:
+    for found in _maps(rows):
+        if reference not in found.by_arm:
             continue
-        changed = {
-            arm: _minus(table, tables[reference])
-            for arm, table in tables.items()
-            if arm != reference
-        }
-        values = [abs(value) for value in _values(changed)]
+        base = found.by_arm[reference]
+        changed = {arm: one.minus(base) for arm, one in found.by_arm.items() if arm != reference}
+        values = [abs(value) for value in _values(changed.values())]
         if values:
-            most = max(max(values), 1e-6)
+            most = max(*values, 1e-6)
+            label = f"difference of {found.label}"
             panels = [
-                _panel(arm, f"{arm} − {reference}", table, -most, most, f"difference of {label}")
-                | {"diverging": True}
-                for arm, table in changed.items()
+                _panel(arm, f"{arm} − {reference}", one, -most, most, label, diverging=True)
+                for arm, one in changed.items()
             ]
-            title = f"Differences from {reference}: {title}"
-            figures += figure(f"differences-{name}", title, caption, panels, folded=bool(figures))
-    return figures
+            title = f"Differences from {reference}: {found.title}"
+            drawn += figures(f"differences-{found.name}", title, caption, panels, bool(drawn))
+    return drawn
 
 
-def _minus(table: Map, base: Map) -> Map:
-    known = {
-        (block, level): base[0][i][j]
-        for i, block in enumerate(base[1])
-        for j, level in enumerate(base[2])
-    }
-
-    def change(value: float | None, place: tuple[int, float]) -> float | None:
-        other = known.get(place)
-        return None if value is None or other is None else value - other
-
-    cells, blocks, levels = table
-    return (
-        [
-            [change(cells[i][j], (block, level)) for j, level in enumerate(levels)]
-            for i, block in enumerate(blocks)
-        ],
-        blocks,
-        levels,
-    )
+def _values(maps: Iterable[ArmMap]) -> list[float]:
+    return [value for one in maps for value in one.values]
 
 
-def _values(tables: dict[str, Map]) -> list[float]:
-    return [
-        value
-        for cells, _, _ in tables.values()
-        for line in cells
-        for value in line
-        if value is not None
-    ]
-
-
-def _tables(rows: pd.DataFrame) -> list[tuple[str, str, str, dict[str, Map]]]:
-    """(name, title, label, {arm: map}) for each metric of blocks and levels and each size,
-    from the largest.
-    """
+def _maps(rows: pd.DataFrame) -> list[_Maps]:
+    """The maps of each metric of blocks and levels and each size, from the largest."""
     final = rows[rows["final"] & rows["t"].notna()]
     found = groups(final, per_block=True)
     out = []
     for index, group in enumerate(found):
         for size, part in reversed(by_size(of_group(final, group))):
-            title = f"{title_of(group, size)} ({note_of(group, found)})"
-            tables = {}
+            by_arm = {}
             for arm in sorted_arms(part["arm"]):
                 table = part[part["arm"] == arm].pivot_table(
                     index="block", columns="t", values="value", aggfunc="mean"
@@ -142,18 +148,19 @@ def _tables(rows: pd.DataFrame) -> list[tuple[str, str, str, dict[str, Map]]]:
                         [None if value != value else float(value) for value in line]
                         for line in table.to_numpy()
                     ]
-                    tables[arm] = (
-                        cells,
-                        [int(block) for block in table.index],
+                    blocks, levels = (
+                        [int(b) for b in table.index],
                         [float(t) for t in table.columns],
                     )
-            if _values(tables):
-                out.append((f"{index}-{size}", title, metric_label(group.metric), tables))
+                    by_arm[arm] = ArmMap(cells, blocks, levels)
+            if _values(by_arm.values()):
+                title = f"{group.title(size)} ({group_note(group, found)})"
+                out.append(_Maps(f"{index}-{size}", title, group.facts.axis, by_arm))
     return out
 
 
-def _panel(arm: str, title: str, table: Map, low: float, high: float, label: str) -> dict[str, Any]:
-    cells, blocks, levels = table
-    x, y = {"label": "noise level t", "values": levels}, {"label": "block", "values": blocks}
-    place = {"kind": "heat", "arm": arm, "title": title, "x": x, "y": y}
-    return place | {"cells": cells, "low": low, "high": high, "label": label}
+def _panel(
+    arm: str, title: str, one: ArmMap, low: float, high: float, label: str, diverging: bool = False
+) -> HeatPanel:
+    x, y = Axis("noise level t", values=one.levels), Axis("block", values=one.blocks)
+    return HeatPanel(arm, title, x, y, one.cells, low, high, label, diverging)

@@ -1,15 +1,14 @@
-"""What happened during training: loss, alignment, agreement of the gradients;
-then loss and gap by noise level.
+"""What happened during training: loss, alignment, agreement of the gradients; then loss and gap by
+noise level.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from reports.draw.content import Figure, Place, by_place
-from reports.draw.theme import sorted_arms
+from reports.draw.content import Axis, Figure, LinePanel, Place, Point, Series, figures_by_place
 from reports.page.figures.pictures import first_seeds
+from reports.study.groups import sorted_arms
 from reports.study.runs import Study, mapping, training_curve
 
 MOST_RUNS = 120  # whose metrics.jsonl are read for these figures
@@ -32,66 +31,62 @@ DETAILS = (
 )
 
 
+# quantity, place -> arm -> images -> the values of its runs
+Logged = dict[tuple[str, Place], dict[str, dict[int, list[float]]]]
+
+
 def curves(study: Study) -> list[Figure]:
-    """Mean over seeds of each arm, a figure a data set and size;
-    what details the rest is folded.
-    """
+    """Mean over seeds of each arm, a figure a data set and size; what details the rest is folded."""
+    # read: of many runs a part, evenly chosen
     chosen = list(study.runs.values())[:: max(1, len(study.runs) // MOST_RUNS)]
-    collected: dict[tuple[str, Place], dict[str, dict[int, list[float]]]] = {}
+    logged: Logged = {}
     for run in chosen:
         place = (str(run.description.get("data")), str(run.description.get("size")))
         for line in training_curve(run, study.problems):
             quantities = dict(mapping(line.get("diagnostics")))
             quantities["velocity"] = mapping(line.get("loss")).get("velocity")
+            images = line.get("images")
             for name, value in quantities.items():
-                if (
-                    isinstance(value, int | float)
-                    and isinstance(line.get("images"), int)
-                    and value == value
-                ):
-                    curve = collected.setdefault((name, place), {}).setdefault(run.arm, {})
-                    curve.setdefault(line["images"], []).append(float(value))
+                if isinstance(value, int | float) and isinstance(images, int) and value == value:
+                    curve = logged.setdefault((name, place), {}).setdefault(run.arm, {})
+                    curve.setdefault(images, []).append(float(value))
+    # draw: first what every run has, then the details
     caption = "Mean over seeds of what was logged while training."
     if len(chosen) < len(study.runs):
         caption += f" Read from {len(chosen)} of {len(study.runs)} runs."
-    details = {key: arms for key, arms in collected.items() if key[0] in DETAILS}
-    main = {key: arms for key, arms in collected.items() if key[0] not in DETAILS}
     by_level = f"{caption} Noise levels are those of the tokens; t = 1 is noise."
+    details = {key: arms for key, arms in logged.items() if key[0] in DETAILS}
+    main = {key: arms for key, arms in logged.items() if key[0] not in DETAILS}
     order = list(first_seeds(study))
-    folded = by_place(
-        "training-levels",
-        "While training, by noise level",
-        by_level,
-        _panels(details, DETAILS),
-        order,
-    )
     return [
-        *by_place("training", "While training", caption, _panels(main, TITLES), order),
-        *(figure | {"folded": True} for figure in folded),
+        *figures_by_place("training", "While training", caption, _panels(main, TITLES), order),
+        *figures_by_place(
+            "training-levels",
+            "While training, by noise level",
+            by_level,
+            _panels(details, DETAILS),
+            order,
+            folded=True,
+        ),
     ]
 
 
 def _panels(
-    collected: dict[tuple[str, Place], dict[str, dict[int, list[float]]]],
-    titles: dict[str, tuple[str, str]],
-) -> Iterator[tuple[Place, dict[str, Any]]]:
+    logged: Logged, titles: dict[str, tuple[str, str]]
+) -> Iterator[tuple[Place, LinePanel]]:
     """A panel for each quantity and place, quantities in the order of the titles."""
     order = {name: index for index, name in enumerate(titles)}
     for (name, place), arms in sorted(
-        collected.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])
+        logged.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])
     ):
-        series = [
-            {"arm": arm, "markers": False, "points": _points(arms[arm])}
-            for arm in sorted_arms(arms)
-        ]
+        series = [Series(arm, _points(arms[arm]), markers=False) for arm in sorted_arms(arms)]
         title, label = titles.get(name, (name.replace("_", " "), name.replace("_", " ")))
-        x, y = {"label": "training images", "log": False}, {"label": label, "log": False}
         title = " · ".join((title, *place))
-        yield place, {"kind": "line", "title": title, "x": x, "y": y, "series": series, "rules": []}
+        yield place, LinePanel(title, Axis("training images"), Axis(label), series)
 
 
-def _points(values: dict[int, list[float]]) -> list[dict[str, Any]]:
+def _points(values: dict[int, list[float]]) -> list[Point]:
     return [
-        {"x": images, "y": sum(found) / len(found), "low": None, "high": None, "n": len(found)}
+        Point(images, sum(found) / len(found), n=len(found))
         for images, found in sorted(values.items())
     ]

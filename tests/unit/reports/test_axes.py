@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.draw.axes import Scale, linear_ticks, log_ticks, number, svg, text, tick_label
+from reports.draw.axes import Scale, linear_ticks, log_ticks, number, svg, svg_text, tick_label
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_scale_of_nothing_and_of_one_value():
 
 def test_names_cannot_break_the_picture():
     nasty = "<b>&\"'</text>"
-    picture = ElementTree.fromstring(svg(10, 10, nasty, [text(1, 2, nasty)]))
+    picture = ElementTree.fromstring(svg(10, 10, nasty, [svg_text(1, 2, nasty)]))
     assert picture.attrib["aria-label"] == nasty
     assert picture[0].text == nasty

@@ -1,32 +1,49 @@
 """Drawn panels: what is in the data is in the picture, at its place, and nothing else."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
 from reports.draw.axes import Scale
+from reports.draw.content import (
+    Axis,
+    Bar,
+    BarPanel,
+    Effect,
+    ForestPanel,
+    HeatPanel,
+    LinePanel,
+    Point,
+    Rule,
+    Series,
+)
 from reports.draw.heat_map import VIRIDIS, colour_at
-from reports.draw.legend import with_legend
-from reports.draw.panel import draw_panel
-from reports.draw.theme import COLOURS, arm_styles, sorted_arms
+from reports.draw.legend import draw_panel, with_legend
+from reports.draw.theme import COLOURS, arm_styles
+from reports.study.groups import sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
-STYLES = arm_styles(["vanilla", "selfflow", "repa/<x>&"])
+
+
+def styles_of(arms):
+    return {style.arm: style for style in arm_styles(arms)}
+
+
+STYLES = styles_of(["vanilla", "selfflow", "repa/<x>&"])
 
 
 def point(x, y, low=None, high=None):
-    return {"x": x, "y": y, "low": low, "high": high, "n": 3, "tip": f"<{y}>"}
+    return Point(x, y, low, high, 3, f"<{y}>")
 
 
 def line_panel(**changes):
-    panel = {
-        "kind": "line", "title": "a <title> & more", "note": "", "rules": [],
-        "x": {"label": "x", "log": False}, "y": {"label": "y", "log": False},
-        "series": [{"arm": "selfflow", "points": [point(0, 1, 0.5, 1.5), point(1, 2), point(2, 4)]},
-                   {"arm": "repa/<x>&", "points": [point(0, 3)]}],
-    }  # fmt: skip
-    return panel | changes
+    series = [
+        Series("selfflow", [point(0, 1, 0.5, 1.5), point(1, 2), point(2, 4)]),
+        Series("repa/<x>&", [point(0, 3)]),
+    ]
+    return replace(LinePanel("a <title> & more", Axis("x"), Axis("y"), series), **changes)
 
 
 def groups_of(drawn):
@@ -53,8 +70,8 @@ def test_line_runs_through_the_points():
 
 
 def test_a_log_axis_leaves_out_what_it_cannot_show():
-    series = [{"arm": "selfflow", "points": [point(1, 0.0), point(10, 1.0), point(100, 10.0)]}]
-    panel = line_panel(series=series, y={"label": "y", "log": True})
+    series = [Series("selfflow", [point(1, 0.0), point(10, 1.0), point(100, 10.0)])]
+    panel = line_panel(series=series, y=Axis("y", log=True))
     assert (
         len(list(groups_of(draw_panel(panel, STYLES))[STYLES["selfflow"].key].iter(f"{SVG}title")))
         == 2
@@ -63,8 +80,8 @@ def test_a_log_axis_leaves_out_what_it_cannot_show():
 
 def test_labels_of_rules_do_not_touch():
     rules = [
-        {"arm": "vanilla", "label": "vanilla", "y": 2.0, "low": 1.9, "high": 2.1},
-        {"label": "real", "y": 2.01},
+        Rule("vanilla", 2.0, 1.9, 2.1, arm="vanilla"),
+        Rule("real", 2.01),
     ]
     drawn = ElementTree.fromstring(draw_panel(line_panel(rules=rules), STYLES))
     heights = [
@@ -78,9 +95,7 @@ def test_labels_of_rules_do_not_touch():
 @pytest.mark.parametrize(("y", "last", "below"), [(1.0, 1.2, True), (1.0, 4.0, False)])
 def test_the_label_of_the_lowest_rule_is_where_fewer_lines_pass(y, last, below):
     points = [point(1, 5.0), point(10, 1.1 if below else 3.0), point(100, last)]
-    panel = line_panel(
-        series=[{"arm": "selfflow", "points": points}], rules=[{"label": "real", "y": y}]
-    )
+    panel = line_panel(series=[Series("selfflow", points)], rules=[Rule("real", y)])
     drawn = ElementTree.fromstring(draw_panel(panel, STYLES))
     (label,) = (
         float(found.attrib["y"]) for found in drawn.iter(f"{SVG}text") if found.text == "real"
@@ -92,34 +107,25 @@ def test_the_label_of_the_lowest_rule_is_where_fewer_lines_pass(y, last, below):
     assert (label > line) is below
 
 
-def heat_panel(cells, **changes):
-    axes = {"x": {"label": "t", "values": [0.1, 0.5]}, "y": {"label": "block", "values": [1, 2]}}
-    return (
-        {
-            "kind": "heat",
-            "arm": "vanilla",
-            "title": "map",
-            "cells": cells,
-            "low": 0,
-            "high": 1,
-            "label": "l",
-        }
-        | axes
-        | changes
-    )
+def heat_panel(cells):
+    x, y = Axis("t", values=[0.1, 0.5]), Axis("block", values=[1, 2])
+    return HeatPanel("vanilla", "map", x, y, cells, 0, 1, "l")
 
 
 @pytest.mark.parametrize("kind", ["line", "heat", "bar", "forest"])
 def test_a_long_title_is_set_in_lines_and_nothing_of_it_is_cut(kind):
-    panels = {"line": line_panel(), "heat": heat_panel([[0.0, 1.0], [0.2, 0.5]]),
-              "bar": {"kind": "bar", "x": {"label": "x"}, "parts": [], "bars": []},
-              "forest": {"kind": "forest", "x": {"label": "x"}, "rows": []}}  # fmt: skip
+    panels = {
+        "line": line_panel(),
+        "heat": heat_panel([[0.0, 1.0], [0.2, 0.5]]),
+        "bar": BarPanel("", Axis("x"), [], []),
+        "forest": ForestPanel("", Axis("x"), []),
+    }
     heights = []
     for title in (
         "short",
         "selfflow(attention=separated,near=0.2)/a_long_name − repa/dinov2_b [optimizer.lr=0.05]",
     ):
-        drawn = ElementTree.fromstring(draw_panel(panels[kind] | {"title": title}, STYLES))
+        drawn = ElementTree.fromstring(draw_panel(replace(panels[kind], title=title), STYLES))
         lines = [part for part in drawn if part.get("font-weight") == "bold"]
         assert "".join(line.text for line in lines).replace(" ", "") == title.replace(" ", "")
         width, heights = float(drawn.attrib["width"]), [*heights, float(drawn.attrib["height"])]
@@ -149,16 +155,8 @@ def test_colours_of_a_map_get_lighter_all_the_way():
 
 
 def test_bars_and_forests_are_drawn():
-    bar = {
-        "kind": "bar",
-        "title": "cost",
-        "x": {"label": "FLOPs"},
-        "parts": ["backbone", "heads"],
-        "bars": [
-            {"arm": "vanilla", "label": "vanilla", "values": [2.0, 0.0]},
-            {"arm": "selfflow", "label": "selfflow", "values": [2.0, 1.0]},
-        ],
-    }
+    bars = [Bar("vanilla", [2.0, 0.0]), Bar("selfflow", [2.0, 1.0])]
+    bar = BarPanel("cost", Axis("FLOPs"), ["backbone", "heads"], bars)
     drawn = groups_of(draw_panel(bar, STYLES))
     widths = {
         key: sum(float(rect.attrib["width"]) for rect in group.iter(f"{SVG}rect"))
@@ -167,30 +165,16 @@ def test_bars_and_forests_are_drawn():
     assert widths[STYLES["selfflow"].key] == pytest.approx(
         1.5 * widths[STYLES["vanilla"].key], rel=0.01
     )
-    row = {
-        "arm": "selfflow",
-        "label": "selfflow",
-        "value": -3.0,
-        "low": None,
-        "high": None,
-        "note": "",
-    }
-    forest = {
-        "kind": "forest",
-        "title": "effects",
-        "x": {"label": "%"},
-        "floor": None,
-        "rows": [row],
-    }
+    forest = ForestPanel("effects", Axis("%"), [Effect("selfflow", -3.0)])
     assert STYLES["selfflow"].key in groups_of(draw_panel(forest, STYLES))
 
 
 def test_styles_are_stable_and_told_apart_without_colour():
     arms = [f"arm{index}" for index in range(len(COLOURS) * 4)]
-    styles = arm_styles(arms)
-    assert styles == arm_styles(reversed(arms))
-    assert len({(style.colour, style.marker) for style in styles.values()}) == len(arms)
-    assert len({style.key for style in styles.values()}) == len(arms)
+    styles = arm_styles(sorted_arms(arms))
+    assert styles == arm_styles(sorted_arms(reversed(arms)))
+    assert len({(style.colour, style.marker) for style in styles}) == len(arms)
+    assert len({style.key for style in styles}) == len(arms)
     assert sorted_arms(["repa/b", "selfflow(x=1)", "selfflow", "vanilla"])[:2] == [
         "vanilla",
         "selfflow",
@@ -198,14 +182,14 @@ def test_styles_are_stable_and_told_apart_without_colour():
 
 
 def test_scale_keeps_whiskers_inside():
-    panel = line_panel(series=[{"arm": "selfflow", "points": [point(0, 1, -5, 7)]}])
+    panel = line_panel(series=[Series("selfflow", [point(0, 1, -5, 7)])])
     drawn = draw_panel(panel, STYLES)
     low, high = Scale.around([-5, 1, 7], 264, 40)(-5), Scale.around([-5, 1, 7], 264, 40)(7)
     assert f"{low:.1f}V{high:.1f}" in drawn
 
 
 def test_a_figure_that_stands_alone_names_its_arms():
-    styles = arm_styles(["vanilla", "selfflow", "a long name of an arm & its encoder/<x>"])
+    styles = styles_of(["vanilla", "selfflow", "a long name of an arm & its encoder/<x>"])
     panel = draw_panel(line_panel(series=[]), styles)
     drawn = ElementTree.fromstring(with_legend(panel, styles, styles))
     labels = {found.text: found.attrib for found in drawn.findall(f"{SVG}text")}

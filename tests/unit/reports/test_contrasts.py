@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from reports.findings.along_training import first_reached, value_at
 from reports.findings.claims import load_claims
-from reports.findings.curves import first_reached, value_at
 from reports.findings.verdicts import INCONCLUSIVE, SUPPORTED, Verdict, holm
 from reports.study.contrasts import (
     contrast,

@@ -26,15 +26,13 @@ def one_group(rows, metric="fd_local"):
 
 def test_mean_and_spread_are_those_of_the_seeds(rows):
     part = one_group(rows)
-    records = {
-        (record["arm"], record["size"]): record for record in summarise(part, ["arm", "size"])
-    }
+    records = {(record.arm, record.size): record for record in summarise(part, ["arm", "size"])}
     assert len(records) == 4
     for (arm, size), record in records.items():
         values = part.loc[(part["arm"] == arm) & (part["size"] == size), "value"].tolist()
-        assert record["n"] == len(values) == 4
-        assert record["mean"] == pytest.approx(statistics.mean(values))
-        assert record["sd"] == pytest.approx(statistics.stdev(values))
+        assert record.n == len(values) == 4
+        assert record.mean == pytest.approx(statistics.mean(values))
+        assert record.sd == pytest.approx(statistics.stdev(values))
 
 
 def test_noise_floor_is_the_pooled_deviation_of_the_log(rows):
@@ -51,7 +49,7 @@ def test_noise_floor_is_the_pooled_deviation_of_the_log(rows):
 def test_one_seed_has_no_spread(tmp_path):
     write_run(tmp_path, "vanilla")
     part = one_group(read_study(tmp_path).rows)
-    assert summarise(part, ["arm"])[0]["sd"] is None
+    assert summarise(part, ["arm"])[0].sd is None
     assert pooled_deviation(part) == (None, 0)
 
 
@@ -79,5 +77,5 @@ def test_values_that_are_missing_are_counted_not_averaged(rows):
     part = one_group(rows).copy()
     first = part.index[part["arm"] == "vanilla"][0]
     part.loc[first, "value"] = math.nan
-    record = next(record for record in summarise(part, ["arm", "size"]) if record["failed"])
-    assert record["n"] == 3 and record["failed"] == 1 and math.isfinite(record["mean"])
+    record = next(record for record in summarise(part, ["arm", "size"]) if record.failed)
+    assert record.n == 3 and record.failed == 1 and math.isfinite(record.mean)

@@ -4,11 +4,14 @@ refusals.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from support.truth import rows
 
+from reports.draw.content import LinePanel, Table
 from reports.draw.line_chart import line_chart
 from reports.draw.theme import arm_styles
 from reports.laws.arms import crossing_text, fitted_laws, law_tables, times_text
@@ -32,9 +35,9 @@ def study(
     return pd.concat(parts, ignore_index=True)
 
 
-def texts(table: dict, *heads: str) -> list[tuple[str, ...]]:
-    at = [[column["label"] for column in table["columns"]].index(head) for head in heads]
-    return [tuple(row[index]["text"] for index in at) for row in table["rows"]]
+def texts(table: Table, *heads: str) -> list[tuple[str, ...]]:
+    at = [[column.label for column in table.columns].index(head) for head in heads]
+    return [tuple(row[index].text for index in at) for row in table.rows]
 
 
 def test_every_arm_is_compared_with_vanilla_and_selfflow_with_repa():
@@ -90,25 +93,27 @@ def test_where_no_size_is_large_enough_the_lower_limit_is_given():
 def test_too_few_sizes_are_refused_with_the_reason_and_without_pairs():
     (laws,) = law_tables(fitted_laws(study(sizes=dict(list(SIZES.items())[:3]))))
     assert (
-        not laws["rows"]
-        and "Not fitted (vanilla, selfflow, repa/m): there are 3 values of N" in laws["note"]
+        not laws.rows
+        and "Not fitted (vanilla, selfflow, repa/m): there are 3 values of N" in laws.note
     )
 
 
 def test_the_figure_draws_law_and_band_over_the_measured_sizes_and_joins_no_markers():
     found = fitted_laws(study())
     [figure] = law_figure(found)
-    [panel] = figure["panels"]
+    [panel] = figure.panels
+    assert isinstance(panel, LinePanel)
     law = found[0].laws["selfflow"]
-    [curve] = [one for one in panel["curves"] if one["arm"] == "selfflow"]
-    assert [curve["points"][0]["x"], curve["points"][-1]["x"]] == [1e5, 2.56e7]
-    for point in curve["points"][::8]:
-        assert point["y"] == pytest.approx(law["E"] + law["A"] * point["x"] ** -law["a"], rel=1e-5)
-        assert point["low"] < point["high"]
-    svg = line_chart(panel, arm_styles(ARMS))
+    [curve] = [one for one in panel.curves if one.arm == "selfflow"]
+    assert [curve.points[0].x, curve.points[-1].x] == [1e5, 2.56e7]
+    for point in curve.points[::8]:
+        assert point.y == pytest.approx(law["E"] + law["A"] * point.x ** -law["a"], rel=1e-5)
+        assert point.low < point.high
+    styles = {style.arm: style for style in arm_styles(ARMS)}
+    svg = line_chart(panel, styles)
     assert svg.count('opacity="0.12"') == len(ARMS)
-    joined = line_chart(panel | {"curves": []}, arm_styles(ARMS))
+    joined = line_chart(replace(panel, curves=()), styles)
     assert svg.count('stroke-width="1.8"') == joined.count('stroke-width="1.8"') == len(ARMS)
     rows_of_csv = panel_rows(panel)
-    assert len([row for row in rows_of_csv if row[-1] is None]) == len(ARMS) * len(curve["points"])
+    assert len([row for row in rows_of_csv if row[-1] is None]) == len(ARMS) * len(curve.points)
     assert law_figure([]) == []

@@ -54,9 +54,9 @@ def test_a_published_page_holds_the_configuration_of_its_runs(tmp_path):
     study = read_study(tmp_path / "there")
     assert all(run.configuration["optimizer"] == {"lr": 0.004} for run in study.runs.values())
     (table,) = [
-        table for table in build_page(study, "cost")["appendix"] if table["id"] == "configuration"
+        table for table in build_page(study, "cost").appendix if table.id == "configuration"
     ]
-    assert ["optimizer.lr", "0.004"] in [[cell["text"] for cell in row] for row in table["rows"]]
+    assert ["optimizer.lr", "0.004"] in [[cell.text for cell in row] for row in table.rows]
 
 
 @pytest.mark.parametrize(

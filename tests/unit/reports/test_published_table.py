@@ -38,8 +38,8 @@ def measured(root, arm, size, block, recipe=None, value=11.1, n=50_000, **change
 def beside(root):
     """[(arm, published FID, source)] of the rows that a measured FID stands beside."""
     (table,) = published_tables(read_study(root))
-    heads = [column["label"] for column in table["columns"]]
-    rows = [dict(zip(heads, (cell["sort"] for cell in row), strict=True)) for row in table["rows"]]
+    heads = [column.label for column in table.columns]
+    rows = [dict(zip(heads, (cell.sort for cell in row), strict=True)) for row in table.rows]
     return [
         (row["arm"], row["FID"], row["source"])
         for row in rows

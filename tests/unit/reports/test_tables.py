@@ -9,22 +9,23 @@ import pandas as pd
 from support.pages import write_run, write_runs
 from support.truth import rows
 
+from reports.draw.content import cell
 from reports.output.export import export_page
-from reports.page.missing import missing
+from reports.page.missing import missing_parts
 from reports.page.pages import build_page
 from reports.page.run_tables import arms_table
-from reports.page.tables import cell, results_tables
+from reports.page.tables import results_tables
 from reports.study.runs import read_study
 
 
 def test_what_all_arms_share_is_said_once(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, seeds=2, snapshots=1, probes=False)
     table = arms_table(read_study(tmp_path))
-    heads = [column["label"] for column in table["columns"]]
-    assert "data digits" in table["note"] and "runs 2" in table["note"]
+    heads = [column.label for column in table.columns]
+    assert "data digits" in table.note and "runs 2" in table.note
     assert not {"data", "size", "runs"} & set(heads)
     assert {"arm", "blocks", "FLOPs / image", "s / step"} <= set(heads)
-    assert all(len(row) == len(heads) for row in table["rows"])
+    assert all(len(row) == len(heads) for row in table.rows)
 
 
 def test_copy_rate_and_label_agreement_are_explained(tmp_path):
@@ -32,9 +33,7 @@ def test_copy_rate_and_label_agreement_are_explained(tmp_path):
     found = results_tables(read_study(tmp_path).rows)
     assert found
     for table in found:
-        assert (
-            "Label agreement: share of samples" in table["note"] and "0 for copies" in table["note"]
-        )
+        assert "Label agreement: share of samples" in table.note and "0 for copies" in table.note
 
 
 def test_columns_of_an_exported_law_have_names_of_their_own(tmp_path):
@@ -58,7 +57,7 @@ def test_what_no_arm_has_is_missing_too(tmp_path):
         line["diagnostics"].pop("gradient_agreement")
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = {
-        line["what"].partition(",")[0]: line["command"] for line in missing(read_study(tmp_path))
+        line.what.partition(",")[0]: line.command for line in missing_parts(read_study(tmp_path))
     }
     assert "measure=full" in found["features as pictures"]
     command = found["gradient agreement"]
@@ -74,11 +73,11 @@ def test_a_measure_beside_a_distance_keeps_its_mark():
     recall = final.assign(metric="recall", value=0.8, higher_is_better=True, protocol_id="r")
     recall.loc[recall["arm"] == "repa/m", "related"] = "same encoder"
     [table] = results_tables(pd.concat([final, recall], ignore_index=True))
-    heads = [column["label"] for column in table["columns"]]
-    notes = {row[0]["text"]: row[heads.index("note")]["text"] for row in table["rows"]}
+    heads = [column.label for column in table.columns]
+    notes = {row[0].text: row[heads.index("note")].text for row in table.rows}
     assert notes == {"vanilla": "", "repa/m": "related: recall"}
 
 
 def test_the_last_bits_of_a_number_are_not_written():
-    assert cell(0.1 + 0.2)["sort"] == cell(0.3)["sort"] == 0.3
-    assert cell(1234567)["sort"] == 1234567
+    assert cell(0.1 + 0.2).sort == cell(0.3).sort == 0.3
+    assert cell(1234567).sort == 1234567

@@ -18,9 +18,9 @@ from reports.findings.verdicts import (
     NOT_TESTED,
     SUPPORTED,
     Verdict,
-    evaluate,
-    summary,
+    judge_claims,
 )
+from reports.page.verdicts import verdict_counts
 from reports.study.strengths import Strength, encoder_strengths
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -46,7 +46,7 @@ def larger(means: dict[str, float], seeds: int, **common: object) -> pd.DataFram
 
 
 def verdict(name: str, *tables: pd.DataFrame, **more: object) -> Verdict:
-    (only,) = evaluate([CLAIMS[name]], pd.concat(tables), **more)
+    (only,) = judge_claims([CLAIMS[name]], pd.concat(tables), **more)
     return only
 
 
@@ -55,7 +55,7 @@ def test_encoders_of_one_name_are_ordered_on_each_data_set_by_their_own_strength
     other = other.assign(run=other["run"] + "-c")
     reverse = dict(zip(LADDER, [0.99, 0.5, 0.1], strict=True))
     table = pd.concat([digits, other, strengths(digits, LADDER), strengths(other, reverse)])
-    cifar, ours = evaluate([CLAIMS["stronger_encoders_worse"]], table)
+    cifar, ours = judge_claims([CLAIMS["stronger_encoders_worse"]], table)
     assert (cifar.data, cifar.here, cifar.left) == (
         "cifar10",
         CONTRADICTED,
@@ -66,9 +66,9 @@ def test_encoders_of_one_name_are_ordered_on_each_data_set_by_their_own_strength
         SUPPORTED,
         ("repa/s", "repa/m", "repa/l"),
     )
-    (alone,) = evaluate([CLAIMS["stronger_encoders_worse"]], table[table["data"] == "digits"])
+    (alone,) = judge_claims([CLAIMS["stronger_encoders_worse"]], table[table["data"] == "digits"])
     assert (alone.effect, alone.low) == (ours.effect, ours.low)
-    assert summary([cifar, ours]).startswith(
+    assert verdict_counts([cifar, ours]).startswith(
         "1 of 1 claims could be tested on 2 data sets (cifar10, digits), 2 times in all"
     )
 

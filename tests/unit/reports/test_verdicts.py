@@ -22,9 +22,9 @@ from reports.findings.verdicts import (
     OUTSIDE,
     SUPPORTED,
     Verdict,
-    evaluate,
-    summary,
+    judge_claims,
 )
+from reports.page.verdicts import verdict_counts
 from reports.study.strengths import Strength
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -32,7 +32,7 @@ ARMS = {"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0, "dual_timestep": 9.9}
 
 
 def verdict(name: str, table: pd.DataFrame, **more: object) -> Verdict:
-    (only,) = evaluate([CLAIMS[name]], table, **more)
+    (only,) = judge_claims([CLAIMS[name]], table, **more)
     return only
 
 
@@ -233,9 +233,9 @@ def test_an_effect_under_the_floor_is_inconclusive():
 
 def test_missing_arms_and_no_rows_are_sentences():
     assert "repa/*" in verdict("selfflow_beats_repa_images", rows({"selfflow": 8.0})).reason
-    found = evaluate(list(CLAIMS.values()), rows({}))
+    found = judge_claims(list(CLAIMS.values()), rows({}))
     assert {one.word for one in found} == {NOT_TESTED}
-    assert summary(found).startswith(f"0 of {len(CLAIMS)}")
+    assert verdict_counts(found).startswith(f"0 of {len(CLAIMS)}")
     unfinished = rows(ARMS, state="stopped", final=False)
     assert verdict("selfflow_beats_repa_images", unfinished).word == NOT_TESTED
 

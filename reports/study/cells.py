@@ -1,0 +1,162 @@
+"""From the rows of a group to numbers an arm, a size and a seed: what verdicts are computed from.
+
+    for cells in comparable(rows, "distance"):
+        cells.final["selfflow", "nano"]      # log distance of each seed at the end of training
+
+A *cell* is an arm at a size. Only finished runs enter; what cannot be used (no value, two runs with
+one seed) is left out and named in `notes`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.core import numbers
+from bench.core.metrics import facts_of
+from reports.study.groups import Group, by_size, groups, of_group
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ArmSize = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Snapshots of one run, ascending: images and FLOPs spent, and the log distance there."""
+
+    images: np.ndarray
+    flops: np.ndarray
+    values: np.ndarray
+
+
+@dataclass
+class Comparable:
+    """The cells of one group.
+
+    sizes: from the smallest backbone to the largest; final: values [seeds] of a cell, log distances
+    or accuracies; curves: of the same runs in the same order; binomial: variance of an accuracy
+    because its pictures are a sample; correct: share of right answers for each picture [pictures],
+    where it was kept; related: cells whose metric is not independent of the arm's encoder; notes:
+    what was left out of a cell.
+    """
+
+    group: Group
+    sizes: tuple[str, ...] = ()
+    final: dict[ArmSize, np.ndarray] = field(default_factory=dict)
+    curves: dict[ArmSize, list[Curve]] = field(default_factory=dict)
+    binomial: dict[ArmSize, float] = field(default_factory=dict)
+    correct: dict[ArmSize, np.ndarray] = field(default_factory=dict)
+    related: set[ArmSize] = field(default_factory=set)
+    encoders: dict[str, str] = field(default_factory=dict)
+    notes: dict[ArmSize, list[str]] = field(default_factory=dict)
+
+    def arms(self, size: str) -> list[str]:
+        """Arms that have a finished run of a size."""
+        return [arm for arm, other in self.final if other == size]
+
+
+def comparable(
+    rows: pd.DataFrame, measure: str, blocks: tuple[float, float] = (0.0, 1.0)
+) -> list[Comparable]:
+    """The groups of a measure: "distance", or a probe by block, averaged over a part of the depth
+    and all noise levels. Metrics in their order; of one, the group of most runs first.
+    """
+    chosen = rows[rows["state"] == "complete"]
+    per_block = measure != "distance"
+    if per_block:
+        place = chosen["block"] / chosen["depth"].astype(float)
+        chosen = chosen[(chosen["metric"] == measure) & (place > blocks[0]) & (place <= blocks[1])]
+    else:
+        names = [name for name in chosen["metric"].unique() if facts_of(str(name)).is_distance]
+        chosen = chosen[chosen["metric"].isin(names)]
+    found = []
+    for group in groups(chosen, per_block):
+        part = of_group(chosen, group)
+        if not part["final"].any():
+            continue
+        made = Comparable(group, tuple(size for size, _ in by_size(part)))
+        for (arm, size), cell in part.groupby(["arm", "size"], sort=True):
+            _fill(made, (str(arm), str(size)), cell)
+        found.append(made)
+
+    def position(made: Comparable) -> tuple[tuple[int, str], int, str]:
+        runs = sum(map(len, made.final.values()))
+        return made.group.facts.position, -runs, made.group.protocol_id
+
+    return sorted(found, key=position)
+
+
+def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
+    arm, size = cell
+    notes = made.notes.setdefault(cell, [])
+    final = rows[rows["final"].astype(bool)]
+    runs_of_seed = final.groupby("seed")["run"].nunique()
+    if (runs_of_seed > 1).any():
+        seed = runs_of_seed.idxmax()
+        notes.append(f"{arm} at {size} has two runs of seed {seed} that differ in something else")
+        return
+    # what is the same for all of its runs
+    encoder = final["encoder"].dropna()
+    if len(encoder) and encoder.iloc[0] not in ("", "none"):
+        made.encoders[arm] = str(encoder.iloc[0])
+    if final["related"].map(bool).any():
+        made.related.add(cell)
+    # a number a run: the last log distance, or the mean accuracy of its places
+    of_probes = made.group.per_block
+    values, curves, correct = [], [], []
+    curve_of = {} if of_probes else _curves(rows)
+    for run, of_run in final.sort_values("seed").groupby("run", sort=False):
+        measured = of_run["value"].to_numpy(float)
+        usable = np.isfinite(measured) & ((measured > 0) | of_probes)
+        if not usable.all():
+            notes.append(f"{run} has no usable {made.group.metric} and is left out")
+            continue
+        values.append(float(measured.mean() if of_probes else np.log(measured[-1])))
+        if of_probes:
+            correct.append(_correct(of_run))
+        else:
+            curves.append(curve_of[str(run)])
+    if not values:
+        return
+    made.final[cell] = np.array(values)
+    if not of_probes:
+        made.curves[cell] = curves
+        return
+    # places of one model answer the same pictures: the mean of their errors bounds the error of
+    # their mean
+    made.binomial[cell] = float(final["stderr"].fillna(0.0).mean() ** 2)
+    if all(one is not None and one.shape == correct[0].shape for one in correct):
+        made.correct[cell] = np.mean(correct, axis=0)
+
+
+def _curves(rows: pd.DataFrame) -> dict[str, Curve]:
+    """Curve of each run; in numpy, as thousands of small tables would take seconds."""
+    rows = rows[(rows["value"] > 0) & np.isfinite(rows["value"])].sort_values(["run", "images"])
+    if not len(rows):
+        return {}
+    runs = rows["run"].to_numpy()
+    images, flops, values = (rows[name].to_numpy(float) for name in ("images", "flops", "value"))
+    names, starts = np.unique(runs, return_index=True)
+    out = {}
+    for name, start, end in zip(names, starts, [*starts[1:], len(runs)], strict=True):
+        _, first = np.unique(images[start:end], return_index=True)
+        at = start + first
+        out[str(name)] = Curve(images[at], flops[at], np.log(values[at]))
+    return out
+
+
+def _correct(rows: pd.DataFrame) -> np.ndarray | None:
+    """Right answers of each held-out picture, mean over places, from `details.correct` (bits as
+    hexadecimal).
+    """
+    out = []
+    for details, n in zip(rows["details"], rows["n"], strict=True):
+        try:
+            out.append(numbers.unpack(details["correct"], int(n)))
+        except (KeyError, TypeError, ValueError):
+            return None
+    return np.mean(out, axis=0) if out and len({len(one) for one in out}) == 1 else None
