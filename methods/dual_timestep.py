@@ -7,14 +7,13 @@ python -m bench.run method=dual_timestep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from bench.core.model.method import Context, Method
 from bench.core.model.noise import NoiseLevels
 from bench.core.model.streams import Draw
-from bench.core.ranges import check_range
 from methods.parts import dual_levels
 
 
@@ -23,10 +22,7 @@ class DualTimestep(Method):
     """mask_ratio: R_M, the probability that a token takes the second time."""
 
     name: str
-    mask_ratio: float
-
-    def __post_init__(self) -> None:
-        check_range("method.mask_ratio", self.mask_ratio, "[0, 1]")
+    mask_ratio: float = field(metadata={"range": "[0, 1]"})
 
     def noise(self, t: Tensor, draw: Draw, ctx: Context) -> NoiseLevels:
         return dual_levels(t, ctx.second_time(draw), self.mask_ratio, draw, ctx.grid.tokens)

@@ -8,7 +8,7 @@ python -m bench.run method=full_masking
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from torch import Tensor
 from bench.core.model.method import Context, Method
 from bench.core.model.noise import NoiseLevels
 from bench.core.model.streams import Draw
-from bench.core.ranges import check_range
 from methods.parts import dual_levels
 
 
@@ -25,10 +24,7 @@ class FullMasking(Method):
     """mask_ratio: R_M (the paper gives none; ours is Self-Flow's)."""
 
     name: str
-    mask_ratio: float
-
-    def __post_init__(self) -> None:
-        check_range("method.mask_ratio", self.mask_ratio, "[0, 1]")
+    mask_ratio: float = field(metadata={"range": "[0, 1]"})
 
     def noise(self, t: Tensor, draw: Draw, ctx: Context) -> NoiseLevels:
         return dual_levels(t, torch.ones_like(t), self.mask_ratio, draw, ctx.grid.tokens)

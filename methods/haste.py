@@ -1,8 +1,9 @@
 """HASTE: REPA plus attention alignment, both ended early, arXiv 2505.16792.
 
     L = L_velocity + 1[images < stop] * (0.5 * L_REPA + 0.5 * L_A)
-    L_A = mean over layer pairs, batch, the first 12 heads and queries of H(softmax Z_t, softmax Z_s)
-    Z = q k^T / sqrt(d_head)
+    L_A = mean of H(softmax Z_t, softmax Z_s),   Z = q k^T / sqrt(d_head)
+
+The mean is over layer pairs, batch, the first 12 heads and queries.
 
 The teacher's class row and column are removed before its softmax; there is no gradient to it.
 
@@ -18,12 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.model.method import Arm, Batch, Context, Term, generative
+from bench.core.model.method import Arm, Batch, Context, Step, Term, generative
 from bench.core.model.sizes import Size
 from methods.parts import switched_off
 from methods.repa import REPA
 
 HEADS = 12
+BySize = Any  # one value for all sizes, or a mapping by size; OmegaConf knows no such union
 
 
 def attention_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
@@ -35,18 +37,18 @@ def attention_cross_entropy(teacher: Tensor, student: Tensor) -> Tensor:
 
 @dataclass
 class HASTE(REPA):
-    """student_layers, teacher_layers: 0-based layer pairs by size; stop_images: by size;
-    attention_weight: of L_A.
+    """attention_weight: of L_A; student_layers, teacher_layers: 0-based layer pairs by size;
+    stop_images: by size.
     """
 
     attention_weight: float
-    student_layers: Any
-    teacher_layers: Any
-    stop_images: Any
+    student_layers: BySize
+    teacher_layers: BySize
+    stop_images: BySize
 
     needs = frozenset({"image", "attention"})
 
-    def of_size(self, values: Any, size: Size) -> Any:
+    def of_size(self, values: BySize, size: Size) -> Any:
         """The entry of a mapping by size (or the value itself).
 
         Raises ValueError for a size without one.
@@ -101,34 +103,31 @@ class HASTE(REPA):
         return list(zip(students, teachers, strict=True))
 
     def blocks(self, size: Size) -> dict[str, int]:
-        attention = {
-            f"attention{i}": student + 1 for i, (student, _) in enumerate(self.pairs(size))
-        }
+        students = (student for student, _ in self.pairs(size))
+        attention = {f"attention{i}": student + 1 for i, student in enumerate(students)}
         return super().blocks(size) | attention
 
-    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
-        noise = self.student_noise(batch, ctx)
-        if ctx.images >= self.ends(ctx.size):
-            return {
-                "velocity": generative(net, batch, noise)[0],
-                "alignment": switched_off(net.heads),
-            }
+    def loss(self, net: Arm, batch: Batch, ctx: Context, step: Step) -> dict[str, Term]:
+        noise = self.noise(batch.t, step.draw, ctx)
+        if step.images >= self.ends(ctx.size):
+            term, _ = generative(net, batch, noise, step)
+            return {"velocity": term, "alignment": switched_off(net.heads)}
+
         block = super().blocks(ctx.size)["student"]
         students, teachers = zip(*self.pairs(ctx.size), strict=True)
-        term, features = generative(
-            net, batch, noise, taps=(block,), qk_taps=[n + 1 for n in students]
-        )
+        qk_taps = [n + 1 for n in students]
+        term, features = generative(net, batch, noise, step, taps=(block,), qk_taps=qk_taps)
         encoded = ctx.encode(batch, attention_of=teachers)
+
         pairs = []
-        for number, teacher in zip(students, encoded.attention, strict=True):
-            q, k = features["qk", number + 1]
+        for number, teacher in zip(qk_taps, encoded.attention, strict=True):
+            q, k = features["qk", number]
             heads = min(HEADS, q.shape[1], teacher.shape[1])
-            student = (
-                q[:, :heads].float()
-                @ k[:, :heads].float().transpose(-1, -2)
-                / math.sqrt(q.shape[-1])
-            )
+            q, k = q[:, :heads].float(), k[:, :heads].float()
+            student = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
             pairs.append(attention_cross_entropy(teacher[:, :heads].float(), student))
-        attention = Term(torch.stack(pairs).mean(), self.attention_weight)
-        alignment = self.alignment(net, features[block], encoded.patches, ctx)
-        return {"velocity": term, "alignment": alignment, "attention": attention}
+        return {
+            "velocity": term,
+            "alignment": self.alignment(net, features[block], encoded.patches, step),
+            "attention": Term(torch.stack(pairs).mean(), self.attention_weight),
+        }

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bench.core.model.method import Context
-from bench.core.model.sizes import Size
 from methods.repa import Alignment
 
 
 class ConvolutionHead(nn.Module):
     """Conv2d(W, W_enc, 3, padding 1) on the token grid: [B, N, W] -> [B, N, W_enc]."""
+
+    description = "3x3 convolution on the token grid"
 
     def __init__(self, width: int, out: int, grid: tuple[int, ...]):
         super().__init__()
@@ -48,13 +49,9 @@ class IREPA(Alignment):
 
     mean_share: float
 
-    def head_description(self, size: Size) -> str:
-        return "3x3 convolution on the token grid"
-
     def heads(self, ctx: Context) -> nn.ModuleDict:
-        return nn.ModuleDict(
-            {"projector": ConvolutionHead(ctx.size.width, ctx.encoder.width, ctx.grid.grid)}
-        )
+        head = ConvolutionHead(ctx.size.width, ctx.encoder_width, ctx.grid.grid)
+        return nn.ModuleDict({"projector": head})
 
     def target(self, patches: Tensor) -> Tensor:
         return spatially_normalised(patches.float(), self.mean_share)

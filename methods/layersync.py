@@ -10,10 +10,9 @@ python -m bench.run method=layersync
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from bench.core.model.method import Arm, Batch, Context, Method, Term, generative
-from bench.core.model.sizes import Size
+from bench.core.model.method import Arm, Batch, Context, Method, Step, Term, generative
+from bench.core.model.sizes import BlockSpec, Size
 from methods.parts import token_cosine
 
 
@@ -26,8 +25,8 @@ class LayerSync(Method):
 
     name: str
     weight: float
-    student_block: Any
-    teacher_block: Any
+    student_block: BlockSpec
+    teacher_block: BlockSpec
 
     def blocks(self, size: Size) -> dict[str, int]:
         student, teacher = size.block(self.student_block), size.block(self.teacher_block)
@@ -38,12 +37,9 @@ class LayerSync(Method):
             )
         return {"student": student, "teacher": teacher}
 
-    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
-        blocks = self.blocks(ctx.size)
-        term, features = generative(
-            net, batch, self.student_noise(batch, ctx), taps=tuple(blocks.values())
-        )
-        cosine = token_cosine(
-            features[blocks["student"]], features[blocks["teacher"]].detach(), ctx
-        )
+    def loss(self, net: Arm, batch: Batch, ctx: Context, step: Step) -> dict[str, Term]:
+        blocks, noise = self.blocks(ctx.size), self.noise(batch.t, step.draw, ctx)
+        term, features = generative(net, batch, noise, step, taps=tuple(blocks.values()))
+        student, teacher = features[blocks["student"]], features[blocks["teacher"]].detach()
+        cosine = token_cosine(student, teacher, step)
         return {"velocity": term, "representation": Term(-cosine, self.weight)}

@@ -1,56 +1,41 @@
-"""What several methods share: projection heads, cosine along channels, the EMA teacher's pass,
+"""What several methods share: projection heads, cosine along channels, the EMA teacher,
 dual-timestep levels.
 """
 
 from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.core.model.flow import interpolate
-from bench.core.model.method import Batch, Context, Term
+from bench.core.model.method import ALIGNMENT, Batch, Context, Method, Step, Term
 from bench.core.model.noise import NoiseLevels
-from bench.core.model.sizes import Size
+from bench.core.model.sizes import BlockSpec, Size
 from bench.core.model.streams import Draw
 
 
-def repa_hidden(width: int, hidden: int | None) -> int:
-    """H of REPA's projector: as configured, else 2048 (published, S to XL) or, below S,
-    where that is too wide, 2W.
+class ProjectionHead(nn.Sequential):
+    """Linear maps from each width to the next with SiLU between them, as REPA's projector
+    (W, H, H, W_enc) and the head of Self-Flow and SRA (W, 2W, W).
     """
-    return hidden or (2048 if width >= 384 else 2 * width)
+
+    def __init__(self, *widths: int, note: str = ""):
+        linears = [nn.Linear(a, b) for a, b in itertools.pairwise(widths)]
+        layers = [layer for linear in linears for layer in (linear, nn.SiLU())]
+        super().__init__(*layers[:-1])
+        self.description = f"{len(linears)}-layer MLP, {widths[1]} wide{note}"
 
 
-def repa_head(width: int, hidden: int | None, out: int) -> nn.Module:
-    """REPA's projector: Linear(W, H)-SiLU-Linear(H, H)-SiLU-Linear(H, out);
-    H from `repa_hidden`.
-    """
-    h = repa_hidden(width, hidden)
-    return nn.Sequential(
-        nn.Linear(width, h), nn.SiLU(), nn.Linear(h, h), nn.SiLU(), nn.Linear(h, out)
-    )
-
-
-def self_head(width: int) -> nn.Module:
-    """The head of Self-Flow and SRA (released code): Linear(W, 2W)-SiLU-Linear(2W, W),
-    on the student alone.
-    """
-    return nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
-
-
-def self_head_description(size: Size) -> str:
-    """`self_head` in words."""
-    return f"2-layer MLP, {2 * size.width} wide, student only"
-
-
-def token_cosine(student: Tensor, target: Tensor, ctx: Context) -> Tensor:
+def token_cosine(student: Tensor, target: Tensor, step: Step) -> Tensor:
     """Mean over batch and tokens of the cosine along channels, [B, N, W] x [B, N, W] -> scalar,
     in float32; logged.
     """
     cosine = F.cosine_similarity(student.float(), target.float(), dim=-1)
-    ctx.token_cosine = cosine.detach()
-    ctx.diagnostics["alignment_cosine"] = ctx.token_cosine.mean()
+    step.log(ALIGNMENT, cosine)
     return cosine.mean()
 
 
@@ -61,18 +46,36 @@ def switched_off(heads: nn.ModuleDict) -> Term:
     return Term(torch.stack([0.0 * p.sum() for p in heads.parameters()]).sum(), 0.0)
 
 
-@torch.no_grad()
-def teacher_features(batch: Batch, t: Tensor, block: int, ctx: Context) -> Tensor:
-    """The EMA copy's block output at one level t [B],
-    from the student's own noise and dropped labels.
-
-    Stops after `block`.
+@dataclass
+class EmaTeacher(Method):
+    """A block of the student learns, through a head, "projector", from a block of the EMA copy,
+    which sees cleaner tokens: Self-Flow and SRA.
     """
-    assert ctx.ema is not None
-    _, features = ctx.ema(
-        interpolate(batch.x0, batch.x1, t), t, batch.label, taps=(block,), stop_after=block
-    )
-    return features[block]
+
+    name: str
+    student_block: BlockSpec
+    teacher_block: BlockSpec
+
+    needs = frozenset({"ema"})
+
+    def blocks(self, size: Size) -> dict[str, int]:
+        student, teacher = size.block(self.student_block), size.block(self.teacher_block)
+        return {"student": student, "teacher": teacher}
+
+    def heads(self, ctx: Context) -> nn.ModuleDict:
+        width = ctx.size.width
+        head = ProjectionHead(width, 2 * width, width, note=", student only")
+        return nn.ModuleDict({"projector": head})
+
+    @torch.no_grad()
+    def teacher(self, batch: Batch, t: Tensor, ctx: Context) -> Tensor:
+        """The EMA copy's block output [B, N, W] at one level t [B], from the student's own noise
+        and dropped labels; the pass stops after the block.
+        """
+        assert ctx.ema is not None
+        block, x_t = self.blocks(ctx.size)["teacher"], interpolate(batch.x0, batch.x1, t)
+        _, features = ctx.ema(x_t, t, batch.label, taps=(block,), stop_after=block)
+        return features[block]
 
 
 def dual_levels(

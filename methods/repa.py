@@ -1,21 +1,21 @@
 """REPA: alignment with a frozen external encoder, arXiv 2410.06940.
 
-L = L_velocity + 0.5 * mean over tokens and batch of -cos(head(h_l), encoder(clean picture))      (eq. 8, lambda 0.5)
+    L = L_velocity + 0.5 * mean over tokens and batch of -cos(head(h_l), encoder(clean picture))
 
-python -m bench.run method=repa encoder=dinov2_b
+Eq. 8 of the paper, with lambda = 0.5.
+
+    python -m bench.run method=repa encoder=dinov2_b
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from bench.core.model.method import Arm, Batch, Context, Method, Term, generative
-from bench.core.model.sizes import Size
-from bench.core.ranges import check_range
-from methods.parts import repa_head, repa_hidden, token_cosine
+from bench.core.model.method import Arm, Batch, Context, Method, Step, Term, generative
+from bench.core.model.sizes import BlockSpec, Size
+from methods.parts import ProjectionHead, token_cosine
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Alignment(Method):
 
     name: str
     weight: float
-    block: Any
+    block: BlockSpec
 
     needs = frozenset({"image"})
 
@@ -41,33 +41,33 @@ class Alignment(Method):
         """
         return patches
 
-    def alignment(self, net: Arm, feature: Tensor, patches: Tensor, ctx: Context) -> Term:
-        """-cos of the projected block output [B, N, W] and the target, weighted; patches [B, N, W_enc]."""
-        cosine = token_cosine(net.heads["projector"](feature), self.target(patches), ctx)
+    def alignment(self, net: Arm, feature: Tensor, patches: Tensor, step: Step) -> Term:
+        """-cos of the projected block output [B, N, W] and the target, weighted;
+        patches [B, N, W_enc].
+        """
+        cosine = token_cosine(net.heads["projector"](feature), self.target(patches), step)
         return Term(-cosine, self.weight)
 
-    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
-        block = self.blocks(ctx.size)["student"]
-        term, features = generative(net, batch, self.student_noise(batch, ctx), taps=(block,))
+    def loss(self, net: Arm, batch: Batch, ctx: Context, step: Step) -> dict[str, Term]:
+        block, noise = self.blocks(ctx.size)["student"], self.noise(batch.t, step.draw, ctx)
+        term, features = generative(net, batch, noise, step, taps=(block,))
+        patches = ctx.encode(batch).patches
         return {
             "velocity": term,
-            "alignment": self.alignment(net, features[block], ctx.encode(batch).patches, ctx),
+            "alignment": self.alignment(net, features[block], patches, step),
         }
 
 
 @dataclass
 class REPA(Alignment):
-    """head_width: H of the three-layer head; None is 2048, or 2W below S."""
+    """head_width: H of the three-layer head; None is 2048 (published, S to XL) or, below S,
+    where that is too wide, 2W.
+    """
 
-    head_width: int | None
-
-    def __post_init__(self) -> None:
-        check_range("method.head_width", self.head_width, "[1, inf)")
-
-    def head_description(self, size: Size) -> str:
-        return f"3-layer MLP, {repa_hidden(size.width, self.head_width)} wide"
+    head_width: int | None = field(metadata={"range": "[1, inf)"})
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
-        return nn.ModuleDict(
-            {"projector": repa_head(ctx.size.width, self.head_width, ctx.encoder.width)}
-        )
+        width = ctx.size.width
+        hidden = self.head_width or (2048 if width >= 384 else 2 * width)
+        head = ProjectionHead(width, hidden, hidden, ctx.encoder_width)
+        return nn.ModuleDict({"projector": head})

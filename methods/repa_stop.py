@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.core.model.method import Arm, Batch, Context, Term, generative
+from bench.core.model.method import Arm, Batch, Context, Step, Term, generative
 from bench.core.model.sizes import Size
 from methods.parts import switched_off
 from methods.repa import REPA
@@ -25,10 +25,8 @@ class REPAStop(REPA):
     def ends(self, size: Size) -> int:
         return self.stop_images
 
-    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
-        if ctx.images < self.stop_images:
-            return super().loss(net, batch, ctx)
-        return {
-            "velocity": generative(net, batch, self.student_noise(batch, ctx))[0],
-            "alignment": switched_off(net.heads),
-        }
+    def loss(self, net: Arm, batch: Batch, ctx: Context, step: Step) -> dict[str, Term]:
+        if step.images < self.stop_images:
+            return super().loss(net, batch, ctx, step)
+        term, _ = generative(net, batch, self.noise(batch.t, step.draw, ctx), step)
+        return {"velocity": term, "alignment": switched_off(net.heads)}

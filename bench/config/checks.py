@@ -1,7 +1,7 @@
 """What a method cannot do in a configuration, said before anything is built: blocks, groups,
 attention maps, an end.
 
-check_method(build(cfg["method"]), cfg, defaults({"method": "repa"}))
+check_method(build(cfg["method"]), cfg)
 """
 
 from __future__ import annotations
@@ -17,29 +17,23 @@ if TYPE_CHECKING:
     )  # imports PyTorch, for which a help page does not wait
 
 
-def check_method(method: Method, cfg: dict[str, Any], usual: dict[str, Any]) -> None:
-    """Raise ValueError where no run of this configuration could use its method; usual:
-    {"method.key": its default}.
-    """
+def check_method(method: Method, cfg: dict[str, Any]) -> None:
+    """Raise ValueError where no run of this configuration could use its method."""
     if "attention" in method.needs:
         _check_attention(method, cfg["encoder"])
     size = Size(**cfg["size"])
     method.blocks(size)
     method.ends(size)
     check_group(method, cfg["micro_batch"] or cfg["batch"])
-    for key, reason in method.inert().items():
-        value = cfg["method"][key]
-        if value != usual.get(f"method.{key}", value):
-            raise ValueError(f"method.{key}={value} says nothing: {reason}; drop it")
 
 
 def check_group(method: Method, at_once: int) -> None:
     """Raise ValueError unless so many samples, computed at once,
     are whole groups of those that a method compares.
     """
-    if at_once % method.group_size():
+    if at_once % method.group:
         raise ValueError(
-            f"method={method.name} compares {method.group_size()} samples with each other, "
+            f"method={method.name} compares {method.group} samples with each other, "
             f"and {at_once} are computed "
             "at once: make batch (or micro_batch) a multiple"
         )

@@ -199,7 +199,7 @@ def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
 def check(cfg: dict[str, Any]) -> dict[str, Any]:
     """Raise ValueError for values that no run could use; returns the configuration."""
     check_values(flatten(cfg))
-    check_method(build(cfg["method"]), cfg, defaults({"method": cfg["method"]["name"]}))
+    check_method(build(cfg["method"]), cfg)
     for name in cfg["evaluation"]["encoders"]:
         encoder_node(name)
     sampling_protocol(cfg["evaluation"]["protocol"])

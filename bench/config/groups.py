@@ -7,12 +7,15 @@ method = build(cfg["method"])         # its `target`, called with its other keys
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.config.schema import nearest
 from bench.core.model.sizes import SIZES
+from bench.core.ranges import check_range
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("method", "size", "encoder", "data", "compute")
@@ -102,4 +105,29 @@ def build(node: Any, **extra: Any) -> Any:
             raise ValueError(
                 f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}"
             ) from error
+        check_fields(factory, values)
     return factory(**values, **extra)
+
+
+def check_fields(method: type, values: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option of a method's class that its field's metadata does not allow.
+
+    "range": an interval; "choices": words; "only_if": (option, value), without which this one does
+    nothing, so that a value of one's own is refused.
+    """
+    name = values["name"]
+    usual = _yaml("method", name) if name in options("method") else {}
+    for option in dataclasses.fields(method):
+        key, value, allowed = option.name, values[option.name], option.metadata
+        if value not in allowed.get("choices", (value,)):
+            choices = ", ".join(allowed["choices"])
+            raise ValueError(f"method.{key}={value} is unknown (choices: {choices})")
+        if "range" in allowed:
+            check_range(f"method.{key}", value, allowed["range"])
+        other, needed = allowed.get("only_if", (key, value))
+        if values[other] != needed and value != usual.get(key, value):
+            now, then = (str(v).lower() for v in (values[other], needed))
+            raise ValueError(
+                f"method.{key}={value} says nothing: method.{other}={now}, "
+                f"and it is of method.{other}={then} alone; drop it"
+            )

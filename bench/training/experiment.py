@@ -21,6 +21,7 @@ from bench.config.groups import build, flatten
 from bench.config.identity import arm_name, identity, is_identity, run_hash, run_id
 from bench.config.needs import missing
 from bench.core.model.backbone import SiT
+from bench.core.model.method import Context, described_heads
 from bench.core.model.sizes import Size
 from bench.core.model.streams import generator
 from bench.core.store import checkpoints, tracking
@@ -28,6 +29,7 @@ from bench.core.store.environment import environment
 from bench.core.store.files import read_json, write_json, write_yaml
 from bench.core.store.folder import RunFolder, read_metrics, read_status
 from bench.core.train import cost, distributed
+from bench.core.train.feature_cache import patch_tokens
 from bench.core.train.learner import Learner
 from bench.core.train.loading import micro_rows
 from bench.core.train.meter import NotFinite
@@ -127,9 +129,12 @@ class Experiment:
 
     def learner(self) -> Learner:
         """What will be trained, before its first step."""
-        return Learner(
-            self.cfg, self.data, self.method, self.new_backbone(), self.encoder, self.processes
-        )
+        cached, parts = None, (self.data, self.method, self.new_backbone(), self.encoder)
+        keeps = "attention" not in self.method.needs  # maps are not kept
+        if self.encoder is not None and keeps and self.cfg["compute"]["cache_features"]:
+            main, cache = self.processes.main, Path(self.cfg["cache"])
+            cached = patch_tokens(self.encoder, self.data, "train", cache, progress=main)
+        return Learner(self.cfg, *parts, self.processes, cached)
 
     def aligned(self) -> dict[str, str] | None:
         """What the arm's encoder is, for marking related metrics."""
@@ -202,7 +207,9 @@ class Experiment:
             "batch": cfg["batch"],
             "aligned": self.aligned(),
             "blocks": self.blocks,
-            "head": str(self.method.head_description(self.size)),
+            "head": described_heads(
+                self.method, Context(self.data.grid, self.size, encoder=self.encoder)
+            ),
             "identity": identity(cfg),
             "fingerprints": known | fingerprints,
             "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout},
@@ -250,18 +257,7 @@ class Experiment:
 
         Raises Stopped, NotFinite or OSError, with the status saying what happened.
         """
-        learner = self.learner()
-        trainer = Trainer(learner, self.folder)
-        cached = (
-            self.cfg["compute"]["cache_features"] and "attention" not in self.method.needs
-        )  # maps are not kept
-        if self.encoder is not None and cached:
-            from methods.encoders.cache import patch_tokens
-
-            main, cache = self.processes.main, Path(self.cfg["cache"])
-            learner.ctx.cached = patch_tokens(
-                self.encoder, self.data, "train", cache, progress=main
-            )
+        trainer = Trainer(self.learner(), self.folder)
         trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
 
         def on_line(line: dict[str, Any]) -> None:

@@ -19,11 +19,12 @@ from support.arms import (
     method,
     method_node,
     random_backbone,
+    step_of,
 )
 from support.runs import ROOT
 
 from bench.config.groups import locate, options
-from bench.core.model.method import Arm
+from bench.core.model.method import Arm, described_heads
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.cost import count, flops_until
@@ -54,8 +55,8 @@ def test_every_file_is_registered_and_short():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_gives_finite_gradients_to_backbone_and_heads(name):
-    arm, ctx = arm_of(built(name))
-    terms = arm(batch_of(), ctx)
+    (arm, ctx), step = arm_of(built(name)), step_of()
+    terms = arm(batch_of(), ctx, step)
     assert "velocity" in terms and terms["velocity"].weight == 1.0
     sum(term.value * term.weight for term in terms.values()).backward()
     for key, parameter in arm.heads.named_parameters():
@@ -68,7 +69,7 @@ def test_a_step_gives_finite_gradients_to_backbone_and_heads(name):
     if ctx.ema is not None:
         assert all(p.grad is None and not p.requires_grad for p in ctx.ema.parameters())
     aligns = bool(set(terms) & {"alignment", "representation"})
-    assert ("alignment_cosine" in ctx.diagnostics) == aligns, "the alignment cosine is logged"
+    assert ("alignment_cosine" in step.logged) == aligns, "the alignment cosine is logged"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -81,7 +82,7 @@ def test_overfits_one_batch_of_eight_to_a_tenth_of_its_first_loss(name):
     optimiser = torch.optim.AdamW(arm.parameters(), lr=5e-3)
     losses = []
     for _ in range(500):
-        terms = arm(batch, context(m, backbone))
+        terms = arm(batch, context(m, backbone), step_of())
         losses.append(float(terms["velocity"].value.detach()))
         if losses[-1] < 0.1 * losses[0]:
             return
@@ -103,9 +104,9 @@ def test_cost_has_an_entry_for_every_group(name):
     assert (flops["teacher"] > 0) == ("ema" in m.needs) and (flops["encoder"] > 0) == (
         "image" in m.needs
     )
-    arm, _ = arm_of(m)
+    arm, ctx = arm_of(m)
     assert cost.parameters["heads"] == sum(p.numel() for p in arm.heads.parameters())
-    assert (cost.parameters["heads"] > 0) == bool(m.head_description(NANO))
+    assert (cost.parameters["heads"] > 0) == bool(described_heads(m, ctx))
 
 
 def test_cost_changes_where_a_term_ends():
@@ -126,7 +127,7 @@ def test_cost_changes_where_a_term_ends():
 def test_haste_asks_the_encoder_once():
     grid, encoder = TokenGrid((8, 8), 2, 1), StandInEncoder()
     arm, ctx = arm_of(built("haste"))
-    arm(batch_of(), ctx)
+    arm(batch_of(), ctx, step_of())
     assert ctx.encoder.calls == 1
     repa, haste = (
         count(built(name), grid, NANO, 10, encoder, (8, 8)).flops_per_image

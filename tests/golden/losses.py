@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import torch  # noqa: E402
-from support.arms import SMALL, arm_of, batch_of, context, method  # noqa: E402
+from support.arms import SMALL, arm_of, batch_of, method, step_of  # noqa: E402
 
 from bench.config.groups import options  # noqa: E402
 from bench.core.train.ema import ema_update  # noqa: E402
@@ -28,20 +28,17 @@ def losses(name: str) -> list[dict[str, float]]:
     """The terms of four AdamW steps of a method on fixed batches, EMA included."""
     stop = {"stop_images": 24} if name in ("haste", "repa_stop") else {}
     m = method(name, **SMALL.get(name, {}) | stop)
-    arm, first = arm_of(m)
-    ema = first.ema
+    arm, ctx = arm_of(m)
     optimiser = torch.optim.AdamW(arm.parameters(), lr=1e-3)
     found = []
     for step in range(STEPS):
-        ctx = context(m, arm.backbone, images=8 * step)
-        ctx.ema = ema
-        terms = arm(batch_of(seed=step), ctx)
+        terms = arm(batch_of(seed=step), ctx, step_of(images=8 * step))
         found.append({key: term.value.item() for key, term in terms.items()})
         torch.stack([term.value * term.weight for term in terms.values()]).sum().backward()
         optimiser.step()
         optimiser.zero_grad()
-        if ema is not None:
-            ema_update(ema, arm.backbone, 0.9)
+        if ctx.ema is not None:
+            ema_update(ctx.ema, arm.backbone, 0.9)
     return found
 
 

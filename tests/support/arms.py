@@ -12,7 +12,7 @@ from bench.config.groups import build
 from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
 from bench.core.model.encoder import Encoder, EncoderFeatures
-from bench.core.model.method import Arm, Batch, Context
+from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.sampling import sample_block
 from bench.core.model.sizes import SIZES, Size
 from bench.core.model.streams import Draw, generator
@@ -105,29 +105,25 @@ def batch_of(n: int = 8, seed: int = 0) -> Batch:
     )
 
 
-def context(
-    arm_method: Any, backbone: SiT, n: int = 8, images: int = 0, encoder: Any = None
-) -> Context:
-    """A context with the step's draws and what the method needs."""
-    ctx = Context(
+def context(arm_method: Method, backbone: SiT, encoder: Encoder | None = None) -> Context:
+    """What the method needs, lent."""
+    return Context(
         backbone.grid,
         backbone.size,
-        images=images,
-        draw=Draw.of(0, "method", images, n, slice(0, n), "cpu"),
+        ema=ema_copy(backbone) if "ema" in arm_method.needs else None,
+        encoder=(encoder or StandInEncoder()) if "image" in arm_method.needs else None,
     )
-    if "image" in arm_method.needs:
-        ctx.encoder = encoder or StandInEncoder()
-    if "ema" in arm_method.needs:
-        ctx.ema = ema_copy(backbone)
-    return ctx
 
 
-def arm_of(
-    arm_method: Any, backbone: SiT | None = None, n: int = 8, images: int = 0
-) -> tuple[Arm, Context]:
+def step_of(images: int = 0, n: int = 8) -> Step:
+    """A step with the method's draws."""
+    return Step(images, Draw.of(0, "method", images, n, slice(0, n), "cpu"))
+
+
+def arm_of(arm_method: Any, backbone: SiT | None = None) -> tuple[Arm, Context]:
     """An arm and its context, heads seeded."""
     backbone = backbone or random_backbone()
-    ctx = context(arm_method, backbone, n, images)
+    ctx = context(arm_method, backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Arm(backbone, arm_method.heads(ctx), arm_method), ctx

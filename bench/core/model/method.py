@@ -1,26 +1,31 @@
 """The interface of a method: the only thing that differs between two arms of a comparison.
 
-A method says at which noise levels the tokens of a batch stand, which train-only heads it needs,
-and what its loss is. The trainer owns everything else; it lends the EMA copy as teacher and the
-frozen encoder to methods that need them.
+A method says which train-only heads it needs (`heads`), at which noise levels the tokens of a batch
+stand (`noise`), and what its loss is (`loss`). The trainer owns everything else. It lends a method
+what lasts for a run as `Context` (the EMA copy as teacher, the frozen encoder), and what a method
+shows of a step, it writes to `Step`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.core.model.backbone import Features, SiT
+from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.model.flow import interpolate, velocity
 from bench.core.model.noise import NoiseLevels, TimeDistribution
 from bench.core.model.sizes import Size
 from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
+
+ALIGNMENT = "alignment_cosine"
+"""What a method that aligns tokens logs under: the cosine of student and target, [B, N]."""
 
 
 @dataclass
@@ -47,44 +52,46 @@ class Term(NamedTuple):
     weight: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class Context:
-    """What a method may know of the step beside its batch.
+    """What is lent to a method for a run.
 
-    time: p(t); images: seen so far; draw: the method's own stream (None outside a step); ema: the
-    EMA backbone when the method needs "ema"; encoder: the frozen encoder when it needs "image";
-    cached: its patch tokens of all training pictures [n, N, W_enc], where they were computed
-    before; diagnostics: numbers a method wants logged, tensors without gradient; token_cosine: of
-    student and target [B, N], when the method aligns tokens, for the diagnostics by noise level.
+    time: p(t); ema: the EMA backbone when the method needs "ema"; encoder: the frozen encoder when
+    it needs "image"; cached: its patch tokens of all training pictures [n, N, W_enc], where they
+    were computed before.
     """
 
     grid: TokenGrid
     size: Size
     time: TimeDistribution = field(default_factory=TimeDistribution)
-    images: int = 0
-    draw: Draw | None = None
     ema: SiT | None = None
-    encoder: Any = None
+    encoder: Encoder | None = None
     cached: np.ndarray | None = None
-    diagnostics: dict[str, Tensor] = field(default_factory=dict)
-    token_cosine: Tensor | None = None
 
-    def encode(self, batch: Batch, **wanted: Any) -> Any:
-        """The frozen encoder's features of the clean pictures: .patches [B, N, W_enc],
-        and what else is wanted of it.
+    @property
+    def encoder_width(self) -> int:
+        """Numbers of one of the encoder's patch tokens."""
+        assert self.encoder is not None
+        return self.encoder.width
+
+    def encode(self, batch: Batch, attention_of: Sequence[int] = ()) -> EncoderFeatures:
+        """The frozen encoder's features of the clean pictures, patches [B, N, W_enc];
+        attention_of: layers whose attention logits are wanted as well.
 
         Raises ValueError where the grids differ.
         """
-        if self.cached is not None and not wanted:
+        encoder = self.encoder
+        assert encoder is not None
+        if self.cached is not None and not attention_of:
             assert batch.index is not None
-            patches = torch.from_numpy(self.cached[batch.index.cpu().numpy()]).to(batch.x0.device)
-            return CachedFeatures(patches)
-        features = self.encoder(batch.image, **wanted)
-        if features.patches.shape[1] != self.grid.tokens:
+            patches = torch.from_numpy(self.cached[batch.index.cpu().numpy()])
+            return EncoderFeatures(patches.to(batch.x0.device), None, encoder.grid)
+        wanted = {"attention_of": attention_of} if attention_of else {}
+        features = encoder(batch.image, **wanted)
+        if (found := features.patches.shape[1]) != self.grid.tokens:
             raise ValueError(
-                f"encoder {self.encoder.name} gives {features.patches.shape[1]} "
-                "patch tokens and the "
-                f"data has {self.grid.tokens} tokens: "
+                f"encoder {encoder.name} gives {found} patch tokens and the data has "
+                f"{self.grid.tokens} tokens: "
                 "set encoder.resize=features, or another encoder or data.patch"
             )
         return features
@@ -94,64 +101,72 @@ class Context:
         return self.time(draw.uniform(*shape), draw.normal(*shape))
 
 
-class CachedFeatures(NamedTuple):
-    """What is kept of an encoder's features."""
+class Pass(NamedTuple):
+    """The student's pass through the backbone: its noise levels, the velocity [B, N, C]
+    that it predicted, and the tapped features.
+    """
 
-    patches: Tensor
+    noise: NoiseLevels
+    prediction: Tensor
+    features: Features
+
+
+@dataclass
+class Step:
+    """One micro-batch's step: what a method may know of it, and what it shows.
+
+    images: seen so far; draw: the method's own stream; taps: blocks that somebody else wants to see
+    in `observed`, the student's (first) pass; logged: numbers for metrics.jsonl, without gradient.
+    """
+
+    images: int
+    draw: Draw
+    taps: Collection[int] = ()
+    observed: Pass | None = None
+    logged: dict[str, Tensor] = field(default_factory=dict)
+
+    def log(self, name: str, values: Tensor) -> None:
+        """Show numbers of any shape; metrics.jsonl has their mean as "diagnostics.<name>"."""
+        self.logged[name] = values.detach()
 
 
 class Method:
     """Vanilla flow matching; a method overrides what it does differently.
 
     needs: of {"image", "attention", "ema"}: whether it is given the clean picture and the encoder,
-    one that serves attention maps, and the EMA teacher.
+    one that serves attention maps, and the EMA teacher; group: samples that the loss compares with
+    each other, of which what a process computes at once is a multiple.
     """
 
     name: str
     needs: ClassVar[frozenset[str]] = frozenset()
+    group: int = 1
 
     def blocks(self, size: Size) -> dict[str, int]:
-        """The blocks the method reads, by role ("student", "teacher"),
-        checked against the depth.
+        """The blocks that the method reads, by role ("student", "teacher"), checked against the
+        depth.
         """
         return {}
-
-    def head_description(self, size: Size) -> str:
-        """The heads in words, for the table of arms; "" when there are none."""
-        return ""
 
     def ends(self, size: Size) -> int | None:
         """Images after which terms of the loss have ended, for methods that stop early:
-        `loss` reads ctx.images.
+        `loss` reads step.images.
         """
         return None
 
-    def group_size(self) -> int:
-        """Samples that the loss compares with each other:
-        what a process computes at once is a multiple of them.
-        """
-        return 1
-
-    def inert(self) -> dict[str, str]:
-        """Options that say nothing beside the others, and why: a value of one's own is refused."""
-        return {}
-
     def heads(self, ctx: Context) -> nn.ModuleDict:
-        """Trainable modules that exist in training alone."""
+        """Trainable modules that exist in training alone; their `description` says what they are
+        in the table of arms.
+        """
         return nn.ModuleDict()
 
     def noise(self, t: Tensor, draw: Draw, ctx: Context) -> NoiseLevels:
         """The levels of a batch's tokens from the shared times t [B] and the method's own draws."""
         return NoiseLevels.single(t)
 
-    def loss(self, net: Arm, batch: Batch, ctx: Context) -> dict[str, Term]:
+    def loss(self, net: Arm, batch: Batch, ctx: Context, step: Step) -> dict[str, Term]:
         """The terms of the loss, the generative one called "velocity"."""
-        return {"velocity": generative(net, batch, self.student_noise(batch, ctx))[0]}
-
-    def student_noise(self, batch: Batch, ctx: Context) -> NoiseLevels:
-        """`noise` of this batch with the step's own draws."""
-        assert ctx.draw is not None
-        return self.noise(batch.t, ctx.draw, ctx)
+        return {"velocity": generative(net, batch, self.noise(batch.t, step.draw, ctx), step)[0]}
 
 
 class Arm(nn.Module):
@@ -163,14 +178,41 @@ class Arm(nn.Module):
         super().__init__()
         self.backbone, self.heads, self.method = backbone, heads, method
 
-    def forward(self, batch: Batch, ctx: Context) -> dict[str, Term]:
-        return self.method.loss(self, batch, ctx)
+    def forward(self, batch: Batch, ctx: Context, step: Step) -> dict[str, Term]:
+        return self.method.loss(self, batch, ctx, step)
+
+
+def described_heads(method: Method, ctx: Context) -> str:
+    """A method's heads in words, as each describes itself; "" where there are none."""
+    with torch.device("meta"):
+        heads = method.heads(ctx)
+    return ", ".join(str(getattr(head, "description", name)) for name, head in heads.items())
+
+
+def predict(
+    net: Arm,
+    batch: Batch,
+    noise: NoiseLevels,
+    step: Step,
+    taps: Collection[int] = (),
+    qk_taps: Collection[int] = (),
+) -> tuple[Tensor, Features]:
+    """v_theta(x_t, t) [B, N, C] and the tapped features: the student's pass, shown in
+    `step.observed`.
+    """
+    x_t = interpolate(batch.x0, batch.x1, noise.per_token(batch.x0.shape[1]))
+    wanted = {*taps, *step.taps}
+    prediction, features = net.backbone(x_t, noise, batch.label, taps=wanted, qk_taps=qk_taps)
+    if step.observed is None:
+        step.observed = Pass(noise, prediction, features)
+    return prediction, features
 
 
 def generative(
     net: Arm,
     batch: Batch,
     noise: NoiseLevels,
+    step: Step,
     taps: Collection[int] = (),
     qk_taps: Collection[int] = (),
 ) -> tuple[Term, Features]:
@@ -178,7 +220,6 @@ def generative(
 
     Mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, weight 1.
     """
-    x_t = interpolate(batch.x0, batch.x1, noise.per_token(batch.x0.shape[1]))
-    prediction, features = net.backbone(x_t, noise, batch.label, taps=taps, qk_taps=qk_taps)
+    prediction, features = predict(net, batch, noise, step, taps, qk_taps)
     error = prediction.float() - velocity(batch.x0, batch.x1)
     return Term(error.square().mean(), 1.0), features

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+BlockSpec = Any  # OmegaConf knows no such union
+"""Which block: a number, a fraction, "last", or a mapping by size of these (`Size.block`)."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -26,12 +29,12 @@ class Size:
                 "all must be at least 1, and the width a multiple of the heads and of 4"
             )
 
-    def block(self, where: Any) -> int:
+    def block(self, where: BlockSpec) -> int:
         """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up),
         or "last".
 
-        0.7 of 28 blocks is the 20th. A mapping gives one of these by the size's name, or under "default". Raises
-        ValueError for anything else, and above the depth.
+        0.7 of 28 blocks is the 20th. A mapping gives one of these by the size's name, or under
+        "default". Raises ValueError for anything else, and above the depth.
         """
         remedy = f"give a block from 1 to {self.depth}, a fraction of the depth below 1, or last"
         if isinstance(where, dict):

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.model.backbone import SiT
 from bench.core.model.encoder import Encoder
-from bench.core.model.method import Arm, Batch, Context, Method
+from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.sizes import Size
 from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
@@ -75,59 +75,48 @@ def count(
     and the (H, W) of its pictures.
     """
     device = torch.device("meta") if encoder is None else next(encoder.parameters()).device
-    ctx, images = Context(grid, size, encoder=encoder), max(IMAGES, method.group_size())
+    images = max(IMAGES, method.group)
     with device:
+        # the arm as it is trained, and a batch of zeros
         backbone = SiT(grid, size, classes)
         teacher = ema_copy(backbone) if "ema" in method.needs else None
+        ctx = Context(grid, size, ema=teacher, encoder=encoder)
         arm = Arm(backbone, method.heads(ctx), method)
-        ctx.ema = teacher
-        ctx.draw = (
-            _MetaDraw(images)
-            if encoder is None
-            else Draw.of(0, "count", 0, images, slice(0, images), device)
-        )
-        data = torch.zeros(images, grid.tokens, grid.token_dim)
-        label = torch.zeros(images, dtype=torch.long)
-        image = (
-            torch.zeros(images, 3, *image_size, dtype=torch.uint8) if encoder is not None else None
-        )
-        batch = Batch(
-            data,
-            data,
-            torch.full((images,), 0.5),
-            label,
-            image,
-            torch.zeros(images, dtype=torch.long),
-        )
-        with (
-            sdpa_kernel(SDPBackend.MATH),
-            torch.no_grad(),
-            FlopCounterMode(display=False) as forward,
-        ):
-            backbone(data, batch.t, label)
-        flops = _of_a_step(arm, batch, ctx)
-        ctx.images, after = method.ends(size) or 0, None
-        if ctx.images:
-            after = _of_a_step(arm, batch, ctx)
+        data, t = torch.zeros(images, grid.tokens, grid.token_dim), torch.full((images,), 0.5)
+        label, index = torch.zeros(2, images, dtype=torch.long)
+        image = None
+        if encoder is not None:
+            image = torch.zeros(images, 3, *image_size, dtype=torch.uint8)
+        batch = Batch(data, data, t, label, image, index)
+
+        # a forward pass alone, a step, and a step after terms have ended
+        counter = FlopCounterMode(display=False)
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), counter as forward:
+            backbone(data, t, label)
+        ends = method.ends(size)
+        flops = _of_a_step(arm, batch, ctx, 0)
+        after = _of_a_step(arm, batch, ctx, ends) if ends else None
     modules = (backbone, arm.heads, teacher, encoder)
     return Cost(
-        parameters={
-            group: _parameters(module) for group, module in zip(GROUPS, modules, strict=True)
-        },
+        parameters=dict(zip(GROUPS, map(_parameters, modules), strict=True)),
         flops_per_image=flops,
         forward_flops=forward.get_total_flops() / images,
-        ends=method.ends(size),
+        ends=ends,
         flops_per_image_after=after,
-        encoder_training_flops=float(getattr(encoder, "training_flops", 0.0)),
-        not_counted=getattr(encoder, "not_counted", ""),
+        encoder_training_flops=0.0 if encoder is None else encoder.training_flops,
+        not_counted="" if encoder is None else encoder.not_counted,
     )
 
 
-def _of_a_step(arm: Arm, batch: Batch, ctx: Context) -> dict[str, float]:
-    """Training FLOPs an image by group, forward and backward, after ctx.images images."""
-    images = len(batch.x0)
+def _of_a_step(arm: Arm, batch: Batch, ctx: Context, seen: int) -> dict[str, float]:
+    """Training FLOPs an image by group, forward and backward, after so many images."""
+    images, device = len(batch.x0), batch.x0.device
+    draw = _MetaDraw(images)
+    if device.type != "meta":
+        draw = Draw.of(0, "count", 0, images, slice(0, images), device)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss = sum((term.value * term.weight for term in arm(batch, ctx).values()), torch.zeros(()))
+        terms = arm(batch, ctx, Step(seen, draw)).values()
+        loss = sum((term.value * term.weight for term in terms), torch.zeros(()))
         by_module = {
             name: sum(ops.values()) / images for name, ops in counter.get_flop_counts().items()
         }
@@ -138,9 +127,7 @@ def _of_a_step(arm: Arm, batch: Batch, ctx: Context) -> dict[str, float]:
     flops = {
         "heads": 3.0 * _below(by_module, "Arm.heads."),
         "teacher": by_module.get("SiT", 0.0),  # called outside the arm, so under its own name
-        "encoder": by_module.get(type(ctx.encoder).__name__, 0.0)
-        if ctx.encoder is not None
-        else 0.0,
+        "encoder": by_module.get(type(ctx.encoder).__name__, 0.0),
     }
     flops["total"] = counter.get_total_flops() / images
     flops["backbone"] = flops["total"] - flops["heads"] - flops["teacher"] - flops["encoder"]
@@ -152,17 +139,13 @@ def flops_until(cost: Mapping[str, Any], images: int) -> float:
     ends = cost.get("ends")
     before = images if ends is None else min(images, ends)
     flops = cost["flops_per_image"]["total"] * before
-    return (
-        flops + cost["flops_per_image_after"]["total"] * (images - before)
-        if before < images
-        else flops
-    )
+    if before < images:
+        flops += cost["flops_per_image_after"]["total"] * (images - before)
+    return flops
 
 
 def _below(by_module: dict[str, float], prefix: str) -> float:
-    """FLOPs of the modules directly below a prefix (a ModuleDict has
-    no forward pass of its own).
-    """
+    """FLOPs of the modules directly below a prefix (a ModuleDict has no forward pass)."""
     return sum(
         flops
         for name, flops in by_module.items()

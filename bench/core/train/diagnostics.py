@@ -1,16 +1,18 @@
 """Numbers that explain a training run, measured now and then on the step's own batch,
 beside the step.
 
-    gradient_agreement    cos(g_v, g_r) of the gradients of the velocity term and of all other weighted terms in the
-                          parameters of the student's block (1: they pull alike, 0: unrelated, -1: they fight);
-                          not under compute.shard
+    gradient_agreement    cos(g_v, g_r) of the gradients of the velocity term and of all other
+                          weighted terms in the parameters of the student's block (1: they pull
+                          alike, 0: unrelated, -1: they fight); not under compute.shard
     feature_norm          root mean square of that block's output
     loss_t0 .. loss_t3    velocity loss of the tokens whose noise level lies in [0, 1/4), .. [3/4, 1]
-    gap_t0 .. gap_t3      1 - cosine of student and target (teacher or encoder), by the student's noise level
+    gap_t0 .. gap_t3      1 - cosine of student and target (teacher or encoder), by the student's
+                          noise level
 
 A second pass of at most 64 pictures a process, through the arm itself and not its DDP wrapper:
-neither parameters nor their `.grad`, neither hooks nor random streams are touched, so a run's
-weights are the same bits with and without.
+neither parameters nor their `.grad` nor random streams are touched, so a run's weights are the same
+bits with and without. What the student's pass was like, the step shows (`Step.taps`,
+`Step.observed`, `Step.logged`).
 
 Cost: one forward and two partial backward passes, once in `diagnostics_images` images;
 metrics.jsonl has the seconds as time.diagnostics. Measured with digits, nano, batch 64 on one CPU
@@ -20,27 +22,22 @@ teacher.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.core.model.backbone import Features, SiT
 from bench.core.model.flow import velocity
-from bench.core.model.method import Arm, Batch, Context, Term
-from bench.core.model.noise import NoiseLevels
+from bench.core.model.method import ALIGNMENT, Arm, Batch, Context, Step, Term
 from bench.core.model.streams import Draw
 from bench.core.train.sharding import is_sharded
 
 BINS = 4
 MOST_ROWS = 64  # of a process's micro-batch: bounds time and memory at every scale
-
-_FORWARD = inspect.signature(SiT.forward)
+Mean = Callable[[Tensor], Tensor]
+"""The mean over processes."""
 
 
 def is_due(images: int, batch: int, every: int | None) -> bool:
@@ -62,37 +59,30 @@ def diagnose(
     arm: Arm,
     batch: Batch,
     ctx: Context,
+    images: int,
     draw: Callable[[slice], Draw],
     rows: slice,
-    mean: Callable[[Tensor], Tensor],
-    autocast: AbstractContextManager[Any],
+    mean: Mean,
+    autocast: AbstractContextManager[object],
 ) -> dict[str, float]:
     """The numbers above for the first rows of a micro-batch, averaged over processes;
     what is undefined is left out.
 
-    draw: the method's stream from its beginning, for a slice of the global batch; rows: where the
-    batch lies in it.
+    images: seen so far; draw: the method's stream from its beginning, for a slice of the global
+    batch; rows: where the batch lies in it.
     """
-    group = arm.method.group_size()
+    # the first rows, in whole groups of those that the loss compares
+    group = arm.method.group
     count = min(max(group, MOST_ROWS // group * group), len(batch.x0))
-    ctx = replace(
-        ctx, draw=draw(slice(rows.start, rows.start + count)), diagnostics={}, token_cosine=None
-    )
-    batch = _first(batch, count)
-    block = shared_block(arm)
-    sharded = is_sharded(
-        arm
-    )  # a block's parameters are whole only while it computes: no gradients in them from outside
+    batch, block = _first(batch, count), shared_block(arm)
+    step = Step(images, draw(slice(rows.start, rows.start + count)), taps=(block,))
+
+    # a sharded block's parameters are whole only while it computes: no gradients in them from outside
+    sharded = is_sharded(arm)
     with autocast, torch.set_grad_enabled(not sharded):
-        terms, noise, prediction, features = _observed(arm, batch, ctx, block)
-    with torch.no_grad():
-        levels = noise.per_token(batch.x0.shape[1])
-        error = (prediction.float() - velocity(batch.x0, batch.x1)).square().mean(dim=-1)
-        square = features[block].float().square().mean()
-    found = {"feature_norm": math.sqrt(mean(square.detach()).item())}
-    found |= by_noise_level("loss", error, levels, mean)
-    if ctx.token_cosine is not None:
-        found |= by_noise_level("gap", 1 - ctx.token_cosine, levels, mean)
+        terms = arm(batch, ctx, step)
+
+    found = _of_the_pass(batch, step, block, mean)
     parameters = list(arm.backbone.blocks[block - 1].parameters())
     agreement = None if sharded else gradient_agreement(terms, parameters, mean)
     if agreement is not None:
@@ -100,9 +90,23 @@ def diagnose(
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def by_noise_level(
-    name: str, values: Tensor, levels: Tensor, mean: Callable[[Tensor], Tensor]
-) -> dict[str, float]:
+@torch.no_grad()
+def _of_the_pass(batch: Batch, step: Step, block: int, mean: Mean) -> dict[str, float]:
+    """What the student's pass shows; nothing of a method that did not make it by `predict`."""
+    if step.observed is None:
+        return {}
+    noise, prediction, features = step.observed
+    levels = noise.per_token(batch.x0.shape[1])
+    error = (prediction.float() - velocity(batch.x0, batch.x1)).square().mean(dim=-1)
+    square = features[block].float().square().mean()
+    found = {"feature_norm": math.sqrt(mean(square).item())}
+    found |= by_noise_level("loss", error, levels, mean)
+    if ALIGNMENT in step.logged:
+        found |= by_noise_level("gap", 1 - step.logged[ALIGNMENT], levels, mean)
+    return found
+
+
+def by_noise_level(name: str, values: Tensor, levels: Tensor, mean: Mean) -> dict[str, float]:
     """{name_t0: mean of the values [B, N] whose levels [B, N] lie in the first quarter, ...};
     no empty quarters.
     """
@@ -115,7 +119,7 @@ def by_noise_level(
 
 
 def gradient_agreement(
-    terms: dict[str, Term], parameters: Sequence[Tensor], mean: Callable[[Tensor], Tensor]
+    terms: dict[str, Term], parameters: Sequence[Tensor], mean: Mean
 ) -> float | None:
     """The cosine between the gradients of the velocity term and of the weighted sum of the others;
     None without others.
@@ -149,35 +153,3 @@ def gradient_agreement(
 def _first(batch: Batch, count: int) -> Batch:
     parts = {name: None if part is None else part[:count] for name, part in vars(batch).items()}
     return Batch(**parts)  # type: ignore[arg-type]
-
-
-def _observed(
-    arm: Arm, batch: Batch, ctx: Context, block: int
-) -> tuple[dict[str, Term], NoiseLevels, Tensor, Features]:
-    """The arm's terms; noise levels, velocity and features of the backbone's pass in it,
-    `block` tapped as well.
-    """
-    passes: list[tuple[NoiseLevels, Tensor, Features]] = []
-
-    def tap(module: torch.nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        call = _FORWARD.bind(module, *args, **kwargs)
-        call.apply_defaults()
-        call.arguments["taps"] = {*call.arguments["taps"], block}
-        return call.args[1:], call.kwargs
-
-    def keep(_: torch.nn.Module, args: Any, output: tuple[Tensor | None, Features]) -> None:
-        prediction, features = output
-        if prediction is not None:
-            noise = NoiseLevels.single(args[1]) if isinstance(args[1], Tensor) else args[1]
-            passes.append((noise, prediction, features))
-
-    hooks = (
-        arm.backbone.register_forward_pre_hook(tap, with_kwargs=True),
-        arm.backbone.register_forward_hook(keep),
-    )
-    try:
-        terms = arm(batch, ctx)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return terms, *passes[0]

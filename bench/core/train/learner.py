@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -20,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bench.core.data.base import DataSet, Examples
 from bench.core.model.backbone import SiT
 from bench.core.model.encoder import Encoder
-from bench.core.model.method import Arm, Batch, Context, Method
+from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.noise import TimeDistribution
 from bench.core.model.streams import Draw, generator
 from bench.core.train import loading, sharding
@@ -44,6 +45,7 @@ class Learner:
         backbone: SiT,
         encoder: Encoder | None,
         processes: Processes,
+        cached: np.ndarray | None = None,
     ):
         self.cfg, self.data, self.method, self.processes = cfg, data, method, processes
         device = processes.device
@@ -58,9 +60,7 @@ class Learner:
         time_distribution = TimeDistribution(**cfg["time"])
         self.ema = ema_copy(backbone)
         teacher = self.ema if "ema" in method.needs else None
-        self.ctx = Context(
-            data.grid, backbone.size, time_distribution, ema=teacher, encoder=encoder
-        )
+        self.ctx = Context(data.grid, backbone.size, time_distribution, teacher, encoder, cached)
         # the heads' own initialisation, apart from every other stream
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(cfg["seed"], "heads", 0).initial_seed())
@@ -150,23 +150,20 @@ class Learner:
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
-            self.ctx.images = self.images
             if rows is self.pieces[0] and is_due(
                 self.images, self.batch, self.cfg["diagnostics_images"]
             ):
                 self.diagnose(batch, rows)
-            self.ctx.draw, self.ctx.diagnostics = self.draw("method", rows), {}
+            shown = Step(self.images, self.draw("method", rows))
             with self.gradients_synchronised(rows is self.pieces[-1]):
                 with self.autocast:
-                    terms = self.net(batch, self.ctx)
+                    terms = self.net(batch, self.ctx, shown)
                 total = torch.stack(
                     [term.value * term.weight for term in terms.values()]
                 ).sum() / len(self.pieces)
                 total.backward()
             numbers = {f"loss.{name}": term.value for name, term in terms.items()}
-            numbers |= {
-                f"diagnostics.{name}": value for name, value in self.ctx.diagnostics.items()
-            }
+            numbers |= {f"diagnostics.{name}": values for name, values in shown.logged.items()}
             columns = list(numbers)
             sums = sums + torch.stack(
                 [value.detach().float().mean() for value in numbers.values()]
@@ -203,6 +200,7 @@ class Learner:
                 self.arm,
                 batch,
                 self.ctx,
+                self.images,
                 lambda rows: self.draw("method", rows),
                 rows,
                 self.processes.mean,

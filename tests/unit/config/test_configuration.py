@@ -132,7 +132,7 @@ BAD = {
     "method=selfflow method.masking=false method.mask_ratio=0.5": "method.mask_ratio=0.5 says nothing: method.masking",
     "method=selfflow method.masking=false method.near=0.2": "method.near=0.2 says nothing: method.masking=false",
     "method=selfflow method.masking=false method.attention=separated": "method.attention=separated says nothing",
-    "method=sra method.similarity=cosine method.beta=0.1": "method.beta=0.1 says nothing: it is of method.similarity",
+    "method=sra method.similarity=cosine method.beta=0.1": "method.beta=0.1 says nothing: method.similarity=cosine, and it is of method.similarity=smooth_l1 alone",
     "method=sra method.similarity=cosine method.decay_images=1e6": "method.decay_images=1000000 says nothing",
 }
 

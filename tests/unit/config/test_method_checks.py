@@ -9,8 +9,8 @@ from support.runs import tiny_run
 from bench.config.checks import check_group, never_ends
 from bench.config.compose import compose
 from bench.core.train import distributed
+from bench.training import experiment as experiment_module
 from bench.training.experiment import Experiment
-from methods.encoders import cache
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_patch_tokens_are_not_cached_for_a_method_that_reads_attention_maps(tmp_
     def patch_tokens(*_, **__):
         raise AssertionError("a cache that nothing reads")
 
-    monkeypatch.setattr(cache, "patch_tokens", patch_tokens)
+    monkeypatch.setattr(experiment_module, "patch_tokens", patch_tokens)
     experiment = Experiment(
         compose(tiny_run(tmp_path, "images=128", "compute.cache_features=true"))
     )

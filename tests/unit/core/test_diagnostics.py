@@ -5,11 +5,10 @@ and training is the same bits with and without them.
 import copy
 import json
 from contextlib import nullcontext
-from dataclasses import replace
 
 import pytest
 import torch
-from support.arms import GRID, NANO, SMALL, arm_of, batch_of, method, random_backbone
+from support.arms import GRID, NANO, SMALL, arm_of, batch_of, method, random_backbone, step_of
 from support.runs import tiny_run
 
 from bench.config.compose import compose
@@ -31,7 +30,7 @@ def draw(rows):
 
 
 def diagnosed(arm, ctx, batch):
-    return diagnose(arm, batch, ctx, draw, slice(0, B), lambda values: values, nullcontext())
+    return diagnose(arm, batch, ctx, 0, draw, slice(0, B), lambda values: values, nullcontext())
 
 
 @pytest.mark.parametrize("name", options("method"))
@@ -43,7 +42,7 @@ def test_every_method_has_its_numbers_and_is_left_as_it_was(name):
         torch.get_rng_state(),
     )
     found = diagnosed(arm, ctx, batch)
-    terms = arm(batch, replace(ctx, draw=draw(slice(0, B))))
+    terms = arm(batch, ctx, step_of())
     assert ("gradient_agreement" in found) == (len(terms) > 1)
     assert any(key.startswith("gap_t") for key in found) == bool(
         {"alignment", "representation"} & set(terms)
@@ -61,7 +60,7 @@ def test_gradient_agreement_is_the_cosine_of_two_whole_backward_passes():
     gradients = []
     for term in ("velocity", "representation"):
         other = copy.deepcopy(arm)
-        other(batch_of(B), replace(ctx, draw=draw(slice(0, B))))[term].value.backward()
+        other(batch_of(B), ctx, step_of())[term].value.backward()
         gradients.append(
             torch.cat(
                 [p.grad.flatten() for p in other.backbone.blocks[block].parameters()]
@@ -77,7 +76,7 @@ def test_loss_and_norm_of_vanilla_by_hand():
     backbone = random_backbone()
     arm, ctx = arm_of(method("vanilla"), backbone)
     batch = batch_of(64)
-    found = diagnose(arm, batch, ctx, draw, slice(0, 64), lambda values: values, nullcontext())
+    found = diagnose(arm, batch, ctx, 0, draw, slice(0, 64), lambda values: values, nullcontext())
     with torch.no_grad():
         x_t = interpolate(batch.x0, batch.x1, batch.t[:, None])
         prediction, features = backbone(x_t, batch.t, batch.label, taps=(1,))

@@ -11,7 +11,7 @@ from bench.core.data.base import Digits
 from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.store import files
 from bench.core.store.folder import read_metrics
-from methods.encoders.cache import patch_tokens
+from bench.core.train.feature_cache import patch_tokens
 
 
 class Rows(Encoder):

@@ -6,10 +6,9 @@ import math
 
 import pytest
 import torch
-from support.arms import GRID, NANO, arm_of, batch_of, context, method, random_backbone
+from support.arms import NANO, arm_of, batch_of, context, method, random_backbone, step_of
 
 from bench.core.data.base import Digits
-from bench.core.model.method import Context
 from bench.core.model.noise import NoiseLevels
 from bench.core.model.streams import Draw
 
@@ -33,6 +32,10 @@ def own_draws(images=0):
     return s, d.uniform(N) < 0.25
 
 
+def noise_of(arm, batch, ctx):
+    return arm.method.noise(batch.t, step_of().draw, ctx)
+
+
 def noised(batch, levels):
     return (1 - levels[..., None]) * batch.x0 + levels[..., None] * batch.x1
 
@@ -45,7 +48,7 @@ def velocity_loss(net, batch, noise):
 def test_vanilla():
     arm, ctx = arm_of(method("vanilla"))
     batch = batch_of()
-    terms = arm(batch, ctx)
+    terms = arm(batch, ctx, step_of())
     assert set(terms) == {"velocity"}
     torch.testing.assert_close(
         terms["velocity"].value, velocity_loss(arm.backbone, batch, NoiseLevels.single(batch.t))
@@ -58,7 +61,7 @@ def test_selfflow_from_the_formula():
     with torch.no_grad():
         arm.backbone.x_embedder.proj.weight.mul_(1.5)
     batch = batch_of()
-    terms = arm(batch, ctx)
+    terms = arm(batch, ctx, step_of())
     s, mask = own_draws()
     tau = torch.where(mask, s[:, None], batch.t[:, None])
     x = noised(batch, tau)
@@ -109,7 +112,7 @@ def test_teacher_sees_the_students_noise_and_dropped_labels(monkeypatch):
     )
     batch = batch_of()
     batch.label[:3] = 10  # dropped
-    arm(batch, ctx)
+    arm(batch, ctx, step_of())
     teacher = [(a, k) for is_ema, a, k in seen if is_ema]
     assert len(teacher) == 1
     (x, level, label), options = teacher[0]
@@ -121,17 +124,17 @@ def test_teacher_sees_the_students_noise_and_dropped_labels(monkeypatch):
 def test_selfflow_switches():
     batch = batch_of()
     arm, ctx = arm_of(method("selfflow", masking=False))
-    assert arm.method.student_noise(batch, ctx).levels.shape[1] == 1
+    assert noise_of(arm, batch, ctx).levels.shape[1] == 1
     arm, ctx = arm_of(method("selfflow", near=0.2))
-    noise = arm.method.student_noise(batch, ctx)
+    noise = noise_of(arm, batch, ctx)
     gap = noise.levels[:, 0] - noise.levels[:, 1]
     assert (gap >= 0).all() and (gap <= 0.2).all() and gap.max() > 0.02
     arm, ctx = arm_of(method("selfflow", attention="separated"))
-    assert arm.method.student_noise(batch, ctx).separated
+    assert noise_of(arm, batch, ctx).separated
     arm, ctx = arm_of(method("selfflow", similarity="l1"))
-    l1 = arm(batch, ctx)["representation"].value
+    l1 = arm(batch, ctx, step_of())["representation"].value
     arm2, ctx2 = arm_of(method("selfflow"))
-    assert abs(l1 - arm2(batch, ctx2)["representation"].value) > 1e-3
+    assert abs(l1 - arm2(batch, ctx2, step_of())["representation"].value) > 1e-3
     with pytest.raises(ValueError, match="similarity=cos is unknown"):
         method("selfflow", similarity="cos")
 
@@ -139,7 +142,7 @@ def test_selfflow_switches():
 def test_repa_from_the_formula_and_on_the_clean_picture():
     arm, ctx = arm_of(method("repa"))
     batch = batch_of()
-    terms = arm(batch, ctx)
+    terms = arm(batch, ctx, step_of())
     y = ctx.encoder(batch.image).patches
     _, features = arm.backbone(
         noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
@@ -157,7 +160,7 @@ def test_repa_from_the_formula_and_on_the_clean_picture():
     noisier.x1 = noisier.x1 * 3
     seen, encode = [], ctx.encoder.forward
     ctx.encoder.forward = lambda image: seen.append(image) or encode(image)
-    arm(noisier, ctx)
+    arm(noisier, ctx, step_of())
     assert len(seen) == 1 and torch.equal(
         seen[0], Digits("digits", 2).images("train", torch.arange(8))
     )
@@ -168,8 +171,7 @@ def test_cosine_is_taken_along_channels():
 
     a = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     b = torch.tensor([[[3.0, 0.0], [4.0, 0.0]]])
-    ctx = Context(GRID, NANO)
-    assert token_cosine(a, b, ctx) == pytest.approx(
+    assert token_cosine(a, b, step_of()) == pytest.approx(
         0.5
     )  # tokens: 1 and 0; along tokens it would be 0.6 and 0
 
@@ -177,7 +179,7 @@ def test_cosine_is_taken_along_channels():
 def test_sra_from_the_formula():
     arm, ctx = arm_of(method("sra"))
     batch = batch_of()
-    terms = arm(batch, ctx)
+    terms = arm(batch, ctx, step_of())
     u = draw().uniform()
     lower = (batch.t - 0.2 * u).clamp(min=0)
     assert ctx.ema is not None
@@ -194,7 +196,7 @@ def test_sra_from_the_formula():
     with pytest.raises(ValueError, match=r"method.beta=-1.0 is outside"):
         method("sra", beta=-1)
     arm, ctx = arm_of(method("sra", similarity="cosine"))
-    term = arm(batch, ctx)["representation"]
+    term = arm(batch, ctx, step_of())["representation"]
     torch.testing.assert_close(
         term.value, 1 - cosine(arm.heads["projector"](student[1]), teacher[3]).mean()
     )
@@ -204,23 +206,22 @@ def test_sra_from_the_formula():
 def test_full_masking_and_diffusion_forcing_levels():
     batch = batch_of()
     arm, ctx = arm_of(method("full_masking"))
-    noise = arm.method.student_noise(batch, ctx)
+    noise = noise_of(arm, batch, ctx)
     mask = draw().uniform(N) < 0.25
     expected = torch.where(mask, torch.ones(()), batch.t[:, None])
     assert torch.equal(noise.per_token(N), expected)
     arm, ctx = arm_of(method("diffusion_forcing"))
-    noise = arm.method.student_noise(batch, ctx)
+    noise = noise_of(arm, batch, ctx)
     assert noise.levels.shape == (B, N) and noise.index is None
     assert len(noise.levels.unique()) == B * N
 
 
 def test_repa_stop_ends_the_term_and_the_encoders_pass():
     m = method("repa_stop", stop_images=64)
-    arm, ctx = arm_of(m, images=0)
-    assert arm(batch_of(), ctx)["alignment"].weight == 0.5
+    arm, ctx = arm_of(m)
+    assert arm(batch_of(), ctx, step_of())["alignment"].weight == 0.5
     calls = ctx.encoder.calls
-    ctx.images, ctx.diagnostics = 64, {}
-    terms = arm(batch_of(), ctx)
+    terms = arm(batch_of(), ctx, step_of(images=64))
     assert (
         ctx.encoder.calls == calls
         and terms["alignment"].weight == 0.0
@@ -235,7 +236,7 @@ def test_repa_stop_ends_the_term_and_the_encoders_pass():
 def test_irepa_target_and_head():
     arm, ctx = arm_of(method("irepa"))
     batch = batch_of()
-    terms = arm(batch, ctx)
+    terms = arm(batch, ctx, step_of())
     y = ctx.encoder(batch.image).patches
     mean = y.mean(1, keepdim=True)
     std = ((y - mean) ** 2).sum(1, keepdim=True).div(N - 1).sqrt()
@@ -262,7 +263,7 @@ def test_irepa_target_and_head():
 def test_layersync_from_the_formula_and_only_the_student_learns():
     arm, ctx = arm_of(method("layersync"))
     batch = batch_of()
-    terms = arm(batch, ctx)
+    terms = arm(batch, ctx, step_of())
     _, f = arm.backbone(
         noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1, 3)
     )
@@ -277,7 +278,7 @@ def test_layersync_from_the_formula_and_only_the_student_learns():
 def test_dispersive_from_the_formula():
     arm, ctx = arm_of(method("dispersive", group=4))
     batch = batch_of()
-    value = arm(batch, ctx)["dispersion"].value
+    value = arm(batch, ctx, step_of())["dispersion"].value
     _, f = arm.backbone(
         noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(4,)
     )
@@ -299,7 +300,7 @@ def test_haste_attention_term_and_refusals():
     nano = {"student_layers": [0, 1], "teacher_layers": [2, 3], "stop_images": 1000}
     arm, ctx = arm_of(method("haste", **nano))
     batch = batch_of()
-    value = arm(batch, ctx)["attention"].value
+    value = arm(batch, ctx, step_of())["attention"].value
     teachers = ctx.encoder(batch.image, [2, 3]).attention
     x = noised(batch, batch.t[:, None].expand(-1, N))
     _, f = arm.backbone(x, batch.t, batch.label, qk_taps=(1, 2))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support.arms import GRID, NANO, arm_of, batch_of, method
+from support.arms import GRID, NANO, arm_of, batch_of, method, step_of
 
 from bench.core.model.method import Context
 from bench.core.model.streams import Draw
@@ -30,7 +30,7 @@ def draw():
 def loss_of(name, **changes):
     batch = batch_of(B)
     net = SimpleNamespace(backbone=KnownNet(), heads=None)
-    terms = method(name, **changes).loss(net, batch, Context(GRID, NANO, draw=draw()))
+    terms = method(name, **changes).loss(net, batch, Context(GRID, NANO), step_of())
     assert set(terms) == {"velocity"} and terms["velocity"].weight == 1.0
     return float(terms["velocity"].value), batch
 
@@ -79,7 +79,7 @@ def test_selfflows_l1_is_the_mean_distance_of_head_and_teacher():
         kept.append(forward(*a, **k)[1][3].double().numpy()),
         forward(*a, **k),
     )[1]
-    term = arm(batch_of(B), ctx)["representation"]
+    term = arm(batch_of(B), ctx, step_of())["representation"]
     student, teacher = kept
     assert (
         float(term.value.detach()) == pytest.approx(np.abs(student - teacher).mean(), rel=1e-5)
@@ -108,7 +108,7 @@ def test_hastes_attention_term_compares_the_first_twelve_heads():
         asked.append(list(attention_of))
         return SimpleNamespace(patches=y, attention=tuple(logits))
 
-    terms = m.loss(net, batch_of(B), Context(GRID, NANO, draw=draw(), encoder=encoder))
+    terms = m.loss(net, batch_of(B), Context(GRID, NANO, encoder=encoder), step_of())
     z = np.einsum("lbhnd,lbhmd->lbhnm", q.double().numpy(), k.double().numpy()) / np.sqrt(8)
     p = softmax(logits.double().numpy())[:, :, :12]
     expected = -(p * np.log(softmax(z)[:, :, :12])).sum(-1).mean()

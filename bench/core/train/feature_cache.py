@@ -4,7 +4,7 @@ pictures without augmentation need no second look.
 Memory-mapped float32 [n, N, width] under the fingerprints of encoder and data set; memory holds one
 batch at a time.
 
-    python -m bench.run method=repa encoder=efficientnet_lite1 data=cifar10 data.root=DIR compute.cache_features=true
+    python -m bench.run method=repa encoder=local_m compute.cache_features=true
 """
 
 from __future__ import annotations
