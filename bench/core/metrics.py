@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -96,3 +97,44 @@ def facts_of(name: str) -> Facts:
         if fnmatch.fnmatchcase(name, pattern):
             return replace(facts, name=name, label=facts.label.replace(pattern, name))
     return Facts(name, name, higher_is_better=False, order=len(table))
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """A metric that can be asked for, as the table has it.
+
+    name: may end in * for any encoder; target: the class that measures it, "package.module:Name";
+    gives: names of its numbers; kind: of the result file in which a run's own measurement stands;
+    network: what is built for it, {"encoder": one of bench/conf/encoder, * for the one of the name}
+    and {"target": a function that makes another network of that encoder's YAML}; settings: words
+    that a request may say to it alone, {word: what it is}; about: words for a help page.
+    """
+
+    name: str
+    target: str
+    gives: tuple[str, ...]
+    about: str = ""
+    kind: str = ""
+    network: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def encoder(self, metric: str) -> str:
+        """The encoder that a metric of this entry reads: "local_s" of fd_local_s."""
+        return self.network.get("encoder", "").replace("*", metric[len(self.name) - 1 :])
+
+
+@functools.cache
+def metric_entries() -> dict[str, MetricEntry]:
+    """Everything that can be asked for, by name, in the order of the table."""
+    content = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["metrics"]
+    return {
+        name: MetricEntry(name, gives=tuple(line.pop("gives")), **line)
+        for name, line in content.items()
+    }
+
+
+def find_entry(metric: str) -> MetricEntry | None:
+    """The entry of a metric by its own name or by its family's (`fd_*`); None: it is unknown."""
+    table = metric_entries()
+    families = (e for e in table.values() if "*" in e.name and fnmatch.fnmatchcase(metric, e.name))
+    return table.get(metric) or next(families, None)

@@ -15,7 +15,6 @@ import torch
 
 from bench.core.store.files import short_hash
 from bench.core.store.rows import Row
-from bench.evaluation.measure import probe_blocks
 from bench.evaluation.networks import cache_of, encoder_of
 from bench.evaluation.request import PROBE_TIMES
 from bench.evaluation.results import store, told
@@ -29,8 +28,9 @@ def feature_measurement(
 
     Raises ValueError.
     """
-    from probes.features.rows import measure_cknna, measure_features, variant_for
-    from probes.features.store import FeatureGrid, feature_store
+    from probes.features.cknna import measure_cknna
+    from probes.features.probes import measure_features, variant_for
+    from probes.features.store import FeatureGrid, feature_store, probe_blocks
 
     if (data := subject.data) is None:
         raise ValueError(

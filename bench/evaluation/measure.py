@@ -30,18 +30,13 @@ from bench.core.store.files import file_hash, read_json
 from bench.core.store.folder import read_metrics
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.train.cost import flops_until
-from bench.core.train.heldout import heldout_loss
 from bench.core.train.trainer import Stopped
 from bench.evaluation import samples as sample_spool
 from bench.evaluation.pictures import picture_grid, save_png
 from bench.evaluation.request import KINDS, PROBE_TIMES, Task, pending, planned
 from bench.evaluation.samples import SampleSpool
 from bench.training.experiment import Experiment
-
-
-def probe_blocks(depth: int) -> tuple[int, ...]:
-    """All blocks of a shallow backbone, every other one of a deep one (the last always)."""
-    return tuple(range(1, depth + 1)) if depth <= 12 else tuple(range(2, depth + 1, 2))
+from probes.heldout import heldout_loss
 
 
 def measure(experiment: Experiment, stop: StopFlag) -> None:
@@ -226,14 +221,11 @@ class _Measurer:
         )
 
     def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+        from probes.features.cknna import measure_cknna
         from probes.features.pictures import feature_pictures, save_pictures
-        from probes.features.rows import (
-            measure_cknna,
-            measure_encoder,
-            measure_features,
-            pixel_probe,
-        )
-        from probes.features.store import FeatureGrid, feature_store
+        from probes.features.probes import measure_features
+        from probes.features.store import FeatureGrid, feature_store, probe_blocks
+        from probes.features.strength import measure_encoder, pixel_probe
 
         if not self.processes.main:
             return []

@@ -15,8 +15,8 @@ from bench.core.store import checkpoints
 from bench.core.store import rows as results
 from bench.core.store.files import read_json
 from bench.core.train.cost import flops_until
-from bench.core.train.heldout import PROTOCOL
 from bench.training.experiment import Experiment
+from probes.heldout import REPEATS
 
 KINDS = ("heldout", "samples", "features")
 PROBE_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -41,7 +41,7 @@ def all_tasks(experiment: Experiment) -> list[Task]:
     sizes = read_json(path / "run.json").get("data_sizes", {"train": 0, "heldout": 0})
     evaluations = sampling_protocol(cfg["evaluation"]["protocol"]).evaluations
     flops = {
-        "heldout": forward * min(sizes["heldout"], 50_000) * PROTOCOL["repeats"],
+        "heldout": forward * min(sizes["heldout"], 50_000) * REPEATS,
         "samples": forward * cfg["evaluation"]["samples"] * evaluations,
         "features": forward
         * sum(min(n, cfg["evaluation"]["probe_images"]) for n in sizes.values())

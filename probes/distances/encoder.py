@@ -26,15 +26,37 @@ from bench.core.compat import full_float32
 from bench.core.model.encoder import Encoder
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
-from probes.distances.frechet import Gaussian, Moments, distance_of, fit
-from probes.distances.images import ImageSource
-from probes.finite import dropped_note, finite_rows
-from probes.protocols import RECORDS, protocol
-from probes.related import related
+from probes.distances.frechet import FRECHET, Gaussian, Moments, distance_of, fit
+from probes.distances.images import DatasetImages, ImageSource, NpzImages
+from probes.distances.reference import check_pictures, pictures_of_reference
+from probes.metric import (
+    OF_DATA,
+    OF_EXTRACTOR,
+    OF_REFERENCE,
+    OF_SAMPLES,
+    PICTURES,
+    REFERENCE,
+    STATED,
+    Inputs,
+    Metric,
+    Record,
+    dropped_note,
+    finite_rows,
+    related,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 DGM_SIDE = 224
+FD_ENCODER = Record(
+    "fd_encoder",
+    distance=FRECHET,
+    **OF_EXTRACTOR,
+    input=STATED,
+    **OF_REFERENCE,
+    **OF_SAMPLES,
+    **OF_DATA,
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +179,7 @@ def statistics(
     """The Gaussian of a reference's features,
     cached under the hashes of its pictures and of the weights.
     """
-    version = RECORDS["fd_encoder"]["version"]
+    version = FD_ENCODER.version
     key = f"{extractor.name}-{extractor.fingerprint}-{images.fingerprint}-v{version}"
 
     def make(folder: Path) -> None:
@@ -206,25 +228,71 @@ def measure_encoder_distance(
     real = None
     if heldout is not None:
         real = distance_of(statistics(extractor, heldout, cache, batch, progress), theirs).value
-    record = protocol(
-        "fd_encoder",
-        extractor=extractor.name,
-        extractor_weights=extractor.fingerprint,
-        input=extractor.input,
-        reference=f"{reference.name} ({reference.fingerprint})",
-        sampling=dict(sampling),
-        n=total,
-        data=data,
-    )
-    return Row(
-        metric=f"fd_{extractor.name}",
-        value=value,
-        n=int(mask.sum()),
-        higher_is_better=False,
-        protocol=record,
+    return FD_ENCODER.row(
+        f"fd_{extractor.name}",
+        value,
+        int(mask.sum()),
+        {
+            "extractor": extractor.name,
+            "extractor_weights": extractor.fingerprint,
+            "input": extractor.input,
+            "reference": f"{reference.name} ({reference.fingerprint})",
+            "sampling": dict(sampling),
+            "n": total,
+            "data": data,
+        },
         real=real,
         related=related(extractor, aligned),
         note="; ".join(note for note in notes if note),
-        metric_version=RECORDS["fd_encoder"]["version"],
         details={"not_finite": dropped},
     )
+
+
+class EncoderDistance(Metric):
+    """fd_<encoder>: in the features of an encoder of the registry, as it preprocesses pictures."""
+
+    needs = (PICTURES, REFERENCE)
+    records = (FD_ENCODER,)
+    extractor: Extractor
+
+    def check(self, inputs: Inputs) -> Mapping[str, str]:
+        assert inputs.reference is not None
+        check_pictures(inputs.reference)
+        self.extractor = self.extract_with(inputs.device)
+        return {}
+
+    def extract_with(self, device: torch.device) -> Extractor:
+        """How its network reads pictures."""
+        assert isinstance(self.network, Encoder)
+        return encoder_extractor(self.network, device)
+
+    def measure(self, inputs: Inputs) -> list[Row]:
+        assert inputs.samples is not None and inputs.samples.file is not None
+        reference = inputs.reference
+        assert reference is not None
+        of_data = None if isinstance(reference, Path) else DatasetImages(reference, "heldout")
+        row = measure_encoder_distance(
+            self.extractor,
+            NpzImages(inputs.samples.file),
+            pictures_of_reference(reference),
+            inputs.cache,
+            sampling=inputs.samples.sampling,
+            data=inputs.data_name,
+            heldout=of_data,
+            aligned=inputs.aligned,
+            not_finite=inputs.samples.not_finite,
+            progress=inputs.progress,
+        )
+        return [row]
+
+    @property
+    def reading(self) -> str:
+        return f"{self.extractor.name} {self.extractor.fingerprint} {self.extractor.input}"
+
+
+class DgmDistance(EncoderDistance):
+    """fd_dinov2: with dgm-eval's network and preprocessing."""
+
+    def extract_with(self, device: torch.device) -> Extractor:
+        assert self.network is not None
+        return dgm_dinov2(self.network, str(self.network.fingerprint), device)

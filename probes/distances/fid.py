@@ -12,23 +12,79 @@ Samples are any `ImageSource` (an .npz, a folder, a data set); the reference is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.core.store.rows import Row
-from probes.distances.frechet import distance_of, fit
-from probes.distances.images import ImageSource
+from probes.distances.frechet import FRECHET, distance_of, fit
+from probes.distances.images import DatasetImages, ImageSource, NpzImages
 from probes.distances.inception_score import inception_score
 from probes.distances.kid import SEED, SUBSETS, kid
-from probes.distances.precision_recall import NEIGHBOURS, precision_recall
-from probes.distances.reference import FidReference
-from probes.extractors.inception import InceptionFeatures, inception_features
-from probes.finite import dropped_note, finite_rows
-from probes.protocols import RECORDS, protocol
-from probes.related import related
+from probes.distances.precision_recall import BALLS, NEIGHBOURS, precision_recall
+from probes.distances.reference import (
+    FidReference,
+    adm_parts,
+    adm_reference,
+    check_pictures,
+    image_reference,
+    is_adm_file,
+    pictures_of_reference,
+    too_few,
+)
+from probes.extractors.inception import InceptionFeatures, inception_features, load_inception
+from probes.metric import (
+    OF_REFERENCE,
+    OF_SAMPLES,
+    PICTURES,
+    REFERENCE,
+    STATED,
+    Inputs,
+    Metric,
+    Record,
+    dropped_note,
+    finite_rows,
+    related,
+)
 
 INCEPTION = {"family": "convnet", "trained_on": "ImageNet-1k", "labels": "ImageNet-1k"}
+BY_INCEPTION = {
+    "extractor": "inception-v3-compat (torch-fidelity), float32",
+    "extractor_weights": STATED,
+    "input": "uint8, TensorFlow-1 bilinear to 299, (x - 128) / 128",
+}
+POOL_FEATURES = {**BY_INCEPTION, "layer": "pool, 2,048"}
+AGAINST = {**OF_REFERENCE, **OF_SAMPLES}
+PRECISION_RECALL = Record("adm_precision_recall", manifold=BALLS, **POOL_FEATURES, **AGAINST)
+FID_RECORDS = {
+    "fid": Record("fid", distance=FRECHET, **POOL_FEATURES, **AGAINST),
+    "sfid": Record(
+        "sfid",
+        distance=FRECHET,
+        **BY_INCEPTION,
+        layer="Mixed_6d.branch1x1 after ReLU, channels last, first 7, flattened to 2,023",
+        **AGAINST,
+    ),
+    "is": Record(
+        "is",
+        **BY_INCEPTION,
+        layer="softmax of pool @ fc.weight.T (1,008, no bias)",
+        splits="consecutive blocks of 5,000 in sample order, mean of exp(mean KL)",
+        **OF_SAMPLES,
+    ),
+    "precision": PRECISION_RECALL,
+    "recall": PRECISION_RECALL,
+    "kid": Record(
+        "kid",
+        kernel="polynomial, degree 3, gamma 1/d, coef0 1, unbiased",
+        subsets=STATED,
+        subset_size=STATED,
+        subset_seed=STATED,
+        **POOL_FEATURES,
+        **AGAINST,
+    ),
+}
 
 
 def measure_fid_family(
@@ -62,31 +118,31 @@ def measure_fid_family(
     total, n = len(images) + not_finite, len(kept.pool)
     values, notes, details = _values(kept, reference, device, progress)
     real = {} if heldout is None else real_values(heldout, reference, device, progress)
-    common = {"sampling": dict(sampling), "n": total}
+    known: dict[str, Any] = {
+        "extractor_weights": network.fingerprint,
+        "sampling": dict(sampling),
+        "n": total,
+        "reference": reference.description,
+        "subsets": SUBSETS,
+        "subset_size": details["kid"].get("subset_size", 0),
+        "subset_seed": SEED,
+    }
     mark = related(INCEPTION, aligned)
     rows = []
-    for metric, value in values.items():
-        name = "adm_precision_recall" if metric in ("precision", "recall") else metric
-        stated: dict[str, Any] = {"extractor_weights": network.fingerprint, **common}
-        if "reference" in RECORDS[name]:
-            stated["reference"] = reference.description
-        if name == "kid":
-            size = details["kid"].get("subset_size", 0)
-            stated |= {"subsets": SUBSETS, "subset_size": size, "subset_seed": SEED}
+    for metric, record in FID_RECORDS.items():
         parts = (notes.get(metric, ""), dropped_note(dropped, total))
-        row = Row(
-            metric=metric,
-            value=value,
-            n=n,
-            higher_is_better=metric in ("is", "precision", "recall"),
-            protocol=protocol(name, **stated),
-            real=real.get(metric),
-            related=mark,
-            note="; ".join(part for part in parts if part),
-            metric_version=RECORDS[name]["version"],
-            details={"not_finite": dropped, **details.get(metric, {})},
+        rows.append(
+            record.row(
+                metric,
+                values[metric],
+                n,
+                record.open_part(known),
+                real=real.get(metric),
+                related=mark,
+                note="; ".join(part for part in parts if part),
+                details={"not_finite": dropped, **details.get(metric, {})},
+            )
         )
-        rows.append(row)
     return rows
 
 
@@ -121,9 +177,7 @@ def _values(
     what the reference does not allow is None with a note.
     """
     n = len(kept.pool)
-    values: dict[str, float | None] = dict.fromkeys(
-        ("fid", "sfid", "is", "precision", "recall", "kid")
-    )
+    values: dict[str, float | None] = dict.fromkeys(FID_RECORDS)
     notes = dict(reference.lacks)
     details: dict[str, dict[str, Any]] = {"kid": {}}
     if n <= NEIGHBOURS:
@@ -146,3 +200,54 @@ def _values(
         values["kid"] = distance.value
         details["kid"] = {"subset_size": distance.subset_size, "spread_of_subsets": distance.spread}
     return values, notes, details
+
+
+class FidFamily(Metric):
+    """FID, sFID, IS, precision, recall and KID against an ADM file, a folder or a data set."""
+
+    needs = (PICTURES, REFERENCE)
+    records = tuple(FID_RECORDS.values())
+
+    def check(self, inputs: Inputs) -> Mapping[str, str]:
+        # the reference first: Inception takes seconds to load
+        assert inputs.reference is not None
+        if is_adm_file(inputs.reference):
+            assert isinstance(inputs.reference, Path)
+            lacks: Mapping[str, str] = adm_parts(inputs.reference)[2]
+        else:
+            pictures = check_pictures(inputs.reference)
+            lacks = too_few(pictures.name, len(pictures))
+        weights = inputs.settings.get("inception")
+        self.network = load_inception(Path(str(weights)) if weights else None)
+        return lacks
+
+    def measure(self, inputs: Inputs) -> list[Row]:
+        assert inputs.samples is not None and inputs.samples.file is not None
+        reference, network, heldout = inputs.reference, self.network, None
+        assert reference is not None and network is not None
+        how = (inputs.cache, inputs.device, inputs.progress)
+
+        # the reference's side, and what real pictures score, where there are held-out ones
+        if is_adm_file(reference):
+            assert isinstance(reference, Path)
+            side = adm_reference(network, reference, *how)
+        else:
+            side = image_reference(network, pictures_of_reference(reference), *how)
+        if not isinstance(reference, Path):
+            heldout = image_reference(network, DatasetImages(reference, "heldout"), *how)
+
+        return measure_fid_family(
+            network,
+            NpzImages(inputs.samples.file),
+            side,
+            sampling=inputs.samples.sampling,
+            aligned=inputs.aligned,
+            heldout=heldout,
+            not_finite=inputs.samples.not_finite,
+            device=inputs.device,
+            progress=inputs.progress,
+        )
+
+    @property
+    def reading(self) -> str:
+        return f"inception {super().reading} "  # one name, however the network calls itself

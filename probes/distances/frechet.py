@@ -17,6 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 DIAGONAL_OFFSET = 1e-6
+FRECHET = (  # for protocols
+    "float64 mean and covariance (ddof 1), scipy sqrtm, 1e-6 on the diagonals only if not finite"
+)
 ROWS_AT_ONCE = 4096
 
 
@@ -42,7 +45,7 @@ class Distance:
 def fit(features: np.ndarray) -> Gaussian:
     """Fit a Gaussian to features [n, d] (any float type) in float64, in blocks of rows.
 
-    Raises ValueError for fewer than two rows or for non-finite values: `probes.finite` drops and
+    Raises ValueError for fewer than two rows or for non-finite values: `finite_rows` drops and
     counts those.
     """
     if features.ndim != 2 or len(features) < 2:
@@ -56,7 +59,7 @@ def fit(features: np.ndarray) -> Gaussian:
     mean = total / n
     if not np.isfinite(mean).all():
         raise ValueError(
-            "features hold values that are not finite; drop and count them with probes.finite first"
+            "features hold values that are not finite; drop and count them with finite_rows first"
         )
     # Centred before the product: sums of squares would lose the digits that the distance is made
     # of.
@@ -94,7 +97,7 @@ class Moments:
         if not np.isfinite(mean).all():
             raise ValueError(
                 "features hold values that are not finite; "
-                "drop and count them with probes.finite first"
+                "drop and count them with finite_rows first"
             )
         rows -= mean
         gap = mean - self._mean

@@ -27,18 +27,52 @@ from bench.core.data.base import DataSet, pictures_of
 from bench.core.numbers import standard_error
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
-from probes.distances.frechet import Gaussian, distance_of, fit
+from probes.distances.frechet import FRECHET, Gaussian, distance_of, fit
 from probes.distances.pixels import copy_rate, nearest_distances, pixel_vectors
-from probes.distances.precision_recall import NEIGHBOURS, precision_recall
+from probes.distances.precision_recall import BALLS, NEIGHBOURS, precision_recall
 from probes.extractors import fidelity
 from probes.extractors.local import LocalExtractor, label_agreement, local_extractor
-from probes.finite import dropped_note
-from probes.protocols import RECORDS, protocol
-from probes.related import related
+from probes.metric import (
+    DATA,
+    OF_DATA,
+    OF_EXTRACTOR,
+    OF_REFERENCE,
+    OF_SAMPLES,
+    TOKENS,
+    Inputs,
+    Metric,
+    Record,
+    dropped_note,
+    related,
+)
 
 MOST_REFERENCES = 50_000
 MOST_MANIFOLD = 10_000  # pictures of the reference's manifold, as in the ADM evaluator
 BATCH = 512
+VECTORS = "data as sampled (not rounded), flattened; 2 x 2 averages until at most 1,024 numbers"
+OF_BOTH = {**OF_REFERENCE, **OF_SAMPLES, **OF_DATA}
+LOCAL_RECORDS = {
+    record.name: record
+    for record in (
+        Record("fd_local", distance=FRECHET, **OF_EXTRACTOR, **OF_BOTH),
+        Record("precision", manifold=BALLS, **OF_EXTRACTOR, **OF_BOTH),
+        Record("recall", manifold=BALLS, **OF_EXTRACTOR, **OF_BOTH),
+        Record("fd_pixels", distance=FRECHET, vectors=VECTORS, **OF_BOTH),
+        Record(
+            "copy_rate",
+            vectors=VECTORS,
+            ratio="median L2 to the nearest training picture, samples over held-out",
+            **OF_BOTH,
+        ),
+        Record(
+            "label_agreement",
+            reading="argmax of logits",
+            **OF_EXTRACTOR,
+            **OF_SAMPLES,
+            **OF_DATA,
+        ),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +107,7 @@ class Reference:
                 ]
                 np.save(folder / f"{split}.npy", np.concatenate(found))
 
-        key = f"{dataset.name}-{dataset.fingerprint[:16]}-{extractor.fingerprint}-v{RECORDS['fd_local']['version']}"
+        key = f"{dataset.name}-{dataset.fingerprint[:16]}-{extractor.fingerprint}-v{LOCAL_RECORDS['fd_local'].version}"
         folder = cached_folder(Path(cache) / "features" / key, make)
         features = {split: np.load(folder / f"{split}.npy") for split in indices}
         vectors = {split: _pixel_vectors(dataset, split, rows) for split, rows in indices.items()}
@@ -166,16 +200,6 @@ def vectors_of(dataset: DataSet, tokens: Tensor) -> Tensor:
     return pixel_vectors(dataset.grid.unpatchify(tokens))
 
 
-HIGHER_IS_BETTER = {
-    "fd_local": False,
-    "precision": True,
-    "recall": True,
-    "fd_pixels": False,
-    "copy_rate": True,
-    "label_agreement": True,
-}
-
-
 def _read(
     reference: Reference, tokens: Tensor, sampling: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, Tensor]:
@@ -216,7 +240,7 @@ def measure_samples(
     total, kept = len(tokens), tokens[finite]
     dropped = total - len(kept)
     note = dropped_note(dropped, total)
-    values: dict[str, float | None] = dict.fromkeys(HIGHER_IS_BETTER)
+    values: dict[str, float | None] = dict.fromkeys(LOCAL_RECORDS)
     notes: dict[str, str] = {}
     if len(kept) > NEIGHBOURS:
         values["label_agreement"] = (
@@ -227,33 +251,63 @@ def measure_samples(
     else:
         note = f"{note}; nothing is measured on {len(kept)} samples".strip("; ")
 
-    common = {"sampling": dict(sampling), "n": total, "data": dataset.fingerprint}
-    of_extractor = {"extractor": "local", "extractor_weights": reference.extractor.fingerprint}
-    against = {"reference": reference.description}
-    mark = related(reference.extractor, aligned)
+    known: dict[str, Any] = {
+        "sampling": dict(sampling),
+        "n": total,
+        "data": dataset.fingerprint,
+        "extractor": "local",
+        "extractor_weights": reference.extractor.fingerprint,
+        "reference": reference.description,
+    }
+    mark, n_real = related(reference.extractor, aligned), len(reference.features["heldout"])
     rows = []
-    for metric, value in values.items():
-        stated = dict(common)
-        if "extractor" in RECORDS[metric]:
-            stated |= of_extractor
-        if "reference" in RECORDS[metric]:
-            stated |= against
-        real, n_real = reference.real[metric], len(reference.features["heldout"])
+    for metric, record in LOCAL_RECORDS.items():
+        value, real, of_share = values[metric], reference.real[metric], metric == "label_agreement"
         few = f"{n_real} held-out picture(s) have no {metric} of their own" if real is None else ""
-        row = Row(
-            metric=metric,
-            value=value,
-            n=total if metric == "label_agreement" else len(kept),
-            higher_is_better=HIGHER_IS_BETTER[metric],
-            protocol=protocol(metric, **stated),
-            stderr=standard_error(value, total)
-            if metric == "label_agreement" and value is not None
-            else None,
-            real=real,
-            related=mark if "extractor" in RECORDS[metric] else "",
-            note="; ".join(part for part in (notes.get(metric, ""), few, note) if part),
-            metric_version=RECORDS[metric]["version"],
-            details={"not_finite": dropped, "n_real": n_real},
+        rows.append(
+            record.row(
+                metric,
+                value,
+                total if of_share else len(kept),
+                record.open_part(known),
+                stderr=standard_error(value, total) if of_share and value is not None else None,
+                real=real,
+                related=mark if "extractor" in record else "",
+                note="; ".join(part for part in (notes.get(metric, ""), few, note) if part),
+                details={"not_finite": dropped, "n_real": n_real},
+            )
         )
-        rows.append(row)
     return rows
+
+
+class LocalDistances(Metric):
+    """fd_local with precision, recall, fd_pixels, copy rate and label agreement."""
+
+    needs = (TOKENS, DATA)
+    records = tuple(LOCAL_RECORDS.values())
+
+    @cached_property
+    def _references(self) -> dict[str, Reference]:
+        return {}
+
+    def check(self, inputs: Inputs) -> Mapping[str, str]:
+        inputs.data_here.images(
+            "heldout", slice(0, 1)
+        )  # latents may lie there without their pictures
+        return {}
+
+    def measure(self, inputs: Inputs) -> list[Row]:
+        assert inputs.samples is not None
+        samples, data = inputs.samples, inputs.data_here
+        assert samples.tokens is not None and samples.labels is not None
+        # made once for all snapshots: its distances of the held-out split take a while
+        if data.fingerprint not in self._references:
+            made = Reference.of(data, inputs.cache, inputs.progress)
+            self._references[data.fingerprint] = made
+        return measure_samples(
+            samples.tokens,
+            samples.labels,
+            self._references[data.fingerprint],
+            samples.sampling,
+            inputs.aligned,
+        )

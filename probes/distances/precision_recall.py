@@ -20,6 +20,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 NEIGHBOURS = 3
+BALLS = (  # for protocols
+    "squared L2, float32, k = 3, "
+    "radius to the (k + 1)-th smallest with itself included, <=, not clamped"
+)
 BLOCK = 2048
 
 

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.core.data.base import DataSet
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import file_hash
 from probes.distances.frechet import Gaussian, Moments
-from probes.distances.images import ImageSource, NpzImages
+from probes.distances.images import DatasetImages, FolderImages, ImageSource, NpzImages
 from probes.distances.precision_recall import NEIGHBOURS
 from probes.extractors.inception import POOL, SPATIAL, InceptionFeatures, inception_pass
 
@@ -54,6 +55,37 @@ class FidReference:
     @property
     def description(self) -> str:
         return f"{self.name} ({self.fingerprint})"
+
+
+def is_adm_file(reference: Path | DataSet) -> bool:
+    """Whether a reference is a file, and not a folder or a data set."""
+    return isinstance(reference, Path) and not reference.is_dir()
+
+
+def pictures_of_reference(reference: Path | DataSet) -> ImageSource:
+    """Its pictures, of a data set the training split. Raises ValueError for an .npz without any."""
+    if not isinstance(reference, Path):
+        return DatasetImages(reference, "train")
+    return FolderImages(reference) if reference.is_dir() else NpzImages(reference)
+
+
+def check_pictures(reference: Path | DataSet) -> ImageSource:
+    """Its pictures, looked at before hours of sampling: how many, of one size, readable.
+
+    Raises ValueError.
+    """
+    pictures = pictures_of_reference(reference)
+    beside = [] if isinstance(reference, Path) else [DatasetImages(reference, "heldout")]
+    for side in (pictures, *beside):
+        if len(side) < 2:
+            raise ValueError(
+                f"reference: {side.name} has {len(side)} picture(s): a distance needs at least two"
+            )
+        if isinstance(side, FolderImages):
+            side.check_sizes()
+        elif not isinstance(reference, Path):
+            next(side.batches(1))  # latents may lie there without their pictures
+    return pictures
 
 
 def adm_parts(

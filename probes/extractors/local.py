@@ -55,7 +55,7 @@ class Recipe:
 class LocalExtractor(nn.Module):
     """Three convolutions, the mean over places, one linear layer.
 
-    family, trained_on, labels: for `probes.related`; accuracy: share of held-out images read right;
+    family, trained_on, labels: for `probes.metric.related`; accuracy: share of held-out images read right;
     fingerprint: 16 hexadecimal digits of the weights' SHA-256.
     """
 

@@ -17,7 +17,9 @@ of the protocol.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,12 +27,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.core.data.base import DataSet
+from bench.core.model.encoder import Encoder
+from bench.core.store.rows import Row
 from probes.distances.precision_recall import BLOCK
+from probes.features.store import (
+    BLOCK_FEATURES,
+    FeatureStore,
+    encoder_features,
+    feature_passes,
+    store_of,
+    subset,
+)
+from probes.metric import DATA, STATED, Inputs, Metric, Record, related
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 TOPK = 10
+MOST_CKNNA, FEWEST_CKNNA = 10_000, TOPK + 1
+CKNNA = Record(
+    "cknna",
+    kernel="linear on L2-normalised rows, float32; mutual mask of the 10 nearest",
+    estimate="unbiased HSIC (REPA's equations are a biased, row-centred form)",
+    clamp=STATED,
+    encoder=STATED,
+    encoder_weights=STATED,
+    data=STATED,
+    features=STATED,
+    n=STATED,
+)
 
 
 @dataclass(frozen=True)
@@ -118,3 +144,74 @@ def cknna(a: Neighbours, b: Neighbours) -> float:
     # Of finite samples each is positive but for degenerate kernels, whose root would be undefined.
     product = max(unbiased_hsic(kernel_a, kernel_a) * unbiased_hsic(kernel_b, kernel_b), 0.0)
     return shared / (product**0.5 + 1e-6)
+
+
+def _kernel(features: np.ndarray, clamp: float | None, device: torch.device | str) -> Neighbours:
+    rows = subset(len(features), MOST_CKNNA).numpy()
+    return neighbours(
+        torch.from_numpy(np.asarray(features[rows], np.float32)).to(device), clamp=clamp
+    )
+
+
+def measure_cknna(
+    store: FeatureStore,
+    dataset: DataSet,
+    encoder: Encoder,
+    cache: Path,
+    aligned: Mapping[str, str] | None,
+    clamp: float | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Row]:
+    """Rows `cknna` of a store's held-out features to an encoder's patch means,
+    for every block and timestep.
+
+    clamp: quantile of |x| at which both are clamped first (platonic-rep: 0.95), None for none.
+    Takes at most 10,000 of the store's held-out images; the encoder's kernel is found once.
+    """
+    theirs = encoder_features(encoder, dataset, "heldout", cache, store.grid.most_images, device)
+    if len(theirs) != len(store.labels("heldout")):
+        raise ValueError(
+            f"{encoder.name} has features of {len(theirs)} images, "
+            "the store of other ones; use one limit"
+        )
+    n = min(len(theirs), MOST_CKNNA)
+    kernel = _kernel(theirs, clamp, device) if n >= FEWEST_CKNNA else None
+    note = "" if kernel else f"missing: {n} held-out picture(s), CKNNA needs {FEWEST_CKNNA}"
+    stated = {
+        "clamp": "none" if clamp is None else f"{clamp:g} quantile of |x|",
+        "encoder": encoder.name,
+        "encoder_weights": encoder.fingerprint,
+        "data": dataset.fingerprint,
+        "features": BLOCK_FEATURES | {"noise_seed": store.grid.seed},
+        "n": n,
+    }
+    mark = related(encoder, aligned)
+    rows = []
+    for block in store.grid.blocks:
+        for t in store.grid.times:
+            ours = store.features("heldout", block, t)
+            value = None if kernel is None else cknna(_kernel(ours, clamp, device), kernel)
+            rows.append(
+                CKNNA.row("cknna", value, n, stated, block=block, t=t, related=mark, note=note)
+            )
+    return rows
+
+
+class Cknna(Metric):
+    """cknna to one encoder, of every block and noise level."""
+
+    needs = (DATA,)
+    records = (CKNNA,)
+
+    def check(self, inputs: Inputs) -> Mapping[str, str]:
+        inputs.data_here.images("heldout", slice(0, 1))  # latents may lie there without pictures
+        return {}
+
+    def measure(self, inputs: Inputs) -> list[Row]:
+        assert isinstance(self.network, Encoder)
+        store, data, cache = store_of(inputs), inputs.data_here, inputs.cache
+        return measure_cknna(store, data, self.network, cache, inputs.aligned, device=inputs.device)
+
+    @classmethod
+    def passes(cls, n_train: int, n_heldout: int) -> int:
+        return feature_passes(n_train, n_heldout)

@@ -3,8 +3,7 @@
 Features are L2-normalised, neighbours are the k training images of largest cosine similarity, each
 has one vote and a tie goes to the smaller label (scikit-learn's rule).
 
-    from probes.features.knn import knn_accuracy
-    knn_accuracy(train, train_labels, heldout, heldout_labels)
+    (knn_predict(train, train_labels, heldout, classes=10) == heldout_labels).double().mean()
 """
 
 from __future__ import annotations
@@ -44,18 +43,3 @@ def knn_predict(
         key = votes * classes + torch.arange(classes - 1, -1, -1, device=votes.device)
         predictions.append(key.argmax(dim=1))
     return torch.cat(predictions)
-
-
-def knn_accuracy(
-    train: Tensor,
-    train_labels: Tensor,
-    heldout: Tensor,
-    heldout_labels: Tensor,
-    k: int = NEIGHBOURS,
-) -> float:
-    """Share (0..1) of held-out rows [m, d] that their k nearest training rows
-    [n, d] read as their own label.
-    """
-    classes = int(max(train_labels.max(), heldout_labels.max())) + 1
-    predicted = knn_predict(train, train_labels.long(), heldout, classes, k)
-    return float((predicted == heldout_labels).double().mean())

@@ -1,13 +1,12 @@
 """Linear probes: how much of the labels a linear map reads off frozen features.
 
 Two protocols, never mixed in a row:
-- `repa_probe`: REPA's recipe (Yu et al. 2025, arXiv:2410.06940, appendix; after MAE): batch norm without parameters,
+- `repa_answers`: REPA's recipe (Yu et al. 2025, arXiv:2410.06940, appendix; after MAE): batch norm without parameters,
   one linear layer, 90 epochs, batch 16,384 (all rows where there are fewer), Adam 1e-3 without weight decay, cosine.
-- `fast_probe`: for small data, scikit-learn's logistic regression on standardised features, minutes become tenths of a
+- `fast_answers`: for small data, scikit-learn's logistic regression on standardised features, minutes become tenths of a
   second; it converges, where 90 epochs of a single batch each do not.
 
-    from probes.features.linear import fast_probe
-    fast_probe(train, train_labels, heldout, heldout_labels)   # accuracy 0..1
+    fast_answers(train, train_labels, heldout, heldout_labels).mean()   # accuracy 0..1
 """
 
 from __future__ import annotations
@@ -51,19 +50,12 @@ def check_features(train: np.ndarray, heldout: np.ndarray) -> None:
             )
 
 
-def fast_probe(
-    train: np.ndarray, train_labels: np.ndarray, heldout: np.ndarray, heldout_labels: np.ndarray
-) -> float:
-    """Held-out accuracy (0..1) of logistic regression (L2, C = 1) on
-    standardised features [n, d].
-    """
-    return float(fast_answers(train, train_labels, heldout, heldout_labels).mean())
-
-
 def fast_answers(
     train: np.ndarray, train_labels: np.ndarray, heldout: np.ndarray, heldout_labels: np.ndarray
 ) -> np.ndarray:
-    """Which held-out rows `fast_probe` reads right, bool [m]."""
+    """Which held-out rows [m] logistic regression (L2, C = 1) on standardised features [n, d] reads
+    right, bool.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -72,22 +64,6 @@ def fast_answers(
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     model.fit(np.asarray(train, np.float64), train_labels)
     return model.predict(np.asarray(heldout, np.float64)) == np.asarray(heldout_labels)
-
-
-def repa_probe(
-    train: np.ndarray,
-    train_labels: np.ndarray,
-    heldout: np.ndarray,
-    heldout_labels: np.ndarray,
-    recipe: ProbeRecipe | None = None,
-    device: torch.device | str = "cpu",
-    progress: bool = False,
-) -> float:
-    """Held-out accuracy (0..1) by REPA's recipe;
-    features [n, d] may be memory-mapped and half precision.
-    """
-    answers = repa_answers(train, train_labels, heldout, heldout_labels, recipe, device, progress)
-    return float(answers.mean())
 
 
 def repa_answers(
@@ -99,7 +75,9 @@ def repa_answers(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> np.ndarray:
-    """Which held-out rows `repa_probe` reads right, bool [m]."""
+    """Which held-out rows [m] a probe by REPA's recipe reads right, bool; features [n, d] may be
+    memory-mapped and half precision.
+    """
     recipe = recipe or ProbeRecipe()
     check_features(train, heldout)
     n, width = train.shape

@@ -25,14 +25,28 @@ from tqdm import tqdm
 
 from bench.core.data.base import DataSet
 from bench.core.model.backbone import SiT
+from bench.core.model.encoder import Encoder
 from bench.core.model.flow import interpolate
 from bench.core.model.streams import generator
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import check_room, new_array
+from probes.metric import STATED, Inputs
 
 SPLITS = ("train", "heldout")
+PROBE_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
+# for protocols
+BLOCK_FEATURES = {
+    "of": "EMA weights, mean over tokens of the block's output",
+    "label": "null",
+    "noise": "fixed, 64 images a generator, purpose 'probe <split>'",
+    "stored": "float16",
+}
+PATCH_FEATURES = "mean over patch tokens, stored as float16"
+PIXEL_FEATURES = "raw pixels, 2 x 2 averages until at most 1,024 numbers"
+OF_FEATURES = {"data": STATED, "features": STATED, "n_train": STATED, "n_heldout": STATED}
 NOISE_BLOCK = 64  # images that share a noise generator, whatever the batch
 VERSION = 1
+MOST_IMAGES = 50_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class FeatureGrid:
 
     blocks: tuple[int, ...]
     times: tuple[float, ...]
-    most_images: int = 50_000
+    most_images: int = MOST_IMAGES
     seed: int = 0
 
 
@@ -65,6 +79,31 @@ class FeatureStore:
 
 def _file(split: str, block: int, t: float) -> str:
     return f"{split}-block{block:03d}-t{t:.4f}.npy"
+
+
+def probe_blocks(depth: int) -> tuple[int, ...]:
+    """All blocks of a shallow backbone, every other one of a deep one (the last always)."""
+    return tuple(range(1, depth + 1)) if depth <= 12 else tuple(range(2, depth + 1, 2))
+
+
+def most_images(inputs: Inputs) -> int:
+    """At most so many pictures of a split are probed."""
+    return int(inputs.settings.get("probe_images", MOST_IMAGES))
+
+
+def store_of(inputs: Inputs) -> FeatureStore:
+    """The features that every metric of features reads: `probe_blocks` at `PROBE_TIMES`."""
+    backbone = inputs.backbone
+    grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most_images(inputs))
+    return feature_store(
+        backbone, inputs.data_here, grid, inputs.sha256, inputs.cache, inputs.device,
+        progress=inputs.progress,
+    )  # fmt: skip
+
+
+def feature_passes(n_train: int, n_heldout: int) -> int:
+    """Pictures that go through a backbone for its features."""
+    return (n_train + n_heldout) * len(PROBE_TIMES)
 
 
 def subset(n: int, most: int) -> Tensor:
@@ -181,7 +220,7 @@ def mean_features(
     dataset: DataSet,
     split: str,
     cache: Path,
-    most_images: int = 50_000,
+    most_images: int = MOST_IMAGES,
     batch: int = 64,
     progress: bool = False,
 ) -> np.ndarray:
@@ -213,3 +252,20 @@ def mean_features(
     return np.load(
         cached_folder(Path(cache) / "features" / key, make) / "features.npy", mmap_mode="r"
     )
+
+
+def encoder_features(
+    encoder: Encoder,
+    dataset: DataSet,
+    split: str,
+    cache: Path,
+    most_images: int = 50_000,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """Patch means [n, width] (float16, memory-mapped) of a frozen encoder over a split,
+    computed once.
+    """
+    return mean_features(
+        lambda images: encoder(images.to(device)).patches,
+        encoder.name, encoder.fingerprint, dataset, split, cache, most_images,
+    )  # fmt: skip

@@ -16,16 +16,17 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.store import files
 from bench.core.store.files import new_array
 from probes.features import store as features_module
-from probes.features.cknna import cknna, clamped, neighbours
+from probes.features.cknna import cknna, clamped, measure_cknna, neighbours
 from probes.features.linear import ProbeRecipe
-from probes.features.rows import (
+from probes.features.probes import measure_features
+from probes.features.store import (
+    FeatureGrid,
     encoder_features,
-    measure_cknna,
-    measure_encoder,
-    measure_features,
-    pixel_probe,
+    feature_store,
+    probe_noise,
+    subset,
 )
-from probes.features.store import FeatureGrid, feature_store, probe_noise, subset
+from probes.features.strength import measure_encoder, pixel_probe
 from probes.features.structure import local_against_distant
 
 

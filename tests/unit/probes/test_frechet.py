@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from probes.distances.frechet import Gaussian, Moments, distance_of, fit, frechet_distance
-from probes.finite import dropped_note, finite_rows
+from probes.metric import dropped_note, finite_rows
 
 
 def sets(n=400, d=24, seed=0):

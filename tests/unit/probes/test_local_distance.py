@@ -19,8 +19,7 @@ from probes.distances.pixels import copy_rate, nearest_distances, pixel_vectors
 from probes.extractors import fidelity
 from probes.extractors import local as extractor_module
 from probes.extractors.local import Recipe, local_extractor, read_images
-from probes.protocols import RECORDS, protocol
-from probes.related import related, related_probe
+from probes.metric import STATED, Record, related, related_probe
 
 ROUNDED = {"rounding": "round_half_up", "decoder_precision": "float32"}
 
@@ -359,11 +358,10 @@ def test_related_metrics_are_marked(blobs, reference):
 
 
 def test_protocols_are_complete_or_refused():
-    for name, record in RECORDS.items():
-        stated = {key: "x" for key, value in record.items() if value is None}
-        assert None not in protocol(name, **stated).values()
-        if stated:
-            with pytest.raises(ValueError, match="missing"):
-                protocol(name, **dict(list(stated.items())[1:]))
-    with pytest.raises(ValueError, match="no metric protocol is called 'fda'"):
-        protocol("fda")
+    record = Record("knn", variant="cosine", data=STATED, n=STATED)
+    whole = {"name": "knn", "version": 1, "variant": "cosine", "data": "x", "n": 3}
+    assert record.complete(data="x", n=3) == whole
+    with pytest.raises(ValueError, match="protocol 'knn': missing \\['n'\\]"):
+        record.complete(data="x")
+    with pytest.raises(ValueError, match="not to be stated \\['variant'\\]"):
+        record.complete(data="x", n=3, variant="L2")

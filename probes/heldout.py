@@ -14,21 +14,30 @@ from bench.core.model.backbone import SiT
 from bench.core.model.flow import interpolate, velocity
 from bench.core.model.streams import generator
 from bench.core.store.rows import Row
+from probes.metric import DATA, STATED, Inputs, Metric, Record
 
-PROTOCOL = {
-    "name": "heldout_loss",
-    "levels": "one a sample, stratified uniform t",
-    "noise": "fixed, seed 0",
-    "labels": "true",
-    "weights": "ema",
-    "precision": "float32",
-    "repeats": 4,
-}
+REPEATS, MOST = 4, 50_000
+HELDOUT_LOSS = Record(
+    "heldout_loss",
+    version=None,
+    levels="one a sample, stratified uniform t",
+    noise="fixed, seed 0",
+    labels="true",
+    weights=STATED,
+    precision="float32",
+    repeats=REPEATS,
+    pictures=STATED,
+)
 
 
 @torch.no_grad()
 def heldout_loss(
-    backbone: SiT, data: DataSet, device: torch.device, block: int = 64, most: int = 50_000
+    backbone: SiT,
+    data: DataSet,
+    device: torch.device,
+    weights: str = "ema",
+    block: int = 64,
+    most: int = MOST,
 ) -> Row:
     """Mean over held-out pictures, elements and 4 draws of noise.
 
@@ -36,7 +45,7 @@ def heldout_loss(
     """
     n = min(data.n_heldout, most)
     per_picture = torch.zeros(n, dtype=torch.float64)
-    for repeat in range(PROTOCOL["repeats"]):
+    for repeat in range(REPEATS):
         noise = generator(0, "heldout_noise", repeat)
         strata = torch.randperm(n, generator=noise)
         t_all = (strata + torch.rand(n, generator=noise)) / n
@@ -48,13 +57,22 @@ def heldout_loss(
             label = data.labels("heldout", rows).to(device)
             prediction, _ = backbone(interpolate(x0, x1, t).to(device), t.to(device), label)
             error = (prediction.float().cpu() - velocity(x0, x1)).square().mean(dim=(1, 2))
-            per_picture[rows] += error.double() / PROTOCOL["repeats"]
+            per_picture[rows] += error.double() / REPEATS
     stderr = float(per_picture.std() / n**0.5) if n > 1 else None
-    return Row(
-        "heldout_loss",
-        float(per_picture.mean()),
-        n,
-        higher_is_better=False,
-        protocol=PROTOCOL | {"pictures": n},
-        stderr=stderr,
-    )
+    stated = {"weights": weights, "pictures": n}
+    return HELDOUT_LOSS.row("heldout_loss", float(per_picture.mean()), n, stated, stderr=stderr)
+
+
+class HeldoutLoss(Metric):
+    """heldout_loss."""
+
+    needs = (DATA,)
+    records = (HELDOUT_LOSS,)
+
+    def measure(self, inputs: Inputs) -> list[Row]:
+        data, weights = inputs.data_here, inputs.weights
+        return [heldout_loss(inputs.backbone, data, inputs.device, weights)]
+
+    @classmethod
+    def passes(cls, n_train: int, n_heldout: int) -> int:
+        return min(n_heldout, MOST) * REPEATS
