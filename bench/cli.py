@@ -13,7 +13,8 @@ codes, signals.
         LATENTS.start()
 
 `body` names a function, which is called with one argument a key and returns the exit code (None
-is 0). Its module is imported once the words are known to be right, so a help page costs nothing.
+is 0); where `request` names a dataclass, that is made of the arguments and given to the body. Their
+modules are imported once the words are known to be right, so a help page costs nothing.
 
 Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 130 and 143
 saved after Ctrl-C and SIGTERM.
@@ -46,24 +47,28 @@ COMMON = {
 }
 
 
+Lists = Mapping[str, Mapping[str, str]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Command:
     """`python -m bench.<name>`. Keys may stand in sections: {title: {name: Key}}.
 
     first: the key that a word without "=" is for. passes: how other keys begin that the body gets
-    as well, in `overrides`, a list of KEY=VALUE ("" is any key). notes: further lines of the help
-    page, or what makes them. alone: without words it does something, and shows no help. parts:
+    as well, in `overrides`, a list of KEY=VALUE ("" is any key). notes: {title: {name: meaning}} of
+    the help page, or what makes it. alone: without words it does something, and shows no help. parts:
     what a first word may name instead, with keys of its own.
     """
 
     name: str = field(kw_only=False)
     does: str
     body: str
+    request: str = ""
     keys: Mapping[str, Key | Mapping[str, Key]] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
     first: str = ""
     passes: tuple[str, ...] = ()
-    notes: str | Callable[[], str] = ""
+    notes: Lists | Callable[[], Lists] = field(default_factory=dict)
     alone: bool = False
     parts: Mapping[str, Command] = field(default_factory=dict)
 
@@ -79,12 +84,9 @@ class Command:
             print(self.help_page())
             return 0
         arguments = self.parse(argv)
-        return self.function()(**arguments) or 0
-
-    def function(self) -> Callable[..., int | None]:
-        """The body, imported now."""
-        module, _, name = self.body.partition(":")
-        return getattr(importlib.import_module(module), name)
+        if self.request:
+            return _located(self.body)(_located(self.request)(**arguments)) or 0
+        return _located(self.body)(**arguments) or 0
 
     # The words ------------------------------------------------------------------------------------
 
@@ -118,7 +120,8 @@ class Command:
         values = {name: kind.default for name, kind in kinds.items()}
         values |= {key: kinds[key].read(key, text) for key, text in texts.items() if key in kinds}
         if missing := [key for key, kind in kinds.items() if kind.required and key not in texts]:
-            raise ValueError(f"{', '.join(map(self._spelled, missing))} missing (see --help)")
+            needed = ", ".join(self._spelled(key, kinds[key].values()) for key in missing)
+            raise ValueError(f"{needed} missing (see --help)")
         if self.passes:
             values["overrides"] = [
                 f"{key}={text}" for key, text in texts.items() if key not in kinds
@@ -148,30 +151,31 @@ class Command:
             else:
                 yield split_word(word, kinds)
 
-    def _spelled(self, key: str) -> str:
-        written = self.kinds[key].written()
-        return f"{key.upper()} ({written})" if key == self.first else f"{key}={written}"
+    def _spelled(self, key: str, value: str) -> str:
+        return f"{key.upper()} ({value})" if key == self.first else f"{key}={value}"
 
     # The help page --------------------------------------------------------------------------------
 
     def help_page(self) -> str:
         """Usage, what it does, every key with its values, default and meaning, and examples."""
-        notes = self.notes if isinstance(self.notes, str) else self.notes()
-        blocks = [
-            self._usage(),
-            "\n\n".join(map(_wrapped, self.does.split("\n\n"))),
-            notes.rstrip(),
-        ]
+        # what it is
+        blocks = [self._usage(), *map(_wrapped, self.does.split("\n\n"))]
+        # what there is to choose from, and the keys, by section
+        tables = dict(self.notes() if callable(self.notes) else self.notes)
         plain = {name: kind for name, kind in self.keys.items() if isinstance(kind, Key)}
         sections = {name: kinds for name, kinds in self.keys.items() if not isinstance(kinds, Key)}
-        width = min(MOST_LEFT, max([11, *(len(self._spelled(name)) for name in self.kinds)]))
         for title, kinds in {"Keys": plain, **sections}.items():
-            if kinds:
-                rows = {self._spelled(name): kind.line() for name, kind in kinds.items()}
-                blocks.append(f"{title}:\n{_table(rows, width)}")
+            rows = {
+                self._spelled(name, kind.written()): kind.line() for name, kind in kinds.items()
+            }
+            tables |= {title: rows} if rows else {}
+        width = max(len(left) for rows in [COMMON, *tables.values()] for left in rows)
+        width = min(width, MOST_LEFT)
+        blocks += [f"{title}:\n{_table(rows, width)}" for title, rows in tables.items()]
+        # what every command has
         blocks.append(_table(COMMON, width))
         blocks.append("Examples:\n" + self._examples())
-        return "\n\n".join(block for block in blocks if block)
+        return "\n\n".join(blocks)
 
     def _usage(self) -> str:
         """The call, with the keys that it cannot do without."""
@@ -199,6 +203,12 @@ class Command:
             call: f"\n{_wrapped(said, ' ' * 6, ' ' * 6)}" for call, said in calls.items() if said
         }
         return "\n".join(f"  {call}{below.get(call, '')}" for call in calls)
+
+
+def _located(target: str) -> Callable[..., object]:
+    """What "package.module:name" names, imported now."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _wrapped(text: str, indent: str = "", begin: str = "") -> str:

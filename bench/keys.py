@@ -17,7 +17,7 @@ from bench.config.schema import nearest
 from bench.config.words import ImageCount, image_count
 from bench.core.ranges import check_range
 
-_SHORT = 44  # characters that choices may take where the value stands; more are named in the line
+_SHORT = 48  # characters that choices may take behind the key; more are named in its line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,13 @@ class Key:
         """The value that is written. Raises ValueError that names key and value."""
         return text
 
-    def written(self) -> str:
-        """How a value is written: DIR, N, true|false."""
+    def values(self) -> str:
+        """How a value is written: DIR, N, true|false; of names all."""
         return self.shape
+
+    def written(self) -> str:
+        """The same, short."""
+        return self.values() if len(self.values()) <= _SHORT else self.shape
 
     def line(self) -> str:
         """The key's line on the help page, with the default."""
@@ -72,9 +76,12 @@ class Choice(Key):
     def read(self, key: str, text: str) -> str:
         return one_of(key, text, self.choices())
 
-    def written(self) -> str:
-        together = "|".join(self.choices())
-        return together if len(together) <= _SHORT else self.shape
+    def values(self) -> str:
+        return "|".join(self.choices())
+
+    def line(self) -> str:
+        named = self.written() == self.values()
+        return super().line() + ("" if named else f": {', '.join(self.choices())}")
 
 
 def one_of(key: str, text: str, choices: Sequence[str]) -> str:
@@ -97,7 +104,7 @@ class Flag(Key):
             raise ValueError(f"{key}={text} is neither true nor false")
         return text == "true"
 
-    def written(self) -> str:
+    def values(self) -> str:
         return "true|false"
 
 
@@ -187,5 +194,5 @@ class Several(Key):
                 raise ValueError(f"{key}={text} has {part} twice: once is enough")
         return values
 
-    def written(self) -> str:
+    def values(self) -> str:
         return f"{self.of.written()},..."

@@ -62,8 +62,8 @@ class Local:
         argv = [
             f"study={sweep.study}",
             f"data={sweep.data}",
-            f"retries={sweep.retries}",
-            *sweep.words,
+            f"retries={sweep.restarts}",
+            *sweep.overrides,
         ]
         argv += [f"workers={sweep.workers}"] if sweep.workers else []
         start_in_background(sweep, argv, self.lease_path)
@@ -122,7 +122,7 @@ class Local:
                 for s in missing
             ]
             pool = Pool(
-                sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.retries, say
+                sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.restarts, say
             )
             signal.signal(signal.SIGTERM, lambda *_: pool.stop())
             pool.work(between=lambda: self._between(pool, lease))

@@ -38,14 +38,6 @@ class Planned:
     at_least: bool = False
 
 
-def runs_folder(specs: list[RunSpec]) -> Path:
-    """Where the runs of a study lie. Raises ValueError when none of them can be run."""
-    for spec in specs:
-        if spec.cfg:
-            return Path(spec.cfg["runs"])
-    raise ValueError(f"no run of this study can be run here: {specs[0].reason}")
-
-
 def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
     from bench.core.train.cost import flops_until

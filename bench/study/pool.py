@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.cli import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
+from bench.config.words import last_of_each
 from bench.core.store.lease import Lease, Leases
 from bench.core.store.states import progress, run_state
 from bench.machine.host import cores
@@ -74,15 +75,8 @@ class Pool:
 
     def command(self, job: Job) -> list[str]:
         """What a worker executes."""
-        threads = f"compute.threads={self.threads(job)}"
-        return [
-            sys.executable,
-            "-m",
-            "bench.run",
-            *job.overrides,
-            threads,
-            "compute.progress=false",
-        ]
+        own = [f"compute.threads={self.threads(job)}", "compute.progress=false"]
+        return [sys.executable, "-m", "bench.run", *last_of_each([*job.overrides, *own])]
 
     def threads(self, job: Job) -> int:
         """What compute.threads= asks for, or the worker's share of the cores."""

@@ -1,48 +1,90 @@
-"""What was asked of `bench.sweep`: the study, its runs, and where the sweep keeps its own files."""
+"""What was asked of `bench.sweep`: the study, its runs, where the sweep keeps its own files, and
+what starts the runs.
+
+    sweep = Sweep(study="demo", overrides=["seed=0"])
+    sweep.runs, sweep.ids                   # the folder, the runs' names in it
+    sweep.command("attach")                 # what to type to see how it goes
+"""
 
 from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from bench.study.runs import RunSpec, run_ids, runs
 
 if TYPE_CHECKING:
-    from bench.study.runs import RunSpec
-
+    from bench.study.plan import Planned
 
 RETRIES = 2  # where nothing is said
+LOCAL_ONLY = {
+    "workers": "compute=slurm has jobs and no workers: "
+    "leave it out, compute.parallel=N says how many may run at once",
+    "retries": "SLURM requeues a job as long as it saves something: "
+    "leave it out with compute=slurm",
+}
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A study as asked for. words: given to every run; folder: the sweep's own files."""
+    """A study as asked for. overrides: KEY=VALUE words given to every run; workers, retries: None
+    where nothing was said.
+
+    Raises ValueError for words that do not go together, and where no run is possible.
+    """
 
     study: str
-    data: str
-    compute: str
-    action: str
-    dry_run: bool
-    workers: int | None
-    retries: int
-    words: list[str]
-    specs: list[RunSpec]
-    runs: Path
+    data: str = "digits"
+    compute: str = "local"
+    action: str = "run"
+    dry_run: bool = False
+    workers: int | None = None
+    retries: int | None = None
+    overrides: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.action == "work" and self.dry_run:
+            raise ValueError(
+                "action=work is the work itself: leave out action=work, or dry_run=true"
+            )
+        for key, value in (("workers", self.workers), ("retries", self.retries)):
+            if value is not None and self.compute == "slurm":
+                raise ValueError(f"{key}={value}: {LOCAL_ONLY[key]}")
+        if all(spec.cfg is None for spec in self.specs):
+            raise ValueError(f"no run of this study can be run here: {self.specs[0].reason}")
+
+    @cached_property
+    def specs(self) -> list[RunSpec]:
+        """The runs of the study, with these words."""
+        return runs(self.study, self.data, [f"compute={self.compute}", *self.overrides])
+
+    @cached_property
+    def runs(self) -> Path:
+        """The folder of the run folders."""
+        return next(Path(spec.cfg["runs"]) for spec in self.specs if spec.cfg)
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker that died is started again without having saved anything."""
+        return RETRIES if self.retries is None else self.retries
 
     @property
     def name(self) -> str:
         """Study, data, and a hash of what else was asked for."""
         extra = [
-            word for word in self.words if not word.startswith(("runs=", "cache=", "compute."))
+            word for word in self.overrides if not word.startswith(("runs=", "cache=", "compute."))
         ]
-        suffix = (
-            f"-{hashlib.sha256(' '.join(sorted(extra)).encode()).hexdigest()[:4]}" if extra else ""
-        )
-        return f"{self.study}-{self.data}{suffix}"
+        digest = hashlib.sha256(" ".join(sorted(extra)).encode()).hexdigest()
+        return f"{self.study}-{self.data}{f'-{digest[:4]}' if extra else ''}"
 
     @property
     def folder(self) -> Path:
+        """The sweep's own files."""
         return self.runs / "sweeps" / self.name
 
     @property
@@ -50,11 +92,9 @@ class Sweep:
         return [spec.id for spec in self.specs if spec.id]
 
     def report_words(self) -> list[str]:
-        """bench.report's arguments: this study's runs, or, where the command line changed them,
+        """bench.report's words: this study's runs, or, where the command line changed them,
         all of the folder.
         """
-        from bench.study.runs import run_ids
-
         whole = set(run_ids(self.study, self.data)) == set(self.ids)
         return ["--study", self.study, "--data", self.data] if whole else []
 
@@ -65,8 +105,19 @@ class Sweep:
             f"data={self.data}",
             f"compute={self.compute}",
             *([f"workers={self.workers}"] if self.workers else []),
-            *([f"retries={self.retries}"] if self.retries != RETRIES else []),
-            *self.words,
+            *([f"retries={self.restarts}"] if self.restarts != RETRIES else []),
+            *self.overrides,
             *([f"action={action}"] if action else []),
         ]
         return f"python -m bench.sweep {shlex.join(words)}"
+
+
+class Launcher(Protocol):
+    """What starts the runs of a study and knows of those that are not running:
+    bench.study.local, slurm.launch.
+    """
+
+    def start(self, planned: list[Planned], retry: bool) -> None: ...
+    def going(self) -> bool: ...
+    def notes(self) -> dict[str, str]: ...
+    def cancel(self) -> int: ...

@@ -24,6 +24,7 @@ from bench.config.compose import compose
 from bench.config.groups import CONF, build
 from bench.config.identity import run_id
 from bench.config.schema import nearest
+from bench.config.words import last_of_each, values_of
 from bench.study import file as study_file
 
 FOLDER = CONF / "study"
@@ -107,11 +108,11 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     that cannot be run here gets a reason instead of an id.
     """
     study, extra = load(name, data), tuple(extra)
-    given: dict[str, str] = {word.partition("=")[0]: word.partition("=")[2] for word in extra}
+    given = values_of(extra)
     compose([f"data={data}", *(word for word in extra if not word.startswith("method"))])
     sizes = (given["size"],) if "size" in given else study.sizes or (None,)
     seeds = (int(given["seed"]),) if "seed" in given else range(study.seeds)
-    extra = tuple(word for word in extra if word.partition("=")[0] not in ("size", "seed"))
+    extra = tuple(word for word in extra if not word.startswith(("size=", "seed=")))
     arms = []  # (arm, words, what they make), composed once for all seeds
     for size in sizes:
         for arm, own in study.arms.items():
@@ -148,7 +149,8 @@ def _possible(words: tuple[str, ...]) -> dict[str, Any] | str:
         return str(error)
 
 
-def _spec(arm: str, overrides: tuple[str, ...], seed: int, made: dict[str, Any] | str) -> RunSpec:
+def _spec(arm: str, words: tuple[str, ...], seed: int, made: dict[str, Any] | str) -> RunSpec:
+    overrides = tuple(last_of_each(words))
     if isinstance(made, str):
         return RunSpec(arm, overrides, None, made)
     cfg = copy.deepcopy(made) | {"seed": seed}

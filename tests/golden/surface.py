@@ -16,6 +16,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,20 +98,25 @@ HASH = re.compile(
 
 def help_page(command: str) -> str:
     """What `python -m bench.<command> --help` prints."""
-    main = importlib.import_module(f"bench.{command}").main
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         try:
-            main(["--help"])
+            main_of(command)(["--help"])
         except SystemExit as done:
             assert not done.code
     return printed.getvalue()
 
 
+def main_of(command: str) -> Callable[[list[str]], int]:
+    """What `python -m bench.<command>` runs."""
+    module = importlib.import_module(f"bench.{command}")
+    return getattr(module, command.upper(), module).main
+
+
 def refusal(line: str) -> str:
     """The one sentence with which a command refuses these words."""
     command, *words = line.replace("run=*", "run=no/such/run").split()
-    main = importlib.import_module(f"bench.{command}").main
+    main = main_of(command)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
@@ -152,7 +158,7 @@ def result_rows(runs: Path) -> dict[str, list[dict[str, Any]]]:
     ]
     assert run_in_process([*tiny_run(runs), *words, "snapshots=1"]) == 0
     run = only_run(runs)
-    evaluate = importlib.import_module("bench.evaluate").main
+    evaluate = main_of("evaluate")
     of_samples = [
         "protocol=sde250",
         "steps=4",

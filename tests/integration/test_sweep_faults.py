@@ -11,21 +11,23 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.runs import ROOT, run_cli, tiny_run
 
-from bench import sweep
 from bench.core.store import lease
 from bench.core.store.files import read_json, write_json
 from bench.core.store.states import RunState, run_state
-from bench.study import clean as sweep_clean
 from bench.study import local as local_sweep
 from bench.study import plan
 from bench.study import pool as local_pool
 from bench.study import runs as study
 from bench.study.pool import Job, Pool
+from bench.study.request import Sweep
+from bench.study.sweep import clean
+from bench.sweep import SWEEP
 
 WORKER = """
 import json, os, pathlib, signal, sys, time
@@ -172,10 +174,10 @@ def one_run(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(study, "FOLDER", folder)
     words = [word for word in tiny_run(tmp_path / "runs") if not word.startswith("compute")]
-    return sweep.parse(["study=one", *words])
+    return Sweep(study="one", overrides=words)
 
 
-def real_pool(made: sweep.Sweep) -> Pool:
+def real_pool(made: Sweep) -> Pool:
     jobs = [Job(str(p.spec.id), p.spec.overrides) for p in plan.make(made.specs) if not p.done]
     return Pool(made.runs, made.runs / "sweeps" / "logs", 1, jobs)
 
@@ -223,7 +225,7 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
     assert [p.done for p in finished] == [True]
     folder = one_run.runs / one_run.ids[0]
     assert len(list(folder.glob("checkpoints/*.pt"))) == 2
-    sweep_clean.clean(one_run, finished)
+    clean(one_run, finished)
     assert len(list(folder.glob("checkpoints/*.pt"))) == 1 and [
         p.done for p in plan.make(specs)
     ] == [True]
@@ -246,37 +248,34 @@ def test_cleaning_keeps_the_last_whole_checkpoint_and_a_dry_run_keeps_all(one_ru
     snapshot = folder / "README"
     snapshot.touch()
     finished = [plan.Planned(one_run.specs[0], "vanilla", "nano", RunState("complete"), done=True)]
-    one_run.dry_run = True
-    sweep_clean.clean(one_run, finished)
+    clean(replace(one_run, dry_run=True), finished)
     said = capsys.readouterr().out
     assert (
         all(f"would delete {path}" in said for path in (old, newest, killed, aside))
         and str(good) not in said
     )
     assert len(list(folder.iterdir())) == 6
-    one_run.dry_run = False
-    sweep_clean.clean(one_run, finished)
+    clean(one_run, finished)
     assert set(folder.iterdir()) == {good, snapshot}
     good.write_bytes(b"half")
-    sweep_clean.clean(one_run, finished)
+    clean(one_run, finished)
     assert set(folder.iterdir()) == {good, snapshot}, "without a whole one nothing is thrown away"
 
 
 def test_a_dry_run_of_cancel_asks_for_nothing(one_run, capsys):
     held_elsewhere(one_run)
-    one_run.dry_run = True
-    assert local_sweep.Local(one_run).cancel() == 0
+    assert local_sweep.Local(replace(one_run, dry_run=True)).cancel() == 0
     assert "would ask process 1 on elsewhere to stop" in capsys.readouterr().out
     assert not (one_run.folder / "requests").exists()
 
 
 def test_nothing_to_retry_is_said(one_run, capsys):
-    words = [f"study={one_run.study}", *one_run.words, "action=retry"]
-    assert sweep.main(words) == 0
+    words = [f"study={one_run.study}", *one_run.overrides, "action=retry"]
+    assert SWEEP.main(words) == 0
     assert "nothing to retry: no run of this study has failed" in capsys.readouterr().out
 
 
-def held_elsewhere(made: sweep.Sweep) -> Path:
+def held_elsewhere(made: Sweep) -> Path:
     path = made.runs / "sweeps" / "leases" / f"sweep-{made.name}.json"
     write_json(path, {"host": "elsewhere", "pid": 1, "started": "5", "beats": 3})
     return path

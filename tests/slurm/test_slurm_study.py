@@ -60,9 +60,9 @@ def test_the_demo_gives_the_rows_that_it_gives_without_slurm(submit, tmp_path):
         assert numbers(run) == numbers(local / run.name), "every line of metrics.jsonl"
         assert rows(run) and rows(run) == rows(local / run.name)
     assert list((study.sweep.runs / "reports").glob("*.html"))
-    from bench import sweep
+    from bench.sweep import SWEEP
 
-    assert sweep.main(study.argv) == 0  # nothing is missing: nothing is submitted
+    assert SWEEP.main(study.argv) == 0  # nothing is missing: nothing is submitted
     assert study.launcher.queued(fresh=True) == {}
 
 

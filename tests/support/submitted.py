@@ -63,11 +63,12 @@ class Submitted:
     """A study that was submitted, and its first run."""
 
     def __init__(self, argv: list[str]):
-        from bench import sweep
         from bench.study import plan
+        from bench.study.request import Sweep
+        from bench.sweep import SWEEP
         from slurm.launch import Slurm
 
-        self.argv, self.sweep = argv, sweep.parse(argv)
+        self.argv, self.sweep = argv, Sweep(**SWEEP.parse(argv))
         self.launcher = Slurm(self.sweep)
         planned = [p for p in plan.make(self.sweep.specs) if not p.done]
         self.launcher.start(planned, retry=False)

@@ -6,9 +6,15 @@ import pytest
 import yaml
 from support.runs import run_cli
 
-from bench import sweep
 from bench.study import plan
 from bench.study import runs as study
+from bench.study.request import Sweep
+from bench.sweep import SWEEP
+
+
+def asked(words):
+    return Sweep(**SWEEP.parse(words))
+
 
 STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")
 
@@ -94,7 +100,7 @@ def test_words_narrow_or_change_every_run():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "which study"),
+        ([], "study=ablation|demo|.* missing"),
         (["study=dem"], "did you mean demo"),
         (["study=demo", "data=digts"], "no such scale"),
         (["study=demo", "workers=none"], "workers=none is not a whole number"),
@@ -109,7 +115,7 @@ def test_words_narrow_or_change_every_run():
 )
 def test_mistakes_are_one_sentence(words, message):
     with pytest.raises(ValueError, match=message) as caught:
-        sweep.parse(words)
+        asked(words)
     assert "\n" not in str(caught.value)
 
 
@@ -200,7 +206,7 @@ def test_a_bad_study_file_is_one_sentence_and_leaves_the_help_page(written, cont
     with pytest.raises(ValueError, match=r"^mine.yaml: .*" + message) as caught:
         study.load("mine")
     assert "\n" not in str(caught.value)
-    assert "mine                 cannot be read: mine.yaml: " in sweep.help_text()
+    assert "mine                        cannot be read: mine.yaml: " in SWEEP.help_page()
 
 
 def test_axes_make_an_arm_for_every_combination(written):
@@ -227,12 +233,12 @@ def test_axes_make_an_arm_for_every_combination(written):
 
 def test_the_command_to_go_on_is_the_one_that_was_given():
     words = ["study=demo", "workers=1", "retries=5", "seed=0"]
-    made = sweep.parse(words).command("attach")
+    made = asked(words).command("attach")
     assert (
         made
         == "python -m bench.sweep study=demo data=digits compute=local workers=1 retries=5 seed=0 action=attach"
     )
-    assert "retries" not in sweep.parse(words[:1]).command()
+    assert "retries" not in asked(words[:1]).command()
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
