@@ -84,9 +84,9 @@ class Command:
             print(self.help_page())
             return 0
         arguments = self.parse(argv)
-        if self.request:
-            return _located(self.body)(_located(self.request)(**arguments)) or 0
-        return _located(self.body)(**arguments) or 0
+        body = _located(self.body)
+        code = body(_located(self.request)(**arguments)) if self.request else body(**arguments)
+        return code if isinstance(code, int) else 0
 
     # The words ------------------------------------------------------------------------------------
 
