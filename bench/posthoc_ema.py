@@ -129,11 +129,11 @@ def rebuild(
     first snapshot.
     """
     from bench.core.store import checkpoints
-    from bench.core.store.files import read_json
+    from bench.core.store.runs import CONFIGURATION, read_part
 
     if not 0 <= decay < 1:
         raise ValueError(f"decay={decay} must be at least 0 and below 1")
-    cfg = read_json(run_dir / "config.json")
+    cfg = read_part(run_dir, CONFIGURATION)
     snapshots = checkpoints.snapshots(run_dir)
     if not cfg or not snapshots:
         raise ValueError(f"run={run_dir} is no run folder with snapshots: give one of runs/*")
@@ -236,9 +236,9 @@ def _number(text: str) -> float:
 
 def _images(text: str, run_dir: Path) -> int:
     from bench.config.compose import parse_count
-    from bench.core.store.files import read_json
+    from bench.core.store.runs import CONFIGURATION, read_part
 
-    return parse_count("images", text, int(read_json(run_dir / "config.json").get("batch", 1)))
+    return parse_count("images", text, int(read_part(run_dir, CONFIGURATION).get("batch", 1)))
 
 
 if __name__ == "__main__":

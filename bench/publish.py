@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli import guarded
+from bench.core.store.runs import RUN_FILES, is_run
 
-KEPT = ("config.json", "run.json", "env.json", "cost.json", "status.json", "metrics.jsonl")
 HELP = """usage: python -m bench.publish out=DIR [study=NAME] [runs=runs] [data=digits] [pages=all]
 
 Write DIR/<page>-<study>.html and .pdf, and DIR/runs.tar.xz: configuration, environment, cost, metrics, result rows
@@ -55,7 +55,7 @@ def anonymous(content: Any, runs: str) -> Any:
 def copy_run(run: Path, to: Path, runs: str) -> None:
     """The files of one run that a page reads, anonymous."""
     to.mkdir(parents=True)
-    for path in [*(run / name for name in KEPT), *sorted((run / "results").glob("*.json"))]:
+    for path in [*(run / name for name in RUN_FILES), *sorted((run / "results").glob("*.json"))]:
         if not path.exists():
             continue
         target = to / path.relative_to(run)
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
         if words["study"]
         else sorted(p.name for p in runs.glob("*"))
     )
-    found = [runs / name for name in names if (runs / name / "run.json").exists()]
+    found = [runs / name for name in names if is_run(runs / name)]
     if not found:
         which = f"study={words['study']} in " if words["study"] else ""
         raise ValueError(f"no run of {which}runs={runs}: python -m bench.sweep makes them")

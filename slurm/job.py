@@ -24,8 +24,8 @@ from typing import Any
 
 from bench.cli import FAILED, REQUEUE
 from bench.core.store.files import read_json, write_json
-from bench.core.store.folder import read_status
 from bench.core.store.lease import Lease, Leases
+from bench.core.store.runs import read_status, write_status
 from bench.core.store.states import progress
 
 IDLE_STARTS = (
@@ -99,12 +99,8 @@ class Job:
         """Say why in the run's status and end."""
         self.say(message)
         run = Path(str(self.run))
-        status = (
-            {"schema_version": 1, "heartbeat": time.time()}
-            | read_status(run)
-            | {"state": "failed", "message": message}
-        )
-        write_json(run / "status.json", status)
+        failed = {"state": "failed", "message": message}
+        write_status(run, {"heartbeat": time.time()} | read_status(run) | failed)
         sys.exit(FAILED)
 
     @property

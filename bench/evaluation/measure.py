@@ -25,9 +25,18 @@ from bench.core.model.backbone import SiT
 from bench.core.model.sampling import block_labels, sample_block, velocity_of
 from bench.core.model.sampling_protocol import Protocol, sampling_protocol
 from bench.core.store import checkpoints
-from bench.core.store import rows as results
-from bench.core.store.files import file_hash, read_json
-from bench.core.store.folder import read_metrics
+from bench.core.store.files import file_hash
+from bench.core.store.rows import Row, result_path, write_rows
+from bench.core.store.runs import (
+    COST,
+    ENVIRONMENT,
+    METRICS_LOG,
+    is_readable,
+    read_metrics,
+    read_part,
+    read_run,
+    row_table,
+)
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.train.cost import flops_until
 from bench.core.train.trainer import Stopped
@@ -92,7 +101,7 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
     left_out = planned(experiment)[1]
     if processes.main:
         for images in checkpoints.snapshots(folder.path):
-            if results.readable(results.result_path(folder.path, "samples", images)):
+            if is_readable(result_path(folder.path, "samples", images)):
                 sample_spool.remove(
                     folder.path, images
                 )  # a kill may have come between the result and this
@@ -120,7 +129,7 @@ class _Measurer:
         self.cache = Path(self.cfg["cache"])
         self._reference: Any = None
         self._lines = (
-            read_metrics(experiment.path / "metrics.jsonl") if processes_main(experiment) else []
+            read_metrics(experiment.path / METRICS_LOG) if processes_main(experiment) else []
         )
 
     def run(self, task: Task) -> None:
@@ -131,13 +140,13 @@ class _Measurer:
         checkpoints.load_snapshot(path, backbone)
         backbone.requires_grad_(False)
         digest = file_hash(path)
-        measure: dict[str, Callable[..., list[results.Row]]] = {
+        measure: dict[str, Callable[..., list[Row]]] = {
             "heldout": self.heldout, "samples": self.samples, "features": self.features,
         }  # fmt: skip
         rows = measure[task.kind](backbone, task.images, digest)
         if self.processes.main:
             self.experiment.folder.check_exists()
-            results.write(
+            write_rows(
                 self.experiment.path,
                 task.kind,
                 task.images,
@@ -152,10 +161,10 @@ class _Measurer:
     def context(self, images: int, digest: str) -> dict[str, Any]:
         """What was spent until the snapshot, and where."""
         return spent_until(self.experiment.path, images, self._lines) | {
-            "snapshot_sha256": digest, "environment": read_json(self.experiment.path / "env.json"),
+            "snapshot_sha256": digest, "environment": read_part(self.experiment.path, ENVIRONMENT),
         }  # fmt: skip
 
-    def heldout(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+    def heldout(self, backbone: SiT, images: int, digest: str) -> list[Row]:
         return (
             [heldout_loss(backbone, self.data, self.processes.device)]
             if self.processes.main
@@ -166,7 +175,7 @@ class _Measurer:
         e = self.cfg["evaluation"]
         return sampling_protocol(e["protocol"], guidance=float(e["guidance"]))
 
-    def samples(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+    def samples(self, backbone: SiT, images: int, digest: str) -> list[Row]:
         from probes.distances.local import Reference, measure_samples
 
         e, grid, p = self.cfg["evaluation"], self.data.grid, self.processes
@@ -220,7 +229,7 @@ class _Measurer:
             self.experiment.path / "samples" / f"grid-{images:012d}.png",
         )
 
-    def features(self, backbone: SiT, images: int, digest: str) -> list[results.Row]:
+    def features(self, backbone: SiT, images: int, digest: str) -> list[Row]:
         from probes.features.cknna import measure_cknna
         from probes.features.pictures import feature_pictures, save_pictures
         from probes.features.probes import measure_features
@@ -266,9 +275,9 @@ def spent_until(
     Between two lines the hours are linear in the images: a snapshot is seldom at the end of a
     logging interval.
     """
-    cost = read_json(path / "cost.json")
+    cost = read_part(path, COST)
     flops = flops_until(cost, images) + cost["encoder_training_flops"] if cost else None
-    log = path / "metrics.jsonl"
+    log = path / METRICS_LOG
     lines = (read_metrics(log) if log.exists() else []) if lines is None else lines
     at = [0, *(line["images"] for line in lines)]
     seconds = [0.0, *(line["time"]["total_seconds"] for line in lines)]
@@ -280,12 +289,12 @@ def spent_until(
 
 def processes_main(experiment: Experiment) -> bool:
     """Whether this process reads and writes the run's files."""
-    return experiment.processes.main and (experiment.path / "metrics.jsonl").exists()
+    return experiment.processes.main and (experiment.path / METRICS_LOG).exists()
 
 
 def summary(experiment: Experiment) -> str:
     """The run's last numbers, for the terminal."""
-    frame = results.load(experiment.path.parent, {experiment.path.name})
+    frame = row_table([read_run(experiment.path)], [])
     frame = frame[(frame["images"] == experiment.cfg["images"]) & frame["value"].notna()]
     lines = [f"{experiment.path} is complete: {experiment.cfg['images']} images"]
     plain = frame[frame["block"].isna()]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store import checkpoints
-from bench.core.store import rows as results
-from bench.core.store.files import read_json
+from bench.core.store.rows import result_path
+from bench.core.store.runs import COST, find_run, is_readable, read_part
 from bench.core.train.cost import flops_until
 from bench.training.experiment import Experiment
 from probes.heldout import REPEATS
@@ -37,8 +37,9 @@ def all_tasks(experiment: Experiment) -> list[Task]:
     needs a trained run's folder.
     """
     cfg, path = experiment.cfg, experiment.path
-    forward = read_json(path / "cost.json").get("forward_flops", 0.0)
-    sizes = read_json(path / "run.json").get("data_sizes", {"train": 0, "heldout": 0})
+    forward = read_part(path, COST).get("forward_flops", 0.0)
+    run = find_run(path)
+    sizes = (run.data_sizes if run else {}) or {"train": 0, "heldout": 0}
     evaluations = sampling_protocol(cfg["evaluation"]["protocol"]).evaluations
     flops = {
         "heldout": forward * min(sizes["heldout"], 50_000) * REPEATS,
@@ -65,7 +66,7 @@ def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
         return tasks, []
     if cfg["measure"] == "none":
         return [], tasks
-    cost = read_json(experiment.path / "cost.json")
+    cost = read_part(experiment.path, COST)
     training = flops_until(cost, cfg["images"]) if cost else 0.0
     small = [
         task for task in tasks if task.images == cfg["images"] and task.flops <= SHARE * training
@@ -79,5 +80,5 @@ def pending(experiment: Experiment) -> list[Task]:
     return [
         task
         for task in planned(experiment)[0]
-        if not results.readable(results.result_path(path, task.kind, task.images))
+        if not is_readable(result_path(path, task.kind, task.images))
     ]

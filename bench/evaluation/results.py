@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from bench.core.store import rows as results
 from bench.core.store.environment import environment
-from bench.core.store.files import write_json
-from bench.core.store.rows import SCHEMA_VERSION, Row
+from bench.core.store.rows import Row, write_rows
+from bench.core.store.runs import Description, is_run, write_description, write_status
 from bench.evaluation.subject import Subject
 from bench.evaluation.words import has_encoder
 
@@ -38,11 +37,11 @@ def store(
     subject: Subject, words: dict[str, str], kind: str, rows: list[Row], device: torch.device
 ) -> None:
     """Write the rows and say them."""
-    if not (subject.folder / "run.json").exists():
+    if not is_run(subject.folder):
         describe(subject, words)
     context = subject.context | {"snapshot_sha256": subject.sha256}
     context["environment"] = environment(device, torch.get_num_threads())
-    path = results.write(subject.folder, kind, subject.images, rows, context)
+    path = write_rows(subject.folder, kind, subject.images, rows, context)
     for row in rows:
         place = "" if row.block is None else f"block {row.block}, t = {row.t:g}"
         value = "missing" if row.value is None else f"{row.value:.5g}"
@@ -53,26 +52,20 @@ def store(
 
 
 def describe(subject: Subject, words: dict[str, str]) -> None:
-    """run.json of an evaluated file, so that `results.load` reads its
-    folder as it reads a run's.
-    """
+    """run.json of an evaluated file, so that its folder is read as a run's is."""
     size = subject.backbone.size
-    description = {
-        "schema_version": SCHEMA_VERSION,
-        "id": subject.folder.name,
-        "arm": Path(words["checkpoint"]).stem,
-        "method": words["format"],
-        "encoder": None,
-        "size": size.name,
-        "depth": size.depth,
-        "width": size.width,
-        "data": words["data"],
-        "seed": 0,
-        "images": 0,
-        "aligned": subject.aligned,
-        "argv": [f"{k}={v}" for k, v in words.items()],
-    }
-    write_json(subject.folder / "run.json", description)
-    write_json(
-        subject.folder / "status.json", {"schema_version": SCHEMA_VERSION, "state": "complete"}
+    description = Description(
+        arm=Path(words["checkpoint"]).stem,
+        method=words["format"],
+        encoder=None,
+        size=size.name,
+        depth=size.depth,
+        width=size.width,
+        data=words["data"],
+        seed=0,
+        images=0,
+        aligned=subject.aligned,
+        argv=[f"{k}={v}" for k, v in words.items()],
     )
+    write_description(subject.folder, description)
+    write_status(subject.folder, {"state": "complete"})

@@ -27,6 +27,7 @@ from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
 from bench.core.store.files import file_hash, read_json
+from bench.core.store.runs import find_run
 from bench.evaluation.measure import spent_until
 from bench.evaluation.released import format_of, import_checkpoint
 
@@ -59,16 +60,17 @@ class Subject:
 def run_subject(words: dict[str, str], device: torch.device) -> Subject:
     """A run's snapshot, or its rebuilt EMA. Raises ValueError where there is none."""
     folder = Path(words["run"])
-    cfg, run = read_json(folder / "config.json"), read_json(folder / "run.json")
+    run = find_run(folder)
     there = checkpoints.snapshots(folder)
-    if not cfg or not run:
+    if run is None or not run.configuration:
         raise ValueError(
             f"run={folder} is no folder of a run (no config.json and run.json): give one of runs/*"
         )
+    cfg = run.configuration
     if not there:
         raise ValueError(
             f"run={folder} has no snapshot yet: "
-            f"train it first, python -m bench.run {shlex.join(run['argv'])}"
+            f"train it first, python -m bench.run {shlex.join(run.argv)}"
         )
     images = (
         parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
@@ -104,7 +106,7 @@ def run_subject(words: dict[str, str], device: torch.device) -> Subject:
         images,
         f"ema{average}",
         digest,
-        run.get("aligned"),
+        run.aligned,
         spent_until(folder, images)
         | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
         average,

@@ -14,7 +14,7 @@ from typing import Any
 from bench.config.groups import build
 from bench.config.identity import arm_name
 from bench.core.model.tokens import TokenGrid
-from bench.core.store.files import read_json
+from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
 from bench.study.runs import RunSpec
 
@@ -91,7 +91,7 @@ def _cost(cfg: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool] | None
     from bench.core.model.sizes import Size
     from bench.core.train import cost
 
-    stored = read_json(path / "cost.json")
+    stored = read_part(path, COST)
     if stored:
         return stored, False
     known = _grid_and_classes(cfg["data"])
@@ -140,9 +140,7 @@ def _hours(plan: list[Planned]) -> None:
         cfg = planned.spec.cfg
         if cfg is None:
             continue
-        seconds = read_json(Path(cfg["runs"]) / str(planned.spec.id) / "cost.json").get(
-            "seconds_per_step"
-        )
+        seconds = read_part(Path(cfg["runs"]) / str(planned.spec.id), COST).get("seconds_per_step")
         if seconds:
             hours = float(seconds * cfg["images"] / cfg["batch"] / 3600)
             planned.hours = hours

@@ -21,6 +21,7 @@ from pathlib import Path
 from bench.cli import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
 from bench.config.words import last_of_each
 from bench.core.store.lease import Lease, Leases
+from bench.core.store.runs import STATUS
 from bench.core.store.states import progress, run_state
 from bench.machine.host import cores
 
@@ -134,7 +135,7 @@ class Pool:
         """Decide what becomes of a job whose worker ended."""
         job = worker.job
         last = last_error(worker.log)
-        deleted = not (self.runs / job.id / "status.json").exists()
+        deleted = not (self.runs / job.id / STATUS).exists()
         saved = progress(self.runs / job.id)
         if saved > job.saved:
             job.attempts, job.saved = 0, saved

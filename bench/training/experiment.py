@@ -26,8 +26,20 @@ from bench.core.model.sizes import Size
 from bench.core.model.streams import generator
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
-from bench.core.store.files import read_json, write_json, write_yaml
-from bench.core.store.folder import RunFolder, read_metrics, read_status
+from bench.core.store.files import write_json, write_yaml
+from bench.core.store.folder import RunFolder
+from bench.core.store.runs import (
+    CONFIGURATION,
+    COST,
+    ENVIRONMENT,
+    METRICS_LOG,
+    Description,
+    find_run,
+    read_metrics,
+    read_part,
+    read_status,
+    write_description,
+)
 from bench.core.train import cost, distributed
 from bench.core.train.feature_cache import patch_tokens
 from bench.core.train.learner import Learner
@@ -43,6 +55,7 @@ class Experiment:
     def __init__(self, cfg: dict[str, Any], argv: list[str] | None = None):
         self.cfg, self.argv = cfg, argv or []
         self.path = Path(cfg["runs"]) / run_id(cfg)
+        find_run(self.path)  # refuses a run of a newer version before anything is touched
         self.folder = RunFolder(self.path)
         self._tracker: tracking.Tracker | None = None
 
@@ -60,11 +73,11 @@ class Experiment:
 
     def cost_known(self) -> bool:
         """Whether the time that training took is written down."""
-        return read_json(self.path / "cost.json").get("seconds_per_step") is not None
+        return read_part(self.path, COST).get("seconds_per_step") is not None
 
     def differences(self) -> list[str]:
         """Settings of the folder's earlier start that this configuration contradicts, in words."""
-        saved = read_json(self.path / "config.json")
+        saved = read_part(self.path, CONFIGURATION)
         if not saved:
             return []
         before, now = flatten(saved), flatten(self.cfg)
@@ -180,7 +193,8 @@ class Experiment:
                 f"{self.path} holds a run with other settings ({'; '.join(found)}): "
                 "give this one a name=... of its own"
             )
-        known = read_json(self.path / "run.json").get("fingerprints", fingerprints)
+        before = find_run(self.path)
+        known = before.fingerprints if before else {}
         for part, fingerprint in fingerprints.items():
             if known.get(part, fingerprint) != fingerprint:
                 raise ValueError(
@@ -191,37 +205,35 @@ class Experiment:
         cfg = self.cfg
         environment_now = environment(self.processes.device, torch.get_num_threads())
         self.warn_of_changes(environment_now)
-        description = {
-            "schema_version": 1,
-            "id": self.path.name,
-            "hash": run_hash(cfg),
-            "arm": arm_name(cfg),
-            "method": cfg["method"]["name"],
-            "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None,
-            "size": self.size.name,
-            "depth": self.size.depth,
-            "width": self.size.width,
-            "data": cfg["data"]["name"],
-            "seed": cfg["seed"],
-            "images": cfg["images"],
-            "batch": cfg["batch"],
-            "aligned": self.aligned(),
-            "blocks": self.blocks,
-            "head": described_heads(
+        description = Description(
+            hash=run_hash(cfg),
+            arm=arm_name(cfg),
+            method=cfg["method"]["name"],
+            encoder=cfg["encoder"]["name"] if cfg["encoder"] else None,
+            size=self.size.name,
+            depth=self.size.depth,
+            width=self.size.width,
+            data=cfg["data"]["name"],
+            seed=cfg["seed"],
+            images=cfg["images"],
+            batch=cfg["batch"],
+            aligned=self.aligned(),
+            blocks=self.blocks,
+            head=described_heads(
                 self.method, Context(self.data.grid, self.size, encoder=self.encoder)
             ),
-            "identity": identity(cfg),
-            "fingerprints": known | fingerprints,
-            "data_sizes": {"train": self.data.n_train, "heldout": self.data.n_heldout},
-            "argv": self.argv,
-        }
-        write_json(self.path / "config.json", cfg)
+            identity=identity(cfg),
+            fingerprints=known | fingerprints,
+            data_sizes={"train": self.data.n_train, "heldout": self.data.n_heldout},
+            argv=self.argv,
+        )
+        write_json(self.path / CONFIGURATION, cfg)
         write_yaml(self.path / "config.yaml", cfg)
-        write_json(self.path / "run.json", description)
-        write_json(self.path / "env.json", environment_now)
-        if not (self.path / "cost.json").exists():
+        write_description(self.path, description)
+        write_json(self.path / ENVIRONMENT, environment_now)
+        if not (self.path / COST).exists():
             write_json(
-                self.path / "cost.json",
+                self.path / COST,
                 self.cost.to_json() | {"seconds_per_step": None, "peak_memory_bytes": None},
             )
 
@@ -229,7 +241,7 @@ class Experiment:
         """Warn when a resumed run meets other versions, code or another device:
         its last digits may differ.
         """
-        before = read_json(self.path / "env.json")
+        before = read_part(self.path, ENVIRONMENT)
         changed = [
             key
             for key in ("device", "device_name", "threads", "commit")
@@ -283,12 +295,12 @@ class Experiment:
         """cost.json of a trained run; peak: bytes of memory, None where another process trained."""
         if not self.processes.main:
             return
-        lines = read_metrics(self.path / "metrics.jsonl")
+        lines = read_metrics(self.path / METRICS_LOG)
         seconds = lines[-1]["time"]["total_seconds"] if lines else 0.0
         steps = self.cfg["images"] // self.cfg["batch"]
         self.folder.check_exists()
         measured = {"seconds_per_step": seconds / steps, "peak_memory_bytes": peak}
-        write_json(self.path / "cost.json", self.cost.to_json() | measured)
+        write_json(self.path / COST, self.cost.to_json() | measured)
 
     def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:
         """Mirror numbers (the main process's); first: as in `tracking.open_tracker`,

@@ -1,7 +1,7 @@
 """Read a folder of runs once: result rows as a table, and what is known of each run beside them.
 
     study = read_study(Path("runs"))
-    study.rows     # pandas, one line a result row (bench.core.store.rows.load)
+    study.rows     # pandas, one line a result row (bench.core.store.runs.row_table)
     study.runs     # {run id: Run}, also for runs without results
 
 Nothing here fails because of one bad file: it is named in `study.problems` and left out.
@@ -13,10 +13,9 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bench.core.store import rows as results
-from bench.core.store.schema import COST, STATUS
+from bench.core.store.runs import METRICS_LOG, RunRecord, read_runs, row_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,37 +23,7 @@ if TYPE_CHECKING:
 POINTS = 200  # of a training curve that are kept: more cannot be seen in a figure
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run folder; the dicts are the files of that name,
-    {} where a file is missing or damaged.
-    """
-
-    id: str
-    folder: Path
-    description: dict[str, Any]
-    status: dict[str, Any]
-    cost: dict[str, Any]
-    environment: dict[str, Any]
-    configuration: dict[str, Any]
-    arm: str = "?"
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """What makes its numbers beside method, encoder, size, data and seed: {"optimizer.lr":
-        0.001}, or nothing.
-        """
-        named = ("method", "encoder", "size", "data", "seed")
-        identity = mapping(self.description.get("identity"))
-        return {
-            key: value
-            for key, value in identity.items()
-            if key not in named and not key.startswith("method.")
-        }
-
-    @property
-    def state(self) -> str:
-        return str(self.status.get("state", "unknown"))
+Run: TypeAlias = RunRecord
 
 
 @dataclass(frozen=True)
@@ -93,19 +62,11 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
             "give the folder that holds the runs with --runs, or train one first"
         )
     run_ids = {run.id for run in planned} if name else None
-    rows = results.load(runs_dir, run_ids)
-    problems = list(rows.attrs.get("problems", []))
-    runs = {}
-    for folder in sorted(runs_dir.glob("*/")):
-        if (folder / "run.json").exists() and (run_ids is None or folder.name in run_ids):
-            run = _read_run(folder, problems)
-            if run is not None:
-                runs[run.id] = run
-    rows.attrs.clear()  # pandas copies them in every operation
-    runs = _told_apart(runs)
-    rows = _typed(rows[rows["run"].isin(list(runs))])
+    records, problems = read_runs(runs_dir, run_ids)
+    rows = _typed(row_table(records, problems))
+    runs = _told_apart({run.id: run for run in records})
     rows = rows.assign(arm=rows["run"].map({run.id: run.arm for run in runs.values()}).astype(str))
-    return Study(name, rows, runs, tuple(planned), list(dict.fromkeys(problems)))
+    return Study(name, rows, runs, tuple(planned), problems)
 
 
 def _told_apart(runs: dict[str, Run]) -> dict[str, Run]:
@@ -122,18 +83,13 @@ def _told_apart(runs: dict[str, Run]) -> dict[str, Run]:
             items = {
                 item for item in flat_items(run.recipe) if reads or not item.startswith("encoder.")
             }
-            alike.setdefault(tuple(str(run.description.get(key)) for key in keys), {})[run.id] = (
-                items
-            )
+            alike.setdefault(tuple(str(getattr(run, key)) for key in keys), {})[run.id] = items
         for members in alike.values():
             shared = set.intersection(*members.values())
             for name, items in members.items():
                 own[name] |= items - shared
     marks = {name: f" [{', '.join(sorted(items))}]" if items else "" for name, items in own.items()}
-    return {
-        name: replace(run, arm=f"{run.description.get('arm', '?')}{marks[name]}")
-        for name, run in runs.items()
-    }
+    return {name: replace(run, arm=f"{run.arm}{marks[name]}") for name, run in runs.items()}
 
 
 def flat_items(tree: dict[str, Any]) -> list[str]:
@@ -162,32 +118,15 @@ def _typed(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**texts, **numbers, **flags, **finite)
 
 
-def _read_run(folder: Path, problems: list[str]) -> Run | None:
-    """The run, or None for a damaged run.json, which `results.load` has named."""
-    try:
-        description = results.read_description(folder)
-    except (OSError, ValueError):
-        return None
-    files = {"status": STATUS, "cost": COST, "env": {}, "config": {}}
-    parts = {
-        name: results.read_part(folder, f"{name}.json", kinds, problems)
-        for name, kinds in files.items()
-    }
-    return Run(
-        folder.name, folder, description, parts["status"], parts["cost"],
-        environment=parts["env"], configuration=parts["config"],
-    )  # fmt: skip
-
-
 def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl, evenly thinned to `POINTS`; a damaged line is skipped and named."""
-    path = run.folder / "metrics.jsonl"
+    path = run.folder / METRICS_LOG
     if not path.exists():
         return []
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        problems.append(f"{run.id}/metrics.jsonl: {error}; its curves are missing from the page")
+        problems.append(f"{run.id}/{METRICS_LOG}: {error}; its curves are missing from the page")
         return []
     stride = max(1, len(lines) // POINTS)
     kept, damaged = [], 0
@@ -198,7 +137,7 @@ def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
         except ValueError:
             damaged += 1
     if damaged:
-        problems.append(f"{run.id}/metrics.jsonl: {damaged} damaged lines are left out")
+        problems.append(f"{run.id}/{METRICS_LOG}: {damaged} damaged lines are left out")
     return kept
 
 

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.store import checkpoints
-from bench.core.store import rows as results
 from bench.core.store.files import file_hash
+from bench.core.store.runs import read_runs, row_table
 from bench.evaluate import main
 from bench.posthoc_ema import rebuild
 
@@ -48,7 +48,7 @@ def test_an_average_is_measured_beside_the_snapshot(run, tmp_path):
     assert (noted["file"], noted["decay"], noted["warmup"]) == (path.name, "0.9", "True") and noted[
         "profile_error"
     ]
-    frame = results.load(run.parent)
+    frame = row_table(*read_runs(run.parent))
     rows = frame[frame["kind"].str.startswith("evaluate")]
     weights = [protocol["sampling"]["weights"] for protocol in rows["protocol"]]
     assert sorted(weights) == ["ema", "ema-decay0.9-warmup"] and rows["protocol_id"].nunique() == 2

@@ -4,6 +4,7 @@ result files and printed commands.
 
 import json
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from torch import nn
 from bench.cli import guarded
 from bench.core.data.base import Digits
 from bench.core.model.tokens import TokenGrid
-from bench.core.store import rows as results
+from bench.core.store.runs import read_run, read_runs, row_table
 from bench.evaluate import main
 from bench.evaluation.exporters import export_checkpoint
 from bench.evaluation.reference import check_reference
@@ -33,7 +34,6 @@ from probes.distances.frechet import distance_of, fit
 from probes.features.knn import knn_predict
 from probes.features.store import FeatureGrid, feature_store
 from reports.page.commands import measuring_command
-from reports.study.runs import Run
 
 
 def test_a_checkpoint_is_measured_against_the_data_set_that_is_named(tmp_path, monkeypatch):
@@ -149,12 +149,12 @@ def test_a_printed_command_measures_as_the_row_was_measured(run, tmp_path, monke
         "probes": ["probe=fast"],
     }
     before = {path: path.read_text() for path in run.glob("results/*.json")}
-    other = Run("other", tmp_path / "other", {}, {}, {}, {}, {})
+    other = replace(read_run(run), folder=tmp_path / "other")
     for metric, words in asked.items():
         sampled = [*QUICK, "samples=70"] if metric.startswith("f") else ["device=cpu"]
         assert main([f"run={run}", f"metrics={metric}", *words, *sampled, f"cache={tmp_path}"]) == 0
         (file,) = set(run.glob("results/*.json")) - set(before)
-        frame = results.load(run.parent)
+        frame = row_table(*read_runs(run.parent))
         for like in frame[frame["kind"] == json.loads(file.read_text())["kind"]].to_dict("records"):
             python, _, module, *printed = shlex.split(measuring_command(other, like))
             told = parse(printed)
@@ -190,7 +190,7 @@ def test_metrics_become_rows_with_their_protocol(run, tmp_path, monkeypatch):
     assert len(list(run.glob("results/evaluate-*.json"))) == 2, (
         "one reference's rows do not replace the other's"
     )
-    frame = results.load(run.parent)
+    frame = row_table(*read_runs(run.parent))
     frame = frame[frame["kind"].str.startswith("evaluate")]
     assert set(frame["metric"]) == {"fid", "sfid", "is", "precision", "recall", "kid"}
     row = frame[frame["metric"] == "fid"].iloc[0]

@@ -11,9 +11,9 @@ import torch
 from support.runs import only_run, run_in_process, start, tiny_run
 
 from bench.cli import FAILED
-from bench.core.store import checkpoints
-from bench.core.store import rows as results
+from bench.core.store import checkpoints, rows
 from bench.core.store.files import read_json
+from bench.core.store.runs import read_runs, row_table
 from bench.evaluation import request as measure_plan
 
 
@@ -66,7 +66,7 @@ def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):
         "evaluation.snapshots=last",
     ]
     assert run_in_process([*tiny_run(tmp_path)]) == 0
-    write = results.write_json
+    write = rows.write_json
     fails = {"samples": True}
 
     def write_json(path, content):
@@ -74,7 +74,7 @@ def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):
             full_disk()
         write(path, content)
 
-    monkeypatch.setattr(results, "write_json", write_json)
+    monkeypatch.setattr(rows, "write_json", write_json)
     assert run_in_process(words) == FAILED
     run = only_run(tmp_path)
     finished = {path.name for path in (run / "results").glob("*.json")}
@@ -82,7 +82,8 @@ def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):
     fails["samples"] = False
     assert run_in_process(words) == 0
     assert read_json(run / "status.json")["state"] == "complete"
-    assert not results.load(tmp_path).attrs["problems"]
+    records, problems = read_runs(tmp_path)
+    assert len(row_table(records, problems)) and not problems
 
 
 def kill_while_measuring(words, runs, delay):
@@ -107,8 +108,9 @@ def kill_while_measuring(words, runs, delay):
 
 def check_measured(words, runs):
     assert run_in_process(words) == 0
-    frame = results.load(runs)
-    assert not frame.attrs["problems"]
+    records, problems = read_runs(runs)
+    frame = row_table(records, problems)
+    assert not problems
     whole = frame[frame["block"].isna()]
     assert not whole.duplicated(["images", "metric"]).any(), "nothing is counted twice"
     assert not list(runs.glob("*/samples/blocks-*"))

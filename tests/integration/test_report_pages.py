@@ -15,8 +15,7 @@ from markupsafe import escape
 from support.pages import write_run, write_runs
 
 from bench.config.compose import compose
-from bench.core.store import rows as results
-from bench.core.store.rows import Row
+from bench.core.store.rows import Row, write_rows
 from bench.report import PAGES, main, write_report
 from reports.draw.content import Missing
 from reports.output.html import render_html
@@ -423,7 +422,7 @@ def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_p
     sampling = {"name": "sde250", "guidance": 1.0}
     for value, n in ((8.5, 50_000), (1.0, 10_000)):
         row = Row("fid", value, n, False, {"sampling": sampling, "n": n})
-        results.write(run, f"samples{n}", images, [row], {"flops": 1.0, "hours": 1.0})
+        write_rows(run, f"samples{n}", images, [row], {"flops": 1.0, "hours": 1.0})
     table = next(
         one
         for one in build_page(read_study(tmp_path), "cost").sections[-1].tables

@@ -242,10 +242,8 @@ class House:
         found = set()
         for module, tree in self.trees.items():
             for node in ast.walk(tree):
-                if isinstance(node, ast.Call):
-                    for part in ast.walk(node):
-                        if isinstance(part, ast.Constant) and part.value == "run.json":
-                            found.add(module)
+                if isinstance(node, ast.Constant) and node.value == "run.json":
+                    found.add(module)
         return found
 
     def figures(self) -> dict[str, int]:

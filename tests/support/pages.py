@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 
 from bench.core.model.sizes import SIZES
-from bench.core.store import rows as results
 from bench.core.store.files import write_json
-from bench.core.store.rows import Row
+from bench.core.store.rows import Row, write_rows
 
 ARMS: dict[str, float] = {
     "vanilla": 1.00,
@@ -234,7 +233,7 @@ def write_run(
                     real=row.real,
                     related="extractor and encoder: digits-train",
                 )
-            results.write(run, f"{kind}-{metric}", images, [row], context)
+            write_rows(run, f"{kind}-{metric}", images, [row], context)
         if "fd_local" in metrics:
             protocol = {"data": data, "kind": "samples", "sampler": "heun50"}
             rows = [
@@ -243,11 +242,11 @@ def write_run(
                     "copy_rate", 0.97 + 0.01 * rng.standard_normal(), 600, True, protocol, real=1.0
                 ),
             ]
-            results.write(run, "quality", images, rows, context)
+            write_rows(run, "quality", images, rows, context)
         if encoder and images == IMAGES:
-            results.write(run, "encoder", images, _encoder_rows(encoder, data), context)
+            write_rows(run, "encoder", images, _encoder_rows(encoder, data), context)
         if probes and images == IMAGES:
-            results.write(
+            write_rows(
                 run, "features", images, list(_probe_rows(shape.depth, factor, data, rng)), context
             )
     if pictures:

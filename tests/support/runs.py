@@ -13,7 +13,7 @@ import torch
 
 from bench.cli import guarded
 from bench.core.store import checkpoints
-from bench.core.store.folder import read_metrics
+from bench.core.store.runs import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

@@ -76,7 +76,7 @@ class Submitted:
         self.train = self.launcher.jobs_of(self.run.name)["train"]  # the job's number
 
     def status(self) -> dict[str, Any]:
-        from bench.core.store.folder import read_status
+        from bench.core.store.runs import read_status
 
         return read_status(self.run)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.core.store.rows import COLUMNS
+from bench.core.store.runs import ROW_COLUMNS
 from reports.findings.claims import Claim
 from reports.study.cells import Comparable, Curve
 from reports.study.groups import Group
@@ -125,4 +125,4 @@ def rows(means: dict[str, float], seeds: int = 3, **common: object) -> pd.DataFr
                     "note": "",
                 }
                 records.append(record | common)
-    return pd.DataFrame(records, columns=list(COLUMNS))
+    return pd.DataFrame(records, columns=list(ROW_COLUMNS))

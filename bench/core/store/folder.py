@@ -19,10 +19,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from bench.core.store.files import disk_full, read_json, write_json
+from bench.core.store.files import disk_full
 from bench.core.store.liveness import is_fresh, this_process
+from bench.core.store.runs import read_status, write_status
 
-SCHEMA_VERSION = 1
 BEAT_SECONDS = 30.0  # between heartbeats while nothing else is said: sampling can take hours
 
 
@@ -126,13 +126,7 @@ class RunFolder:
                 return
             self._written = time.monotonic()
             self.check_exists()
-            content = (
-                {"schema_version": SCHEMA_VERSION}
-                | self._status
-                | this_process()
-                | {"heartbeat": time.time()}
-            )
-            write_json(self.path / "status.json", content)
+            write_status(self.path, self._status | this_process() | {"heartbeat": time.time()})
         if not self._beating:
             self._beating = True
             threading.Thread(target=self._beat, daemon=True).start()
@@ -144,11 +138,6 @@ class RunFolder:
             ):  # the folder deleted, the disk full: the run itself will say so
                 if time.monotonic() - self._written > BEAT_SECONDS / 2:
                     self.status(now=True)
-
-
-def read_status(path: Path) -> dict[str, Any]:
-    """status.json of a run folder, empty when there is none or it cannot be read."""
-    return read_json(path / "status.json")
 
 
 class MetricsLog:
@@ -184,14 +173,3 @@ class MetricsLog:
         with open(self.path, "rb") as file:
             os.fsync(file.fileno())
             return os.fstat(file.fileno()).st_size
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics.jsonl; a last line that is still being written is left out."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines

@@ -1,97 +1,122 @@
 """What the files of a run may hold, so that nothing computes with a value
 that a damaged file made up.
 
-check({"seed": "zero", ...}, RUN)     # ValueError: seed is 'zero', expected a whole number of at least 0
+    read_checked(folder / "run.json", DESCRIPTION_VALUES)
+    # ValueError: seed is 'zero', expected a whole number of at least 0
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+
+from bench.core.store.files import Json
+
+SCHEMA_VERSION = 1  # of run.json, status.json, cost.json and the result files
+
+
+class NewerSchema(ValueError):
+    """A file of a later version of this program, which says what this one cannot know."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueKind:
     """A kind of value: its name in an error, and whether a value is of it."""
 
     name: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[object], bool]
 
-    def or_null(self) -> Kind:
+    def or_null(self) -> ValueKind:
         """This kind, or null, or no such key."""
-        return Kind(f"{self.name} or null", lambda value: value is None or self.holds(value))
+        return ValueKind(f"{self.name} or null", lambda value: value is None or self.holds(value))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def whole(least: int) -> Kind:
-    """Whole numbers from `least`."""
-    name = f"a whole number of at least {least}"
-    return Kind(
-        name,
+def _whole(least: int) -> ValueKind:
+    return ValueKind(
+        f"a whole number of at least {least}",
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least,
     )
 
 
-TEXT = Kind("a text", lambda value: isinstance(value, str))
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-NUMBER = Kind("a finite number", _is_number)
-PLAIN = Kind("a plain value", lambda value: not isinstance(value, dict | list))
-LIST = Kind("a list", lambda value: isinstance(value, list))
-OBJECT = Kind("a JSON object", lambda value: isinstance(value, dict))
-NUMBERS = Kind(
+_TEXT = ValueKind("a text", lambda value: isinstance(value, str))
+_FLAG = ValueKind("true or false", lambda value: isinstance(value, bool))
+_NUMBER = ValueKind("a finite number", _is_number)
+_PLAIN = ValueKind("a plain value", lambda value: not isinstance(value, dict | list))
+_LIST = ValueKind("a list", lambda value: isinstance(value, list))
+_OBJECT = ValueKind("a JSON object", lambda value: isinstance(value, dict))
+_NUMBERS = ValueKind(
     "finite numbers by name",
     lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
 )
 
-RUN = {
-    **dict.fromkeys(("arm", "method", "size", "data"), TEXT),
-    **dict.fromkeys(("depth", "width"), whole(1)),
-    **dict.fromkeys(("seed", "images"), whole(0)),
-    "batch": whole(1).or_null(),
-    "encoder": TEXT.or_null(),
-    **dict.fromkeys(("identity", "blocks"), OBJECT.or_null()),
-    "argv": LIST.or_null(),
+Values = Mapping[str, ValueKind]
+DESCRIPTION_VALUES: Values = {
+    **dict.fromkeys(("arm", "method", "size", "data"), _TEXT),
+    **dict.fromkeys(("depth", "width"), _whole(1)),
+    **dict.fromkeys(("seed", "images"), _whole(0)),
+    "batch": _whole(1).or_null(),
+    "encoder": _TEXT.or_null(),
+    **dict.fromkeys(("identity", "blocks"), _OBJECT.or_null()),
+    "argv": _LIST.or_null(),
 }
-STATUS = dict.fromkeys(("state", "phase", "message"), TEXT.or_null()) | {
-    "images": whole(0).or_null()
+STATUS_VALUES: Values = {
+    **dict.fromkeys(("state", "phase", "message"), _TEXT.or_null()),
+    "images": _whole(0).or_null(),
 }
-COST = {
-    **dict.fromkeys(("parameters", "flops_per_image"), NUMBERS.or_null()),
+COST_VALUES: Values = {
+    **dict.fromkeys(("parameters", "flops_per_image"), _NUMBERS.or_null()),
     **dict.fromkeys(
-        ("encoder_training_flops", "seconds_per_step", "peak_memory_bytes"), NUMBER.or_null()
+        ("encoder_training_flops", "seconds_per_step", "peak_memory_bytes"), _NUMBER.or_null()
     ),
-    "not_counted": TEXT.or_null(),
+    "not_counted": _TEXT.or_null(),
 }
-MEASUREMENT = {
-    "images": whole(0),
-    **dict.fromkeys(("flops", "hours"), NUMBER.or_null()),
-    "kind": TEXT.or_null(),
-    "rows": LIST,
+MEASUREMENT_VALUES: Values = {
+    "images": _whole(0),
+    **dict.fromkeys(("flops", "hours"), _NUMBER.or_null()),
+    "kind": _TEXT.or_null(),
+    "rows": _LIST,
 }
-ROW = {
-    **dict.fromkeys(("metric", "protocol_id"), TEXT),
-    "higher_is_better": FLAG,
-    **dict.fromkeys(
-        ("value", "stderr", "real", "n"), PLAIN
-    ),  # one that is no number is a row without a value
-    "block": whole(1).or_null(),
-    "t": NUMBER.or_null(),
-    **dict.fromkeys(("related", "note"), TEXT.or_null()),
-    **dict.fromkeys(("protocol", "details"), OBJECT.or_null()),
+ROW_VALUES: Values = {
+    **dict.fromkeys(("metric", "protocol_id"), _TEXT),
+    "higher_is_better": _FLAG,
+    # one that is no number is a row without a value
+    **dict.fromkeys(("value", "stderr", "real", "n"), _PLAIN),
+    "block": _whole(1).or_null(),
+    "t": _NUMBER.or_null(),
+    **dict.fromkeys(("related", "note"), _TEXT.or_null()),
+    **dict.fromkeys(("protocol", "details"), _OBJECT.or_null()),
 }
 
 
-def check(content: Any, kinds: Mapping[str, Kind]) -> None:
+def check_values(content: object, values: Values) -> None:
     """Raise ValueError that names the first value not of its kind;
     keys without a kind may hold anything.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{content!r:.60} is not a JSON object")
-    for key, kind in kinds.items():
+    for key, kind in values.items():
         if not kind.holds(content.get(key)):
             raise ValueError(f"{key} is {content.get(key)!r:.60}, expected {kind.name}")
+
+
+def read_checked(path: Path, values: Values, unmarked: int | None = None) -> Json:
+    """A JSON object of this schema; unmarked: the version of a file that names none.
+
+    Raises OSError, NewerSchema or another ValueError.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("is not a JSON object")
+    if (version := content.get("schema_version", unmarked)) != SCHEMA_VERSION:
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        message = f"has schema version {version}, this program reads {SCHEMA_VERSION}"
+        raise (NewerSchema if newer else ValueError)(message)
+    check_values(content, values)
+    return content

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.store.folder import read_status
 from bench.core.store.liveness import is_fresh, lives_here
+from bench.core.store.runs import read_status
 
 ALIVE = ("training", "measuring")
 

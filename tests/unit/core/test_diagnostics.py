@@ -16,7 +16,7 @@ from bench.config.groups import options
 from bench.core.model.flow import interpolate
 from bench.core.model.streams import Draw
 from bench.core.store import checkpoints
-from bench.core.store.folder import read_metrics
+from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.diagnostics import by_noise_level, diagnose, is_due
 from bench.core.train.trainer import Stopped

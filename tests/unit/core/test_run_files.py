@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from bench.core.store import folder as run_folder
-from bench.core.store import rows as results
 from bench.core.store.files import write_json
-from bench.core.store.folder import MetricsLog, read_metrics
+from bench.core.store.folder import MetricsLog
+from bench.core.store.rows import result_path
+from bench.core.store.runs import read_metrics
 from bench.evaluation import request as measure_plan
 from bench.evaluation.request import Task, pending
 
@@ -30,7 +31,7 @@ WHOLE = {"schema_version": 1, "run": "run", "kind": "heldout", "images": 640, "r
 def test_a_result_that_a_report_leaves_out_is_measured_again(tmp_path, monkeypatch, change):
     task = Task("heldout", 640, 0.0)
     monkeypatch.setattr(measure_plan, "planned", lambda experiment: ([task], []))
-    path = results.result_path(tmp_path, "heldout", 640)
+    path = result_path(tmp_path, "heldout", 640)
     write_json(path, WHOLE)
     experiment = SimpleNamespace(path=tmp_path)
     assert pending(experiment) == []

@@ -11,8 +11,8 @@ from support.runs import tiny_run
 
 from bench.config.compose import compose
 from bench.core.store import tracking
-from bench.core.store.folder import read_metrics
 from bench.core.store.rows import Row
+from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.trainer import Stopped
 from bench.training.experiment import Experiment

@@ -11,7 +11,7 @@ from support.runs import only_run, tiny_run
 from bench.config.compose import compose
 from bench.core.model.streams import Draw
 from bench.core.store import checkpoints
-from bench.core.store.folder import read_metrics
+from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.learner import Learner
 from bench.training.experiment import Experiment

@@ -10,7 +10,7 @@ from support.runs import only_run, run_in_process, tiny_run
 from bench.core.data.base import Digits
 from bench.core.model.encoder import Encoder, EncoderFeatures
 from bench.core.store import files
-from bench.core.store.folder import read_metrics
+from bench.core.store.runs import read_metrics
 from bench.core.train.feature_cache import patch_tokens
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.core.model.tokens import TokenGrid
-from bench.core.store import rows as results
+from bench.core.store.rows import Row, write_rows
 from probes.distances import local as samples
 from probes.distances.frechet import distance_of, fit
 from probes.distances.local import Reference, measure_samples
@@ -269,7 +269,7 @@ def test_a_picture_that_a_decoder_spoils_is_counted_though_its_tokens_are_finite
 
 def stored(path, rows):
     """Rows as a reader of the result file finds them."""
-    file = results.write(path, "samples", 64, rows, {})
+    file = write_rows(path, "samples", 64, rows, {})
     return {row["metric"]: row for row in json.loads(file.read_text())["rows"]}
 
 
@@ -315,12 +315,8 @@ def test_few_heldout_pictures_lose_their_own_values_alone(quick, tmp_path, monke
 
 def test_numbers_that_json_cannot_hold_are_named(tmp_path):
     details = {"spread": math.inf, "interval": [0.1, math.nan], "n": 3, "of": {"a": 1.5}}
-    row = results.Row(
-        "m", 1.0, 3, True, {}, stderr=math.nan, real=-math.inf, note="few", details=details
-    )
-    found = stored(
-        tmp_path, [row, results.Row("plain", 1.0, 3, True, {}, note="few", details={"a": 0.5})]
-    )
+    row = Row("m", 1.0, 3, True, {}, stderr=math.nan, real=-math.inf, note="few", details=details)
+    found = stored(tmp_path, [row, Row("plain", 1.0, 3, True, {}, note="few", details={"a": 0.5})])
     assert (found["m"]["value"], found["m"]["stderr"], found["m"]["real"]) == (1.0, None, None)
     assert found["m"]["details"] == {
         "spread": None,

@@ -12,26 +12,29 @@ from bench.config.compose import compose
 from bench.config.identity import arm_name, identity, run_id
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.tokens import TokenGrid
+from bench.core.store.runs import RunRecord
 from bench.evaluate import parse, protocol_of
 from reports.page.commands import measuring_command, training_command
-from reports.study.runs import Run
 
 
 def made_run(words, argv=None):
     """A run as `bench.run` describes it, without training it."""
     cfg = compose(words)
-    description = {
-        "arm": arm_name(cfg),
-        "method": cfg["method"]["name"],
-        "size": cfg["size"]["name"],
-        "seed": cfg["seed"],
-        "encoder": cfg["encoder"]["name"] if cfg["encoder"] else None,
-        "data": cfg["data"]["name"],
-        "images": cfg["images"],
-        "identity": identity(cfg),
-    } | ({} if argv is None else {"argv": argv})
-    return Run(
-        run_id(cfg), Path("runs") / run_id(cfg), description, {"state": "complete"}, {}, {}, cfg
+    return RunRecord(
+        folder=Path("runs") / run_id(cfg),
+        arm=arm_name(cfg),
+        method=cfg["method"]["name"],
+        encoder=cfg["encoder"]["name"] if cfg["encoder"] else None,
+        size=cfg["size"]["name"],
+        depth=cfg["size"]["depth"],
+        width=cfg["size"]["width"],
+        data=cfg["data"]["name"],
+        seed=cfg["seed"],
+        images=cfg["images"],
+        identity=identity(cfg),
+        argv=argv or [],
+        status={"state": "complete"},
+        configuration=cfg,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from support.pages import write_runs
 
 from bench.cli import BAD_INPUT, guarded
-from bench.core.store import rows as results
+from bench.core.store.runs import read_runs, row_table
 from bench.publish import anonymous, copy_run, main
 from reports.page.pages import build_page
 from reports.study.runs import read_study
@@ -37,7 +37,10 @@ def test_a_published_run_reads_as_the_original(tmp_path):
     (run / "checkpoints" / "ckpt.pt").write_bytes(b"weights")
     (run / "config.json").write_text(json.dumps({"runs": str(tmp_path / "here"), "seed": 0}))
     copy_run(run, tmp_path / "there" / run.name, str(tmp_path / "here"))
-    before, after = results.load(tmp_path / "here"), results.load(tmp_path / "there")
+    before, after = (
+        row_table(*read_runs(tmp_path / "here")),
+        row_table(*read_runs(tmp_path / "there")),
+    )
     assert len(before) > 10 and before.astype(str).equals(after.astype(str))
     assert not (tmp_path / "there" / run.name / "checkpoints").exists()
     assert all(

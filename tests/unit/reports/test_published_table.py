@@ -8,8 +8,7 @@ import pytest
 from support.pages import write_run
 
 from bench.core.model.sampling_protocol import sampling_protocol
-from bench.core.store import rows as results
-from bench.core.store.rows import Row
+from bench.core.store.rows import Row, write_rows
 from reports.page.published_table import published_tables
 from reports.study.runs import read_study
 
@@ -26,7 +25,7 @@ def measured(root, arm, size, block, recipe=None, value=11.1, n=50_000, **change
         "sampling": sampling_protocol("sde250", **changes).to_json() | {"samples": n},
         "n": n,
     }
-    results.write(
+    write_rows(
         run,
         "evaluate",
         IMAGES,

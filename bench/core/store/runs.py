@@ -1,0 +1,325 @@
+"""The one reader of run folders: what a run is, how far it came, what it cost and what was measured.
+
+run = read_run(Path("runs/digits-vanilla-nano-s0-1a2b3c4d"))    # ValueError where it is no run
+run.arm, run.seed, run.state, run.cost.get("seconds_per_step"), run.metrics[-1]["loss"]
+runs, problems = read_runs(Path("runs"))                        # damaged files: named, left out
+frame = row_table(runs, problems)                               # pandas, one line a row
+
+run.json      what was trained: arm, size, data, seed, the words of the command   `Description`
+config.json   the whole configuration          env.json      versions, device and code
+status.json   state, heartbeat, message        cost.json     parameters, FLOPs, seconds, memory
+metrics.jsonl one line a logging interval      results/      one file a measurement
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.core.store.files import Json, write_json
+from bench.core.store.schema import (
+    COST_VALUES,
+    DESCRIPTION_VALUES,
+    MEASUREMENT_VALUES,
+    ROW_VALUES,
+    SCHEMA_VERSION,
+    STATUS_VALUES,
+    NewerSchema,
+    Values,
+    check_values,
+    read_checked,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DESCRIPTION = "run.json"
+CONFIGURATION = "config.json"
+ENVIRONMENT = "env.json"
+COST = "cost.json"
+STATUS = "status.json"
+METRICS_LOG = "metrics.jsonl"
+RUN_FILES = (CONFIGURATION, DESCRIPTION, ENVIRONMENT, COST, STATUS, METRICS_LOG)
+_VALUES: Mapping[str, Values] = {
+    STATUS: STATUS_VALUES,
+    COST: COST_VALUES,
+    ENVIRONMENT: {},
+    CONFIGURATION: {},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What run.json says.
+
+    images, batch: of the whole training, and of a step; aligned: family, training data and labels
+    of the encoder that the arm is aligned with; blocks, head: where its loss is read, and by what;
+    identity: the settings that its hash is of; fingerprints: of data and encoder; data_sizes:
+    pictures in each split; argv: the words of the command.
+    """
+
+    arm: str
+    method: str
+    encoder: str | None
+    size: str
+    depth: int
+    width: int
+    data: str
+    seed: int
+    images: int
+    hash: str = ""
+    batch: int | None = None
+    aligned: dict[str, str] | None = None
+    blocks: dict[str, int] | None = None
+    head: str = ""
+    identity: Json = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    data_sizes: dict[str, int] = field(default_factory=dict)
+    argv: list[str] = field(default_factory=list)
+
+
+class ResultRows(NamedTuple):
+    """rows: as stored, with images, flops, hours, kind and `final` of their file; problems: what
+    is damaged and left out.
+    """
+
+    rows: list[Json]
+    problems: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Description):
+    """One run folder as its files say it; {} for a file that is missing or damaged.
+
+    problems: damaged files beside run.json, in words.
+    """
+
+    folder: Path
+    status: Json = field(default_factory=dict)
+    cost: Json = field(default_factory=dict)
+    environment: Json = field(default_factory=dict)
+    configuration: Json = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @cached_property
+    def description(self) -> Json:
+        """What run.json says, by name."""
+        return {one.name: getattr(self, one.name) for one in fields(Description)}
+
+    @property
+    def state(self) -> str:
+        """What status.json says: running | stopped | failed | complete, "unknown" without one."""
+        return self.status.get("state") or "unknown"
+
+    @property
+    def recipe(self) -> Json:
+        """What makes its numbers beside method, encoder, size, data and seed:
+        {"optimizer.lr": 0.001}, or nothing.
+        """
+        named = ("method", "encoder", "size", "data", "seed")
+        return {
+            key: value
+            for key, value in self.identity.items()
+            if key not in named and not key.startswith("method.")
+        }
+
+    @cached_property
+    def metrics(self) -> list[Json]:
+        """The lines of metrics.jsonl, [] where there is none."""
+        path = self.folder / METRICS_LOG
+        return read_metrics(path) if path.exists() else []
+
+    @cached_property
+    def results(self) -> ResultRows:
+        """The rows of all result files, in the order of their names."""
+        found = ResultRows([], [])
+        for path in sorted((self.folder / "results").glob("*.json")):
+            where = f"{self.id}/results/{path.name}"
+            try:
+                content = read_measurement(path)
+            except (OSError, ValueError) as error:
+                found.problems.append(f"{where}: {_why(error)}; its rows are left out")
+                continue
+            of_file = {key: content.get(key) for key in ("images", "flops", "hours", "kind")}
+            of_file["final"] = self.state == "complete" and content["images"] == self.images
+            faults = []
+            for row in content["rows"]:
+                try:
+                    check_values(row, ROW_VALUES)
+                    found.rows.append(of_file | {column: row.get(column) for column in _STORED})
+                except ValueError as error:
+                    faults.append(str(error))
+            if faults:
+                left_out = f"{len(faults)} of {len(content['rows'])} rows are left out"
+                found.problems.append(f"{where}: {faults[0]}; {left_out}")
+        return found
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, whatever state its files are in."""
+    return (folder / DESCRIPTION).exists()
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The run of a folder.
+
+    Raises OSError or ValueError where run.json is missing, damaged, or of a newer schema.
+    """
+    content = read_checked(folder / DESCRIPTION, DESCRIPTION_VALUES)
+    names = {one.name for one in fields(Description)}
+    description: Json = {"encoder": None} | {
+        name: value for name, value in content.items() if name in names and value is not None
+    }
+    problems: list[str] = []
+    status, cost, environment, configuration = (
+        _read_beside(folder, file, problems) for file in _VALUES
+    )
+    return RunRecord(
+        **description,
+        folder=folder,
+        status=status,
+        cost=cost,
+        environment=environment,
+        configuration=configuration,
+        problems=tuple(problems),
+    )
+
+
+def read_runs(
+    runs_dir: Path, run_ids: Collection[str] | None = None
+) -> tuple[list[RunRecord], list[str]]:
+    """The runs directly below a folder (the named ones only), in the order of their names, and what
+    is damaged, in words: one bad file costs what it holds and nothing else.
+    """
+    runs: list[RunRecord] = []
+    problems: list[str] = []
+    for folder in sorted(runs_dir.glob("*/")):
+        if not is_run(folder) or (run_ids is not None and folder.name not in run_ids):
+            continue
+        try:
+            runs.append(read_run(folder))
+            problems += runs[-1].problems
+        except (OSError, ValueError) as error:
+            problems.append(f"{folder.name}/{DESCRIPTION}: {_why(error)}; the run is left out")
+    return runs, problems
+
+
+def find_run(folder: Path) -> RunRecord | None:
+    """The run that was begun in a folder; None where none was, or run.json is damaged.
+
+    Raises ValueError for a run of a newer version of this program, which is left alone.
+    """
+    try:
+        return read_run(folder)
+    except NewerSchema as error:
+        raise ValueError(
+            f"{folder} is a run of a newer version of this program ({DESCRIPTION} {error}) and is "
+            "left alone: use that version, or another folder with runs=DIR"
+        ) from error
+    except (OSError, ValueError):
+        return None
+
+
+def read_part(folder: Path, file: str) -> Json:
+    """One of a run's files beside run.json, {} where there is none or it is damaged."""
+    return _read_beside(folder, file, [])
+
+
+def read_status(folder: Path) -> Json:
+    """status.json of a run folder, {} where there is none or it is damaged."""
+    return read_part(folder, STATUS)
+
+
+def _read_beside(folder: Path, file: str, problems: list[str]) -> Json:
+    path = folder / file
+    try:
+        return read_checked(path, _VALUES[file], SCHEMA_VERSION) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        problems.append(f"{folder.name}/{file}: {_why(error)}; what it holds is missing")
+        return {}
+
+
+def write_description(folder: Path, description: Description) -> None:
+    """Write run.json."""
+    header = {"schema_version": SCHEMA_VERSION, "id": folder.name}
+    write_json(folder / DESCRIPTION, header | asdict(description))
+
+
+def write_status(folder: Path, status: Mapping[str, object]) -> None:
+    """Write status.json."""
+    write_json(folder / STATUS, {"schema_version": SCHEMA_VERSION} | dict(status))
+
+
+def read_metrics(path: Path) -> list[Json]:
+    """The whole lines of a metrics.jsonl; a last line that is still being written is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def read_measurement(path: Path) -> Json:
+    """A result file. Raises OSError or ValueError when it cannot be read."""
+    return read_checked(path, MEASUREMENT_VALUES)
+
+
+def is_readable(path: Path) -> bool:
+    """Whether the rows of a result file are there for whoever reads the run."""
+    try:
+        return bool(read_measurement(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _why(error: Exception) -> str:
+    damaged = isinstance(error, json.JSONDecodeError | UnicodeDecodeError)
+    return f"is damaged ({error})" if damaged else str(error)
+
+
+# The table of rows -------------------------------------------------------------------------------
+
+_OF_RUN = ("arm", "method", "encoder", "size", "depth", "width", "data", "seed", "batch")
+_OF_ROW = (
+    *("metric", "value", "stderr", "n", "real", "higher_is_better", "block", "t", "related"),
+    *("protocol", "protocol_id", "metric_version", "note", "details"),
+)
+_STORED = (*_OF_ROW, "encoder")
+ROW_COLUMNS = (
+    *("run", *_OF_RUN, "parameters", "images", "images_total", "final"),
+    *("flops", "hours", "state", "kind", *_OF_ROW),
+)
+
+
+def row_table(runs: Iterable[RunRecord], problems: list[str]) -> pd.DataFrame:
+    """All rows of the runs: one line a row, columns `ROW_COLUMNS`; what is damaged is added to
+    `problems` and left out.
+
+    `final` marks rows of the newest snapshot of a complete run; `encoder` is the row's own, where
+    it says one, and the run's otherwise.
+    """
+    import pandas as pd
+
+    lines: list[Json] = []
+    for run in runs:
+        of_run = {"run": run.id, "images_total": run.images, "state": run.state}
+        of_run |= {column: getattr(run, column) for column in _OF_RUN}
+        of_run["parameters"] = (run.cost.get("parameters") or {}).get("backbone")
+        for row in run.results.rows:
+            lines.append(of_run | row | {"encoder": row["encoder"] or run.encoder})
+        problems += run.results.problems
+    frame = pd.DataFrame(lines, columns=list(ROW_COLUMNS))
+    for column in ("value", "stderr", "real", "flops", "hours", "block", "t"):
+        frame[column] = pd.to_numeric(frame[column], errors="coerce")
+    return frame
