@@ -104,8 +104,18 @@ def fit_law(words: Sequence[str]) -> int:
         prog=f"python -m bench.report {FIT}", description=fit_command.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    fit_command.add_arguments(made)
-    return fit_command.run(made.parse_args(words))
+    for name, shape, required, what in (
+        ("csv", "FILE", True, "table with a header line"),
+        ("x", "COLUMN", True, "size, for example N or parameters"),
+        ("x2", "COLUMN", False, "data seen: fits E + A N^-a + B D^-b"),
+        ("y", "COLUMN", True, "what falls with size, for example loss"),
+        ("out", "FILE", False, "picture, .svg or .png (default: beside the table)"),
+    ):
+        kind = Path if shape == "FILE" else str
+        made.add_argument(f"--{name}", type=kind, metavar=shape, required=required, help=what)
+    options = made.parse_args(words)
+    fit_command.fit_table(options.csv, options.x, options.y, options.x2 or "", options.out)
+    return 0
 
 
 def planned(study: str, data: str) -> list[Planned]:

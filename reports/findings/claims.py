@@ -1,8 +1,8 @@
-"""Published findings as data (claims.yaml): what each says, what it compares,
-and where it was published.
+"""Published findings as data (claims.yaml): what each says, what it compares, and where it was
+published. How to add one: docs/adding_a_claim.md.
 
-for claim in load_claims():
-    print(claim.name, claim.sentence, claim.source)
+    for claim in load_claims():
+        print(claim.name, claim.sentence, claim.source)
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).with_name("claims.yaml")
-STATISTICS = (
+CLAIMS_FILE = Path(__file__).with_name("claims.yaml")
+STATISTIC_NAMES = (
     "difference",
     "equal_flops",
     "speed_up",
@@ -24,13 +24,13 @@ STATISTICS = (
     "worst",
 )
 MEASURES = ("distance", "linear_probe")
-ORDERS = ("", "encoder_linear_probe", "encoder_parameters", "encoder_structure")
+ENCODER_ORDERS = ("", "encoder_linear_probe", "encoder_parameters", "encoder_structure")
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Where a claim was published: patterns with *; encoders (): it involves none; images:
-    least, most, None open.
+    """Where a claim was published: patterns with *; encoders (): it involves none; images: least and
+    most, None open.
     """
 
     data: tuple[str, ...]
@@ -84,10 +84,10 @@ class Claim:
 
     def __post_init__(self) -> None:
         allowed = {
-            "statistic": STATISTICS,
+            "statistic": STATISTIC_NAMES,
             "measure": MEASURES,
             "direction": ("lower", "higher"),
-            "order": ORDERS,
+            "order": ENCODER_ORDERS,
         }
         for key, choices in allowed.items():
             if getattr(self, key) not in choices:
@@ -118,9 +118,7 @@ class Claim:
 
 
 def match(pattern: str, names: Iterable[str]) -> list[str]:
-    """The names that a pattern stands for, in their own order;
-    letters of either case are the same.
-    """
+    """The names that a pattern stands for, in their own order; the case of letters is no matter."""
     return [name for name in names if fnmatchcase(name.lower(), pattern.lower())]
 
 
@@ -128,7 +126,7 @@ def _any(name: str, patterns: Iterable[str]) -> bool:
     return any(match(pattern, [name]) for pattern in patterns)
 
 
-def load_claims(path: Path = FILE) -> list[Claim]:
+def load_claims(path: Path = CLAIMS_FILE) -> list[Claim]:
     """All claims of a file.
 
     Raises ValueError for unknown or missing keys, with the claim's name.

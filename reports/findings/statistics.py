@@ -42,7 +42,7 @@ from reports.study.contrasts import (
     ranks,
 )
 
-ORDERS = {
+ORDER_NAMES = {
     "encoder_linear_probe": "linear probe",
     "encoder_parameters": "parameters",
     "encoder_structure": "spatial structure",
@@ -50,8 +50,8 @@ ORDERS = {
 
 
 def difference(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Mean of the left arms minus mean of the right ones,
-    at the largest size that has both with three seeds.
+    """Mean of the left arms minus mean of the right ones, at the largest size that has both with
+    three seeds.
     """
     size, left, right, notes = largest(claim, runs)
     weights = difference_weights(cells_of(left, size), cells_of(right, size))
@@ -61,20 +61,23 @@ def difference(claim: Claim, runs: Comparable, properties: Properties) -> Outcom
 
 
 def _picture_variance(runs: Comparable, weights: Mapping[ArmSize, float]) -> float:
-    """Variance of a difference of accuracies because the pictures are a sample:
-    paired where answers were kept.
+    """Variance of a difference of accuracies because the pictures are a sample: paired where answers
+    were kept.
     """
-    answers = [runs.correct.get(cell) for cell in weights]
-    if all(one is not None and one.shape == answers[0].shape for one in answers):  # type: ignore[union-attr]
-        each = sum(weight * one for weight, one in zip(weights.values(), answers, strict=True))  # type: ignore[operator]
-        return float(np.var(each, ddof=1) / len(each))  # type: ignore[arg-type]
+    answers = [runs.correct[cell] for cell in weights if cell in runs.correct]
+    if len(answers) == len(weights) and len({one.shape for one in answers}) == 1:
+        each = np.zeros_like(answers[0])
+        for weight, one in zip(weights.values(), answers, strict=True):
+            each = each + weight * one
+        return float(np.var(each, ddof=1) / len(each))
     return sum(weight**2 * runs.binomial[cell] for cell, weight in weights.items())
 
 
 def next_size(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Left at one size minus right at the next larger,
-    averaged over the neighbouring sizes that have both.
+    """Left at one size minus right at the next larger, averaged over the neighbouring sizes that
+    have both.
     """
+    # the pairs that there are, and of them those with their seeds
     given = []
     for small, big in zip(runs.sizes, runs.sizes[1:], strict=False):
         left, right = (
@@ -97,11 +100,15 @@ def next_size(claim: Claim, runs: Comparable, properties: Properties) -> Outcome
     ]
     enough = [pair for pair in reduced if all(have_seeds(side, runs) for side in pair)]
     pairs = enough or reduced
+
+    # the mean of their differences
     weights: dict[ArmSize, float] = {}
     for left, right in pairs:
         for cell, weight in difference_weights(left, right).items():
             weights[cell] = weights.get(cell, 0.0) + weight / len(pairs)
     estimate = contrast(weights, runs.final, size_strata(runs.final))
+
+    # what it rests on, in words
     sizes = [
         size
         for size in runs.sizes
@@ -124,8 +131,8 @@ def _names(lists: Iterable[Sequence[str]]) -> list[str]:
 
 
 def gap_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Change of (left minus right) from the smallest to the largest size,
-    on a straight line over the sizes' ranks.
+    """Change of (left minus right) from the smallest to the largest size, on a straight line over
+    the sizes' ranks.
     """
     given = sides_of(claim, runs)
     if len(given) < claim.needs_sizes:
@@ -150,9 +157,10 @@ def gap_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outcome
 
 
 def level_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Change from the first to the last level on a straight line over their ranks,
-    at the largest size with enough.
+    """Change from the first to the last level on a straight line over their ranks, at the largest
+    size with enough.
     """
+    # sizes with enough arms whose encoders have the property
     known = properties.get(claim.order, {})
     order, needed = claim.order.replace("_", " "), claim.needs_levels
     given = {
@@ -168,15 +176,20 @@ def level_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outco
         raise Untestable(
             f"needs {needed} arms {either(claim.left)} of one size with a known {order}"
         )
+    # the largest of them where those arms have their seeds
     kept = {size: with_seeds(arms, runs, size, needed) for size, arms in given.items()}
     seeds = {size: min(len(runs.final[arm, size]) for arm in arms) for size, arms in kept.items()}
     size = ([size for size in kept if seeds[size] >= LEAST_SEEDS] or list(kept))[-1]
     arms = kept[size]
+
+    # the line over the ranks of the levels
     levels = [known[runs.encoders[arm]].value for arm in arms]
     if len(set(levels)) < needed:
         raise Untestable(f"the encoders do not differ in their {order}")
     weights = dict(zip(cells_of(arms, size), end_to_end_weights(ranks(levels)), strict=True))
     estimate = contrast(weights, runs.final, size_strata(runs.final))
+
+    # what was left out, and what these runs cannot tell apart
     ordered = [arms[i] for i in np.argsort(levels, kind="stable")]
     from_here = list(given)[list(given).index(size) :]
     notes = few_seeds(runs, [cell for at in from_here for cell in cells_of(given[at], at)], weights)
@@ -190,33 +203,34 @@ def _other_orders(order: str, properties: Properties, encoders: Sequence[str]) -
     """A note on the properties that order the encoders the same way, or the other way round."""
     found = {
         name: ranks([properties[name][encoder].value for encoder in encoders])
-        for name in ORDERS
+        for name in ORDER_NAMES
         if all(encoder in properties.get(name, {}) for encoder in encoders)
     }
     own = found.pop(order)
-    same = [ORDERS[name] for name, other in found.items() if np.array_equal(other, own)]
+    same = [ORDER_NAMES[name] for name, other in found.items() if np.array_equal(other, own)]
     same += [
-        f"{ORDERS[name]} from high to low"
+        f"{ORDER_NAMES[name]} from high to low"
         for name, other in found.items()
         if np.array_equal(len(own) - 1 - other, own)
     ]
     if not same:
         return []
     return [
-        f"the order by {ORDERS[order]} is also that by {' and by '.join(same)}; "
+        f"the order by {ORDER_NAMES[order]} is also that by {' and by '.join(same)}; "
         "these runs cannot tell them apart"
     ]
 
 
 def worst(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Left against the nearest of its k rivals: an intersection-union test,
-    so that no best-of is chosen.
+    """Left against the nearest of its k rivals: an intersection-union test, so that no best-of is
+    chosen.
 
     All rivals that the claim names must be there: "the worst of all" cannot be shown without one of
     them. The 5 % of error are shared unevenly: 2.5 %/k for each rival that could speak against the
     claim by chance, the rest for the end towards zero. Chance errs most where one rival equals left
     and the others are far: 5 % in all.
     """
+    # the largest size with all rivals, and with their seeds where one has them
     sides = sides_of(claim, runs)
     absent = {
         size: [name for name in claim.right if not match(name, right)]
@@ -236,6 +250,8 @@ def worst(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
         runs, [cell for at in full[full.index(size) :] for cell in all_of[at]], all_of[size]
     )
     left, right = sides[size]
+
+    # each rival by itself, and the nearest one
     strata = size_strata(runs.final)
     pairs = [difference_weights(cells_of(left, size), [(rival, size)]) for rival in right]
     each = [contrast(weights, runs.final, strata) for weights in pairs]
@@ -245,10 +261,11 @@ def worst(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
     rival, nearest = min(
         zip(right, each, strict=True), key=lambda pair: claim.sign * pair[1].effect
     )
+
+    # one interval from all, each end at its share of the error; each one-sided p over its share of
+    # the error, so that p < 5 % exactly where the interval excludes zero
     low = min(min(claim.sign * end for end in e.interval(2 * support)) for e in each)
     high = min(max(claim.sign * end for end in e.interval(2 * against)) for e in each)
-    # each one-sided p over its share of the error, so that p < 5 % exactly where the interval
-    # excludes zero
     one_sided = [e.p / 2 if claim.sign * e.effect > 0 else 1 - e.p / 2 for e in each]
     p = min(1.0, alpha * max(one_sided) / support, alpha * (1 - max(one_sided)) / against)
     low, high = sorted((claim.sign * low, claim.sign * high))

@@ -18,7 +18,7 @@ import numpy as np
 from reports.draw.axes import number
 from reports.draw.content import Cell, Table, arm_cell, cell, columns
 from reports.laws.comparison import Crossing, crossing_point, effective_parameters, predict_largest
-from reports.laws.fits import Law, Noise, Refusal, fit, size_noise
+from reports.laws.fits import Law, Noise, Refusal, fit_power_law, size_noise
 from reports.study.groups import Group, distances, is_related, of_group, sorted_arms
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _fitted(group: Group, rows: pd.DataFrame) -> Fitted:
         try:
             # laws that are compared have each its own bootstrap: with one seed their noise would
             # be the same
-            found.laws[arm] = fit(n, y, seed=zlib.crc32(arm.encode()), noise=found.noise)
+            found.laws[arm] = fit_power_law(n, y, seed=zlib.crc32(arm.encode()), noise=found.noise)
         except Refusal as reason:
             found.refusals[arm] = str(reason)
     return found

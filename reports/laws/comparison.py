@@ -1,9 +1,8 @@
-"""What scaling laws say beyond their parameters: the largest size foretold,
-and two methods compared.
+"""What scaling laws say beyond their parameters: the largest size foretold, and two methods compared.
 
-    predict_largest(n, y)                              # of the smaller sizes, beside what was measured
-    effective_parameters(selfflow, vanilla, n=1e9)     # how many times larger vanilla would have to be
-    crossing_point(selfflow, repa, 1e8, 1e10)          # the size where one overtakes the other
+    predict_largest(n, y)                             # from the smaller sizes, beside the measured
+    effective_parameters(selfflow, vanilla, n=1e9)    # how many times larger vanilla would have to be
+    crossing_point(selfflow, repa, 1e8, 1e10)         # the size where one overtakes the other
 
 Laws are fitted by reports.laws.fits; intervals come from the bootstrap samples that they carry.
 """
@@ -18,12 +17,12 @@ import numpy as np
 
 from reports.laws.fits import (
     BOOTSTRAP,
+    BOOTSTRAP_SEED,
     LEAST_SIZES,
-    SEED,
     Law,
     Noise,
-    check,
-    fit,
+    check_points,
+    fit_power_law,
     percentiles,
     power_law,
     size_noise,
@@ -32,8 +31,8 @@ from reports.laws.fits import (
 
 @dataclass(frozen=True)
 class Prediction:
-    """The largest size foretold from the smaller ones, the interval of a measurement there,
-    and what was measured.
+    """The largest size foretold from the smaller ones, the interval of a measurement there, and what
+    was measured.
     """
 
     n: float
@@ -55,19 +54,19 @@ def predict_largest(
     and the interval says how little that is.
     """
     sizes, values = np.asarray(n, float), np.asarray(y, float)
-    check(sizes, values, None, 2)
+    check_points(sizes, values, None, 2)
     largest = sizes == sizes.max()
     n_largest = float(sizes.max())
     # how much runs of the largest size scatter is known, where they lie is not
     seeds = size_noise([(sizes, None, np.log(values))]) if noise is None else noise
-    law = fit(
+    law = fit_power_law(
         sizes[~largest],
         values[~largest],
         bootstrap=bootstrap,
         least=LEAST_SIZES - bool(seeds),
         noise=seeds,
     )
-    rng = np.random.default_rng(SEED + 1)
+    rng = np.random.default_rng(BOOTSTRAP_SEED + 1)
     curve = np.array([power_law(row, sizes[largest][:1], None)[0] for row in law.samples])
     deviation, df = seeds.get(n_largest, (law.deviation, law.df))
     luck = deviation / math.sqrt(largest.sum()) * rng.standard_t(df, len(curve))
@@ -79,8 +78,8 @@ def predict_largest(
 
 @dataclass(frozen=True)
 class Crossing:
-    """A number with its interval; share: of the bootstrap samples in which it exists. value None:
-    it does not.
+    """A number with its interval, None where it does not exist; share: of the bootstrap samples in
+    which it does.
 
     A high end of infinity says that in more than a fortieth of the samples nothing is large enough.
     """
@@ -92,8 +91,8 @@ class Crossing:
 
 
 def effective_parameters(method: Law, baseline: Law, n: float) -> Crossing:
-    """How many times more parameters the baseline needs for the method's y at N;
-    infinite where it never gets there.
+    """How many times more parameters the baseline needs for the method's y at N; infinite where it
+    never gets there.
     """
     return _compare(method, baseline, lambda p, q: _multiplier(p, q, n))
 

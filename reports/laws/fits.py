@@ -1,8 +1,8 @@
-"""Scaling laws: y = E + A N^-a over sizes, and y = E + A N^-a + B D^-b over sizes and data,
-with intervals.
+"""Scaling laws: y = E + A N^-a over sizes, and y = E + A N^-a + B D^-b over sizes and data, with
+intervals.
 
-    law = fit(n, y)                                    # or fit(n, y, d); many starts, Huber loss on log residuals
-    law.predict(4e9), law.interval("a")                # 95 %, parametric bootstrap from the pooled deviation
+    law = fit_power_law(n, y)                # or (n, y, d); many starts, Huber loss of log residuals
+    law.predict(4e9), law.interval("a")      # 95 %, parametric bootstrap from the pooled deviation
 
 The form and the robust loss are those of Hoffmann et al. 2022 (arXiv 2203.15556, equation 10 and
 appendix D.2): E is the loss that no size removes, a and b are exponents. Residuals are log(y) -
@@ -25,15 +25,14 @@ from reports.study.contrasts import LEAST_DF, pooled_variance
 HUBER = 1e-3  # of a log residual, where the loss turns from square to absolute (Hoffmann et al.)
 # the same in deviations of a run, where seeds tell it: 95 % efficient on normal noise (Huber 1964)
 EFFICIENT = 1.345
-Noise = Mapping[
-    float, tuple[float, int]
-]  # N: deviation of one run's log y there, and its degrees of freedom
+# of each N: deviation of one run's log y there, and its degrees of freedom
+Noise = Mapping[float, tuple[float, int]]
 BOOTSTRAP = 400
 ITERATIONS = 200
 LEAST_SIZES = 4  # three numbers a form and one degree of freedom to judge it
 JOINT_PARAMETERS = 5
 COLLINEAR = 0.99  # correlation of log N and log D above which the joint form is refused
-SEED = 0
+BOOTSTRAP_SEED = 0
 
 
 class Refusal(ValueError):
@@ -42,10 +41,9 @@ class Refusal(ValueError):
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted law. names: E, A, a (and B, b); values in that order; samples:
-    [bootstrap, parameters].
+    """A fitted law.
 
-    deviation: of one run's log y, root mean square over the points; df: of these points' seeds,
+    names: E, A, a (and B, b); values: in that order; samples: [bootstrap, parameters]; deviation: of one run's log y, root mean square over the points; df: of these points' seeds,
     else of the residuals; from_seeds: whether the deviation comes from repeated points.
     """
 
@@ -93,12 +91,12 @@ def power_law(parameters: np.ndarray, n: np.ndarray, d: np.ndarray | None) -> np
     return y if d is None else y + parameters[3] * d ** -parameters[4]
 
 
-def fit(
+def fit_power_law(
     n: Sequence[float] | np.ndarray,
     y: Sequence[float] | np.ndarray,
     d: Sequence[float] | np.ndarray | None = None,
     bootstrap: int = BOOTSTRAP,
-    seed: int = SEED,
+    seed: int = BOOTSTRAP_SEED,
     least: int = LEAST_SIZES,
     noise: Noise | None = None,
 ) -> Law:
@@ -111,11 +109,15 @@ def fit(
     """
     n, y = np.asarray(n, float), np.asarray(y, float)
     d = None if d is None else np.asarray(d, float)
-    check(n, y, d, least)
+    check_points(n, y, d, least)
+
+    # the noise of each point: what its seeds say, and until there is a curve nothing else
     problem, log_y = _Problem(n, d), np.log(y)
     seeds = size_noise([(n, d, log_y)]) if noise is None else noise
     of_points = [seeds[float(at)] if seeds else (0.0, 0) for at in n]
     unit = np.maximum(HUBER / EFFICIENT, [deviation for deviation, _ in of_points])
+
+    # the best end of many starts
     starts = problem.starts(log_y)
     ends, costs = problem.solve(np.repeat(log_y[None], len(starts), 0), starts, unit)
     best = ends[int(np.argmin(costs))]
@@ -124,6 +126,8 @@ def fit(
             "the values do not fall with size as a power law does: "
             "an exponent lies at the edge of its range"
         )
+
+    # without seeds the noise is that of the residuals
     prediction = problem.curve(best[None])[0][0]
     residuals = log_y - prediction
     if seeds:
@@ -131,9 +135,10 @@ def fit(
     else:
         df = max(len(y) - len(best), 1)
         of_points = [(float(np.sqrt((residuals**2).sum() / df)), df)] * len(y)
+
+    # parametric bootstrap: the same design with new noise, fitted again from the best end. An
+    # uncertain deviation widens the interval as Student's t does; points that share one share its draw
     rng = np.random.default_rng(seed)
-    # an uncertain deviation widens the interval as Student's t does; points that share one share
-    # its draw
     spreads = {
         one: one[0] * np.sqrt(one[1] / rng.chisquare(one[1], bootstrap))
         for one in dict.fromkeys(of_points)
@@ -148,8 +153,8 @@ def fit(
 
 
 class _Problem:
-    """The fit of one design in unknowns that the data scale: log E, log A, a (log B, b),
-    N and D over their mean.
+    """The fit of one design in unknowns that the data scale: log E, log A, a (log B, b), with N and
+    D over their mean.
     """
 
     def __init__(self, n: np.ndarray, d: np.ndarray | None):
@@ -183,10 +188,9 @@ class _Problem:
     def solve(
         self, log_y: np.ndarray, x: np.ndarray, unit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Parameters and costs of the samples log_y [s, points] from the starts x [s, p]; unit:
-        deviation of a point.
+        """Parameters and costs of the samples log_y [s, points] from the starts x [s, p].
 
-        Levenberg and Marquardt's iteration on Huber's loss of log residuals, all samples at once: a
+        unit: deviation of a point. Levenberg and Marquardt's iteration on Huber's loss of log residuals, all samples at once: a
         fit costs milliseconds, where a call of an optimiser for each bootstrap sample costs
         seconds.
         """
@@ -194,6 +198,7 @@ class _Problem:
         prediction, slope = self.curve(x)
         cost = _huber((prediction - log_y) / unit).sum(1)
         for _ in range(ITERATIONS):
+            # a damped Newton step of the weighted squares (Gauss-Newton's curvature), for each sample
             residual = (prediction - log_y) / unit
             scaled = slope / unit[:, None]
             weight = np.minimum(1.0, EFFICIENT / np.maximum(np.abs(residual), 1e-300))
@@ -202,6 +207,7 @@ class _Problem:
             scale = np.maximum(np.diagonal(curvature, axis1=1, axis2=2), 1e-12)
             damped = curvature + (damping[:, None] * scale)[:, :, None] * np.eye(x.shape[1])
             step = np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+            # taken where it lowers the cost; elsewhere the damping grows
             tried = np.clip(x - np.clip(step, -2.0, 2.0), self.low, self.high)
             new_prediction, new_slope = self.curve(tried)
             new_cost = _huber((new_prediction - log_y) / unit).sum(1)
@@ -212,6 +218,7 @@ class _Problem:
             prediction = np.where(better[:, None], new_prediction, prediction)
             slope = np.where(better[:, None, None], new_slope, slope)
             cost = np.where(better, new_cost, cost)
+            # until no sample gains any more
             if (((gain <= 1e-10 * cost) & better) | (damping >= 1e6)).all():
                 break
         return x, cost
@@ -234,7 +241,7 @@ def _huber(residual: np.ndarray) -> np.ndarray:
     return np.where(size <= EFFICIENT, 0.5 * size**2, EFFICIENT * (size - 0.5 * EFFICIENT))
 
 
-def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> None:
+def check_points(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> None:
     """Raise Refusal, with the reason, where no law of `least` sizes can be fitted."""
     for name, values in (("N", n), ("y", y), ("D", d)):
         if values is not None and not (np.isfinite(values) & (values > 0)).all():
@@ -266,8 +273,8 @@ def check(n: np.ndarray, y: np.ndarray, d: np.ndarray | None, least: int) -> Non
 def size_noise(
     parts: Sequence[tuple[np.ndarray, np.ndarray | None, np.ndarray]],
 ) -> dict[float, tuple[float, int]]:
-    """Deviation of log y over seeds at each N, pooled over the parts (n, d, log y),
-    and its degrees of freedom.
+    """Deviation of log y over seeds at each N, pooled over the parts (n, d, log y), and its degrees
+    of freedom.
 
     Noise differs by size. But a deviation of a few degrees of freedom is no weight: with fewer than
     six, a size takes the one that is pooled over all sizes. {} where no point has two runs.
@@ -279,9 +286,7 @@ def size_noise(
             cells.setdefault(float(point.real), []).append(log_y[index == at])
     pooled, df = pooled_variance([values for at in cells.values() for values in at])
     own = {at: pooled_variance(values) for at, values in cells.items()}
-    found = {at: one if one[1] >= LEAST_DF else (pooled, df) for at, one in own.items()}
-    return (
-        {at: (math.sqrt(variance), freedom) for at, (variance, freedom) in found.items()}
-        if df
-        else {}
-    )
+    if not df:
+        return {}
+    chosen = {at: one if one[1] >= LEAST_DF else (pooled, df) for at, one in own.items()}
+    return {at: (math.sqrt(variance), freedom) for at, (variance, freedom) in chosen.items()}

@@ -13,14 +13,15 @@ are Satterthwaite's (Biometrics Bulletin 2, 1946).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+CellKey = TypeVar("CellKey", bound=Hashable)  # of a cell: arm and size
 LEAST_SEEDS, LEAST_DF = 3, 6  # of an arm, and of a deviation, below which nothing is decided
 
 
@@ -59,8 +60,8 @@ class Estimate:
 
 
 def pooled_variance(cells: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Variance within cells, pooled over cells, and its degrees of freedom;
-    (0, 0) where no cell has two runs.
+    """Variance within cells, pooled over cells, and its degrees of freedom; (0, 0) where no cell has
+    two runs.
     """
     df = sum(len(values) - 1 for values in cells if len(values) > 1)
     squares = sum(
@@ -70,9 +71,9 @@ def pooled_variance(cells: Sequence[np.ndarray]) -> tuple[float, int]:
 
 
 def contrast(
-    weights: Mapping[Any, float],
-    cells: Mapping[Any, np.ndarray],
-    strata: Mapping[Any, Any],
+    weights: Mapping[CellKey, float],
+    cells: Mapping[CellKey, np.ndarray],
+    strata: Mapping[CellKey, Hashable],
     runs_in_a_unit: int = 1,
     known_variance: float = 0.0,
 ) -> Estimate:
@@ -83,27 +84,27 @@ def contrast(
     two runs); the floor is the deviation of that unit. known_variance: of the effect, beside the
     seeds' (binomial error of a probe), taken as known exactly.
     """
-    pooled = {}
-    for stratum in dict.fromkeys(
-        strata[key] for key in weights
-    ):  # in order: sums are the same in every process
-        pooled[stratum] = pooled_variance(
-            [values for key, values in cells.items() if strata[key] == stratum]
-        )
+    # the variance of each stratum, in order: sums are the same in every process
+    pooled = {
+        stratum: pooled_variance([cells[key] for key in cells if strata[key] == stratum])
+        for stratum in dict.fromkeys(strata[key] for key in weights)
+    }
+    # the effect, and what each stratum lends to its variance
     effect, parts, magnitude = 0.0, dict.fromkeys(pooled, 0.0), dict.fromkeys(pooled, 0.0)
     for key, weight in weights.items():
         effect += weight * float(cells[key].mean())
         parts[strata[key]] += weight**2 / len(cells[key]) * pooled[strata[key]][0]
         magnitude[strata[key]] += abs(weight)
     seeds_variance = sum(parts.values())
-    # Satterthwaite: df = V^2 / sum(V_g^2 / df_g); with one stratum and no known variance this is
-    # the stratum's df
+    # degrees of freedom after Satterthwaite: V^2 / sum(V_g^2 / df_g); with one stratum and no known
+    # variance this is the stratum's own
     doubt = sum(
         part**2 / pooled[stratum][1] for stratum, part in parts.items() if pooled[stratum][1]
     )
     total = seeds_variance + known_variance
     pooled_df = sum(df for _, df in pooled.values())
     df = total**2 / doubt if doubt > 0 else float(pooled_df)
+    # the noise floor: the deviation of one unit, strata weighted as in the contrast
     share = sum(magnitude.values())
     per_run = sum(
         magnitude[stratum] / share * variance for stratum, (variance, _) in pooled.items()
@@ -115,14 +116,14 @@ def contrast(
     return Estimate(effect, math.sqrt(total), df, floor, pooled_df, runs)
 
 
-def difference_weights(left: Sequence[Any], right: Sequence[Any]) -> dict[Any, float]:
+def difference_weights(left: Sequence[CellKey], right: Sequence[CellKey]) -> dict[CellKey, float]:
     """Mean of the left cells minus mean of the right ones."""
     return {key: 1 / len(left) for key in left} | {key: -1 / len(right) for key in right}
 
 
 def end_to_end_weights(scores: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Weights whose contrast is the change of the fitted straight line from
-    the lowest to the highest score.
+    """Weights whose contrast is the change of the fitted straight line from the lowest to the highest
+    score.
 
     Their sum is 0; for two levels they are (-1, 1). Raises ValueError when all scores are equal.
     """
@@ -134,9 +135,7 @@ def end_to_end_weights(scores: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def ranks(values: Sequence[float]) -> np.ndarray:
-    """Positions of the values in ascending order, 0 to k - 1;
-    equal values share their mean position.
-    """
+    """Positions of the values in ascending order, 0 to k - 1; equal ones share their mean position."""
     from scipy.stats import rankdata
 
     return rankdata(values) - 1.0

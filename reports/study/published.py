@@ -27,10 +27,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).with_name("published.csv")
+PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 TASKS = ("imagenet256", "t2i")
 SAMPLERS = ("sde250", "ode", "unknown")
-CONFIDENCE = ("paper", "figure", "readme", "rerun")
+CERTAINTIES = ("paper", "figure", "readme", "rerun")
 IMAGES_A_STEP = 256
 # Self-Flow with one change, as the column `method` names it -> the arm of this project
 ARMS = {
@@ -40,7 +40,7 @@ ARMS = {
     "selfflow_no_rep": "dual_timestep",
 }
 # column -> least and most that can be meant; a value outside is a slip of the pen
-RANGES: dict[str, tuple[float, float]] = {
+LIMITS: dict[str, tuple[float, float]] = {
     "alignment_block": (1, 100),
     "steps": (1, 1e8),
     "params_m": (1, 1e5),
@@ -88,26 +88,26 @@ class Published:
         return self.steps * IMAGES_A_STEP
 
 
-COLUMNS = tuple(field.name.rstrip("_") for field in fields(Published))
+HEADINGS = tuple(field.name.rstrip("_") for field in fields(Published))
 
 
-def published(task: str | None = None, path: Path = FILE) -> list[Published]:
+def published(task: str | None = None, path: Path = PUBLISHED_FILE) -> list[Published]:
     """The rows (of one task), checked.
 
     Raises ValueError naming line, column and value of the first that is wrong.
     """
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        if tuple(reader.fieldnames or ()) != HEADINGS:
             raise ValueError(
-                f"{path.name}: columns are {reader.fieldnames}, expected {', '.join(COLUMNS)}"
+                f"{path.name}: columns are {reader.fieldnames}, expected {', '.join(HEADINGS)}"
             )
         rows = [_row(line, f"{path.name} line {reader.line_num}") for line in reader]
     return [row for row in rows if task is None or row.task == task]
 
 
 def _row(line: dict[str, str], where: str) -> Published:
-    for column, choices in (("task", TASKS), ("sampler", SAMPLERS), ("confidence", CONFIDENCE)):
+    for column, choices in (("task", TASKS), ("sampler", SAMPLERS), ("confidence", CERTAINTIES)):
         if line[column] not in choices:
             raise ValueError(
                 f"{where}: {column} is {line[column]!r}, not one of {', '.join(choices)}"
@@ -116,9 +116,9 @@ def _row(line: dict[str, str], where: str) -> Published:
         if not line[column]:
             raise ValueError(f"{where}: {column} is empty; every row has one")
     numbers: dict[str, float | int | None] = {
-        column: _number(line[column], column, where) for column in RANGES
+        column: _number(line[column], column, where) for column in LIMITS
     }
-    texts = {column: text for column, text in line.items() if column not in RANGES}
+    texts = {column: text for column, text in line.items() if column not in LIMITS}
     values: dict[str, Any] = texts | numbers
     values["is_"] = values.pop("is")
     return Published(**values)
@@ -127,7 +127,7 @@ def _row(line: dict[str, str], where: str) -> Published:
 def _number(text: str, column: str, where: str) -> float | int | None:
     if not text:
         return None
-    least, most = RANGES[column]
+    least, most = LIMITS[column]
     try:
         value = int(text) if column in ("steps", "alignment_block") else float(text)
     except ValueError:

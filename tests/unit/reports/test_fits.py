@@ -4,15 +4,13 @@ refusals, and the command.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import pytest
 from scipy.optimize import brentq, curve_fit
 
-from reports.laws import command as fit_command
+from reports.laws.command import fit_table
 from reports.laws.comparison import crossing_point, effective_parameters, predict_largest
-from reports.laws.fits import Law, Refusal, fit, size_noise
+from reports.laws.fits import Law, Refusal, fit_power_law, size_noise
 
 N = np.geomspace(1e5, 3e7, 6)
 D = np.geomspace(1e7, 1e9, 4)
@@ -35,19 +33,19 @@ def noisy(
     ("e", "scale", "a"), [(0.2, 30.0, 0.4), (1.7, 400.0, 0.34), (0.01, 5.0, 0.15), (2.0, 1e5, 1.0)]
 )
 def test_a_law_without_noise_is_recovered(e, scale, a):
-    found = fit(N, law(N, e, scale, a), bootstrap=2)
+    found = fit_power_law(N, law(N, e, scale, a), bootstrap=2)
     assert found.values == pytest.approx([e, scale, a], rel=1e-3)
 
 
 def test_the_joint_law_without_noise_is_recovered():
     n, d = (axis.ravel() for axis in np.meshgrid(N, D))
-    found = fit(n, law(n) + 500 * d**-0.35, d, bootstrap=2)
+    found = fit_power_law(n, law(n) + 500 * d**-0.35, d, bootstrap=2)
     assert found.values == pytest.approx([0.2, 30.0, 0.4, 500.0, 0.35], rel=1e-3)
 
 
 def test_small_noise_agrees_with_scipy():
     n, y = noisy(3, spread=0.002)
-    found = fit(n, y, bootstrap=100)
+    found = fit_power_law(n, y, bootstrap=100)
     (e, log_scale, a), covariance = curve_fit(
         lambda x, e, s, a: np.log(e + np.exp(s - a * np.log(x))), n, np.log(y), p0=(0.1, 3.0, 0.5)
     )
@@ -65,13 +63,15 @@ def test_one_wild_run_moves_the_fit_little():
     n, y = noisy(1)
     wild = y.copy()
     wild[4] *= 1.5
-    assert fit(n, wild, bootstrap=2)["a"] == pytest.approx(fit(n, y, bootstrap=2)["a"], abs=0.05)
+    assert fit_power_law(n, wild, bootstrap=2)["a"] == pytest.approx(
+        fit_power_law(n, y, bootstrap=2)["a"], abs=0.05
+    )
 
 
 def test_exponent_intervals_cover_the_truth():
     covered, widths = 0, []
     for seed in range(100):
-        low, high = fit(*noisy(seed), bootstrap=120).interval("a")
+        low, high = fit_power_law(*noisy(seed), bootstrap=120).interval("a")
         covered += low <= 0.4 <= high
         widths.append(high - low)
     print(
@@ -92,7 +92,7 @@ def test_exponent_intervals_cover_the_truth_where_sizes_scatter_unlike(spread):
         rng = np.random.default_rng(seed)
         arms = [law(n) * np.exp(deviation * rng.standard_normal(len(n))) for _ in range(3)]
         noise = size_noise([(n, None, np.log(y)) for y in arms])
-        low, high = fit(n, arms[0], bootstrap=120, noise=noise).interval("a")
+        low, high = fit_power_law(n, arms[0], bootstrap=120, noise=noise).interval("a")
         covered += low <= 0.4 <= high
     assert covered >= 88
 
@@ -102,7 +102,7 @@ def test_a_size_that_scatters_counts_less_as_scipy_weighs_it():
     y = law(n) * np.exp(
         0.5 * deviation * np.random.default_rng(5).standard_normal(len(n))
     )  # no residual is wild
-    found = fit(
+    found = fit_power_law(
         n,
         y,
         bootstrap=300,
@@ -135,7 +135,7 @@ def test_intervals_of_all_parameters_of_the_joint_law_cover():
         y = (law(n) + 500 * d**-0.35) * np.exp(
             0.01 * np.random.default_rng(seed).standard_normal(len(n))
         )
-        found = fit(n, y, d, bootstrap=100)
+        found = fit_power_law(n, y, d, bootstrap=100)
         for name, value in truth.items():
             low, high = found.interval(name)
             covered[name] += low <= value <= high
@@ -153,15 +153,15 @@ def test_the_largest_size_is_foretold():
 
 def test_methods_are_compared_by_multiplier_and_crossing():
     method, baseline = (
-        fit(*noisy(1, spread=1e-4, a=0.45), bootstrap=50),
-        fit(*noisy(2, spread=1e-4), bootstrap=50),
+        fit_power_law(*noisy(1, spread=1e-4, a=0.45), bootstrap=50),
+        fit_power_law(*noisy(2, spread=1e-4), bootstrap=50),
     )
     times = effective_parameters(method, baseline, 1e6)
     expected = ((30 * 1e6**-0.45) / 30) ** (-1 / 0.4) / 1e6
     assert times.value == pytest.approx(expected, rel=0.05)
     assert times.low < times.value < times.high
     assert crossing_point(method, baseline, 1e5, 3e7).value is None
-    steep = fit(*noisy(3, spread=1e-4, scale=100.0, a=0.5), bootstrap=50)
+    steep = fit_power_law(*noisy(3, spread=1e-4, scale=100.0, a=0.5), bootstrap=50)
     met = crossing_point(steep, baseline, 1e4, 3e7)
     truth = brentq(lambda n: float(law(n, scale=100.0, a=0.5) - law(n)), 1e4, 3e7)
     assert met.value == pytest.approx(truth, rel=0.05)
@@ -174,9 +174,9 @@ def test_intervals_of_multiplier_and_crossing_cover_the_truth():
     meets = brentq(lambda n: float(law(n, scale=100.0, a=0.5) - law(n)), 1e4, 3e7)
     inside = np.zeros(2)
     for seed in range(40):
-        baseline = fit(*noisy(seed, spread=0.01), bootstrap=200, seed=1)
+        baseline = fit_power_law(*noisy(seed, spread=0.01), bootstrap=200, seed=1)
         method, steep = (
-            fit(*noisy(1000 + seed, spread=0.01, **truth), bootstrap=200, seed=2)
+            fit_power_law(*noisy(1000 + seed, spread=0.01, **truth), bootstrap=200, seed=2)
             for truth in ({"a": 0.45}, {"scale": 100.0, "a": 0.5})
         )
         found = (
@@ -191,8 +191,8 @@ def test_intervals_of_multiplier_and_crossing_cover_the_truth():
 
 def test_where_the_baseline_never_gets_there_the_interval_is_unbounded():
     low, flat = (
-        fit(*noisy(1, spread=1e-4), bootstrap=50),
-        fit(*noisy(2, spread=1e-4, e=2.5), bootstrap=50),
+        fit_power_law(*noisy(1, spread=1e-4), bootstrap=50),
+        fit_power_law(*noisy(2, spread=1e-4, e=2.5), bootstrap=50),
     )
     never = effective_parameters(low, flat, 3e7)
     assert never.value is None and never.share == 0
@@ -228,12 +228,12 @@ def joint(pairs):
 def test_joint_designs_that_leave_a_parameter_open_are_refused(pairs, why):
     n, y, d = joint(pairs)
     with pytest.raises(Refusal, match=why):
-        fit(n, y, d)
+        fit_power_law(n, y, d)
 
 
 def test_rising_values_are_no_power_law():
     with pytest.raises(Refusal, match="do not fall with size"):
-        fit([1e5, 1e6, 1e7, 1e8], [1.0, 1.1, 1.2, 1.3])
+        fit_power_law([1e5, 1e6, 1e7, 1e8], [1.0, 1.1, 1.2, 1.3])
 
 
 @pytest.mark.parametrize(
@@ -247,32 +247,29 @@ def test_rising_values_are_no_power_law():
 )
 def test_refusals_say_why(n, y, why):
     with pytest.raises(Refusal, match=why):
-        fit(n, y)
+        fit_power_law(n, y)
 
 
 def test_the_command_prints_and_draws(tmp_path, capsys):
     n, y = noisy(0)
     table = tmp_path / "table.csv"
     table.write_text("N,loss\n" + "".join(f"{a},{b}\n" for a, b in zip(n, y, strict=True)))
-    parser = argparse.ArgumentParser()
-    fit_command.add_arguments(parser)
-    arguments = ["--csv", str(table), "--x", "N", "--y", "loss"]
-    assert fit_command.run(parser.parse_args(arguments)) == 0
+    fit_table(table, "N", "loss")
     out = capsys.readouterr().out
     assert "loss = E + A N^-a" in out and "from the smaller ones" in out
     picture = (tmp_path / "table-fit.svg").read_bytes()
     assert picture.startswith(b"<?xml")
-    fit_command.run(parser.parse_args(arguments))
+    fit_table(table, "N", "loss")
     assert (tmp_path / "table-fit.svg").read_bytes() == picture
     with pytest.raises(ValueError, match=r"no column 'M'.*N, loss"):
-        fit_command.run(parser.parse_args(["--csv", str(table), "--x", "M", "--y", "loss"]))
+        fit_table(table, "M", "loss")
     table.write_text("N,loss\n1,2\nmany,3\n")
     with pytest.raises(ValueError, match="line 3: N is 'many'"):
-        fit_command.run(parser.parse_args(arguments))
+        fit_table(table, "N", "loss")
 
 
 def test_degrees_of_freedom_are_those_of_the_points_own_seeds():
     n = np.repeat([1e5, 2e5, 4e5, 8e5, 1.6e6, 3.2e6], [7, 3, 3, 3, 3, 3])
     noise = 0.01 * np.random.default_rng(0).standard_normal(len(n))
-    law = fit(n, (0.3 + 50 * n**-0.5) * np.exp(noise), bootstrap=20)
+    law = fit_power_law(n, (0.3 + 50 * n**-0.5) * np.exp(noise), bootstrap=20)
     assert law.df == 6 + 5 * 2

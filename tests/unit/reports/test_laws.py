@@ -16,7 +16,7 @@ from reports.draw.line_chart import line_chart
 from reports.draw.theme import arm_styles
 from reports.laws.arms import crossing_text, fitted_laws, law_tables, times_text
 from reports.laws.comparison import Crossing, effective_parameters
-from reports.laws.fits import fit
+from reports.laws.fits import fit_power_law
 from reports.output.export import panel_rows
 from reports.page.figures.laws import law_figure
 
@@ -82,7 +82,7 @@ def test_where_no_size_is_large_enough_the_lower_limit_is_given():
     )
     n = np.repeat(list(SIZES.values()), 3)
     noise = {float(at): (0.01, 30) for at in n}
-    low, high = (fit(n, e + 30 * n**-0.4, bootstrap=20, noise=noise) for e in (0.2, 2.0))
+    low, high = (fit_power_law(n, e + 30 * n**-0.4, bootstrap=20, noise=noise) for e in (0.2, 2.0))
     assert (
         times_text(effective_parameters(low, high, 2.56e7))
         == "no finite number in 100 % of samples"

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from reports.study.published import ARMS, CONFIDENCE, FILE, RANGES, SAMPLERS, TASKS, published
+from reports.study.published import (
+    ARMS,
+    CERTAINTIES,
+    LIMITS,
+    PUBLISHED_FILE,
+    SAMPLERS,
+    TASKS,
+    published,
+)
 
 
 def test_every_row_has_a_source_and_numbers_in_range():
     rows = published()
     assert len(rows) >= 70
     for row in rows:
-        assert row.source and row.confidence in CONFIDENCE and row.task in TASKS
+        assert row.source and row.confidence in CERTAINTIES and row.task in TASKS
         assert isinstance(row.steps, int) and row.sampler in SAMPLERS
-        for column, (least, most) in RANGES.items():
+        for column, (least, most) in LIMITS.items():
             value = getattr(row, "is_" if column == "is" else column)
             assert value is None or least <= value <= most
         assert row.fid is not None
@@ -75,7 +83,7 @@ def test_methods_are_ones_of_this_project_or_its_switches():
     ],
 )
 def test_slips_are_named(tmp_path, old, new, why):
-    text = FILE.read_text(encoding="utf-8")
+    text = PUBLISHED_FILE.read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "published.csv"
     path.write_text(

@@ -12,7 +12,7 @@ import pytest
 from support.truth import IMAGES, rows
 
 from bench.core import numbers
-from reports.findings.claims import STATISTICS as NAMES
+from reports.findings.claims import STATISTIC_NAMES as NAMES
 from reports.findings.claims import load_claims
 from reports.findings.statistics import STATISTICS
 from reports.findings.verdicts import (
