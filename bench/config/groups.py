@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from bench.core.model.sizes import SIZES
 from bench.core.ranges import check_range
 
 CONF = Path(__file__).parents[1] / "conf"
+CARD = "bench.core.model.encoder:EncoderCard"  # by name, since it imports PyTorch
 GROUPS = ("method", "size", "encoder", "data", "compute")
 
 
@@ -88,8 +90,9 @@ def build(node: Any, **extra: Any) -> Any:
 
     Its `target` called with its other keys, types checked against the class.
 
-    extra: arguments that no YAML can hold (a token grid, a data set). Raises ValueError for unknown
-    keys and wrong types.
+    An encoder's class takes the keys that all encoders share as its card. extra: arguments that no
+    YAML can hold (a token grid, a data set), given where the class takes them. Raises ValueError
+    for unknown keys and wrong types.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -106,7 +109,12 @@ def build(node: Any, **extra: Any) -> Any:
                 f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}"
             ) from error
         check_fields(factory, values)
-    return factory(**values, **extra)
+    takes = inspect.signature(factory).parameters
+    if "card" in takes:
+        card = locate(CARD)
+        own = {f.name: values.pop(f.name) for f in dataclasses.fields(card) if f.name in values}
+        extra["card"] = card(**own)
+    return factory(**values, **{key: part for key, part in extra.items() if key in takes})
 
 
 def check_fields(method: type, values: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What encoders share in reading a picture: its scaling, the patch grid, the token grid."""
+"""What encoders share in reading a picture: its scaling, and patches that fit the token grid."""
 
 from __future__ import annotations
 
@@ -7,64 +7,57 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.core.model.encoder import Encoder, EncoderCard
+from bench.core.model.tokens import TokenGrid
+
 RESIZES = ("none", "features")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def on_grid(
-    patches: Tensor, grid: tuple[int, int], wanted: tuple[int, ...], resize: str, name: str
-) -> Tensor:
-    """Patch tokens [B, h w, W] on the token grid.
+class PatchEncoder(Encoder):
+    """An encoder whose patches are made to fit the token grid, which is its `grid`.
 
-    resize: "features" interpolates them (bilinear, antialias), "none" demands equality.
-
-    Raises ValueError when the grids differ and nothing may be resized.
+    patches: rows and columns that the network reads. Without card.patch_grid these are the token
+    grid, the picture is scaled to patch x grid pixels and no feature is resampled.
     """
-    if tuple(grid) == tuple(wanted):
-        return patches
-    if resize == "none" or len(wanted) != 2:
-        raise ValueError(
-            f"encoder {name} gives a {grid[0]}x{grid[1]} grid and the data has "
-            f"{'x'.join(map(str, wanted))} tokens: "
-            "set encoder.resize=features to interpolate its features, or choose another encoder"
-        )
-    maps = patches.transpose(1, 2).unflatten(2, grid)
-    size = [int(n) for n in wanted]
-    resized = F.interpolate(
-        maps.float(), size=size, mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized.flatten(2).transpose(1, 2)
+
+    def __init__(self, card: EncoderCard, token_grid: TokenGrid):
+        super().__init__(card)
+        self.patches, self.grid = fitting_grids(card, token_grid.grid)
+
+    def on_grid(self, patches: Tensor) -> Tensor:
+        """Patch tokens [B, h w, W] on `grid`, interpolated (bilinear, antialias) from another."""
+        if self.patches == self.grid:
+            return patches
+        maps = patches.transpose(1, 2).unflatten(2, self.patches).float()
+        size = list(self.grid)
+        maps = F.interpolate(maps, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return maps.flatten(2).transpose(1, 2)
 
 
-def patch_grid(
-    name: str, token_grid: tuple[int, ...], own: int | None, resize: str
-) -> tuple[int, int]:
-    """The encoder's patch grid: the token grid, or own x own.
+def fitting_grids(
+    card: EncoderCard, token_grid: tuple[int, ...]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The patch grid, own x own or the token grid, and the token grid.
 
     Raises ValueError where the two cannot be reconciled.
-
-    With the token grid as patch grid the picture is scaled to patch x grid pixels and no feature is
-    resampled.
     """
-    if resize not in RESIZES:
-        raise ValueError(f"encoder.resize={resize} is unknown (choices: {', '.join(RESIZES)})")
+    if card.resize not in RESIZES:
+        raise ValueError(f"encoder.resize={card.resize} is unknown (choices: {', '.join(RESIZES)})")
     if len(token_grid) != 2:
         raise ValueError(
-            f"encoder {name} reads pictures, "
-            f"and the tokens form a {len(token_grid)}-dimensional grid: "
-            "choose another one"
+            f"encoder {card.name} reads pictures, and the tokens form a "
+            f"{len(token_grid)}-dimensional grid: choose another one"
         )
     height, width = token_grid
-    grid = (own, own) if own else (height, width)
-    if grid != tuple(token_grid) and resize == "none":
+    own = card.patch_grid
+    patches = (own, own) if own else (height, width)
+    if patches != (height, width) and card.resize == "none":
         raise ValueError(
-            f"encoder {name} with encoder.patch_grid={own} gives {own}x{own} patches "
-            f"and the data has {height}x{width} tokens: "
-            "set encoder.resize=features to interpolate its features, "
-            "or leave encoder.patch_grid out"
+            f"encoder {card.name} with encoder.patch_grid={own} gives {own}x{own} patches and the "
+            f"data has {height}x{width} tokens: set encoder.resize=features to interpolate its "
+            "features, or leave encoder.patch_grid out"
         )
-    return grid
+    return patches, (height, width)
 
 
 def as_input(
@@ -78,8 +71,6 @@ def as_input(
     """
     x = images.float() / 255
     x = (x - x.new_tensor(mean)[:, None, None]) / x.new_tensor(std)[:, None, None]
-    return (
-        x
-        if tuple(x.shape[2:]) == size
-        else F.interpolate(x, size=size, mode="bicubic", align_corners=False)
-    )
+    if tuple(x.shape[2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="bicubic", align_corners=False)

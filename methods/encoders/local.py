@@ -13,22 +13,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.data.base import DataSet
-from bench.core.model.encoder import Encoder, EncoderFeatures
+from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
+from methods.encoders.base import fitting_grids
 
 VERSION = 2
 SEED = 7041
@@ -40,14 +44,18 @@ class LocalEncoder(Encoder):
     and a mixing convolution there.
     """
 
-    family = "convnet"
-    labels = ""
+    heldout_probe: Mapping[str, Any]  # accuracy, its interval, and the raw pixels'
 
     def __init__(
-        self, name: str, width: int, layers: int, grid: tuple[int, int], patch: tuple[int, int]
+        self,
+        card: EncoderCard,
+        width: int,
+        layers: int,
+        grid: tuple[int, int],
+        patch: tuple[int, int],
     ):
-        super().__init__()
-        self.name, self.width, self.grid, self.patch = name, width, grid, patch
+        super().__init__(card)
+        self.width, self.grid, self.patch = width, grid, patch
         hidden = max(8, width // 2)
         body: list[nn.Module] = [
             nn.Conv2d(3, hidden, 3, padding=1),
@@ -211,7 +219,7 @@ def probe(encoder: LocalEncoder, dataset: DataSet) -> dict[str, Any]:
 
 
 def local(
-    name: str,
+    card: EncoderCard,
     width: int,
     layers: int,
     steps: int,
@@ -225,66 +233,60 @@ def local(
     """The encoder of this data set from the cache, trained first if it is not there,
     once however many ask.
     """
-    if len(token_grid.grid) != 2:
-        raise ValueError(
-            f"{name} reads pictures, "
-            f"and the tokens form a {len(token_grid.grid)}-dimensional grid: choose "
-            "another encoder"
-        )
-    height, width_pixels = dataset.images("train", slice(0, 1)).shape[2:]
+    _, grid = fitting_grids(card, token_grid.grid)
     # at most 64 pixels a side are read, as whole patches of the token grid
-    patch = tuple(
-        max(1, min(side, LARGEST_SIDE) // n)
-        for side, n in zip((height, width_pixels), token_grid.grid, strict=True)
+    sides = dataset.images("train", slice(0, 1)).shape[2:]
+    height, across = (
+        max(1, min(side, LARGEST_SIDE) // n) for side, n in zip(sides, grid, strict=True)
     )
+    patch = height, across
+    card = replace(card, family="convnet", trained_on=f"{dataset.name}-train", labels="")
     recipe = {
         "version": VERSION,
         "seed": SEED,
-        "name": name,
+        "name": card.name,
         "width": width,
         "layers": layers,
         "steps": steps,
         "batch": batch,
         "learning_rate": learning_rate,
-        "grid": list(token_grid.grid),
+        "grid": list(grid),
         "patch": list(patch),
         "data": dataset.fingerprint,
     }
 
     def build() -> LocalEncoder:
         with seeded():
-            return LocalEncoder(name, width, layers, token_grid.grid, patch)  # type: ignore[arg-type]
+            return LocalEncoder(card, width, layers, grid, patch)
 
     def make(folder: Path) -> None:
-        from safetensors.torch import save_file
-
         with one_thread():
             encoder = build()
             flops = pretrain(encoder, dataset, steps, batch, learning_rate)
         encoder.freeze()
         save_file(encoder.state_dict(), folder / "weights.safetensors")
-        card = {"recipe": recipe, "heldout_probe": probe(encoder, dataset), "training_flops": flops}
-        (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+        known = {
+            "recipe": recipe,
+            "heldout_probe": probe(encoder, dataset),
+            "training_flops": flops,
+        }
+        (folder / "card.json").write_text(json.dumps(known, indent=1), encoding="utf-8")
 
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
-    folder = cached_folder(Path(cache) / "encoders" / f"{name}-{dataset.name}-{key}", make)
-    return _load(folder, build(), dataset)
+    folder = cached_folder(Path(cache) / "encoders" / f"{card.name}-{dataset.name}-{key}", make)
+    return _load(folder, build())
 
 
-def _load(folder: Path, encoder: LocalEncoder, dataset: DataSet) -> LocalEncoder:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+def _load(folder: Path, encoder: LocalEncoder) -> LocalEncoder:
     try:
         encoder.load_state_dict(load_file(folder / "weights.safetensors"))
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        encoder.training_flops = card["training_flops"]
-        encoder.heldout_probe = card["heldout_probe"]
+        known = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        encoder.training_flops = known["training_flops"]
+        encoder.heldout_probe = known["heldout_probe"]
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"the cached encoder {folder} is damaged ({error}): "
             "delete that folder, it is trained again"
         ) from error
-    encoder.trained_on = f"{dataset.name}-train"
     encoder.freeze()
     return encoder

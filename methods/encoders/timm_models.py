@@ -7,7 +7,7 @@ registers: DINOv3 1 + 4, SigLIP 0, MAE and CLIP 1) are taken off. Weights are lo
 Face's cache and in $TORCH_HOME/hub/checkpoints before anything is asked of the network.
 
     python -m bench.run method=repa encoder=dinov3_b data=cifar10 data.root=cifar10
-    python -m bench.run method=repa encoder=timm encoder.name=resnet50.a1_in1k encoder.stride=16 data=cifar10
+    python -m bench.run method=repa encoder=timm encoder.name=resnet50.a1_in1k encoder.stride=16
 """
 
 from __future__ import annotations
@@ -16,22 +16,27 @@ import difflib
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bench.core.compat import import_vision
-from bench.core.data.base import DataSet
-from bench.core.model.encoder import Encoder, EncoderFeatures
+from bench.core.model.encoder import EncoderCard, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
-from methods.encoders.base import as_input, on_grid, patch_grid
+from methods.encoders.base import PatchEncoder, as_input
 
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
+
+# what reading a damaged or foreign file of weights raises
+UNREADABLE = (RuntimeError, OSError, KeyError, TypeError, pickle.UnpicklingError, SafetensorError)
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-
 
 # In timm's names -> as the presets of bench/conf/encoder say it, for the mark on related metrics.
 # First match wins.
@@ -49,7 +54,7 @@ DATA = {
 }
 
 
-def pretrained_config(name: str) -> Any:
+def pretrained_config(name: str) -> PretrainedCfg:
     """timm's PretrainedCfg of a model.
 
     Raises ValueError with the nearest names for one it does not know.
@@ -64,28 +69,17 @@ def pretrained_config(name: str) -> Any:
     if not timm.is_model(plain):
         raise ValueError(
             f"timm has no model {name!r}{_near(name, timm.list_pretrained())} "
-            "(encoder.name=<a name of "
-            "timm.list_pretrained()>)"
+            "(encoder.name=<a name of timm.list_pretrained()>)"
         )
-    config = (
-        timm.get_pretrained_cfg(plain, allow_unregistered=False)
-        if "." not in name
-        else _tagged(timm, name)
-    )
+    config = None
+    if "." not in name:
+        config = timm.get_pretrained_cfg(plain, allow_unregistered=False)
+    elif name in timm.list_pretrained(f"{plain}.*"):
+        config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise ValueError(
-            "timm has no pretrained weights of "
-            f"{name!r}{_near(name, timm.list_pretrained(f'{plain}*') or timm.list_pretrained())}"
-        )
+        known = timm.list_pretrained(f"{plain}*") or timm.list_pretrained()
+        raise ValueError(f"timm has no pretrained weights of {name!r}{_near(name, known)}")
     return config
-
-
-def _tagged(timm: Any, name: str) -> Any:
-    return (
-        timm.get_pretrained_cfg(name)
-        if name in timm.list_pretrained(f"{name.split('.')[0]}.*")
-        else None
-    )
 
 
 def _near(name: str, known: list[str]) -> str:
@@ -98,69 +92,45 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
     in Hugging Face's cache or in torch.hub's.
     """
     if node["weights"]:
-        return [
-            Resource(f"encoder.weights={node['weights']}", Path(node["weights"]).expanduser(), "")
-        ]
+        file = Path(node["weights"]).expanduser()
+        return [Resource(f"encoder.weights={node['weights']}", file, "")]
     name = node["model"] or node["name"]
-    config = pretrained_config(name)
+    config, hub = pretrained_config(name), torch_hub() / "checkpoints"
+    what = f"the weights of {name}"
     if not config.hf_hub_id:
-        return [
-            Resource(
-                f"the weights of {name}",
-                torch_hub() / "checkpoints" / config.url.rsplit("/", 1)[1],
-                config.url,
-            )
-        ]
-    from huggingface_hub import try_to_load_from_cache
-
+        url = str(config.url)
+        return [Resource(what, hub / url.rsplit("/", 1)[1], url)]
     files = [config.hf_hub_filename] if config.hf_hub_filename else list(HUB_FILES)
     cached = (try_to_load_from_cache(config.hf_hub_id, file) for file in files)
-    place = (
-        torch_hub() / "checkpoints" / f"{config.hf_hub_id.rsplit('/', 1)[1]}{Path(files[0]).suffix}"
-    )
+    also = tuple(Path(file) for file in cached if isinstance(file, str))
+    place = hub / f"{config.hf_hub_id.rsplit('/', 1)[1]}{Path(files[0]).suffix}"
     url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{files[0]}"
-    return [
-        Resource(
-            f"the weights of {name}",
-            place,
-            url,
-            also=tuple(Path(c) for c in cached if isinstance(c, str)),
-        )
-    ]
+    return [Resource(what, place, url, also=also)]
 
 
-class TimmEncoder(Encoder):
-    """name, model: timm's name (model null: `name` is it); stride: null for patch tokens,
-    else the feature map to read.
+class TimmEncoder(PatchEncoder):
+    """model: timm's name, null where the card's is it; stride: null for patch tokens, else the
+    feature map to read; final_norm: false reads the last block as it is (MAE, CLIP in REPA);
+    weights: a local file instead of timm's.
 
-    final_norm: false reads the last block as it is (MAE, CLIP in REPA); weights: a local file
-    instead of timm's; family, trained_on, labels: null are taken from timm's tag, as far as it
-    tells.
+    Of the card, family, trained_on and labels may be null: they are taken from timm's tag, as far
+    as it tells.
     """
 
     not_counted = "the encoder's own pre-training"
 
     def __init__(
         self,
-        name: str,
+        card: EncoderCard,
         model: str | None,
         weights: str | None,
         stride: int | None,
         final_norm: bool,
-        patch_grid: int | None,
-        resize: str,
-        family: str | None,
-        trained_on: str | None,
-        labels: str | None,
         *,
         token_grid: TokenGrid,
-        dataset: DataSet | None = None,
-        cache: Path | None = None,
     ):
-        super().__init__()
-        self.name, self.resize, self.token_grid, self.stride = name, resize, token_grid.grid, stride
-        self.patches = _patch_grid(name, token_grid.grid, patch_grid, resize)
-        model = model or name
+        super().__init__(card, token_grid)
+        name, model = card.name, model or card.name
         config = pretrained_config(model)
         (file,) = resources({"name": name, "model": model, "weights": weights})
         if weights and file.found() is None:
@@ -168,64 +138,61 @@ class TimmEncoder(Encoder):
                 f"encoder.weights={weights} is not there: "
                 f"give the file of {model}'s weights, or leave it out"
             )
-        self.pixels = input_pixels(model, stride, self.patches)
-        require(
-            [file],
-            f"encoder {name}",
-            f"encoder={name}" if name != model else f"encoder=timm encoder.name={name}",
-        )
-        self.network, self.width = create(model, stride, self.pixels, file.found())
+        pixels = input_pixels(model, stride, self.patches)
+        words = f"encoder={name}" if name != model else f"encoder=timm encoder.name={name}"
+        require([file], f"encoder {name}", words)
+        network, width = create(model, stride, pixels, file.found())
         if not final_norm and stride is None:
-            self.network.norm = nn.Identity()
-        self._finish(config.mean, config.std, family, trained_on, labels, config)
+            network.norm = nn.Identity()
+        self.take(network, width, stride, pixels, config)
 
-    def _finish(
+    def take(
         self,
-        mean: Any,
-        std: Any,
-        family: str | None,
-        trained_on: str | None,
-        labels: str | None,
-        config: Any,
+        network: nn.Module,
+        width: int,
+        stride: int | None,
+        pixels: tuple[int, int],
+        config: PretrainedCfg,
     ) -> None:
-        self.mean, self.std = tuple(mean), tuple(std)
-        self.family = family or ("convnet" if self.stride else "vit")
-        self.trained_on = trained_on or known_data(config) or config.tag or "unknown"
-        self.labels = known_labels(config) if labels is None else labels
-        same = self.resize == "none"
-        self.grid = self.patches if same else (int(self.token_grid[0]), int(self.token_grid[1]))
-        norm = "without" if isinstance(getattr(self.network, "norm", None), nn.Identity) else "with"
+        """Read pictures by this network; config: timm's, with its mean and deviation."""
+        self.network, self.width, self.stride, self.pixels = network, width, stride, pixels
+        self.mean, self.std = tuple(config.mean), tuple(config.std)
+        card = self.card
+        self.card = replace(
+            card,
+            family=card.family or ("vit" if stride is None else "convnet"),
+            trained_on=card.trained_on or known_data(config) or config.tag or "unknown",
+            labels=known_labels(config) if card.labels is None else card.labels,
+        )
+        what = "tokens" if stride is None else f"stride {stride}"
+        norm = "without" if isinstance(getattr(network, "norm", None), nn.Identity) else "with"
         self.reading = (
-            f"{self.pixels[0]}x{self.pixels[1]} pixels, "
-            f"{'tokens' if self.stride is None else f'stride {self.stride}'} "
-            f"{norm} final norm, {self.grid[0]}x{self.grid[1]} tokens, resize {self.resize}"
+            f"{pixels[0]}x{pixels[1]} pixels, {what} {norm} final norm, "
+            f"{self.grid[0]}x{self.grid[1]} tokens, resize {card.resize}"
         )
         self.freeze()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> EncoderFeatures:
         x = as_input(images, self.pixels, self.mean, self.std)
+        network: Any = self.network
         cls = None
         if self.stride is None:
-            tokens = self.network.forward_features(x).float()
-            prefix = self.network.num_prefix_tokens
-            cls = tokens[:, 0] if getattr(self.network, "cls_token", None) is not None else None
-            patches = tokens[:, prefix:]
+            tokens = network.forward_features(x).float()
+            cls = tokens[:, 0] if getattr(network, "cls_token", None) is not None else None
+            patches = tokens[:, network.num_prefix_tokens :]
         else:
-            maps = self.network(x)[0].float()
-            maps = (
-                maps if maps.shape[1] == self.width else maps.movedim(-1, 1)
-            )  # some give channels last
+            maps = network(x)[0].float()
+            if maps.shape[1] != self.width:  # some give channels last
+                maps = maps.movedim(-1, 1)
             patches = maps.flatten(2).transpose(1, 2)
-        if patches.shape[1] != self.patches[0] * self.patches[1]:
+        rows, columns = self.patches
+        if patches.shape[1] != rows * columns:
             raise ValueError(
-                f"encoder {self.name} gives {patches.shape[1]} tokens, "
-                f"not {self.patches[0]}x{self.patches[1]}: "
+                f"encoder {self.name} gives {patches.shape[1]} tokens, not {rows}x{columns}: "
                 "another encoder.stride"
             )
-        return EncoderFeatures(
-            on_grid(patches, self.patches, self.token_grid, self.resize, self.name), cls, self.grid
-        )
+        return EncoderFeatures(self.on_grid(patches), cls, self.grid)
 
 
 def input_pixels(model: str, stride: int | None, patches: tuple[int, int]) -> tuple[int, int]:
@@ -255,18 +222,16 @@ def input_pixels(model: str, stride: int | None, patches: tuple[int, int]) -> tu
 
 def create(
     model: str, stride: int | None, pixels: tuple[int, int], file: Path | None
-) -> tuple[Any, int]:
+) -> tuple[nn.Module, int]:
     """(network, width); file: its weights, None for random ones.
 
     Raises ValueError for weights that do not fit.
     """
     timm = import_vision("timm")
     missing: list[str] = []
-    weights = (
-        {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
-        if file
-        else {"pretrained": False}
-    )
+    weights: dict[str, Any] = {"pretrained": file is not None}
+    if file:
+        weights["pretrained_cfg_overlay"] = {"file": str(file)}
     try:
         if stride is None:
             with _loaded(missing):
@@ -274,23 +239,14 @@ def create(
             width = int(network.num_features)
         else:
             index, width = _level(timm, model, stride)
+            weights |= {"features_only": True, "out_indices": (index,)}
             with _loaded(missing):
-                network = timm.create_model(
-                    model, features_only=True, out_indices=(index,), **weights
-                )
-    except (
-        RuntimeError,
-        OSError,
-        KeyError,
-        TypeError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+                network = timm.create_model(model, **weights)
+    except UNREADABLE as error:
         first = " ".join(str(error).split())[:300]
         raise ValueError(
             f"timm's {model} cannot be made with {file or 'random weights'} ({first}): "
-            "delete that file and fetch "
-            "it again"
+            "delete that file and fetch it again"
         ) from error
     if missing:
         raise ValueError(
@@ -302,23 +258,20 @@ def create(
 
 @contextmanager
 def _loaded(missing: list[str]) -> Iterator[None]:
-    """Collects the tensors that a file does not have:
-    timm loads leniently where it takes a classifier off.
+    """Collects the tensors that a file does not have: timm loads leniently where it takes a
+    classifier off.
     """
     load = nn.Module.load_state_dict
 
-    def strictly_told(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    def collecting(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = load(self, *args, **kwargs)
-        classifier = (getattr(self, "pretrained_cfg", None) or {}).get(
-            "classifier"
-        ) or "no classifier"
-        heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        missing.extend(
-            key for key in result.missing_keys if not key.startswith(heads)
-        )  # the head is not read
+        classifier = (getattr(self, "pretrained_cfg", None) or {}).get("classifier")
+        heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or ())
+        # the classifier's tensors are not read
+        missing.extend(key for key in result.missing_keys if not key.startswith(heads))
         return result
 
-    nn.Module.load_state_dict = strictly_told  # type: ignore[method-assign]
+    nn.Module.load_state_dict = collecting  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -337,7 +290,7 @@ def _level(timm: Any, model: str, stride: int) -> tuple[int, int]:
     return wanted[-1], int(levels[wanted[-1]]["num_chs"])
 
 
-def known_data(config: Any) -> str:
+def known_data(config: PretrainedCfg) -> str:
     """The data that a timm name speaks of, spelled as the presets spell it;
     "" where it says none.
     """
@@ -345,12 +298,9 @@ def known_data(config: Any) -> str:
     return next((data for part, data in DATA.items() if part in name), "")
 
 
-def known_labels(config: Any) -> str:
+def known_labels(config: PretrainedCfg) -> str:
     """Whose labels a timm tag speaks of: "ImageNet-1k", "ImageNet-22k" or "" (none, or text)."""
     tag = config.tag or ""
     if "in1k" in tag and config.num_classes == 1000:
         return "ImageNet-1k"
     return "ImageNet-22k" if config.num_classes > 10_000 else ""
-
-
-_patch_grid = patch_grid  # the constructor's parameter has the same name

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.compat import full_float32
-from bench.core.model.encoder import Encoder
+from bench.core.model.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
 from probes.distances.frechet import FRECHET, Gaussian, Moments, distance_of, fit
@@ -45,8 +45,6 @@ from probes.metric import (
     related,
 )
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 DGM_SIDE = 224
 FD_ENCODER = Record(
     "fd_encoder",
@@ -107,9 +105,7 @@ def dgm_input(images: Tensor) -> Tensor:
         np.asarray(p.resize((DGM_SIDE, DGM_SIDE), Image.Resampling.BICUBIC)) for p in pictures
     ]
     x = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
-    mean, deviation = (
-        torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_DEVIATION)
-    )
+    mean, deviation = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return (x - mean) / deviation
 
 

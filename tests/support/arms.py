@@ -11,7 +11,7 @@ from bench.config.compose import compose
 from bench.config.groups import build
 from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
-from bench.core.model.encoder import Encoder, EncoderFeatures
+from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.sampling import sample_block
 from bench.core.model.sizes import SIZES, Size
@@ -35,18 +35,10 @@ class StandInEncoder(Encoder):
     A frozen encoder that costs nothing, attention included.
     """
 
-    family, trained_on, labels, name, width, grid = (
-        "stand-in",
-        "nothing",
-        "",
-        "stand_in",
-        12,
-        (4, 4),
-    )
-    attends = True
+    width, grid, attends = 12, (4, 4), True
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(EncoderCard("stand_in", "stand-in", "nothing", ""))
         self.map = torch.nn.Linear(12, self.width, bias=False)
         with torch.no_grad():
             self.map.weight.copy_(

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class EncoderFeatures(NamedTuple):
@@ -27,28 +31,62 @@ class EncoderFeatures(NamedTuple):
     attention: tuple[Tensor, ...] = ()
 
 
-class Encoder(nn.Module):
-    """Frozen, in eval mode, without gradient.
+@dataclass(frozen=True)
+class EncoderCard:
+    """What an encoder says of itself, apart from how it is made: the keys that all of
+    bench/conf/encoder share.
 
-    width: numbers of a patch token; grid: its patch grid; family: of the architecture
-    ("vit", "convnet"); trained_on: data it was trained on; labels: whose labels it was trained
-    with, "" when self-supervised; reading: input pixels, stride, what is resized, where the same
-    weights can be read in several ways; fingerprint: 16 hexadecimal digits of the weights and of
-    the reading; attends: whether forward takes attention_of=layers; training_flops: of its own
-    training where the harness did it; not_counted: what the cost leaves out, in words.
+    family: of the architecture ("vit", "convnet"); trained_on: data it was trained on; labels:
+    whose labels it was trained with, "" when self-supervised; None where the file does not say and
+    the encoder knows. patch_grid: n x n patches, None for the token grid; resize: "features"
+    interpolates patch tokens to the token grid, "none" demands equality.
     """
 
     name: str
+    family: str | None = None
+    trained_on: str | None = None
+    labels: str | None = None
+    patch_grid: int | None = None
+    resize: str = "none"
+
+
+class Encoder(nn.Module):
+    """Frozen, in eval mode, without gradient.
+
+    width: numbers of a patch token; grid: its patch grid; reading: input pixels, stride, what is
+    resized, where the same weights can be read in several ways; fingerprint: 16 hexadecimal digits
+    of the weights and of the reading; attends: whether forward takes attention_of=layers;
+    training_flops: of its own training where the harness did it; not_counted: what the cost leaves
+    out, in words.
+    """
+
     width: int
     grid: tuple[int, int]
-    family: str
-    trained_on: str
-    labels: str
     fingerprint: str
     reading: str = ""
     attends: bool = False
     training_flops: float = 0.0
     not_counted: str = ""
+
+    def __init__(self, card: EncoderCard):
+        super().__init__()
+        self.card = card
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def family(self) -> str:
+        return self.card.family or ""
+
+    @property
+    def trained_on(self) -> str:
+        return self.card.trained_on or ""
+
+    @property
+    def labels(self) -> str:
+        return self.card.labels or ""
 
     __call__: Callable[..., EncoderFeatures]
     """uint8 pictures [B, 3, H, W] -> features; with attention_of=layers where it attends."""

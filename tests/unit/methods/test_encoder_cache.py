@@ -8,7 +8,7 @@ import torch
 from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.data.base import Digits
-from bench.core.model.encoder import Encoder, EncoderFeatures
+from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.store import files
 from bench.core.store.runs import read_metrics
 from bench.core.train.feature_cache import patch_tokens
@@ -18,8 +18,8 @@ class Rows(Encoder):
     """Two numbers a quadrant: its mean and its maximum."""
 
     def __init__(self, scale: float):
-        super().__init__()
-        self.name, self.width, self.grid, self.calls = "rows", 2, (2, 2), 0
+        super().__init__(EncoderCard("rows"))
+        self.width, self.grid, self.calls = 2, (2, 2), 0
         self.scale = torch.nn.Parameter(torch.tensor(scale))
         self.freeze()
 
