@@ -18,7 +18,7 @@ from bench.core.store import tracking
 def missing(cfg: dict[str, Any], data: Any) -> Iterator[str]:
     """What a run of this configuration will lack, one sentence each; data: its data set."""
     try:
-        tracking.check(cfg["tracking"])
+        tracking.check_tracker(cfg["tracking"])
     except ValueError as error:
         yield str(error)
     if cfg["measure"] == "none":

@@ -12,19 +12,22 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from bench.core.store.files import atomic, file_hash
 
+# What a run resumes from: tensors, numbers, strings, and containers of them.
+TrainingState: TypeAlias = dict[str, Any]
+
 KEPT = 2
 _NAME = re.compile(r"ckpt-(\d{12})-([0-9a-f]{16})\.pt")
 
 
-def save_checkpoint(folder: Path, images: int, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, containers), keep the last two.
+def save_checkpoint(folder: Path, images: int, state: TrainingState) -> None:
+    """Write the state, keep the last two.
 
     Raises OSError; the last good state stays.
     """
@@ -41,17 +44,13 @@ def save_checkpoint(folder: Path, images: int, state: dict[str, Any]) -> None:
         old.unlink(missing_ok=True)
 
 
-def tensors_of(state: Any) -> list[Tensor]:
+def tensors_of(state: object) -> list[Tensor]:
     """All tensors inside nested containers."""
     if isinstance(state, Tensor):
         return [state]
-    children = (
-        state.values()
-        if isinstance(state, dict)
-        else state
-        if isinstance(state, list | tuple)
-        else ()
-    )
+    if isinstance(state, dict):
+        return tensors_of(list(state.values()))
+    children = state if isinstance(state, list | tuple) else ()
     return [tensor for child in children for tensor in tensors_of(child)]
 
 
@@ -66,9 +65,7 @@ def is_whole(path: Path) -> bool:
     return match is not None and file_hash(path).startswith(match[2])
 
 
-def load_checkpoint(
-    folder: Path, map_location: torch.device | str = "cpu"
-) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, map_location: torch.device | str = "cpu") -> TrainingState | None:
     """The newest undamaged checkpoint's state, or None when there is none.
 
     Each damaged one is named in a warning and set aside, so that it does not count among the last

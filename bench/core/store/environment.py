@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bench.core.store.files import Json
 
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = (
+RECORDED_PACKAGES = (
     "torch",
     "numpy",
     "scipy",
@@ -29,7 +31,7 @@ PACKAGES = (
 def versions() -> dict[str, str]:
     """Installed versions of what the numbers depend on."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in RECORDED_PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -52,7 +54,7 @@ def git_commit() -> str:
         return "unknown"
 
 
-def environment(device: torch.device, threads: int) -> dict[str, Any]:
+def environment(device: torch.device, threads: int) -> Json:
     """Versions, device, processor and code."""
     import torch
 

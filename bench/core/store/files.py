@@ -1,7 +1,7 @@
 """Files that are whole or absent, JSON and YAML, hashes, and room on the disk: every file of this
 program that another process may read is written through `atomic`, the only place that renames one.
 
-    with atomic(folder / "features.npy", needed=array.nbytes) as temporary, open(temporary, "wb") as file:
+    with atomic(folder / "a.npy", needed=array.nbytes) as temporary, open(temporary, "wb") as file:
         np.save(file, array)
 
 A reader sees the old file or the new one, never half of one, whichever process is killed when.

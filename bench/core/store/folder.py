@@ -17,13 +17,13 @@ import threading
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from bench.core.store.files import disk_full
-from bench.core.store.liveness import is_fresh, this_process
+from bench.core.store.files import Json, disk_full
+from bench.core.store.lease import is_fresh, this_process
 from bench.core.store.runs import read_status, write_status
 
-BEAT_SECONDS = 30.0  # between heartbeats while nothing else is said: sampling can take hours
+HEARTBEAT_SECONDS = 30.0  # between heartbeats while nothing else is said: sampling can take hours
 
 
 class RunFolder:
@@ -31,8 +31,8 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self._lock: Any = None
-        self._status: dict[str, Any] = {}
+        self._lock: IO[str] | None = None
+        self._status: Json = {}
         self._written = float("-inf")
         self._writing = threading.Lock()
         self._released = threading.Event()
@@ -43,10 +43,11 @@ class RunFolder:
 
         Raises ValueError when it cannot be written or another process has it.
         """
+        # the folder and its lock, held for the life of the process
         self._released, self._beating = threading.Event(), False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115 - held for the life of the process
+            self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115
         except OSError as error:
             reason = f"{self.path} cannot be written ({error.strerror})"
             raise ValueError(f"{reason}: choose another folder with runs=DIR") from error
@@ -57,11 +58,11 @@ class RunFolder:
                 f"{self.path} is being written by another process ({self._holder()}): "
                 "wait for it or stop it"
             ) from None
-        if (
-            self._deleted()
-        ):  # between opening and locking its holder withdrew: the lock is of no folder any more
+        # between opening and locking its holder may have withdrawn: a lock of no folder any more
+        if self._deleted():
             self.release()
             return self.claim()
+        # on another host, or a file system without locks, the heartbeat says it
         status = read_status(self.path)
         elsewhere = status.get("host") not in (None, socket.gethostname())
         if elsewhere and status.get("state") == "running" and is_fresh(status):
@@ -84,9 +85,8 @@ class RunFolder:
     def withdraw(self) -> None:
         """Let go, and leave no trace of a folder in which nothing was written yet."""
         if [path.name for path in self.path.iterdir()] == [".lock"]:
-            (
-                self.path / ".lock"
-            ).unlink()  # while it is held: afterwards it might be another process's
+            # while it is held: afterwards it might be another process's
+            (self.path / ".lock").unlink()
             with contextlib.suppress(OSError):  # another process claimed the folder meanwhile
                 self.path.rmdir()
         self.release()
@@ -114,7 +114,7 @@ class RunFolder:
                 "the same command starts it anew"
             )
 
-    def status(self, now: bool = False, **changes: Any) -> None:
+    def status(self, now: bool = False, **changes: object) -> None:
         """Merge changes into status.json, with a heartbeat;
         written at most every two seconds unless `now`.
 
@@ -132,11 +132,10 @@ class RunFolder:
             threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
-        while not self._released.wait(BEAT_SECONDS):
-            with contextlib.suppress(
-                OSError
-            ):  # the folder deleted, the disk full: the run itself will say so
-                if time.monotonic() - self._written > BEAT_SECONDS / 2:
+        while not self._released.wait(HEARTBEAT_SECONDS):
+            # the folder deleted, the disk full: the run itself will say so
+            with contextlib.suppress(OSError):
+                if time.monotonic() - self._written > HEARTBEAT_SECONDS / 2:
                     self.status(now=True)
 
 
@@ -154,13 +153,12 @@ class MetricsLog:
                 "lines of the past are lost",
                 stacklevel=2,
             )
-            os.truncate(
-                path, path.read_bytes().rfind(b"\n") + 1
-            )  # half a line would be glued to the next one
+            # half a line would be glued to the next one
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         elif size > keep_bytes:
             os.truncate(path, keep_bytes)
 
-    def append(self, line: dict[str, Any]) -> None:
+    def append(self, line: Json) -> None:
         """Add one JSON line. Raises OSError, clearly when the disk is full."""
         try:
             with open(self.path, "a", encoding="utf-8") as file:

@@ -1,10 +1,17 @@
-"""One trainer a run, among several sweeps on several hosts: a lease file beside the runs.
+"""One trainer a run, among several sweeps on several hosts: a lease file beside the runs, and how
+it is judged whether the process that wrote a file still lives.
+
+    lease = Leases(runs / "sweeps" / "leases").acquire("digits-vanilla-nano-s0-1a2b3c4d")
+    {"host": "node3", "pid": 4711, "started": "884301", "job": null, "beats": 12}     # its content
 
 The file is made by a hard link, which is atomic on network file systems too. Its holder rewrites it
 every few seconds. Whether it is still held is judged without comparing clocks: on the holder's host
 by its process, elsewhere by whether the content changes while we watch. A clock set back, or a host
 whose clock is wrong, changes nothing. A holder that was silent for too long (a hung disk, a
 suspended machine) and finds another's name in its file has lost it.
+
+A process number alone says little: after a restart of the machine, or in a container, another
+process has it. So the kernel's start of the process stands beside it.
 """
 
 from __future__ import annotations
@@ -12,15 +19,63 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.core.store.files import read_json, temporary_beside, write_text
-from bench.core.store.liveness import STALE_SECONDS, lives_here, this_process
 
-BEAT_SECONDS = 5.0
+STALE_SECONDS = 180.0  # a heartbeat older than this is a dead process's
+BEAT_SECONDS = 5.0  # between two beats of a held lease
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this host began, in kernel ticks (tells it from a later
+    one of its number); None if gone.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return _start_without_proc(pid)
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _start_without_proc(pid: int) -> str | None:
+    if Path("/proc/self").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return "unknown"
+    except OSError:
+        return None
+    return "unknown"
+
+
+def this_process() -> dict[str, str | int | None]:
+    """Host, number and start of this process, as `lives_here` reads them."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
+
+
+def lives_here(who: Mapping[str, object]) -> bool | None:
+    """Whether a process of this host lives; None for one of another host,
+    or where `who` does not say.
+    """
+    pid = who.get("pid")
+    if who.get("host") != socket.gethostname() or not isinstance(pid, int):
+        return None
+    start = process_start(pid)
+    return start is not None and who.get("started", start) == start
+
+
+def is_fresh(status: Mapping[str, object]) -> bool:
+    """Whether a status has a recent heartbeat;
+    one from the future (a clock set back) counts as recent for as long.
+    """
+    heartbeat = status.get("heartbeat")
+    return isinstance(heartbeat, int | float) and abs(time.time() - heartbeat) < STALE_SECONDS
 
 
 class Lease:
@@ -67,12 +122,10 @@ class Lease:
         """Whether no other process has taken it since,
         as it may when this one was silent for too long.
         """
-        who = read_json(
-            self.path
-        )  # empty: nobody's, since a successor's is never seen half written
-        self.lost = self.lost or (
-            bool(who) and any(who.get(key) != value for key, value in self._who.items())
-        )
+        # empty: nobody's, since a successor's is never seen half written
+        who = read_json(self.path)
+        others = bool(who) and any(who.get(key) != value for key, value in self._who.items())
+        self.lost = self.lost or others
         return not self.lost
 
     def _content(self) -> str:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.core.store.files import Json, short_hash, write_json
 from bench.core.store.schema import SCHEMA_VERSION
@@ -47,19 +46,16 @@ class Row:
         and the protocol gets its short hash.
         """
         row, changed = asdict(self), list[str]()
-        measured = _finite(
-            {key: row[key] for key in ("value", "stderr", "real", "details")}, "", changed
-        )
-        row |= measured | {"note": "; ".join(part for part in (self.note, *changed) if part)}
+        for key in ("value", "stderr", "real", "details"):
+            row[key] = _finite(row[key], key, changed)
+        row["note"] = "; ".join(part for part in (self.note, *changed) if part)
         return row | {"protocol_id": protocol_id(self.protocol)}
 
 
-def _finite(value: Any, name: str, changed: list[str]) -> Any:
+def _finite(value: object, name: str, changed: list[str]) -> object:
     """The value with None for numbers that JSON cannot hold; each is named in `changed`."""
     if isinstance(value, Mapping):
-        return {
-            key: _finite(inner, f"{name}.{key}".strip("."), changed) for key, inner in value.items()
-        }
+        return {key: _finite(inner, f"{name}.{key}", changed) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(inner, f"{name}[{i}]", changed) for i, inner in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""The one reader of run folders: what a run is, how far it came, what it cost and what was measured.
+"""The one reader of run folders: what a run is, how far it came, what it cost, what was measured.
 
 run = read_run(Path("runs/digits-vanilla-nano-s0-1a2b3c4d"))    # ValueError where it is no run
 run.arm, run.seed, run.state, run.cost.get("seconds_per_step"), run.metrics[-1]["loss"]
@@ -30,7 +30,7 @@ from bench.core.store.schema import (
     STATUS_VALUES,
     NewerSchema,
     Values,
-    check_values,
+    check_content,
     read_checked,
 )
 
@@ -154,7 +154,7 @@ class RunRecord(Description):
             faults = []
             for row in content["rows"]:
                 try:
-                    check_values(row, ROW_VALUES)
+                    check_content(row, ROW_VALUES)
                     found.rows.append(of_file | {column: row.get(column) for column in _STORED})
                 except ValueError as error:
                     faults.append(str(error))

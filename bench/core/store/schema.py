@@ -95,7 +95,7 @@ ROW_VALUES: Values = {
 }
 
 
-def check_values(content: object, values: Values) -> None:
+def check_content(content: object, values: Values) -> None:
     """Raise ValueError that names the first value not of its kind;
     keys without a kind may hold anything.
     """
@@ -118,5 +118,5 @@ def read_checked(path: Path, values: Values, unmarked: int | None = None) -> Jso
         newer = isinstance(version, int) and version > SCHEMA_VERSION
         message = f"has schema version {version}, this program reads {SCHEMA_VERSION}"
         raise (NewerSchema if newer else ValueError)(message)
-    check_values(content, values)
+    check_content(content, values)
     return content

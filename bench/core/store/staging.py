@@ -4,7 +4,8 @@ What is missing is found out before a model is built or the network asked. The n
 seconds to answer; after that one message says what is missing, where it was looked for, and the
 commands that fetch it elsewhere.
 
-    require([Resource("weights", Path("hub/checkpoints/a.pth"), "https://host/a.pth", 84)], "encoder a", "encoder=a")
+    weights = Resource("weights", Path("hub/checkpoints/a.pth"), "https://host/a.pth", 84)
+    require([weights], "encoder a", "encoder=a")
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.store.liveness import is_fresh, lives_here
+from bench.core.store.lease import is_fresh, lives_here
 from bench.core.store.runs import read_status
 
 ALIVE = ("training", "measuring")

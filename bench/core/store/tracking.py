@@ -1,8 +1,8 @@
 """Mirrors of a run's numbers in TensorBoard or Weights & Biases;
 metrics.jsonl and results/ stay the truth.
 
-    python -m bench.run method=selfflow tracking=tensorboard;      tensorboard --logdir runs
-    python -m bench.run method=selfflow tracking=wandb;            wandb sync runs/<run>/wandb/offline-run-*
+    python -m bench.run method=selfflow tracking=tensorboard;   tensorboard --logdir runs
+    python -m bench.run method=selfflow tracking=wandb;   wandb sync runs/<run>/wandb/offline-run-*
 
 Both write below the run folder only: wandb runs offline unless WANDB_MODE=online is set. The step
 is images seen.
@@ -14,11 +14,12 @@ import importlib.util
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from bench.core.store.files import Json
 from bench.core.store.rows import Row
 
-KINDS = ("none", "tensorboard", "wandb")
+TRACKERS = ("none", "tensorboard", "wandb")
 
 
 class Tracker(Protocol):
@@ -63,15 +64,11 @@ class TensorBoard:
 class WeightsAndBiases:
     """One wandb run with the run folder's name as its id, so that a resumed run goes on in it."""
 
-    def __init__(self, run_dir: Path, config: dict[str, Any]):
-        for kind in (
-            "CACHE",
-            "CONFIG",
-            "DATA",
-        ):  # by default below the user's home; read when wandb is imported
-            os.environ.setdefault(
-                f"WANDB_{kind}_DIR", str((run_dir / "wandb" / kind.lower()).absolute())
-            )
+    def __init__(self, run_dir: Path, config: Json):
+        # by default below the user's home; read when wandb is imported
+        for kind in ("CACHE", "CONFIG", "DATA"):
+            below = (run_dir / "wandb" / kind.lower()).absolute()
+            os.environ.setdefault(f"WANDB_{kind}_DIR", str(below))
         import wandb
 
         self.run = wandb.init(
@@ -92,28 +89,28 @@ class WeightsAndBiases:
         self.run.finish()
 
 
-def check(kind: str) -> None:
+def check_tracker(kind: str) -> None:
     """Raise ValueError where a tracker is unknown or its package is not installed."""
-    if kind not in KINDS:
-        raise ValueError(f"tracking={kind} is unknown (choices: {', '.join(KINDS)})")
+    if kind not in TRACKERS:
+        raise ValueError(f"tracking={kind} is unknown (choices: {', '.join(TRACKERS)})")
     if kind != "none" and importlib.util.find_spec(kind) is None:
         raise ValueError(
             f"tracking={kind} needs the package {kind}, which is not installed: pip install {kind}"
         )
 
 
-def open_tracker(kind: str, run_dir: Path, first: int | None, config: dict[str, Any]) -> Tracker:
+def open_tracker(kind: str, run_dir: Path, first: int | None, config: Json) -> Tracker:
     """The run's tracker.
 
     first: images from which on an earlier start's numbers are void; config: shown with the curves.
     """
-    check(kind)
+    check_tracker(kind)
     if kind == "tensorboard":
         return TensorBoard(run_dir, first)
     return WeightsAndBiases(run_dir, config) if kind == "wandb" else Nothing()
 
 
-def numbers_of_line(line: dict[str, Any]) -> dict[str, float]:
+def numbers_of_line(line: Json) -> dict[str, float]:
     """A line of metrics.jsonl as {"loss/velocity": ..., "grad_norm": ...},
     without images and step.
     """

@@ -174,7 +174,7 @@ def test_states_of_a_run(tmp_path):
 
 
 def test_the_heartbeat_goes_on_while_nothing_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(run_folder, "HEARTBEAT_SECONDS", 0.05)
     folder = RunFolder(tmp_path / "run")
     folder.claim()
     folder.status(now=True, state="running", images=7)

@@ -80,12 +80,12 @@ def test_a_missing_package_and_an_unknown_tracker_are_one_sentence(monkeypatch):
         ValueError,
         match="tracking=wandb needs the package wandb, which is not installed: pip install",
     ):
-        tracking.check("wandb")
+        tracking.check_tracker("wandb")
     with pytest.raises(
         ValueError, match=r"tracking=tensorbord is unknown \(choices: none, tensorboard, wandb\)"
     ):
-        tracking.check("tensorbord")
-    tracking.check("none")
+        tracking.check_tracker("tensorbord")
+    tracking.check_tracker("none")
 
 
 def test_wandb_is_offline_in_the_run_folder_unless_told_otherwise(tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_wandb_is_offline_in_the_run_folder_unless_told_otherwise(tmp_path, monk
     stand_in = types.ModuleType("wandb")
     stand_in.init = lambda **keys: calls.update(keys) or Run()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", stand_in)
-    monkeypatch.setattr(tracking, "check", lambda kind: None)
+    monkeypatch.setattr(tracking, "check_tracker", lambda kind: None)
     for name in ("MODE", "CACHE_DIR", "CONFIG_DIR"):
         monkeypatch.setenv(f"WANDB_{name}", "")  # so that what the tracker sets is taken back
         monkeypatch.delenv(f"WANDB_{name}")
