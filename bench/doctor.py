@@ -107,7 +107,7 @@ def staged(cache: Path) -> Iterator[Finding]:
     of everything that this project names without further choices.
     """
     from bench import prepare
-    from bench.config.groups import encoder_node, options
+    from bench.config.groups import encoder_option, options
 
     resources = [
         *prepare.inception(),
@@ -116,7 +116,7 @@ def staged(cache: Path) -> Iterator[Finding]:
     ]
     yield from (_resource(resource, needed=False) for resource in resources)
     for name in options("encoder"):
-        yield encoder_finding(encoder_node(name), cache, needed=False)
+        yield encoder_finding(encoder_option(name), cache, needed=False)
 
 
 def _resource(resource: Any, needed: bool) -> Finding:

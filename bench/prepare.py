@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
 
 from bench.cli import guarded
+from bench.config.schema import Config, Option
 from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
 
 HELP = """\
@@ -75,18 +75,18 @@ def vae(name: str, cache: Path) -> list[Resource]:
     ]
 
 
-def encoder_resources(node: dict[str, Any], cache: Path) -> list[Resource]:
+def encoder_resources(option: Option, cache: Path) -> list[Resource]:
     """What an encoder needs from outside, by the `resources` of its module;
     nothing for one that is trained here.
     """
-    module = importlib.import_module(node["target"].partition(":")[0])
+    module = importlib.import_module(option.target.partition(":")[0])
     find = getattr(module, "resources", None)
-    return find(node, cache) if find else []
+    return find(option.values, cache) if find else []
 
 
-def trained_here(node: dict[str, Any]) -> bool:
+def trained_here(option: Option) -> bool:
     """Whether the harness trains this encoder itself."""
-    return not hasattr(importlib.import_module(node["target"].partition(":")[0]), "resources")
+    return not hasattr(importlib.import_module(option.target.partition(":")[0]), "resources")
 
 
 def main(argv: list[str]) -> int:
@@ -115,11 +115,12 @@ def main(argv: list[str]) -> int:
             "vae=ema (see --help)"
         )
     wanted: list[Resource] = []
-    to_train: list[dict[str, Any]] = []
+    to_train: list[Config] = []
     for name in names:
         cfg = _configuration(name, rest, cache)
-        wanted += encoder_resources(cfg["encoder"], cache)
-        to_train += [cfg] if trained_here(cfg["encoder"]) else []
+        assert cfg.encoder is not None
+        wanted += encoder_resources(cfg.encoder, cache)
+        to_train += [cfg] if trained_here(cfg.encoder) else []
     wanted += inception() if own.get("inception") == "true" else []
     wanted += reference(own["reference"], cache) if "reference" in own else []
     wanted += vae(own["vae"], cache) if "vae" in own else []
@@ -137,7 +138,7 @@ def main(argv: list[str]) -> int:
     return 1 if missing else 0
 
 
-def _configuration(name: str, words: list[str], cache: Path) -> dict[str, Any]:
+def _configuration(name: str, words: list[str], cache: Path) -> Config:
     from bench.config.compose import compose
 
     method = [] if any(word.startswith("method=") for word in words) else ["method=repa"]
@@ -172,23 +173,24 @@ def _stage(resource: Resource, dry: bool) -> bool:
     return True
 
 
-def _train(cfg: dict[str, Any], dry: bool) -> None:
+def _train(cfg: Config, dry: bool) -> None:
+    assert cfg.encoder is not None
     if dry:
         print(
-            f"trained  {cfg['encoder']['name']}: "
-            f"on {cfg['data']['name']}, when it is asked for, into {cfg['cache']}"
+            f"trained  {cfg.encoder.name}: "
+            f"on {cfg.data.name}, when it is asked for, into {cfg.cache}"
         )
         return
     from bench.config.groups import build
 
-    data = build(cfg["data"])
-    encoder = build(cfg["encoder"], token_grid=data.grid, dataset=data, cache=Path(cfg["cache"]))
+    data = build(cfg.data)
+    encoder = build(cfg.encoder, token_grid=data.grid, dataset=data, cache=Path(cfg.cache))
     found = encoder.heldout_probe
     print(
         f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "
         f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), "
         f"raw pixels {found['raw_pixels']:.3f}; "
-        f"in {cfg['cache']}/encoders"
+        f"in {cfg.cache}/encoders"
     )
 
 

@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from bench.cli import EXIT_OF_SIGNAL, StopFlag, guarded
+from bench.config.schema import Config
 
 if TYPE_CHECKING:
     from bench.training.experiment import Experiment
@@ -71,17 +72,17 @@ def main(argv: list[str]) -> int:
     if show:
         import yaml
 
-        print(yaml.safe_dump(cfg, sort_keys=False), end="")
+        print(yaml.safe_dump(cfg.to_dict(), sort_keys=False), end="")
         return 0
     return run(cfg, argv)
 
 
-def run(cfg: dict[str, Any], argv: list[str]) -> int:
+def run(cfg: Config, argv: list[str]) -> int:
     """Train and measure, or find that both are done."""
     from bench.evaluation import request as measure_plan
     from bench.training.experiment import Experiment
 
-    if cfg["compute"]["name"] == "slurm" and "SLURM_JOB_ID" not in os.environ:
+    if cfg.compute.name == "slurm" and "SLURM_JOB_ID" not in os.environ:
         raise ValueError(
             "bench.run trains in this process, and compute=slurm is for jobs: "
             "submit with python -m bench.sweep "
@@ -90,8 +91,7 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
     experiment = Experiment(cfg, argv)
     if experiment.trained() and not measure_plan.pending(experiment) and experiment.closed():
         print(
-            f"{experiment.path} is complete: "
-            f"{cfg['images']} images, measured (measure={cfg['measure']})"
+            f"{experiment.path} is complete: {cfg.images} images, measured (measure={cfg.measure})"
         )
         return 0
     import torch
@@ -101,16 +101,16 @@ def run(cfg: dict[str, Any], argv: list[str]) -> int:
     from bench.core.train.trainer import Stopped
     from bench.evaluation import measure
 
-    if cfg["compute"]["threads"]:
-        torch.set_num_threads(cfg["compute"]["threads"])
-    if cfg["deterministic"]:
+    if cfg.compute.threads:
+        torch.set_num_threads(cfg.compute.threads)
+    if cfg.deterministic:
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
         )  # without it cuBLAS refuses to be deterministic
         torch.use_deterministic_algorithms(True)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     stop = StopFlag().install()
-    processes = distributed.start(cfg["compute"]["device"])
+    processes = distributed.start(cfg.compute.device)
     try:
         experiment.assemble(processes)
         experiment.open_folder()
@@ -141,8 +141,8 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
     main_process = experiment.processes.main
     if main_process:
         print(_announcement(experiment), flush=True)
-    quiet = not (main_process and cfg["compute"]["progress"] and sys.stderr.isatty())
-    bar = tqdm(total=cfg["images"], unit="img", unit_scale=True, disable=quiet, dynamic_ncols=True)
+    quiet = not (main_process and cfg.compute.progress and sys.stderr.isatty())
+    bar = tqdm(total=cfg.images, unit="img", unit_scale=True, disable=quiet, dynamic_ncols=True)
 
     def on_step(images: int) -> None:
         bar.update(images - bar.n)
@@ -152,7 +152,7 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
         bar.set_postfix_str(loss)
 
     def on_speed(seconds_per_step: float) -> None:
-        seconds = seconds_per_step * cfg["images"] / cfg["batch"]
+        seconds = seconds_per_step * cfg.images / cfg.batch
         text = f"measured {seconds_per_step:.3g} s a step: about {duration(seconds)} in all"
         smaller = smaller_size(cfg, seconds) if seconds > 3600 else None
         if main_process:
@@ -170,7 +170,7 @@ def _announcement(experiment: Experiment) -> str:
 
     cost, cfg = experiment.cost, experiment.cfg
     parameters = ", ".join(f"{group} {n / 1e6:.2f}M" for group, n in cost.parameters.items() if n)
-    flops, in_all = cost.flops_per_image["total"], flops_until(cost.to_json(), cfg["images"])
+    flops, in_all = cost.flops_per_image["total"], flops_until(cost.to_json(), cfg.images)
     disk = {kind: n / 1e9 for kind, n in experiment.disk_bytes().items()}
     return (
         f"{experiment.path}\n"
@@ -181,13 +181,13 @@ def _announcement(experiment: Experiment) -> str:
     )
 
 
-def smaller_size(cfg: dict[str, Any], seconds: float, limit: float = 600.0) -> str | None:
+def smaller_size(cfg: Config, seconds: float, limit: float = 600.0) -> str | None:
     """The largest size that would end within `limit` seconds,
     judged by parameters (FLOPs go with them), or None.
     """
     from bench.core.model.sizes import SIZES
 
-    here = cfg["size"]["depth"] * cfg["size"]["width"] ** 2
+    here = cfg.size.depth * cfg.size.width**2
     for size in reversed(SIZES.values()):
         there = size.depth * size.width**2
         if there < here and seconds * there / here < limit:

@@ -32,7 +32,7 @@ def _learner(words: list[str]) -> Any:
     from bench.training.experiment import Experiment
 
     experiment = Experiment(compose(words))
-    experiment.assemble(distributed.start(experiment.cfg["compute"]["device"]))
+    experiment.assemble(distributed.start(experiment.cfg.compute.device))
     return experiment.learner(), experiment.cost.flops_per_image["total"]
 
 

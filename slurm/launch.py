@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.config.schema import Cluster
 from bench.core.store.files import read_json, write_json
 from bench.core.store.lease import Leases
 from bench.core.store.states import run_state
@@ -75,7 +76,8 @@ class Slurm:
         self.jobs_folder.mkdir(parents=True, exist_ok=True)
         cfg = planned[0].spec.cfg
         assert cfg is not None
-        self.compute = cfg["compute"]
+        assert isinstance(cfg.compute, Cluster)
+        self.compute = cfg.compute
         check_time(self.compute)
         self.code = code_snapshot.take(self.sweep.runs.resolve() / "sweeps")
         training = [p for p in planned if p.state.name != "trained"]
@@ -129,7 +131,7 @@ class Slurm:
         ]
         words += ["measure=none"] if phase == "train" else []
         run = self.sweep.runs.resolve() / str(planned.spec.id)
-        threads = self.compute["threads"] or self.compute["cpus"]
+        threads = self.compute.threads or self.compute.cpus
         return Job(
             ("-m", "bench.run", *words), phase, os.getcwd(), str(run), str(self.leases), threads
         )
@@ -155,28 +157,27 @@ class Slurm:
         executor = submitit.SlurmExecutor(folder=self.jobs_folder)
         parameters: dict[str, Any] = {
             "job_name": f"{self.sweep.name}-{phase}",
-            "time": c["time"],
-            "nodes": 1 if small else c["nodes"],
-            "ntasks_per_node": 1 if small else c["processes"],
-            "cpus_per_task": c["cpus"],
-            "signal_delay_s": c["signal"],
-            "array_parallelism": c["parallel"],
-            "setup": [*c["setup"], f"export PYTHONPATH={_quote(self.code)} PYTHONSAFEPATH=1"],
+            "time": c.time,
+            "nodes": 1 if small else c.nodes,
+            "ntasks_per_node": 1 if small else c.processes,
+            "cpus_per_task": c.cpus,
+            "signal_delay_s": c.signal,
+            "array_parallelism": c.parallel,
+            "setup": [*c.setup, f"export PYTHONPATH={_quote(self.code)} PYTHONSAFEPATH=1"],
             "srun_args": ["--kill-on-bad-exit=1"],
             "stderr_to_stdout": True,
             "additional_parameters": {
                 "requeue": True,
                 **({"kill-on-invalid-dep": "yes"} if after else {}),
-                **c["extra"],
+                **c.extra,
             },
         }
-        parameters |= {
-            key: c[key] for key in ("partition", "account", "qos", "constraint") if c[key]
-        }
-        if c["gpus"] and not small:
-            parameters["gpus_per_node"] = c["gpus"]
-        if c["memory"]:
-            parameters["mem"] = f"{c['memory']}G"
+        places = ("partition", "account", "qos", "constraint")
+        parameters |= {key: value for key in places if (value := getattr(c, key))}
+        if c.gpus and not small:
+            parameters["gpus_per_node"] = c.gpus
+        if c.memory:
+            parameters["mem"] = f"{c.memory}G"
         if after:
             parameters["dependency"] = "afterok:" + ":".join(after)
         executor.update_parameters(**parameters)
@@ -255,12 +256,12 @@ def last_that_ran(folder: Path, jobs: dict[str, str]) -> str:
     )
 
 
-def check_time(compute: dict[str, Any]) -> None:
+def check_time(compute: Cluster) -> None:
     """Raise ValueError where a job would be told to save as soon as it starts, again and again."""
-    if compute["signal"] + EARLY_SECONDS >= 60 * compute["time"]:
+    if compute.signal + EARLY_SECONDS >= 60 * compute.time:
         raise ValueError(
-            f"compute.signal={compute['signal']} (seconds) leaves nothing of "
-            f"compute.time={compute['time']} (minutes), "
+            f"compute.signal={compute.signal} (seconds) leaves nothing of "
+            f"compute.time={compute.time} (minutes), "
             f"as SLURM may send the signal {EARLY_SECONDS} s early: "
             "give more time, or a later signal"
         )

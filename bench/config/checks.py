@@ -1,15 +1,15 @@
 """What a method cannot do in a configuration, said before anything is built: blocks, groups,
 attention maps, an end.
 
-check_method(build(cfg["method"]), cfg)
+check_method(build(cfg.method), cfg)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.config.groups import encoder_node, locate, options
-from bench.core.model.sizes import Size
+from bench.config.groups import encoder_option, locate, options
+from bench.config.schema import Config, Option
 
 if TYPE_CHECKING:
     from bench.core.model.method import (
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     )  # imports PyTorch, for which a help page does not wait
 
 
-def check_method(method: Method, cfg: dict[str, Any]) -> None:
+def check_method(method: Method, cfg: Config) -> None:
     """Raise ValueError where no run of this configuration could use its method."""
     if "attention" in method.needs:
-        _check_attention(method, cfg["encoder"])
-    size = Size(**cfg["size"])
+        _check_attention(method, cfg.encoder)
+    size = cfg.size
     method.blocks(size)
     method.ends(size)
-    check_group(method, cfg["micro_batch"] or cfg["batch"])
+    check_group(method, cfg.micro_batch or cfg.batch)
 
 
 def check_group(method: Method, at_once: int) -> None:
@@ -39,30 +39,31 @@ def check_group(method: Method, at_once: int) -> None:
         )
 
 
-def _check_attention(method: Method, encoder: dict[str, Any]) -> None:
-    def attends(node: dict[str, Any]) -> bool:
-        return getattr(locate(node["target"]), "attends", False)
+def _check_attention(method: Method, encoder: Option | None) -> None:
+    def attends(option: Option) -> bool:
+        return getattr(locate(option.target), "attends", False)
 
+    assert encoder is not None  # a method that needs attention maps is given the recipe's encoder
     if not attends(encoder):
-        serving = [name for name in options("encoder") if attends(encoder_node(name))]
+        serving = [name for name in options("encoder") if attends(encoder_option(name))]
         raise ValueError(
             f"method={method.name} reads attention maps, "
-            f"and encoder {encoder['name']} serves none: choose a ViT that "
+            f"and encoder {encoder.name} serves none: choose a ViT that "
             f"does, encoder={' or '.join(serving)}"
         )
 
 
-def never_ends(method: Method, cfg: dict[str, Any]) -> str:
+def never_ends(method: Method, cfg: Config) -> str:
     """Why a method that ends terms of its loss will not have ended them in this run;
     "" where it will, or has none.
     """
-    ends = method.ends(Size(**cfg["size"]))
+    ends = method.ends(cfg.size)
     if (
-        ends is None or ends <= cfg["images"] - cfg["batch"]
+        ends is None or ends <= cfg.images - cfg.batch
     ):  # the last step begins a batch before the end
         return ""
     return (
         f"the stop of method={method.name}, after {ends} images, "
-        f"is never reached in {cfg['images']}, so it would be "
+        f"is never reached in {cfg.images}, so it would be "
         "the same method without a stop: give it an earlier stop, or more images"
     )

@@ -4,7 +4,7 @@ Hydra composes the YAML groups of bench/conf; this file adds what it leaves out:
 (`64Ki`, `400Ksteps`), the data's recipe choosing size and encoder, any text as a path, nearest
 names for unknown keys and options, one sentence for every mistake.
 
-    >>> compose(["method=selfflow", "images=64Ki"])["images"]
+    >>> compose(["method=selfflow", "images=64Ki"]).images
     65536
 """
 
@@ -20,8 +20,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.config.checks import check_method
-from bench.config.groups import CONF, GROUPS, build, encoder_node, flatten, locate, options
-from bench.config.schema import Schema, check_type, check_values, nearest
+from bench.config.groups import CONF, GROUPS, build, encoder_option, flatten, locate, options
+from bench.config.schema import Config, check_type, check_values, hydra_schema, nearest
 from bench.config.words import parse_count, split_word
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
@@ -60,7 +60,7 @@ def _hydra_compose(overrides: tuple[str, ...]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     store = ConfigStore.instance()
-    store.store(name="schema", node=Schema)
+    store.store(name="schema", node=hydra_schema())
     for size in SIZES.values():
         store.store(group="size", name=size.name, node=asdict(size))
     GlobalHydra.instance().clear()
@@ -181,37 +181,34 @@ def _plain(message: str, values: dict[str, str]) -> str:
     return word + lines[0]
 
 
-def compose(overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The resolved configuration (plain nested dict) of a list of `key=value` words.
-
-    Raises ValueError, one sentence.
-    """
+def compose(overrides: Iterable[str] = ()) -> Config:
+    """The checked configuration of a list of `key=value` words. Raises ValueError, one sentence."""
     chosen = _split(overrides)
     groups = _choices(chosen)
     values = {key: value for key, value in chosen.items() if key not in GROUPS}
     counts = {key: values.pop(key) for key, value in chosen.items() if _is_count(key, value)}
     batch = int(_compose(groups, values)["batch"])
     values |= {key: str(parse_count(key, text, batch)) for key, text in counts.items()}
-    cfg = check(_compose(groups, values))
-    return cfg | {key: os.path.expanduser(cfg[key]) for key in ("runs", "cache")}
+    node = _compose(groups, values)
+    check_values(flatten(node))
+    return check(
+        Config.of(node | {key: os.path.expanduser(node[key]) for key in ("runs", "cache")})
+    )
 
 
-def check(cfg: dict[str, Any]) -> dict[str, Any]:
+def check(cfg: Config) -> Config:
     """Raise ValueError for values that no run could use; returns the configuration."""
-    check_values(flatten(cfg))
-    check_method(build(cfg["method"]), cfg)
-    for name in cfg["evaluation"]["encoders"]:
-        encoder_node(name)
-    sampling_protocol(cfg["evaluation"]["protocol"])
+    check_method(build(cfg.method), cfg)
+    for name in cfg.evaluation.encoders:
+        encoder_option(name)
+    sampling_protocol(cfg.evaluation.protocol)
     return cfg
 
 
 def defaults(groups: dict[str, str]) -> dict[str, Any]:
-    """The configuration of these options of the groups and nothing else, flat;
-    options of no file are left out.
+    """The configuration of these options of the groups and nothing else, flat.
+
+    Options of no file are left out.
     """
-    return flatten(
-        _compose(
-            _choices({group: name for group, name in groups.items() if name in options(group)}), {}
-        )
-    )
+    known = {group: name for group, name in groups.items() if name in options(group)}
+    return flatten(_compose(_choices(known), {}))

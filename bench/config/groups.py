@@ -2,7 +2,7 @@
 and the object that an option's YAML describes.
 
 options("encoder")                    # ["clip_l", "dinov2_b", ...]
-method = build(cfg["method"])         # its `target`, called with its other keys
+method = build(cfg.method)             # its class, called with its values
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.config.schema import nearest
+from bench.config.schema import Option, nearest
 from bench.core.model.sizes import SIZES
 from bench.core.ranges import check_range
 
@@ -25,11 +25,9 @@ GROUPS = ("method", "size", "encoder", "data", "compute")
 
 def options(group: str) -> list[str]:
     """The choices of a group, sizes in order and the rest by name."""
-    return (
-        list(SIZES)
-        if group == "size"
-        else sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    )
+    if group == "size":
+        return list(SIZES)
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -43,28 +41,25 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def encoder_node(name: str) -> dict[str, Any]:
+def encoder_option(name: str) -> Option:
     """An encoder as its YAML says, for `build`. Raises ValueError for an unknown one."""
     if name not in options("encoder"):
         raise ValueError(f"encoder {name} is unknown{nearest(name, options('encoder'))}")
-    return _yaml("encoder", name)
+    return Option.of(_yaml("encoder", name))
 
 
-def current(group: str, node: dict[str, Any]) -> dict[str, Any]:
-    """A stored option of a group as today's files would build it: the same values,
-    the class by its name.
+def current(group: str, node: Mapping[str, Any]) -> Option:
+    """A stored option of a group as today's files would build it: its values, the class by name.
 
     Run folders outlive moves of files, so a stored `target` says only which class it was. Raises
     ValueError where no option of the group has it any more.
     """
     stored = node["target"].rpartition(":")[2]
-    names = options(group)
-    for name in sorted(
-        names, key=lambda name: name != node.get("name")
-    ):  # the option of the same name first
+    names = sorted(options(group), key=lambda name: name != node.get("name"))  # its own name first
+    for name in names:
         target = _yaml(group, name)["target"]
         if target.rpartition(":")[2] == stored:
-            return node | {"target": target}
+            return Option.of({**node, "target": target})
     raise ValueError(f"{group} of the class {stored} is unknown here (choices: {', '.join(names)})")
 
 
@@ -85,10 +80,8 @@ def locate(target: str) -> Any:
         ) from error
 
 
-def build(node: Any, **extra: Any) -> Any:
-    """The object that a group's YAML describes.
-
-    Its `target` called with its other keys, types checked against the class.
+def build(option: Option, **extra: Any) -> Any:
+    """The object that an option describes: its class called with its values, types checked.
 
     An encoder's class takes the keys that all encoders share as its card. extra: arguments that no
     YAML can hold (a token grid, a data set), given where the class takes them. Raises ValueError
@@ -97,13 +90,12 @@ def build(node: Any, **extra: Any) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    values = dict(node)
-    factory = locate(values.pop("target"))
-    values.pop("recipe", None)
+    factory = locate(option.target)
+    values: Any = dict(option.values)
     if hasattr(factory, "__dataclass_fields__"):
         try:
             typed = OmegaConf.merge(OmegaConf.structured(factory), values)
-            values: dict[str, Any] = OmegaConf.to_container(typed, throw_on_missing=True)  # type: ignore[no-redef]
+            values = OmegaConf.to_container(typed, throw_on_missing=True)
         except OmegaConfBaseException as error:
             raise ValueError(
                 f"{values.get('name', factory.__name__)}: {str(error).splitlines()[0]}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.config.compose import defaults
 from bench.config.groups import GROUPS, flatten
+from bench.config.schema import Config
 from bench.core.store.files import short_hash
 
 # Never compute, paths, logging, evaluation or the number of images.
@@ -49,28 +50,25 @@ def is_identity(key: str) -> bool:
     )
 
 
-def identity(cfg: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run's numbers: the groups' options, the seed,
-    and values that differ from these options' own.
-    """
-    groups = {
-        group: cfg[group]["name"] for group in ("method", "size", "encoder", "data") if cfg[group]
-    }
+def identity(cfg: Config) -> dict[str, Any]:
+    """What makes a run's numbers: the groups' options, the seed, and values that are not theirs."""
+    chosen = {"method": cfg.method, "size": cfg.size, "encoder": cfg.encoder, "data": cfg.data}
+    groups = {group: option.name for group, option in chosen.items() if option is not None}
     usual = defaults(groups)
     changed = {
         key: value
-        for key, value in flatten(cfg).items()
+        for key, value in flatten(cfg.to_dict()).items()
         if is_identity(key) and usual.get(key) != value
     }
-    return groups | {"seed": cfg["seed"]} | changed
+    return groups | {"seed": cfg.seed} | changed
 
 
-def run_hash(cfg: dict[str, Any]) -> str:
+def run_hash(cfg: Config) -> str:
     """8 hexadecimal digits of the identity."""
     return short_hash(identity(cfg))
 
 
-def arm_name(cfg: dict[str, Any]) -> str:
+def arm_name(cfg: Config) -> str:
     """What a report calls the arm: "repa/local_m", "selfflow(similarity=l1)"."""
     changed = identity(cfg)
     own = [
@@ -78,25 +76,25 @@ def arm_name(cfg: dict[str, Any]) -> str:
         for key, value in sorted(changed.items())
         if key.startswith("method.")
     ]
-    name = cfg["method"]["name"] + (f"({','.join(own)})" if own else "")
-    return f"{name}/{cfg['encoder']['name']}" if cfg["encoder"] else name
+    name = cfg.method.name + (f"({','.join(own)})" if own else "")
+    return f"{name}/{cfg.encoder.name}" if cfg.encoder else name
 
 
-def run_name(cfg: dict[str, Any]) -> str:
+def run_name(cfg: Config) -> str:
     """The readable half of the folder's name."""
-    if cfg["name"]:
-        return str(cfg["name"])
-    encoder = [cfg["encoder"]["name"]] if cfg["encoder"] else []
+    if cfg.name:
+        return str(cfg.name)
+    encoder = [cfg.encoder.name] if cfg.encoder else []
     parts = [
-        cfg["data"]["name"],
-        cfg["method"]["name"],
+        cfg.data.name,
+        cfg.method.name,
         *encoder,
-        cfg["size"]["name"],
-        f"s{cfg['seed']}",
+        cfg.size.name,
+        f"s{cfg.seed}",
     ]
     return "-".join(parts).replace("/", "-")  # timm's names of models on a hub have a slash
 
 
-def run_id(cfg: dict[str, Any]) -> str:
+def run_id(cfg: Config) -> str:
     """The name of the run's folder, `<name>-<hash8>`."""
     return f"{run_name(cfg)}-{run_hash(cfg)}"

@@ -1,126 +1,182 @@
-"""Types, choices and ranges of a configuration: what no run could use is refused in one sentence.
+"""What a run is told, as types: `Config` and its parts, with choices and ranges on the fields.
 
-    check_values(flatten(cfg))
+    cfg = compose(["method=selfflow", "size=L"])       # bench.config.compose
+    cfg.optimizer.lr, cfg.size.depth, cfg.method.name, cfg.data.values["patch"]
 
-Hydra reads the types from `Schema`; keys of the groups (size, data, compute, encoder) have the
-types of their YAML, and a method's are checked against its class.
+Hydra reads the types from `hydra_schema`. The options of the groups method, encoder and data are an
+`Option` each: a class by name and its arguments, checked against the class when it is built.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.core.model.sizes import Size
 from bench.core.ranges import check_range
+from bench.core.train.settings import Compute, Settings, one_of, within
+
+CHECKED_WHEN_BUILT = (
+    "method",
+    "size",
+    "encoder",
+    "data",
+    "compute",
+)  # groups; their YAML has the types
 
 
-@dataclass
-class Time:
-    kind: str = "uniform"
-    mean: float = 0.0
-    std: float = 1.0
-    shift: float = 1.0
+@dataclass(frozen=True)
+class Option:
+    """An option of a group as its YAML says it; values: the arguments of the class `target` names.
 
-
-@dataclass
-class Optimizer:
-    lr: float = 1e-4
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    warmup_steps: int = 0
-    schedule: str = "constant"
-
-
-@dataclass
-class Ema:
-    decay: float = 0.9999
-    warmup: bool = False
-
-
-@dataclass
-class Evaluation:
-    snapshots: str = "all"
-    protocol: str = "ode50"
-    samples: int = 1200
-    guidance: float = 1.0
-    encoders: list[str] = field(default_factory=list)
-    probe_images: int = 50_000
-    seed: int = 0
-
-
-@dataclass
-class Schema:
-    """Types of the top level; values and their meaning are in conf/config.yaml,
-    groups bring their own keys.
+    recipe: what a data set's option proposes for the rest of the configuration.
     """
 
-    method: Any = None
-    size: Any = None
-    encoder: Any = None
-    data: Any = None
-    compute: Any = None
+    target: str
+    values: Mapping[str, Any]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> Option:
+        """From YAML's mapping."""
+        values = {key: value for key, value in node.items() if key not in ("target", "recipe")}
+        return cls(node["target"], values, node.get("recipe", {}))
+
+    @property
+    def name(self) -> str:
+        """What the option calls itself; timm models, folders and data sets may be renamed."""
+        return str(self.values["name"])
+
+    def changed(self, **values: Any) -> Option:
+        """The option with other values."""
+        return dataclasses.replace(self, values={**self.values, **values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As YAML's mapping."""
+        name = {"name": self.values["name"]} if "name" in self.values else {}
+        recipe = {"recipe": dict(self.recipe)} if self.recipe else {}
+        return {**name, "target": self.target, **self.values, **recipe}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured after training, and how samples are made; docs/metrics.md."""
+
+    snapshots: str = one_of("all", "last")
+    protocol: str = "ode50"
+    samples: int = 1200
+    guidance: float = within(1.0, "[0, inf)")
+    encoders: list[str] = field(default_factory=list)
+    probe_images: int = within(50_000, "[100, inf)")
+    seed: int = within(0, "[0, inf)")
+
+
+@dataclass(frozen=True)
+class Cluster(Compute):
+    """compute=slurm: what a job asks the cluster for, see bench/conf/compute/slurm.yaml."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time: int = 240
+    signal: int = 120
+    nodes: int = 1
+    processes: int = 1
+    gpus: int = 1
+    cpus: int = 4
+    memory: float | None = None
+    parallel: int = 16
+    setup: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """Everything a run is told; bench/conf/config.yaml has values and meanings."""
+
+    method: Option
+    size: Size
+    encoder: Option | None
+    data: Option
     name: str | None = None
-    seed: int = 0
-    images: int = 0
-    batch: int = 0
-    micro_batch: int | None = None
-    label_drop: float = 0.1
-    precision: str = "auto"
-    deterministic: bool = False
-    time: Time = field(default_factory=Time)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    ema: Ema = field(default_factory=Ema)
-    snapshots: int = 8
-    checkpoint_images: int | None = None
-    checkpoint_minutes: float = 15.0
-    log_images: int = 0
-    diagnostics_images: int | None = None
     tracking: str = "none"
-    measure: str = "full"
+    measure: str = one_of("full", "quick", "none")
     evaluation: Evaluation = field(default_factory=Evaluation)
     runs: str = "runs"
     cache: str = "runs/cache"
 
+    @classmethod
+    def of(cls, node: Mapping[str, Any]) -> Config:
+        """From a resolved configuration whose values were checked. Raises ValueError for a size."""
+        compute: type[Compute] = Cluster if node["compute"]["name"] == "slurm" else Compute
+        parts: dict[str, Any] = {
+            "method": Option.of(node["method"]),
+            "size": Size(**node["size"]),
+            "encoder": Option.of(node["encoder"]) if node["encoder"] else None,
+            "data": Option.of(node["data"]),
+            "compute": compute(**node["compute"]),
+        }
+        types = typing.get_type_hints(cls)
+        for key, value in node.items():
+            if key not in parts:
+                parts[key] = types[key](**value) if dataclasses.is_dataclass(types[key]) else value
+        return cls(**parts)
 
-CHOICES = {
-    "precision": ("auto", "float32", "bf16"),
-    "measure": ("full", "quick", "none"),
-    "optimizer.schedule": ("constant", "cosine"),
-    "time.kind": ("uniform", "logit_normal"),
-    "evaluation.snapshots": ("all", "last"),
-}
-# Intervals as one writes them: ( and ) leave the end out, [ and ] take it in. null is always
-# allowed.
-RANGES = {
-    "seed": "[0, inf)",
-    "micro_batch": "[1, inf)",
-    "label_drop": "[0, 1]",
-    "time.mean": "(-inf, inf)",
-    "time.std": "(0, inf)",
-    "time.shift": "(0, inf)",
-    "optimizer.lr": "(0, inf)",
-    "optimizer.beta1": "[0, 1)",
-    "optimizer.beta2": "[0, 1)",
-    "optimizer.eps": "(0, inf)",
-    "optimizer.weight_decay": "[0, inf)",
-    "optimizer.clip": "(0, inf)",
-    "optimizer.warmup_steps": "[0, inf)",
-    "ema.decay": "[0, 1)",
-    "snapshots": "[0, inf)",
-    "checkpoint_minutes": "(0, inf)",
-    "evaluation.guidance": "[0, inf)",
-    "evaluation.probe_images": "[100, inf)",
-    "evaluation.seed": "[0, inf)",
+    def to_dict(self) -> dict[str, Any]:
+        """As the nested mapping that config.json and --cfg job show, groups first."""
+        groups = {key: getattr(self, key) for key in CHECKED_WHEN_BUILT}
+        rest = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {key: _plain(value) for key, value in (groups | rest).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Option):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value
+
+
+def hydra_schema(of: type = Config) -> type:
+    """The types of a configuration as Hydra wants them: classes that may be written to, groups open."""
+    types = typing.get_type_hints(of)
+    fields: list[tuple[str, Any, Any]] = []
+    for f in dataclasses.fields(of):
+        if f.name in CHECKED_WHEN_BUILT:
+            fields.append((f.name, Any, None))
+        elif dataclasses.is_dataclass(types[f.name]):
+            part = hydra_schema(types[f.name])
+            fields.append((f.name, part, field(default_factory=part)))
+        elif f.default_factory is not dataclasses.MISSING:
+            fields.append((f.name, types[f.name], field(default_factory=f.default_factory)))
+        else:
+            fields.append((f.name, types[f.name], f.default))
+    return dataclasses.make_dataclass(of.__name__, fields)
+
+
+def _constraints(of: type, name: str, prefix: str = "") -> dict[str, Any]:
+    """{"optimizer.lr": "(0, inf)"}: what the fields of a configuration say under a name."""
+    found: dict[str, Any] = {}
+    types = typing.get_type_hints(of)
+    for f in dataclasses.fields(of):
+        if name in f.metadata:
+            found[prefix + f.name] = f.metadata[name]
+        elif isinstance(part := types[f.name], type) and dataclasses.is_dataclass(part):
+            found |= _constraints(part, name, f"{prefix}{f.name}.")
+    return found
+
+
+CHOICES: dict[str, tuple[str, ...]] = _constraints(Config, "choices")
+# Intervals as one writes them: ( and ) leave the end out, [ and ] take it in. null is always allowed.
+RANGES: dict[str, str] = _constraints(Config, "range") | {
     "data.patch": "[1, inf)",
     "data.size": "[1, inf)",
     "data.heldout": "(0, 1)",
-    "compute.threads": "[1, 1024]",
-    "compute.data_workers": "[0, inf)",
 }
 NULLABLE = {"compute.threads": int, "data.in_memory": bool}  # kinds of keys whose default is null
 KINDS = {

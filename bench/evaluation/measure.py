@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from bench.cli import StopFlag
-from bench.config.groups import build, encoder_node
+from bench.config.groups import build, encoder_option
 from bench.core.data.base import pictures_of
 from bench.core.model.backbone import SiT
 from bench.core.model.sampling import block_labels, sample_block, velocity_of
@@ -55,7 +55,7 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
     """
     folder, processes = experiment.folder, experiment.processes
     tasks = pending(experiment)
-    total = experiment.cfg["images"]
+    total = experiment.cfg.images
     if processes.main:
         folder.status(
             now=True,
@@ -79,7 +79,7 @@ def measure(experiment: Experiment, stop: StopFlag) -> None:
         raise Stopped(reason)
 
     measurer = _Measurer(experiment, stop_if_asked)
-    quiet = not (processes.main and experiment.cfg["compute"]["progress"])
+    quiet = not (processes.main and experiment.cfg.compute.progress)
     for task in tqdm(
         tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False
     ):
@@ -126,7 +126,7 @@ class _Measurer:
     def __init__(self, experiment: Experiment, stop_if_asked: Callable[[], None]):
         self.experiment, self.cfg, self.stop_if_asked = experiment, experiment.cfg, stop_if_asked
         self.data, self.processes = experiment.data, experiment.processes
-        self.cache = Path(self.cfg["cache"])
+        self.cache = Path(self.cfg.cache)
         self._reference: Any = None
         self._lines = (
             read_metrics(experiment.path / METRICS_LOG) if processes_main(experiment) else []
@@ -172,36 +172,34 @@ class _Measurer:
         )
 
     def protocol(self) -> Protocol:
-        e = self.cfg["evaluation"]
-        return sampling_protocol(e["protocol"], guidance=float(e["guidance"]))
+        e = self.cfg.evaluation
+        return sampling_protocol(e.protocol, guidance=float(e.guidance))
 
     def samples(self, backbone: SiT, images: int, digest: str) -> list[Row]:
         from probes.distances.local import Reference, measure_samples
 
-        e, grid, p = self.cfg["evaluation"], self.data.grid, self.processes
+        e, grid, p = self.cfg.evaluation, self.data.grid, self.processes
         protocol, shape = self.protocol(), (grid.tokens, grid.token_dim)
         velocity = velocity_of(backbone, protocol.model_precision)
-        spool = SampleSpool(self.experiment.path, images, digest, protocol, e["seed"])
+        spool = SampleSpool(self.experiment.path, images, digest, protocol, e.seed)
 
         def make(block: int) -> torch.Tensor:
             return sample_block(
-                velocity, protocol, shape, self.data.classes, e["seed"], block, p.device
+                velocity, protocol, shape, self.data.classes, e.seed, block, p.device
             )[0]
 
-        blocks = range(-(-e["samples"] // protocol.block))
-        tokens = spool.tokens(make, len(blocks), p, self.stop_if_asked)[: e["samples"]]
+        blocks = range(-(-e.samples // protocol.block))
+        tokens = spool.tokens(make, len(blocks), p, self.stop_if_asked)[: e.samples]
         if not p.main:
             return []
-        labels = torch.cat(
-            [block_labels(protocol, self.data.classes, e["seed"], b) for b in blocks]
-        )[: len(tokens)]
+        labels = torch.cat([block_labels(protocol, self.data.classes, e.seed, b) for b in blocks])[
+            : len(tokens)
+        ]
         self.picture(velocity, protocol, shape, images)
         if self._reference is None:
             self._reference = Reference.of(self.data, self.cache)
         sampling = (
-            protocol.to_json()
-            | {"seed": e["seed"], "samples": e["samples"]}
-            | self.data.decoded_by()
+            protocol.to_json() | {"seed": e.seed, "samples": e.samples} | self.data.decoded_by()
         )
         return measure_samples(tokens, labels, self._reference, sampling, self.experiment.aligned())
 
@@ -248,18 +246,18 @@ class _Measurer:
             save_pictures(
                 feature_pictures(backbone, self.data, device), self.experiment.path, images
             )
-        most = self.cfg["evaluation"]["probe_images"]
+        most = self.cfg.evaluation.probe_images
         grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most)
         store = feature_store(backbone, self.data, grid, digest, self.cache, device)
         rows = measure_features(store, self.data, aligned, device=device)
         if encoder is not None:
             rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
             rows += measure_encoder(encoder, self.data, self.cache, device=device, most_images=most)
-        for name in self.cfg["evaluation"]["encoders"]:
+        for name in self.cfg.evaluation.encoders:
             if encoder is not None and name == encoder.name:
                 continue
             parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": self.cache}
-            other = build(encoder_node(name), **parts).to(device)
+            other = build(encoder_option(name), **parts).to(device)
             if encoder is None:
                 rows += measure_cknna(store, self.data, other, self.cache, aligned, device=device)
             rows += measure_encoder(other, self.data, self.cache, device=device, most_images=most)
@@ -294,9 +292,9 @@ def processes_main(experiment: Experiment) -> bool:
 
 def summary(experiment: Experiment) -> str:
     """The run's last numbers, for the terminal."""
-    frame = row_table([read_run(experiment.path)], [])
-    frame = frame[(frame["images"] == experiment.cfg["images"]) & frame["value"].notna()]
-    lines = [f"{experiment.path} is complete: {experiment.cfg['images']} images"]
+    frame: Any = row_table([read_run(experiment.path)], [])
+    frame = frame[(frame["images"] == experiment.cfg.images) & frame["value"].notna()]
+    lines = [f"{experiment.path} is complete: {experiment.cfg.images} images"]
     plain = frame[frame["block"].isna()]
     for row in plain.itertuples():
         real = f"   (held-out real: {row.real:.4g})" if row.real == row.real else ""

@@ -48,7 +48,7 @@ def reading(network: Any) -> str:
 
 def _extractor(name: str, words: dict[str, str], subject: Subject, device: torch.device) -> Any:
     """dgm-eval's DINOv2, or an encoder of the registry with its own preprocessing."""
-    from bench.config.compose import compose
+    from bench.config.groups import encoder_option
     from probes.distances.encoder import dgm_dinov2, encoder_extractor
 
     if name != "dinov2":
@@ -57,7 +57,7 @@ def _extractor(name: str, words: dict[str, str], subject: Subject, device: torch
     from bench.core.store.staging import require
     from methods.encoders.dinov2 import load_network, resources
 
-    staged = resources(compose(["method=repa", "encoder=dinov2_l"])["encoder"])
+    staged = resources(encoder_option("dinov2_l").values)
     require(staged, "fd_dinov2", "encoder=dinov2_l")
     code, weights = (resource.found() for resource in staged)
     assert code is not None and weights is not None
@@ -74,7 +74,7 @@ def encoder_of(name: str, words: dict[str, str], subject: Subject, device: torch
     from bench.config.groups import build
 
     of_encoder = [f"{key}={value}" for key, value in words.items() if key.startswith("encoder.")]
-    node = compose(["method=repa", f"encoder={name}", *of_encoder])["encoder"]
+    node = compose(["method=repa", f"encoder={name}", *of_encoder]).encoder
     if subject.data is None and name.startswith("local_"):
         raise ValueError(
             f"fd_{name} is trained on the data's pictures, which are not here: "
@@ -85,4 +85,5 @@ def encoder_of(name: str, words: dict[str, str], subject: Subject, device: torch
         "dataset": subject.data,
         "cache": cache_of(words, subject),
     }
+    assert node is not None
     return build(node, **parts).to(device)

@@ -40,21 +40,21 @@ def all_tasks(experiment: Experiment) -> list[Task]:
     forward = read_part(path, COST).get("forward_flops", 0.0)
     run = find_run(path)
     sizes = (run.data_sizes if run else {}) or {"train": 0, "heldout": 0}
-    evaluations = sampling_protocol(cfg["evaluation"]["protocol"]).evaluations
+    evaluations = sampling_protocol(cfg.evaluation.protocol).evaluations
     flops = {
         "heldout": forward * min(sizes["heldout"], 50_000) * REPEATS,
-        "samples": forward * cfg["evaluation"]["samples"] * evaluations,
+        "samples": forward * cfg.evaluation.samples * evaluations,
         "features": forward
-        * sum(min(n, cfg["evaluation"]["probe_images"]) for n in sizes.values())
+        * sum(min(n, cfg.evaluation.probe_images) for n in sizes.values())
         * len(PROBE_TIMES),
     }
-    counts = [images for images in checkpoints.snapshots(path) if images <= cfg["images"]]
-    last = cfg["evaluation"]["snapshots"] == "last"
+    counts = [images for images in checkpoints.snapshots(path) if images <= cfg.images]
+    last = cfg.evaluation.snapshots == "last"
     return [
         Task(kind, images, flops[kind])
         for images in (counts[-1:] if last else counts)
         for kind in KINDS
-        if kind != "features" or images == cfg["images"]
+        if kind != "features" or images == cfg.images
     ]
 
 
@@ -62,15 +62,13 @@ def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
     """What this configuration's `measure` asks for, and what it leaves out."""
     cfg = experiment.cfg
     tasks = all_tasks(experiment)
-    if cfg["measure"] == "full":
+    if cfg.measure == "full":
         return tasks, []
-    if cfg["measure"] == "none":
+    if cfg.measure == "none":
         return [], tasks
     cost = read_part(experiment.path, COST)
-    training = flops_until(cost, cfg["images"]) if cost else 0.0
-    small = [
-        task for task in tasks if task.images == cfg["images"] and task.flops <= SHARE * training
-    ]
+    training = flops_until(cost, cfg.images) if cost else 0.0
+    small = [task for task in tasks if task.images == cfg.images and task.flops <= SHARE * training]
     return small, [task for task in tasks if task not in small]
 
 

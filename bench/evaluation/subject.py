@@ -18,9 +18,9 @@ from torch import Tensor
 
 from bench import posthoc_ema
 from bench.config.compose import compose, parse_count
-from bench.config.groups import build, current, encoder_node
+from bench.config.groups import build, current, encoder_option
 from bench.config.identity import is_identity
-from bench.config.schema import check_type
+from bench.config.schema import Option, check_type
 from bench.core.data.base import DataSet
 from bench.core.data.latents import CHANNELS, Decoder
 from bench.core.model.backbone import SiT
@@ -62,18 +62,18 @@ def run_subject(words: dict[str, str], device: torch.device) -> Subject:
     folder = Path(words["run"])
     run = find_run(folder)
     there = checkpoints.snapshots(folder)
-    if run is None or not run.configuration:
+    stored = run.configuration if run else {}
+    if run is None or not stored:
         raise ValueError(
             f"run={folder} is no folder of a run (no config.json and run.json): give one of runs/*"
         )
-    cfg = run.configuration
     if not there:
         raise ValueError(
             f"run={folder} has no snapshot yet: "
             f"train it first, python -m bench.run {shlex.join(run.argv)}"
         )
     images = (
-        parse_count("images", words["images"], cfg["batch"]) if "images" in words else max(there)
+        parse_count("images", words["images"], stored["batch"]) if "images" in words else max(there)
     )
     if images not in there:
         raise ValueError(
@@ -91,8 +91,9 @@ def run_subject(words: dict[str, str], device: torch.device) -> Subject:
         average = f"-decay{float(noted['decay']):g}" + (
             "-warmup" if noted["warmup"] == "True" else ""
         )
-    data = build(current("data", cfg["data"]) | _elsewhere(cfg["data"], words))
-    backbone = SiT(data.grid, Size(**cfg["size"]), data.classes).to(device)
+    option = current("data", stored["data"])
+    data = build(option.changed(**_elsewhere(option, words)))
+    backbone = SiT(data.grid, Size(**stored["size"]), data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
     backbone.requires_grad_(False)
     digest = file_hash(path)
@@ -113,20 +114,19 @@ def run_subject(words: dict[str, str], device: torch.device) -> Subject:
     )
 
 
-def _elsewhere(node: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
+def _elsewhere(option: Option, words: dict[str, str]) -> dict[str, Any]:
     """Values of `data.KEY=` words for a run's data set: where it lies and how it is read,
     never what it is.
     """
-    free = [
-        key for key in node if not is_identity(f"data.{key}") and key not in ("target", "recipe")
-    ]
+    node = option.values
+    free = [key for key in node if not is_identity(f"data.{key}")]
     found = {}
     for word, text in words.items():
         group, _, key = word.partition(".")
         if group != "data" or not key:
             continue
         if key not in node:
-            raise ValueError(f"{word} is no key of data={node['name']} (it has {', '.join(node)})")
+            raise ValueError(f"{word} is no key of data={option.name} (it has {', '.join(node)})")
         if key not in free:
             may = f"; {', '.join(f'data.{key}' for key in free)} may" if free else ""
             raise ValueError(
@@ -149,14 +149,12 @@ def checkpoint_subject(words: dict[str, str], device: torch.device) -> Subject:
     of_data = [f"{key}={value}" for key, value in words.items() if key.startswith("data.")]
     cfg = compose([f"data={words['data']}", f"size={words['size']}", *of_data])
     # of latents the decoder alone is needed, unless their folder is named
-    data = None if "decoder" in cfg["data"] and not cfg["data"]["root"] else build(cfg["data"])
+    data = None if "decoder" in cfg.data.values and not cfg.data.values["root"] else build(cfg.data)
     channels = CHANNELS if data is None else data.grid.channels
     path = Path(words["checkpoint"])
-    found = import_checkpoint(
-        path, words["format"], Size(**cfg["size"]), cfg["data"]["patch"], channels
-    )
+    found = import_checkpoint(path, words["format"], cfg.size, cfg.data.values["patch"], channels)
     backbone = found.backbone.to(device)
-    classes = cfg["data"]["classes"] if data is None else data.classes
+    classes = cfg.data.values["classes"] if data is None else data.classes
     if backbone.classes != classes or (data is not None and backbone.grid != data.grid):
         raise ValueError(
             f"{path} was trained on {backbone.classes} classes at "
@@ -164,7 +162,7 @@ def checkpoint_subject(words: dict[str, str], device: torch.device) -> Subject:
             f"data={words['data']} has {classes}: choose the data set that it was trained on"
         )
     if data is None:
-        decoder = Decoder(cfg["data"]["decoder"])
+        decoder = Decoder(cfg.data.values["decoder"])
         decoded_by = decoder.record
 
         def decode(tokens: Tensor, precision: str) -> Tensor:
@@ -196,7 +194,7 @@ def aligned_with(words: dict[str, str]) -> dict[str, str] | None:
     name = words.get("aligned", "dinov2_b" if words["format"] == "repa" else "none")
     if name == "none":
         return None
-    node = encoder_node(name)
+    node = encoder_option(name).values
     if not node.get("family") or not node.get("trained_on"):
         raise ValueError(
             f"aligned={name} does not say what it was trained on: "

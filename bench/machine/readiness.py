@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.config.schema import Config, Option
 from bench.machine.host import Finding, existing, memory_bytes, slurm
 
 BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
@@ -26,21 +27,20 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     from bench.config.groups import build
     from bench.config.identity import run_id
     from bench.config.needs import missing
-    from bench.core.model.sizes import Size
     from bench.core.train import cost
 
     cfg = compose(words)
-    yield Finding("ok", "run", f"{run_id(cfg)}: {cfg['images']} images, batch {cfg['batch']}")
-    if cfg["compute"]["name"] == "slurm":
+    yield Finding("ok", "run", f"{run_id(cfg)}: {cfg.images} images, batch {cfg.batch}")
+    if cfg.compute.name == "slurm":
         yield slurm(needed=True)
-    if cfg["compute"]["device"] == "cuda" and not torch.cuda.is_available():
+    if cfg.compute.device == "cuda" and not torch.cuda.is_available():
         yield Finding("missing", "GPU", "compute.device=cuda and PyTorch sees none")
-    if cfg["encoder"]:
-        yield encoder_finding(cfg["encoder"], Path(cfg["cache"]), needed=True)
+    if cfg.encoder:
+        yield encoder_finding(cfg.encoder, Path(cfg.cache), needed=True)
     try:
-        data = build(cfg["data"])
+        data = build(cfg.data)
     except ValueError as error:
-        yield Finding("missing", f"data {cfg['data']['name']}", str(error))
+        yield Finding("missing", f"data {cfg.data.name}", str(error))
         return
     yield Finding(
         "ok",
@@ -50,27 +50,27 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     )
     for problem in missing(cfg, data):
         yield Finding("missing", "measuring", problem)
-    size, method = Size(**cfg["size"]), build(cfg["method"])
+    size, method = cfg.size, build(cfg.method)
     parameters = (
         _parameters(data, size)
-        if cfg["encoder"]
+        if cfg.encoder
         else cost.count(method, data.grid, size, data.classes).parameters["backbone"]
     )
     yield from room(cfg, parameters)
 
 
-def encoder_finding(node: dict[str, Any], cache: Path, needed: bool) -> Finding:
+def encoder_finding(option: Option, cache: Path, needed: bool) -> Finding:
     from bench import prepare
 
-    name = f"encoder {node['name']}"
-    if prepare.trained_here(node):
+    name = f"encoder {option.name}"
+    if prepare.trained_here(option):
         return Finding("ok", name, "is trained here when it is asked for")
-    if node["name"] == "timm":
+    if option.name == "timm":
         return Finding("ok", name, "any timm model: encoder.name=NAME")
     try:
         lacks = [
             resource
-            for resource in prepare.encoder_resources(node, cache)
+            for resource in prepare.encoder_resources(option, cache)
             if resource.found() is None
         ]
     except ValueError as error:
@@ -81,7 +81,7 @@ def encoder_finding(node: dict[str, Any], cache: Path, needed: bool) -> Finding:
     return Finding(
         "missing" if needed else "-",
         name,
-        f"lacks {what}: python -m bench.prepare encoder={node['name']}",
+        f"lacks {what}: python -m bench.prepare encoder={option.name}",
     )
 
 
@@ -94,11 +94,11 @@ def _parameters(data: Any, size: Any) -> int:
         return sum(p.numel() for p in SiT(data.grid, size, data.classes).parameters())
 
 
-def room(cfg: dict[str, Any], parameters: int) -> Iterator[Finding]:
+def room(cfg: Config, parameters: int) -> Iterator[Finding]:
     import torch
 
     needed = BYTES_PER_PARAMETER * parameters
-    gpu = torch.cuda.is_available() and cfg["compute"]["device"] != "cpu"
+    gpu = torch.cuda.is_available() and cfg.compute.device != "cpu"
     free = torch.cuda.mem_get_info()[0] if gpu else memory_bytes()[1]
     says = (
         f"{parameters / 1e6:.1f}M parameters: "
@@ -116,8 +116,8 @@ def room(cfg: dict[str, Any], parameters: int) -> Iterator[Finding]:
             "speed",
             "more than 100M parameters without a GPU: days, unless images= is small",
         )
-    disk = 4 * parameters * (3 * 4 + cfg["snapshots"] + 1)
-    place = existing(Path(cfg["runs"]))
+    disk = 4 * parameters * (3 * 4 + cfg.snapshots + 1)
+    place = existing(Path(cfg.runs))
     free = shutil.disk_usage(place).free
     says = f"{disk / 1e9:.2f} GB for checkpoints and snapshots, {free / 1e9:.0f} GB free in {place}"
     yield Finding(

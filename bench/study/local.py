@@ -118,7 +118,7 @@ class Local:
             gpus = visible_gpus()
             workers = sweep.workers or len(gpus) or cores()
             jobs = [
-                Job(str(s.id), s.overrides, s.cfg["compute"]["threads"] if s.cfg else None)
+                Job(str(s.id), s.overrides, s.cfg.compute.threads if s.cfg else None)
                 for s in missing
             ]
             pool = Pool(

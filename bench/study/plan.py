@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.config.groups import build
 from bench.config.identity import arm_name
+from bench.config.schema import Config, Option
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
@@ -63,9 +64,10 @@ def make(specs: list[RunSpec]) -> list[Planned]:
         )
         if not done and state.name == "complete":
             state = RunState("trained", state.images, state.total, state.loss)
-        planned = Planned(spec, arm_name(spec.cfg), spec.cfg["size"]["name"], state, done)
+        planned = Planned(spec, arm_name(spec.cfg), spec.cfg.size.name, state, done)
         key = json.dumps(
-            [spec.cfg[group] for group in ("method", "size", "encoder", "data")], default=str
+            [spec.cfg.to_dict()[group] for group in ("method", "size", "encoder", "data")],
+            default=str,
         )
         if key not in costs:
             costs[key] = _cost(spec.cfg, experiment.path)
@@ -73,7 +75,7 @@ def make(specs: list[RunSpec]) -> list[Planned]:
             counted, planned.at_least = cost
             planned.parameters, planned.flops = (
                 counted["parameters"]["backbone"] + counted["parameters"]["heads"],
-                flops_until(counted, spec.cfg["images"]),
+                flops_until(counted, spec.cfg.images),
             )
         plan.append(planned)
     _copy_costs(plan)
@@ -81,40 +83,39 @@ def make(specs: list[RunSpec]) -> list[Planned]:
     return plan
 
 
-def _cost(cfg: dict[str, Any], path: Path) -> tuple[dict[str, Any], bool] | None:
+def _cost(cfg: Config, path: Path) -> tuple[dict[str, Any], bool] | None:
     """A run's cost, as stored, and whether it is of the backbone alone.
 
     From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or
     download it: until its first run has begun, its arm is planned as vanilla.
     """
     from bench.core.model.method import Method
-    from bench.core.model.sizes import Size
     from bench.core.train import cost
 
     stored = read_part(path, COST)
     if stored:
         return stored, False
-    known = _grid_and_classes(cfg["data"])
+    known = _grid_and_classes(cfg.data)
     if known is None:
         return None
-    method = Method() if cfg["encoder"] else build(cfg["method"])
-    counted = cost.count(method, known[0], Size(**cfg["size"]), known[1]).to_json()
-    return counted, bool(cfg["encoder"])
+    method = Method() if cfg.encoder else build(cfg.method)
+    counted = cost.count(method, known[0], cfg.size, known[1]).to_json()
+    return counted, bool(cfg.encoder)
 
 
-def _grid_and_classes(node: dict[str, Any]) -> tuple[TokenGrid, int] | None:
+def _grid_and_classes(option: Option) -> tuple[TokenGrid, int] | None:
     """Of the data set, or, where it is not at hand (a login node),
     of what its recipe says of it; None if neither.
     """
     try:
-        data = build(node)
+        data = build(option)
         return data.grid, data.classes
     except (ValueError, OSError):
-        says = node["recipe"]
+        says = option.recipe
         if "shape" not in says:
             return None
         *cells, channels = says["shape"]
-        return TokenGrid(tuple(cells), node["patch"], channels), says["classes"]
+        return TokenGrid(tuple(cells), option.values["patch"], channels), says["classes"]
 
 
 def _copy_costs(plan: list[Planned]) -> None:
@@ -140,9 +141,9 @@ def _hours(plan: list[Planned]) -> None:
         cfg = planned.spec.cfg
         if cfg is None:
             continue
-        seconds = read_part(Path(cfg["runs"]) / str(planned.spec.id), COST).get("seconds_per_step")
+        seconds = read_part(Path(cfg.runs) / str(planned.spec.id), COST).get("seconds_per_step")
         if seconds:
-            hours = float(seconds * cfg["images"] / cfg["batch"] / 3600)
+            hours = float(seconds * cfg.images / cfg.batch / 3600)
             planned.hours = hours
             same[planned.arm, planned.size].append(hours)
             if planned.flops and not planned.at_least:

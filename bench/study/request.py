@@ -66,7 +66,7 @@ class Sweep:
     @cached_property
     def runs(self) -> Path:
         """The folder of the run folders."""
-        return next(Path(spec.cfg["runs"]) for spec in self.specs if spec.cfg)
+        return next(Path(spec.cfg.runs) for spec in self.specs if spec.cfg)
 
     @property
     def restarts(self) -> int:

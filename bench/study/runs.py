@@ -14,16 +14,15 @@ is trained once.
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from bench.config.checks import never_ends
 from bench.config.compose import compose
 from bench.config.groups import CONF, build
 from bench.config.identity import run_id
-from bench.config.schema import nearest
+from bench.config.schema import Config, nearest
 from bench.config.words import last_of_each, values_of
 from bench.study import file as study_file
 
@@ -40,7 +39,7 @@ class RunSpec:
     overrides: tuple[str, ...]
     id: str | None
     reason: str = ""
-    cfg: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+    cfg: Config | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -138,22 +137,22 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
             )
 
 
-def _possible(words: tuple[str, ...]) -> dict[str, Any] | str:
+def _possible(words: tuple[str, ...]) -> Config | str:
     """The configuration of these words for any seed, as no other key depends on it,
     or why there is no such run.
     """
     try:
         cfg = compose(words)
-        return never_ends(build(cfg["method"]), cfg) or cfg
+        return never_ends(build(cfg.method), cfg) or cfg
     except ValueError as error:
         return str(error)
 
 
-def _spec(arm: str, words: tuple[str, ...], seed: int, made: dict[str, Any] | str) -> RunSpec:
+def _spec(arm: str, words: tuple[str, ...], seed: int, made: Config | str) -> RunSpec:
     overrides = tuple(last_of_each(words))
     if isinstance(made, str):
         return RunSpec(arm, overrides, None, made)
-    cfg = copy.deepcopy(made) | {"seed": seed}
+    cfg = dataclasses.replace(made, seed=seed)
     return RunSpec(arm, overrides, run_id(cfg), cfg=cfg)
 
 

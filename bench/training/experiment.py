@@ -20,9 +20,9 @@ from bench.config.checks import check_group, never_ends
 from bench.config.groups import build, flatten
 from bench.config.identity import arm_name, identity, is_identity, run_hash, run_id
 from bench.config.needs import missing
+from bench.config.schema import Config
 from bench.core.model.backbone import SiT
 from bench.core.model.method import Context, described_heads
-from bench.core.model.sizes import Size
 from bench.core.model.streams import generator
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
@@ -52,9 +52,9 @@ from bench.core.train.trainer import Stopped, Trainer
 class Experiment:
     """One run: its configuration, its parts and its folder."""
 
-    def __init__(self, cfg: dict[str, Any], argv: list[str] | None = None):
+    def __init__(self, cfg: Config, argv: list[str] | None = None):
         self.cfg, self.argv = cfg, argv or []
-        self.path = Path(cfg["runs"]) / run_id(cfg)
+        self.path = Path(cfg.runs) / run_id(cfg)
         find_run(self.path)  # refuses a run of a newer version before anything is touched
         self.folder = RunFolder(self.path)
         self._tracker: tracking.Tracker | None = None
@@ -63,7 +63,7 @@ class Experiment:
 
     def trained(self) -> bool:
         """Whether all images of this configuration were seen and the last snapshot is there."""
-        return self.cfg["images"] in checkpoints.snapshots(self.path) and not self.differences()
+        return self.cfg.images in checkpoints.snapshots(self.path) and not self.differences()
 
     def closed(self) -> bool:
         """Whether the folder says so too: killed after the last result,
@@ -80,21 +80,21 @@ class Experiment:
         saved = read_part(self.path, CONFIGURATION)
         if not saved:
             return []
-        before, now = flatten(saved), flatten(self.cfg)
+        before, now = flatten(saved), flatten(self.cfg.to_dict())
         found = []
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and is_identity(key):
                 found.append(f"{key}: {before.get(key)} then, {now.get(key)} now")
-        if saved["images"] != self.cfg["images"]:
-            if self.cfg["optimizer"]["schedule"] != "constant":
+        if saved["images"] != self.cfg.images:
+            if self.cfg.optimizer.schedule != "constant":
                 found.append(
-                    f"images: {saved['images']} then, {self.cfg['images']} now, and a "
-                    f"{self.cfg['optimizer']['schedule']} "
+                    f"images: {saved['images']} then, {self.cfg.images} now, and a "
+                    f"{self.cfg.optimizer.schedule} "
                     "schedule cannot be continued"
                 )
-            elif self.cfg["images"] < saved["images"]:
+            elif self.cfg.images < saved["images"]:
                 found.append(
-                    f"images: {saved['images']} then, {self.cfg['images']} now, which is fewer"
+                    f"images: {saved['images']} then, {self.cfg.images} now, which is fewer"
                 )
         return found
 
@@ -104,27 +104,27 @@ class Experiment:
         """Build everything that can fail for the user's reasons, before the folder is made."""
         cfg = self.cfg
         self.processes = processes
-        self.data = build(cfg["data"])
+        self.data = build(cfg.data)
         for problem in missing(cfg, self.data):
             raise ValueError(problem)
-        self.size = Size(**cfg["size"])
-        self.method = build(cfg["method"])
+        self.size = cfg.size
+        self.method = build(cfg.method)
         self.blocks = self.method.blocks(self.size)
-        for piece in micro_rows(processes.rows(cfg["batch"]), cfg["micro_batch"]):
+        for piece in micro_rows(processes.rows(cfg.batch), cfg.micro_batch):
             check_group(self.method, piece.stop - piece.start)
         if processes.main and (problem := never_ends(self.method, cfg)):
             warnings.warn(problem, stacklevel=2)
         self.encoder = None
-        if cfg["encoder"]:
+        if cfg.encoder:
             # one process at a time trains or downloads; the others find it in the cache
             for turn in (True, False):
                 if processes.main is turn:
                     parts = {
                         "token_grid": self.data.grid,
                         "dataset": self.data,
-                        "cache": Path(cfg["cache"]),
+                        "cache": Path(cfg.cache),
                     }
-                    self.encoder = build(cfg["encoder"], **parts).to(processes.device)
+                    self.encoder = build(cfg.encoder, **parts).to(processes.device)
                 processes.barrier()
         picture = (
             tuple(self.data.images("train", slice(0, 1)).shape[2:])
@@ -138,14 +138,14 @@ class Experiment:
     def new_backbone(self) -> SiT:
         """A backbone with this run's initial weights."""
         backbone = SiT(self.data.grid, self.size, self.data.classes)
-        return backbone.initialise(generator(self.cfg["seed"], "init", 0))
+        return backbone.initialise(generator(self.cfg.seed, "init", 0))
 
     def learner(self) -> Learner:
         """What will be trained, before its first step."""
         cached, parts = None, (self.data, self.method, self.new_backbone(), self.encoder)
         keeps = "attention" not in self.method.needs  # maps are not kept
-        if self.encoder is not None and keeps and self.cfg["compute"]["cache_features"]:
-            main, cache = self.processes.main, Path(self.cfg["cache"])
+        if self.encoder is not None and keeps and self.cfg.compute.cache_features:
+            main, cache = self.processes.main, Path(self.cfg.cache)
             cached = patch_tokens(self.encoder, self.data, "train", cache, progress=main)
         return Learner(self.cfg, *parts, self.processes, cached)
 
@@ -160,7 +160,7 @@ class Experiment:
     def disk_bytes(self) -> dict[str, int]:
         """Bytes that checkpoints (the last two and one being written) and snapshots will take."""
         backbone, heads = self.cost.parameters["backbone"], self.cost.parameters["heads"]
-        counts = snapshot_counts(self.cfg["images"], self.cfg["batch"], self.cfg["snapshots"])
+        counts = snapshot_counts(self.cfg.images, self.cfg.batch, self.cfg.snapshots)
         checkpoint = 4 * (3 * (backbone + heads) + backbone)
         return {
             "checkpoints": (checkpoints.KEPT + 1) * checkpoint,
@@ -208,15 +208,15 @@ class Experiment:
         description = Description(
             hash=run_hash(cfg),
             arm=arm_name(cfg),
-            method=cfg["method"]["name"],
-            encoder=cfg["encoder"]["name"] if cfg["encoder"] else None,
+            method=cfg.method.name,
+            encoder=cfg.encoder.name if cfg.encoder else None,
             size=self.size.name,
             depth=self.size.depth,
             width=self.size.width,
-            data=cfg["data"]["name"],
-            seed=cfg["seed"],
-            images=cfg["images"],
-            batch=cfg["batch"],
+            data=cfg.data.name,
+            seed=cfg.seed,
+            images=cfg.images,
+            batch=cfg.batch,
             aligned=self.aligned(),
             blocks=self.blocks,
             head=described_heads(
@@ -227,8 +227,8 @@ class Experiment:
             data_sizes={"train": self.data.n_train, "heldout": self.data.n_heldout},
             argv=self.argv,
         )
-        write_json(self.path / CONFIGURATION, cfg)
-        write_yaml(self.path / "config.yaml", cfg)
+        write_json(self.path / CONFIGURATION, cfg.to_dict())
+        write_yaml(self.path / "config.yaml", cfg.to_dict())
         write_description(self.path, description)
         write_json(self.path / ENVIRONMENT, environment_now)
         if not (self.path / COST).exists():
@@ -297,7 +297,7 @@ class Experiment:
             return
         lines = read_metrics(self.path / METRICS_LOG)
         seconds = lines[-1]["time"]["total_seconds"] if lines else 0.0
-        steps = self.cfg["images"] // self.cfg["batch"]
+        steps = self.cfg.images // self.cfg.batch
         self.folder.check_exists()
         measured = {"seconds_per_step": seconds / steps, "peak_memory_bytes": peak}
         write_json(self.path / COST, self.cost.to_json() | measured)
@@ -307,7 +307,9 @@ class Experiment:
         when this opens the tracker.
         """
         if self._tracker is None:
-            self._tracker = tracking.open_tracker(self.cfg["tracking"], self.path, first, self.cfg)
+            self._tracker = tracking.open_tracker(
+                self.cfg.tracking, self.path, first, self.cfg.to_dict()
+            )
         self._tracker.log(images, numbers)
 
     def close(self) -> None:

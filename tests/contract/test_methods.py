@@ -17,7 +17,7 @@ from support.arms import (
     batch_of,
     context,
     method,
-    method_node,
+    method_option,
     random_backbone,
     step_of,
 )
@@ -44,7 +44,7 @@ def test_every_file_is_registered_and_short():
     for name in METHODS:
         path = ROOT / "methods" / f"{name}.py"
         assert len(path.read_text().splitlines()) < 150
-        module = inspect.getmodule(locate(method_node(name)["target"]))
+        module = inspect.getmodule(locate(method_option(name).target))
         assert (
             module
             and module.__doc__
@@ -228,9 +228,9 @@ def test_layersync_learns_from_a_deeper_block(student):
 
 def test_yaml_lists_every_parameter():
     for name in METHODS:
-        node = method_node(name)
-        fields = set(locate(node["target"]).__dataclass_fields__)
-        assert fields == set(node) - {"target"}, name
+        option = method_option(name)
+        fields = set(locate(option.target).__dataclass_fields__)
+        assert fields == set(option.values), name
         text = Path(ROOT / "bench/conf/method" / f"{name}.yaml").read_text()
         assert text.startswith("#"), "a YAML begins with what the method is and its paper"
 

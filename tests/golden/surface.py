@@ -136,7 +136,7 @@ def refusals() -> dict[str, str]:
 
 def configuration(words: list[str]) -> dict[str, Any]:
     """What `--cfg job` prints; where a class lies is no part of what a run is."""
-    return without_targets(compose(words))
+    return without_targets(compose(words).to_dict())
 
 
 def without_targets(node: Any) -> Any:

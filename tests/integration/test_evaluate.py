@@ -283,7 +283,7 @@ def test_rounding_is_in_one_place():
 
 
 def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
-    net = SiT(build(compose([])["data"]).grid, SIZES["nano"], 7)
+    net = SiT(build(compose([]).data).grid, SIZES["nano"], 7)
     few = export_checkpoint(net, tmp_path / "few.pt", "repa")
     latents = export_checkpoint(
         SiT(type(net.grid)((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa"

@@ -272,7 +272,7 @@ def test_no_measurement(tmp_path):
         text for text in everything_of(tmp_path).notices if "No run has results yet" in text
     ]
     cfg = compose(shlex.split(notice.partition("python -m bench.run ")[2]))
-    assert (cfg["method"]["name"], cfg["measure"], cfg["runs"]) == (
+    assert (cfg.method.name, cfg.measure, cfg.runs) == (
         "vanilla",
         "full",
         str(tmp_path),
@@ -285,7 +285,7 @@ def test_what_is_not_measured_comes_with_the_command_that_measures_it(tmp_path):
     lines = {line.what.partition(" ")[0]: line.command for line in everything_of(tmp_path).missing}
     for metric in ("heldout_loss", "fd_pixels"):
         cfg = compose(shlex.split(lines[metric].partition("python -m bench.run ")[2]))
-        assert (cfg["method"]["name"], cfg["measure"]) == ("selfflow", "full")
+        assert (cfg.method.name, cfg.measure) == ("selfflow", "full")
 
 
 def test_pictures_that_some_arms_lack_are_named(tmp_path):

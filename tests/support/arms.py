@@ -9,6 +9,7 @@ import torch
 
 from bench.config.compose import compose
 from bench.config.groups import build
+from bench.config.schema import Option
 from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
 from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
@@ -58,16 +59,16 @@ class StandInEncoder(Encoder):
         return EncoderFeatures(patches, None, self.grid, tuple(logits))
 
 
-def method_node(name: str) -> dict[str, Any]:
+def method_option(name: str) -> Option:
     """A method as its YAML says; composed for data whose recipe suits every method."""
-    return compose([f"method={name}", "data=imagenet256"])["method"]
+    return compose([f"method={name}", "data=imagenet256"]).method
 
 
 def method(name: str, **changes: Any) -> Any:
     """A method as its YAML says, with changes."""
-    cfg = method_node(name)
-    assert changes.keys() <= cfg.keys()
-    return build(cfg | changes)
+    option = method_option(name)
+    assert changes.keys() <= option.values.keys()
+    return build(option.changed(**changes))
 
 
 def random_backbone(

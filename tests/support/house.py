@@ -56,7 +56,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "reports.laws": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
     "reports.output": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
     "reports.page": ("reports", "bench.core.store", "bench.core.model.sampling_protocol", *LEAVES),
-    "slurm": ("bench.study.request", "bench.cli", "bench.core.store"),
+    "slurm": ("bench.study.request", "bench.cli", "bench.core.store", "bench.config.schema"),
     # what a command does over several rooms; the command itself names it
     "bench.commands": ("bench", "methods", "probes", "reports", "slurm"),
     "bench": ("bench", "methods", "probes", "reports", "slurm"),  # the commands

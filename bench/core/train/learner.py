@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from bench.core.train.diagnostics import diagnose, is_due
 from bench.core.train.distributed import Processes
 from bench.core.train.ema import ema_copy, ema_decay, ema_update
 from bench.core.train.schedule import learning_rate
+from bench.core.train.settings import Settings
 from bench.core.train.timing import Stopwatch
 
 
@@ -39,7 +41,7 @@ class Learner:
 
     def __init__(
         self,
-        cfg: dict[str, Any],
+        cfg: Settings,
         data: DataSet,
         method: Method,
         backbone: SiT,
@@ -49,25 +51,25 @@ class Learner:
     ):
         self.cfg, self.data, self.method, self.processes = cfg, data, method, processes
         device = processes.device
-        self.batch, self.images = cfg["batch"], 0
-        self.steps = cfg["images"] // self.batch
-        self.pieces = loading.micro_rows(processes.rows(self.batch), cfg["micro_batch"])
-        self.sharded = cfg["compute"]["shard"] and processes.world > 1
+        self.batch, self.images = cfg.batch, 0
+        self.steps = cfg.images // self.batch
+        self.pieces = loading.micro_rows(processes.rows(self.batch), cfg.micro_batch)
+        self.sharded = cfg.compute.shard and processes.world > 1
         self.held = (
             torch.device("cpu") if self.sharded else device
         )  # sharded, only slices go to the device
         backbone = backbone.to(self.held)
-        time_distribution = TimeDistribution(**cfg["time"])
+        time_distribution = TimeDistribution(**asdict(cfg.time))
         self.ema = ema_copy(backbone)
         teacher = self.ema if "ema" in method.needs else None
         self.ctx = Context(data.grid, backbone.size, time_distribution, teacher, encoder, cached)
         # the heads' own initialisation, apart from every other stream
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(cfg["seed"], "heads", 0).initial_seed())
+            torch.manual_seed(generator(cfg.seed, "heads", 0).initial_seed())
             heads = method.heads(self.ctx).to(self.held)
         self.arm = Arm(backbone, heads, method)
         self.net: torch.nn.Module = self.arm
-        if cfg["compute"]["compile"]:
+        if cfg.compute.compile:
             for block in backbone.blocks:
                 block.compile()
         if self.sharded:
@@ -75,18 +77,18 @@ class Learner:
             sharding.shard(self.ema, self.ema, processes)
         elif processes.world > 1:
             self.net = DistributedDataParallel(self.arm, broadcast_buffers=False)
-        o = cfg["optimizer"]
+        o = cfg.optimizer
         self.parameters = [p for p in self.arm.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters,
-            lr=o["lr"],
-            betas=(o["beta1"], o["beta2"]),
-            eps=o["eps"],
-            weight_decay=o["weight_decay"],
+            lr=o.lr,
+            betas=(o.beta1, o.beta2),
+            eps=o.eps,
+            weight_decay=o.weight_decay,
             foreach=True,
         )
-        bf16 = cfg["precision"] == "bf16" or (
-            cfg["precision"] == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        bf16 = cfg.precision == "bf16" or (
+            cfg.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
         self.watch = Stopwatch(device)
@@ -102,20 +104,18 @@ class Learner:
         """Micro-batches of this process, from the images seen so far until so many."""
         return loading.batches(
             self.data,
-            self.cfg["seed"],
+            self.cfg.seed,
             self.images,
             until,
             self.batch,
             self.pieces,
             "image" in self.method.needs,
-            self.cfg["compute"]["data_workers"],
+            self.cfg.compute.data_workers,
         )
 
     def draw(self, purpose: str, rows: slice) -> Draw:
         """This step's generator of a purpose."""
-        return Draw.of(
-            self.cfg["seed"], purpose, self.images, self.batch, rows, self.processes.device
-        )
+        return Draw.of(self.cfg.seed, purpose, self.images, self.batch, rows, self.processes.device)
 
     def make_batch(self, examples: Examples, rows: slice) -> Batch:
         """The shared streams of a micro-batch: the same for every method,
@@ -126,7 +126,7 @@ class Learner:
         image = examples.image
         x0 = self.data.draw(stored, self.draw("posterior", rows))
         time_draw = self.draw("time", rows)
-        dropped = self.draw("label_drop", rows).uniform() < self.cfg["label_drop"]
+        dropped = self.draw("label_drop", rows).uniform() < self.cfg.label_drop
         return Batch(
             x0=x0,
             x1=self.draw("noise", rows).normal(*x0.shape[1:]),
@@ -142,16 +142,16 @@ class Learner:
         Returns the step's numbers, on the device, and their names. Nothing here waits for the
         device.
         """
-        o, done = self.cfg["optimizer"], self.images // self.batch
+        o, done = self.cfg.optimizer, self.images // self.batch
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(o["lr"], o["schedule"], o["warmup_steps"], done, self.steps)
+            group["lr"] = learning_rate(o.lr, o.schedule, o.warmup_steps, done, self.steps)
         columns: list[str] = []
         sums: Tensor | float = 0.0
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
             if rows is self.pieces[0] and is_due(
-                self.images, self.batch, self.cfg["diagnostics_images"]
+                self.images, self.batch, self.cfg.diagnostics_images
             ):
                 self.diagnose(batch, rows)
             shown = Step(self.images, self.draw("method", rows))
@@ -168,13 +168,13 @@ class Learner:
             sums = sums + torch.stack(
                 [value.detach().float().mean() for value in numbers.values()]
             ) / len(self.pieces)
-        norm = sharding.full(torch.nn.utils.clip_grad_norm_(self.parameters, o["clip"]))
+        norm = sharding.full(torch.nn.utils.clip_grad_norm_(self.parameters, o.clip))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         ema_update(
             self.ema,
             self.arm.backbone,
-            ema_decay(self.cfg["ema"]["decay"], self.cfg["ema"]["warmup"], done),
+            ema_decay(self.cfg.ema.decay, self.cfg.ema.warmup, done),
         )
         assert isinstance(sums, Tensor)
         return [*columns, "grad_norm"], torch.cat([sums, norm.detach().float().reshape(1)])
@@ -192,7 +192,7 @@ class Learner:
 
     def diagnose(self, batch: Batch, rows: slice) -> None:
         """Look at the first micro-batch before the step; all processes do."""
-        compiled = self.cfg["compute"]["compile"]
+        compiled = self.cfg.compute.compile
         # two backward passes through one graph: compiled ones may free what the second needs
         eager = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
         with self.watch.aside("diagnostics"), eager:

@@ -52,7 +52,7 @@ class Trainer:
 
     def read_window(self) -> Tensor:
         """The window's numbers, all finite. Raises NotFinite."""
-        steps, lr = self.learner.images // self.learner.batch, self.cfg["optimizer"]["lr"]
+        steps, lr = self.learner.images // self.learner.batch, self.cfg.optimizer.lr
         first = steps - len(self.window.rows) + 1
         return self.window.read(
             self.processes.mean, first, f"lower optimizer.lr={lr:g}, or use precision=float32"
@@ -73,7 +73,7 @@ class Trainer:
         if self.metrics is not None:
             self.folder.check_exists()
             self.metrics.append(line)
-            left = (self.cfg["images"] - learner.images) / speed
+            left = (self.cfg.images - learner.images) / speed
             loss = means["loss"]["velocity"]
             self.folder.status(
                 images=learner.images, loss=loss, images_per_second=speed, seconds_left=left
@@ -145,9 +145,9 @@ class Trainer:
     def run(self) -> None:
         """Train from the last checkpoint to the last image."""
         cfg, main, learner = self.cfg, self.processes.main, self.learner
-        keep, total, batch = self.restore(), self.cfg["images"], self.learner.batch
+        keep, total, batch = self.restore(), self.cfg.images, self.learner.batch
         self.metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
-        due = [at for at in snapshot_counts(total, batch, cfg["snapshots"]) if at > learner.images]
+        due = [at for at in snapshot_counts(total, batch, cfg.snapshots) if at > learner.images]
         source = learner.batches(total)
         if main:
             self.folder.status(
@@ -174,7 +174,7 @@ class Trainer:
             if main:
                 self.folder.status(images=images)
                 self.on_step(images)
-            if images // cfg["log_images"] != before // cfg["log_images"] or images == total:
+            if images // cfg.log_images != before // cfg.log_images or images == total:
                 self.log()
             if any(at <= images for at in due):
                 self.snapshot()
@@ -195,10 +195,10 @@ class Trainer:
         """
         cfg, since = self.cfg, time.monotonic() - self.saved_at
         images = self.learner.images - self.saved_images
-        if cfg["checkpoint_images"]:
-            by_images = images >= cfg["checkpoint_images"]
+        if cfg.checkpoint_images:
+            by_images = images >= cfg.checkpoint_images
         else:
-            by_images = images >= cfg["images"] / 10 and since > max(
+            by_images = images >= cfg.images / 10 and since > max(
                 MIN_SAVING_INTERVAL, 10 * self.save_seconds
             )
-        return by_images or since > 60 * cfg["checkpoint_minutes"]
+        return by_images or since > 60 * cfg.checkpoint_minutes

@@ -7,6 +7,7 @@ import pytest
 from bench.config.compose import compose, parse_count
 from bench.config.groups import build
 from bench.config.identity import arm_name, run_hash, run_id
+from bench.config.schema import Option
 from bench.core.model.sizes import SIZES
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
@@ -70,10 +71,10 @@ def test_names():
 
 
 def test_the_recipe_chooses_size_and_encoder():
-    assert compose([])["size"]["name"] == "nano" and compose([])["encoder"] is None
-    assert compose(["data=imagenet256"])["size"]["name"] == "XL"
-    assert compose(["method=repa"])["encoder"]["name"] == "local_m"
-    assert compose(["data=imagenet256", "method=repa"])["encoder"]["name"] == "dinov2_b"
+    assert compose([]).size.name == "nano" and compose([]).encoder is None
+    assert compose(["data=imagenet256"]).size.name == "XL"
+    assert compose(["method=repa"]).encoder.name == "local_m"
+    assert compose(["data=imagenet256", "method=repa"]).encoder.name == "dinov2_b"
 
 
 @pytest.mark.parametrize(
@@ -151,13 +152,16 @@ def test_any_text_is_a_path(path):
         with pytest.raises(ValueError, match="runs="):
             compose([f"runs={path}"])
     else:
-        assert compose([f"runs={path}", "data=folder", f"data.root={path}"])["data"]["root"] == path
+        assert (
+            compose([f"runs={path}", "data=folder", f"data.root={path}"]).data.values["root"]
+            == path
+        )
 
 
 def test_home_is_spelt_out(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     cfg = compose(["runs=~/runs"])
-    assert (cfg["runs"], cfg["cache"]) == ("/home/someone/runs", "/home/someone/runs/cache")
+    assert (cfg.runs, cfg.cache) == ("/home/someone/runs", "/home/someone/runs/cache")
 
 
 def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
@@ -165,11 +169,18 @@ def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
     cfg = compose(
         [*haste, "method.student_layers=[0,1,2]", "method.stop_images=64Ki", "method.block=2"]
     )
-    assert cfg["method"]["student_layers"] == [0, 1, 2] and cfg["method"]["stop_images"] == 65536
-    assert cfg["method"]["block"] == 2 and cfg["method"]["teacher_layers"]["B"] == [7, 9, 11]
+    assert (
+        cfg.method.values["student_layers"] == [0, 1, 2]
+        and cfg.method.values["stop_images"] == 65536
+    )
+    assert cfg.method.values["block"] == 2 and cfg.method.values["teacher_layers"]["B"] == [
+        7,
+        9,
+        11,
+    ]
     cfg = compose([*haste, "method.teacher_layers={B:[1,2,3]}"])
-    assert cfg["method"]["teacher_layers"] == {"B": [1, 2, 3]}
-    assert compose(["compute=slurm", "compute.extra={exclude:node7}"])["compute"]["extra"] == {
+    assert cfg.method.values["teacher_layers"] == {"B": [1, 2, 3]}
+    assert compose(["compute=slurm", "compute.extra={exclude:node7}"]).compute.extra == {
         "exclude": "node7"
     }
 
@@ -187,12 +198,12 @@ def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
 def test_a_block_is_a_number_a_fraction_last_or_a_mapping_whatever_its_default(text, value, block):
     for method, role in (("dispersive", "block"), ("repa", "block"), ("selfflow", "student_block")):
         cfg = compose([f"method={method}", f"method.{role}={text}"])
-        assert cfg["method"][role] == value
-        assert build(cfg["method"]).blocks(SIZES["nano"])["student"] == block
+        assert cfg.method.values[role] == value
+        assert build(cfg.method).blocks(SIZES["nano"])["student"] == block
 
 
 def test_types_of_a_groups_own_keys_are_checked():
     with pytest.raises(ValueError, match="could not be converted to Float"):
         compose(["method=selfflow", "method.mask_ratio=much"])
     with pytest.raises(ValueError, match="cannot be imported"):
-        build({"name": "x", "target": "methods.nowhere:Thing"})
+        build(Option("methods.nowhere:Thing", {"name": "x"}))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from bench.config.compose import compose
 from bench.config.groups import build
+from bench.config.schema import Option
 from bench.core.compat import import_vision
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import staging
@@ -101,7 +102,7 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(
         staging, "unreachable", lambda url: pytest.fail(f"asked the network for {url}")
     )
-    code = tmp_path / "hub" / f"facebookresearch_dinov2_{config('dinov2_s')['ref']}"
+    code = tmp_path / "hub" / f"facebookresearch_dinov2_{config('dinov2_s').values['ref']}"
     code.mkdir(parents=True)
     (code / "hubconf.py").write_text(textwrap.dedent(HUBCONF))
     (tmp_path / "hub" / "checkpoints").mkdir()
@@ -116,8 +117,8 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / "hub"
 
 
-def config(name: str, *words: str) -> dict:
-    return compose(["method=repa", f"encoder={name}", *words])["encoder"]
+def config(name: str, *words: str) -> Option:
+    return compose(["method=repa", f"encoder={name}", *words]).encoder
 
 
 def images() -> torch.Tensor:

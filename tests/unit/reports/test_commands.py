@@ -23,18 +23,18 @@ def made_run(words, argv=None):
     return RunRecord(
         folder=Path("runs") / run_id(cfg),
         arm=arm_name(cfg),
-        method=cfg["method"]["name"],
-        encoder=cfg["encoder"]["name"] if cfg["encoder"] else None,
-        size=cfg["size"]["name"],
-        depth=cfg["size"]["depth"],
-        width=cfg["size"]["width"],
-        data=cfg["data"]["name"],
-        seed=cfg["seed"],
-        images=cfg["images"],
+        method=cfg.method.name,
+        encoder=cfg.encoder.name if cfg.encoder else None,
+        size=cfg.size.name,
+        depth=cfg.size.depth,
+        width=cfg.size.width,
+        data=cfg.data.name,
+        seed=cfg.seed,
+        images=cfg.images,
         identity=identity(cfg),
         argv=argv or [],
         status={"state": "complete"},
-        configuration=cfg,
+        configuration=cfg.to_dict(),
     )
 
 
@@ -60,7 +60,9 @@ def test_a_printed_command_makes_the_run(words, kept):
     run = made_run(words, words if kept else None)
     again = compose(words_of(training_command(run)))
     assert run_id(again) == run.id
-    assert all(again[key] == run.configuration[key] for key in ("images", "measure", "name"))
+    assert all(
+        getattr(again, key) == run.configuration[key] for key in ("images", "measure", "name")
+    )
     assert run_id(compose(words_of(training_command(run, seed=4)))) == run_id(
         compose([*words, "seed=4"])
     )
@@ -69,7 +71,7 @@ def test_a_printed_command_makes_the_run(words, kept):
 def test_without_its_configuration_a_run_is_made_from_its_identity():
     run = replace(made_run(["method=selfflow", "method.near=0.2", "images=64Ki"]), configuration={})
     again = compose(words_of(training_command(run, measure="full")))
-    assert (run_id(again), again["images"], again["measure"]) == (run.id, 65536, "full")
+    assert (run_id(again), again.images, again.measure) == (run.id, 65536, "full")
 
 
 def test_what_bench_run_measures_is_measured_by_it():
@@ -78,7 +80,7 @@ def test_what_bench_run_measures_is_measured_by_it():
         cfg = compose(
             words_of(measuring_command(run, {"kind": kind, "metric": "x", "protocol": {}}))
         )
-        assert (run_id(cfg), cfg["measure"]) == (run.id, "full")
+        assert (run_id(cfg), cfg.measure) == (run.id, "full")
 
 
 def test_what_bench_evaluate_measures_is_measured_by_it():

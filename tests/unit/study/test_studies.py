@@ -86,14 +86,14 @@ def test_arms_that_could_not_start_or_would_be_another_method_are_not_possible(
 
 
 def test_seeds_come_first_so_that_every_arm_has_one_run_before_any_has_two():
-    seeds = [run.cfg["seed"] for run in study.runs("demo")]
+    seeds = [run.cfg.seed for run in study.runs("demo")]
     assert seeds == sorted(seeds)
 
 
 def test_words_narrow_or_change_every_run():
     runs = study.runs("scaling", extra=["size=micro", "seed=7", "images=64Ki"])
     assert len(runs) == 3 and {
-        (run.cfg["size"]["name"], run.cfg["seed"], run.cfg["images"]) for run in runs
+        (run.cfg.size.name, run.cfg.seed, run.cfg.images) for run in runs
     } == {("micro", 7, 65536)}
 
 
@@ -220,7 +220,7 @@ def test_axes_make_an_arm_for_every_combination(written):
         for weight in ("0.25", "1")
     ]
     cfg = runs["repa, encoder=local_m, method.weight=0.25"].cfg
-    assert cfg["encoder"]["name"] == "local_m" and cfg["method"]["weight"] == 0.25
+    assert cfg.encoder.name == "local_m" and cfg.method.values["weight"] == 0.25
     assert len({run.id for run in runs.values()}) == 4 and None not in {
         run.id for run in runs.values()
     }
