@@ -39,7 +39,7 @@ class Slurm:
     """Submit, watch and cancel the jobs of a study."""
 
     def __init__(self, sweep: Sweep):
-        queue.require()
+        queue.require_slurm()
         self.sweep = sweep
         self.leases = sweep.runs.resolve() / "sweeps" / "leases"
         self.jobs_folder = sweep.folder.resolve() / "jobs"

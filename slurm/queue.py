@@ -11,7 +11,7 @@ class NoAnswer(Exception):
     """The scheduler could not be asked."""
 
 
-def require() -> None:
+def require_slurm() -> None:
     """Raises ValueError where there is no SLURM."""
     if not shutil.which("sbatch") or not shutil.which("squeue"):
         raise ValueError(

@@ -176,4 +176,4 @@ def test_the_job_that_is_named_is_the_last_that_ran(tmp_path):
 def test_without_slurm_there_is_one_sentence(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ValueError, match="no sbatch command"):
-        queue.require()
+        queue.require_slurm()

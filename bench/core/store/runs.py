@@ -143,25 +143,31 @@ class RunRecord(Description):
         """The rows of all result files, in the order of their names."""
         found = ResultRows([], [])
         for path in sorted((self.folder / "results").glob("*.json")):
+            # a file that cannot be read is named
             where = f"{self.id}/results/{path.name}"
             try:
                 content = read_measurement(path)
             except (OSError, ValueError) as error:
                 found.problems.append(f"{where}: {_why(error)}; its rows are left out")
                 continue
+            # what every row of the file shares, and each row by itself
             of_file = {key: content.get(key) for key in ("images", "flops", "hours", "kind")}
             of_file["final"] = self.state == "complete" and content["images"] == self.images
-            faults = []
+            faults: list[str] = []
             for row in content["rows"]:
                 try:
                     check_content(row, ROW_VALUES)
                     found.rows.append(of_file | {column: row.get(column) for column in _STORED})
                 except ValueError as error:
                     faults.append(str(error))
+            # one line for all rows that are none
             if faults:
                 left_out = f"{len(faults)} of {len(content['rows'])} rows are left out"
                 found.problems.append(f"{where}: {faults[0]}; {left_out}")
         return found
+
+
+# Reading -----------------------------------------------------------------------------------------
 
 
 def is_run(folder: Path) -> bool:
@@ -248,6 +254,9 @@ def _read_beside(folder: Path, file: str, problems: list[str]) -> Json:
         return {}
 
 
+# Writing -----------------------------------------------------------------------------------------
+
+
 def write_description(folder: Path, description: Description) -> None:
     """Write run.json."""
     header = {"schema_version": SCHEMA_VERSION, "id": folder.name}
@@ -257,6 +266,9 @@ def write_description(folder: Path, description: Description) -> None:
 def write_status(folder: Path, status: Mapping[str, object]) -> None:
     """Write status.json."""
     write_json(folder / STATUS, {"schema_version": SCHEMA_VERSION} | dict(status))
+
+
+# Lines and rows ----------------------------------------------------------------------------------
 
 
 def read_metrics(path: Path) -> list[Json]:

@@ -62,8 +62,10 @@ DESCRIPTION_VALUES: Values = {
     **dict.fromkeys(("depth", "width"), _whole(1)),
     **dict.fromkeys(("seed", "images"), _whole(0)),
     "batch": _whole(1).or_null(),
-    "encoder": _TEXT.or_null(),
-    **dict.fromkeys(("identity", "blocks"), _OBJECT.or_null()),
+    **dict.fromkeys(("encoder", "hash", "head"), _TEXT.or_null()),
+    **dict.fromkeys(
+        ("identity", "blocks", "aligned", "fingerprints", "data_sizes"), _OBJECT.or_null()
+    ),
     "argv": _LIST.or_null(),
 }
 STATUS_VALUES: Values = {
