@@ -1,8 +1,10 @@
 """What runs inside a job: one `python -m bench.run ...` a task, its signals,
 and whether the job is to be queued again.
 
-    USR2      (a time limit is near, or preemption): forwarded; the run saves and ends with 75; the job is requeued
-    SIGTERM   (scancel): forwarded; the run saves and ends with 143; the job ends and does not come back by itself
+    USR2      a time limit is near, or preemption: forwarded; the run saves and ends with 75,
+              the job is requeued
+    SIGTERM   scancel: forwarded; the run saves and ends with 143, the job ends and does not
+              come back by itself
 
 submitit's own handlers, which count time-outs and give up after three, are replaced. A requeued job
 starts with its old arguments: where it goes on is in the run folder alone. One that is requeued
@@ -20,7 +22,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 from bench.cli import FAILED, REQUEUE
 from bench.core.store.files import read_json, write_json
@@ -28,9 +30,8 @@ from bench.core.store.lease import Lease, Leases
 from bench.core.store.runs import read_status, write_status
 from bench.core.store.states import progress
 
-IDLE_STARTS = (
-    3  # starts of one job in a row that found nothing new saved, after which it ends itself
-)
+# starts of one job in a row that found nothing new saved, after which it ends itself
+IDLE_STARTS = 3
 PR_SET_PDEATHSIG = 1
 STOPPED = 143
 
@@ -67,7 +68,7 @@ class Job:
             lease.release()
         return self.end(code)
 
-    def receive(self, number: int, frame: Any) -> None:
+    def receive(self, number: int, frame: FrameType | None) -> None:
         """Note a signal and pass it on."""
         self.signals.append(number)
         self.say(f"received {signal.Signals(number).name}")
