@@ -33,7 +33,7 @@ def dispersion(z: Tensor, tau: float) -> Tensor:
 
 @dataclass
 class Dispersive(Method):
-    """tau: temperature; block: whose output is dispersed; group: samples compared with each other."""
+    """tau: temperature; block: whose output is dispersed; group: samples compared together."""
 
     name: str
     weight: float

@@ -3,11 +3,10 @@
 An EMA teacher at a lower level, a deeper block.
 
     t' = max(t - U(0, 0.2), 0)
-    L = L_velocity + 0.2 * mean smoothL1(head(h_l(x_t, t)), sg f'_k(x_t', t'))   (beta 0.05)
-    or                0.5 * mean(1 - cos) of the same                             (similarity=cosine)
+    L = L_velocity + 0.2 * mean smoothL1(head(h_l(x_t, t)), sg f'_k(x_t', t'))
 
-From 192M images on, smooth L1's weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M
-images.
+or, with similarity=cosine, + 0.5 * mean(1 - cos) of the same; beta of smooth L1 is 0.05. From 192M
+images on its weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M images.
 
     python -m bench.run method=sra
 """

@@ -45,8 +45,7 @@ from bench.core.train.feature_cache import patch_tokens
 from bench.core.train.learner import Learner
 from bench.core.train.loading import micro_rows
 from bench.core.train.meter import NotFinite
-from bench.core.train.schedule import snapshot_counts
-from bench.core.train.trainer import Stopped, Trainer
+from bench.core.train.trainer import Stopped, Trainer, snapshot_counts
 
 
 class Experiment:

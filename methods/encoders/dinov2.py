@@ -29,9 +29,9 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
 from methods.encoders.base import PatchEncoder, as_input
 
-PATCH = 14
-REPOSITORY = "https://github.com/facebookresearch/dinov2"
-WEIGHTS = "https://dl.fbaipublicfiles.com/dinov2"
+_PATCH = 14
+CODE_URL = "https://github.com/facebookresearch/dinov2"
+WEIGHTS_URL = "https://dl.fbaipublicfiles.com/dinov2"
 MEGABYTES = {
     "dinov2_vits14": 84,
     "dinov2_vitb14": 331,
@@ -71,12 +71,14 @@ def resources(node: Mapping[str, Any], cache: Path | None = None) -> list[Resour
         Resource(
             "the code of DINOv2",
             code,
-            f"{REPOSITORY}/archive/{node['ref']}.zip",
+            f"{CODE_URL}/archive/{node['ref']}.zip",
             4,
             archive=True,
             also=main,
         ),
-        Resource(f"the weights of {model}", weights, f"{WEIGHTS}/{plain}/{file}", MEGABYTES[plain]),
+        Resource(
+            f"the weights of {model}", weights, f"{WEIGHTS_URL}/{plain}/{file}", MEGABYTES[plain]
+        ),
     ]
 
 
@@ -114,7 +116,7 @@ class DINOv2(PatchEncoder):
         self.network.pos_embed = nn.Parameter(_resampled(self.network.pos_embed, self.patches))
         self.width = int(self.network.embed_dim)
         grid = f"{self.grid[0]}x{self.grid[1]} tokens"
-        self.reading = f"{PATCH * rows} pixels, {grid}, resize {card.resize}"
+        self.reading = f"{_PATCH * rows} pixels, {grid}, resize {card.resize}"
         self.freeze()
 
     @torch.no_grad()
@@ -127,7 +129,7 @@ class DINOv2(PatchEncoder):
         return EncoderFeatures(patches, found["x_norm_clstoken"].float(), self.grid, attention)
 
     def _input(self, images: Tensor) -> Tensor:
-        size = (PATCH * self.patches[0], PATCH * self.patches[1])
+        size = (_PATCH * self.patches[0], _PATCH * self.patches[1])
         return as_input(images, size, IMAGENET_MEAN, IMAGENET_STD)
 
     @contextmanager

@@ -34,9 +34,9 @@ from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
 from methods.encoders.base import fitting_grids
 
-VERSION = 2
-SEED = 7041
-LARGEST_SIDE = 64
+_VERSION = 2
+_SEED = 7041
+_LARGEST_SIDE = 64
 
 
 class LocalEncoder(Encoder):
@@ -131,7 +131,7 @@ def seeded() -> Iterator[None]:
     the caller's random state stays as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+        torch.manual_seed(_SEED)
         yield
 
 
@@ -150,7 +150,7 @@ def pretrain(
     encoder: LocalEncoder, dataset: DataSet, steps: int, batch: int, learning_rate: float
 ) -> float:
     """Train in place (CPU, own random streams); returns the FLOPs spent."""
-    draw = torch.Generator().manual_seed(SEED)
+    draw = torch.Generator().manual_seed(_SEED)
     with seeded():
         head = nn.Sequential(
             nn.Linear(encoder.width, encoder.width), nn.GELU(), nn.Linear(encoder.width, 64)
@@ -237,13 +237,13 @@ def local(
     # at most 64 pixels a side are read, as whole patches of the token grid
     sides = dataset.images("train", slice(0, 1)).shape[2:]
     height, across = (
-        max(1, min(side, LARGEST_SIDE) // n) for side, n in zip(sides, grid, strict=True)
+        max(1, min(side, _LARGEST_SIDE) // n) for side, n in zip(sides, grid, strict=True)
     )
     patch = height, across
     card = replace(card, family="convnet", trained_on=f"{dataset.name}-train", labels="")
     recipe = {
-        "version": VERSION,
-        "seed": SEED,
+        "version": _VERSION,
+        "seed": _SEED,
         "name": card.name,
         "width": width,
         "layers": layers,

@@ -12,6 +12,7 @@ convention alone.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection
 from typing import Any
@@ -46,9 +47,8 @@ class TimestepEmbedder(nn.Module):
 
 def time_frequencies() -> Tensor:
     """The 128 float32 frequencies exp(-ln(10000) i / 128)."""
-    return torch.exp(
-        -math.log(10000) * torch.arange(FREQUENCIES, dtype=torch.float32) / FREQUENCIES
-    )
+    i = torch.arange(FREQUENCIES, dtype=torch.float32)
+    return torch.exp(-math.log(10000) * i / FREQUENCIES)
 
 
 class LabelEmbedder(nn.Module):
@@ -85,8 +85,8 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, N, W], mask [B, 1, N, N] or None -> (output [B, N, W], q,
-        k [B, heads, N, W / heads]).
+        """x [B, N, W], mask [B, 1, N, N] or None -> (output [B, N, W], q, k), these two
+        [B, heads, N, W / heads].
         """
         b, n, w = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
@@ -125,9 +125,8 @@ class Block(nn.Module):
         self, x: Tensor, condition: Tensor, noise: NoiseLevels, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, N, W], condition [B, K, W] -> (x, and q, k of the attention)."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(
-            6, dim=-1
-        )
+        modulation = self.adaLN_modulation(condition)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         h, q, k = self.attn(_modulate(self.norm1(x), shift1, scale1, noise), mask)
         x = x + noise.pick(lambda gate: gate * h, gate1)
         h = self.mlp(_modulate(self.norm2(x), shift2, scale2, noise))
@@ -135,8 +134,8 @@ class Block(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """LayerNorm, shift and scale, and the linear map to a token's numbers,
-    (c, p1, p2) as they went in.
+    """LayerNorm, shift and scale, and the linear map to a token's numbers, (c, p1, p2)
+    as they went in.
     """
 
     def __init__(self, width: int, token_dim: int):
@@ -148,6 +147,11 @@ class FinalLayer(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, noise: NoiseLevels) -> Tensor:
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
         return self.linear(_modulate(self.norm_final(x), shift, scale, noise))
+
+
+def _linears(module: nn.Module | Tensor) -> list[nn.Linear]:
+    assert isinstance(module, nn.Module)
+    return [part for part in module.modules() if isinstance(part, nn.Linear)]
 
 
 Features = dict[Any, Any]  # {block: [B, N, W], ("qk", block): (q, k)}
@@ -168,20 +172,20 @@ class SiT(nn.Module):
         self.final_layer = FinalLayer(size.width, grid.token_dim)
 
     def initialise(self, generator: torch.Generator) -> SiT:
-        """SiT's initial weights: Xavier linears, N(0, 0.02) embeddings,
-        zero modulation and output (adaLN-Zero).
+        """SiT's initial weights: Xavier linears, N(0, 0.02) embeddings, zero modulation and output
+        (adaLN-Zero).
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02, generator=generator)
-        nn.init.normal_(self.t_embedder.mlp[0].weight, std=0.02, generator=generator)  # type: ignore[arg-type]
-        nn.init.normal_(self.t_embedder.mlp[2].weight, std=0.02, generator=generator)  # type: ignore[arg-type]
-        modulations = [block.adaLN_modulation[1] for block in self.blocks]  # type: ignore[index]
-        for linear in (*modulations, self.final_layer.adaLN_modulation[1], self.final_layer.linear):
-            nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
+        for linear in _linears(self.t_embedder.mlp):
+            nn.init.normal_(linear.weight, std=0.02, generator=generator)
+        modulations = [_linears(block.adaLN_modulation) for block in self.blocks]
+        for linear in (*itertools.chain(*modulations), *_linears(self.final_layer)):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
         return self
 
     def forward(
@@ -193,8 +197,8 @@ class SiT(nn.Module):
         stop_after: int | None = None,
         qk_taps: Collection[int] = (),
     ) -> tuple[Tensor | None, Features]:
-        """tokens [B, N, C], noise levels (or t [B]), label [B] -> (velocity [B, N, C], {block:
-        [B, N, W]}).
+        """tokens [B, N, C], noise levels (or t [B]), label [B]
+        -> (velocity [B, N, C], {block: [B, N, W]}).
 
         Blocks are counted from 1, a tap is a block's output. qk_taps adds {("qk", block): (q, k)},
         each [B, heads, N, W / heads]. stop_after ends the pass after that block (a teacher's) and

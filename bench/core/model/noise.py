@@ -17,8 +17,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """levels [B, K] in [0, 1]; index [B, N]: the level each token has,
-    None when K is 1 or N (token n has level n).
+    """levels [B, K] in [0, 1]; index [B, N]: the level each token has, None when K is 1 or N
+    (token n has level n).
 
     separated: the attention rule. False: every token attends to every token; True: only to tokens
     of its own level.
@@ -42,8 +42,7 @@ class NoiseLevels:
             )
         if self.index is None and k not in (1, tokens):
             raise ValueError(
-                f"{k} noise levels for {tokens} tokens need an index [B, N] that says "
-                "which token has which"
+                f"{k} noise levels for {tokens} tokens need an index [B, N]: which token has which"
             )
 
     def per_token(self, tokens: int) -> Tensor:
@@ -63,23 +62,20 @@ class NoiseLevels:
             return function(*vectors)
         result = function(*(v[:, :1] for v in vectors))
         for k in range(1, self.levels.shape[1]):
-            of_this_level = (self.index == k)[..., None]
-            result = torch.where(
-                of_this_level, function(*(v[:, k : k + 1] for v in vectors)), result
-            )
+            stands_at_k = (self.index == k)[..., None]
+            at_k = function(*(v[:, k : k + 1] for v in vectors))
+            result = torch.where(stands_at_k, at_k, result)
         return result
 
     def attention_mask(self, tokens: int) -> Tensor | None:
-        """[B, 1, N, N], True where a query may see a key;
-        None when everything may see everything.
+        """[B, 1, N, N], True where a query may see a key; None when everything may see
+        everything.
         """
         if not self.separated or self.levels.shape[1] == 1:
             return None
-        level = (
-            self.index
-            if self.index is not None
-            else torch.arange(tokens, device=self.levels.device)[None]
-        )
+        level = self.index
+        if level is None:
+            level = torch.arange(tokens, device=self.levels.device)[None]
         return (level[:, :, None] == level[:, None, :])[:, None]
 
 
@@ -93,8 +89,8 @@ def shift_time(t: Tensor, a: float) -> Tensor:
 
 @dataclass(frozen=True)
 class TimeDistribution:
-    """p(t). kind: "uniform" or "logit_normal" (sigmoid of N(mean, std^2)),
-    then shifted by s(shift, t).
+    """p(t). kind: "uniform" or "logit_normal" (sigmoid of N(mean, std^2)), then shifted by
+    s(shift, t).
     """
 
     kind: str = "uniform"
@@ -109,8 +105,8 @@ class TimeDistribution:
             raise ValueError(f"time.std={self.std} and time.shift={self.shift} must be above 0")
 
     def __call__(self, uniform: Tensor, normal: Tensor) -> Tensor:
-        """Times in [0, 1] from uniform and normal draws of one shape:
-        every kind costs the stream the same.
+        """Times in [0, 1] from uniform and normal draws of one shape: every kind costs the stream
+        the same.
         """
         t = uniform if self.kind == "uniform" else torch.sigmoid(self.mean + self.std * normal)
         return shift_time(t, self.shift)

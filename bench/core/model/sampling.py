@@ -1,7 +1,5 @@
-"""Samplers.
-
-From noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of processes changes
-nothing.
+"""Samplers, from noise at t = 1 to data at t = 0, in fixed blocks of 64 so that the number of
+processes changes nothing.
 
 A block's start, labels and increments each come from one generator, seeded by
 (seed, purpose, block): the same file for any number of processes on one kind of device, and the
@@ -9,7 +7,8 @@ same noise for every arm. They are drawn on the CPU, because a GPU's generator g
 what then differs between devices is arithmetic alone. Definitions follow REPA's released sampler
 (arXiv 2410.06940).
 
-    tokens, labels = sample_block(velocity_of(backbone), sampling_protocol("ode50"), (16, 4), 10, 0, 3, "cpu")
+    velocity, protocol = velocity_of(backbone), sampling_protocol("ode50")
+    tokens, labels = sample_block(velocity, protocol, (16, 4), 10, seed=0, block=3, device="cpu")
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
-    """The backbone as a velocity field, one level for all tokens; precision:
-    float32 or bf16 (autocast).
+    """The backbone as a velocity field, one level for all tokens; precision: float32 or bf16
+    (autocast).
     """
 
     @torch.no_grad()
@@ -48,10 +47,8 @@ def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
 
 @dataclass(frozen=True)
 class Field:
-    """A velocity field with guidance: v_u + w (v_c - v_u) while low <= t <= high,
-    on all or the first channels.
-
-    There is none where the protocol's w is 1 or less.
+    """A velocity field with guidance, v_u + w (v_c - v_u) while low <= t <= high, on all or the
+    first channels. There is none where the protocol's w is 1 or less.
     """
 
     velocity: Velocity
@@ -70,17 +67,14 @@ class Field:
         decision = float(t if decided_at is None else decided_at)
         if p.guidance <= 1 or not p.guidance_low <= decision <= p.guidance_high:
             return self.velocity(x, times, label).to(x.dtype)
-        null = torch.full_like(label, self.null_label)
-        both = self.velocity(
-            torch.cat([x, x]), torch.cat([times, times]), torch.cat([label, null])
-        ).to(x.dtype)
+        # with and without the label in one pass
+        labels = torch.cat([label, torch.full_like(label, self.null_label)])
+        both = self.velocity(torch.cat([x, x]), torch.cat([times, times]), labels).to(x.dtype)
         conditional, unconditional = both.chunk(2)
         mixed = unconditional + p.guidance * (conditional - unconditional)
-        if p.guided_channels is None:
+        if (first := p.guided_channels) is None:
             return mixed
-        return torch.cat(
-            [mixed[..., : p.guided_channels], conditional[..., p.guided_channels :]], dim=-1
-        )
+        return torch.cat([mixed[..., :first], conditional[..., first:]], dim=-1)
 
 
 def time_steps(protocol: Protocol) -> Tensor:
@@ -120,11 +114,8 @@ def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> 
     for now, then in itertools.pairwise(times):
         h = then - now
         noise = torch.randn(x.shape, generator=increments, dtype=x.dtype).to(x.device)
-        x = (
-            x
-            + h * ((2 - now) * field(x, now, label) + x)
-            + float((2 * now * h.abs()).sqrt()) * noise
-        )
+        drift = (2 - now) * field(x, now, label) + x
+        x = x + h * drift + float((2 * now * h.abs()).sqrt()) * noise
     last = times[-1]
     return x - last * ((2 - last) * field(x, last, label) + x)
 
@@ -140,21 +131,21 @@ def dopri5(field: Field, x: Tensor, label: Tensor) -> Tensor:
         ) from error
     ends = torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device)
     p = field.protocol
+    tolerances = {"atol": p.atol, "rtol": p.rtol}
     states: Any = odeint(
-        lambda t, state: field(state, t, label), x, ends, atol=p.atol, rtol=p.rtol, method="dopri5"
+        lambda t, state: field(state, t, label), x, ends, method="dopri5", **tolerances
     )
     return states[-1]
 
 
 def block_labels(protocol: Protocol, classes: int, seed: int, block: int) -> Tensor:
-    """The labels of a block, int64 [64]: uniform at random (the papers'),
-    or the sample's number modulo the classes.
+    """The labels of a block, int64 [64]: uniform at random (the papers'), or the sample's number
+    modulo the classes.
     """
+    size = protocol.block
     if protocol.labels == "balanced":
-        return (block * protocol.block + torch.arange(protocol.block)) % classes
-    return torch.randint(
-        0, classes, (protocol.block,), generator=generator(seed, "sample_labels", block)
-    )
+        return (block * size + torch.arange(size)) % classes
+    return torch.randint(0, classes, (size,), generator=generator(seed, "sample_labels", block))
 
 
 def sample_block(
@@ -166,8 +157,8 @@ def sample_block(
     block: int,
     device: torch.device | str,
 ) -> tuple[Tensor, Tensor]:
-    """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU; shape:
-    (N, C).
+    """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU;
+    shape: (N, C).
     """
     label = block_labels(protocol, classes, seed, block).to(device)
     x = torch.randn(protocol.block, *shape, generator=generator(seed, "sample_noise", block))

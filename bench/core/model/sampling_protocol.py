@@ -1,8 +1,8 @@
 """Sampling protocols as data: each a named, complete record that every result carries.
 
-Published rows of this field differ by less than their protocols do, so nothing about how samples were made is left to
-defaults that a row does not show. Sources: REPA (arXiv 2410.06940), SiT (arXiv 2401.08740) and Self-Flow (arXiv
-2603.06507), released code.
+Published rows of this field differ by less than their protocols do, so nothing about how samples
+were made is left to defaults that a row does not show. Sources: REPA (arXiv 2410.06940), SiT (arXiv
+2401.08740) and Self-Flow (arXiv 2603.06507), released code.
 """
 
 from __future__ import annotations
@@ -59,13 +59,11 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
-            if getattr(self, key) not in choices:
-                raise ValueError(
-                    f"{key}={getattr(self, key)} is unknown (choices: {', '.join(choices)})"
-                )
-        least = {"dopri5": 0, "sde": 2}.get(
-            self.sampler, 1
-        )  # an adaptive sampler chooses its steps itself
+            value = getattr(self, key)
+            if value not in choices:
+                raise ValueError(f"{key}={value} is unknown (choices: {', '.join(choices)})")
+        # an adaptive sampler chooses its steps itself
+        least = {"dopri5": 0, "sde": 2}.get(self.sampler, 1)
         if self.steps < least:
             raise ValueError(f"steps={self.steps} is too few for {self.name}: {least} or more")
         if not 0 < self.shift < math.inf:
@@ -74,13 +72,13 @@ class Protocol:
             )
         if self.shift != 1 and self.sampler not in ("euler", "heun"):
             raise ValueError(
-                f"shift={self.shift} says nothing for {self.name}, "
-                "whose times are its own: leave it out"
+                f"shift={self.shift} says nothing for {self.name}, whose times are its own: "
+                "leave it out"
             )
         if self.steps and self.sampler == "dopri5":
             raise ValueError(
-                f"steps={self.steps} says nothing for {self.name}, "
-                "which chooses its own: leave it out"
+                f"steps={self.steps} says nothing for {self.name}, which chooses its own: "
+                "leave it out"
             )
         if not 0 < self.last_time < 1:
             raise ValueError(f"last_time={self.last_time} must lie between 0 and 1")
@@ -96,8 +94,8 @@ class Protocol:
 
     @property
     def evaluations(self) -> int:
-        """Passes of the backbone for a sample; of an adaptive sampler a usual number,
-        for estimates alone.
+        """Passes of the backbone for a sample; of an adaptive sampler a usual number, for estimates
+        alone.
         """
         passes = {"heun": 2 * self.steps - 1, "dopri5": 100}.get(self.sampler, self.steps)
         return passes * (2 if self.guidance > 1 else 1)

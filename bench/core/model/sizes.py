@@ -30,8 +30,8 @@ class Size:
             )
 
     def block(self, where: BlockSpec) -> int:
-        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up),
-        or "last".
+        """A 1-based block from a number (>= 1), a fraction of the depth (< 1, rounded half up) or
+        "last".
 
         0.7 of 28 blocks is the 20th. A mapping gives one of these by the size's name, or under
         "default". Raises ValueError for anything else, and above the depth.

@@ -1,5 +1,5 @@
-"""Random streams by purpose, so that two arms of a comparison see the same images, noise,
-times and dropped labels.
+"""Random streams by purpose, so that two arms of a comparison see the same images, noise, times and
+dropped labels.
 
 There is no generator that lives on between steps: each (seed, purpose, images seen) has its own, so
 a resumed run, another number of processes, or another method that draws more of its own changes
@@ -18,8 +18,8 @@ from torch import Tensor
 def generator(
     seed: int, purpose: str, counter: int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator seeded by the SHA-256 of (seed, purpose, counter); counter: images seen,
-    or a block's number.
+    """A generator seeded by the SHA-256 of (seed, purpose, counter); counter: images seen, or a
+    block's number.
     """
     digest = hashlib.sha256(f"{seed}/{purpose}/{counter}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -51,26 +51,20 @@ class Draw:
 
     def uniform(self, *shape: int) -> Tensor:
         """U(0, 1) of shape [rows, *shape]."""
-        return torch.rand(
-            self.batch, *shape, generator=self.generator, device=self.generator.device
-        )[self.rows]
+        g = self.generator
+        return torch.rand(self.batch, *shape, generator=g, device=g.device)[self.rows]
 
     def normal(self, *shape: int) -> Tensor:
         """N(0, 1) of shape [rows, *shape]."""
-        return torch.randn(
-            self.batch, *shape, generator=self.generator, device=self.generator.device
-        )[self.rows]
+        g = self.generator
+        return torch.randn(self.batch, *shape, generator=g, device=g.device)[self.rows]
 
 
 def data_order(seed: int, first: int, count: int, n: int) -> Tensor:
-    """Indices of the `count` training images after `first` seen:
-    a fresh permutation of the n images each epoch.
-
-    int64 [count].
+    """Indices of the `count` training images after `first` seen, int64 [count]: a fresh permutation
+    of the n images each epoch.
     """
     position = torch.arange(first, first + count)
-    epochs = {int(epoch): None for epoch in torch.unique(position // n)}
-    orders = {
-        epoch: torch.randperm(n, generator=generator(seed, "order", epoch)) for epoch in epochs
-    }
+    epochs = [int(epoch) for epoch in torch.unique(position // n)]
+    orders = {e: torch.randperm(n, generator=generator(seed, "order", e)) for e in epochs}
     return torch.stack([orders[int(p) // n][int(p) % n] for p in position])

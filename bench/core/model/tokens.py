@@ -38,8 +38,8 @@ class TokenGrid:
             )
         if any(size % self.patch for size in self.shape):
             raise ValueError(
-                f"patch {self.patch} does not divide the shape {self.shape}: "
-                "choose a divisor as data.patch"
+                f"patch {self.patch} does not divide the shape {self.shape}: choose a divisor as "
+                "data.patch"
             )
 
     @property
@@ -60,14 +60,11 @@ class TokenGrid:
     def patchify(self, x: Tensor) -> Tensor:
         """[B, c, *shape] -> [B, N, C]; rows in (c, p1, p2, ...) order."""
         axes = len(self.shape)
-        split = x.reshape(
-            x.shape[0], self.channels, *(n for g in self.grid for n in (g, self.patch))
-        )
+        split = x.reshape(len(x), self.channels, *(n for g in self.grid for n in (g, self.patch)))
         grid_axes = range(2, 2 + 2 * axes, 2)
         patch_axes = range(3, 3 + 2 * axes, 2)
-        return split.permute(0, *grid_axes, 1, *patch_axes).reshape(
-            x.shape[0], self.tokens, self.token_dim
-        )
+        in_order = split.permute(0, *grid_axes, 1, *patch_axes)
+        return in_order.reshape(len(x), self.tokens, self.token_dim)
 
     def unpatchify(self, tokens: Tensor) -> Tensor:
         """[B, N, C] -> [B, c, *shape], the inverse of `patchify`."""
@@ -81,21 +78,17 @@ class TokenGrid:
     def position_embedding(self, width: int) -> Tensor:
         """Fixed sin-cos embedding [1, N, width], float32.
 
-        The last axis takes the first channels ("w first", as DiT, SiT).
-
-        Each axis has an equal, even share of the channels; channels left over
-        (3 axes at width 1024) stay zero.
+        The last axis takes the first channels ("w first", as DiT, SiT). Each axis has an equal,
+        even share of the channels; channels left over (3 axes at width 1024) stay zero.
         """
         axes = len(self.grid)
         share = width // (2 * axes) * 2
         frequencies = 1.0 / 10000 ** (torch.arange(share // 2, dtype=torch.float64) / (share / 2))
-        coordinates = torch.meshgrid(
-            *(torch.arange(n, dtype=torch.float64) for n in self.grid), indexing="ij"
-        )
+        along = (torch.arange(n, dtype=torch.float64) for n in self.grid)
+        coordinates = torch.meshgrid(*along, indexing="ij")
         embedding = torch.zeros(self.tokens, width, dtype=torch.float64)
         for i, coordinate in enumerate(reversed(coordinates)):
             angles = coordinate.reshape(-1, 1) * frequencies
-            embedding[:, i * share : (i + 1) * share] = torch.cat(
-                [angles.sin(), angles.cos()], dim=1
-            )
+            waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+            embedding[:, i * share : (i + 1) * share] = waves
         return embedding[None].float()

@@ -1,11 +1,10 @@
-"""Numbers that explain a training run, measured now and then on the step's own batch,
-beside the step.
+"""Numbers that explain a training run, measured now and then on the step's own batch, beside it.
 
     gradient_agreement    cos(g_v, g_r) of the gradients of the velocity term and of all other
                           weighted terms in the parameters of the student's block (1: they pull
                           alike, 0: unrelated, -1: they fight); not under compute.shard
     feature_norm          root mean square of that block's output
-    loss_t0 .. loss_t3    velocity loss of the tokens whose noise level lies in [0, 1/4), .. [3/4, 1]
+    loss_t0 .. loss_t3    velocity loss of the tokens whose level lies in [0, 1/4), .. [3/4, 1]
     gap_t0 .. gap_t3      1 - cosine of student and target (teacher or encoder), by the student's
                           noise level
 
@@ -77,7 +76,7 @@ def diagnose(
     batch, block = _first(batch, count), shared_block(arm)
     step = Step(images, draw(slice(rows.start, rows.start + count)), taps=(block,))
 
-    # a sharded block's parameters are whole only while it computes: no gradients in them from outside
+    # a sharded block's parameters are whole only while it computes: no gradients from outside
     sharded = is_sharded(arm)
     with autocast, torch.set_grad_enabled(not sharded):
         terms = arm(batch, ctx, step)

@@ -1,5 +1,5 @@
-"""Which process this is, of how many, and on what device:
-from torchrun's or the launcher's environment.
+"""Which process this is, of how many, and on what device: from torchrun's or the launcher's
+environment.
 
 torchrun --nproc-per-node 2 -m bench.run method=selfflow
 """
@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,13 @@ class Processes:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
 
-    def first(self, value: Any) -> Any:
-        """The value of the lowest rank that has one (not None), known to all."""
-        if self.world == 1:
-            return value
-        values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
-        return next((found for found in values if found is not None), None)
+    def first(self, value: T | None) -> T:
+        """The value of the lowest rank that has one (not None), as one must, known to all."""
+        values: list[T | None] = [value]
+        if self.world > 1:
+            values = [None] * self.world
+            dist.all_gather_object(values, value)
+        return next(one for one in values if one is not None)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean over processes of a tensor."""
@@ -83,19 +85,14 @@ def start(device: str = "auto") -> Processes:
             "python -m bench.doctor"
         )
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    use_cuda = device != "cpu" and torch.cuda.is_available()
-    where = (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        if use_cuda
-        else torch.device("cpu")
-    )
+    use_cuda, where = device != "cpu" and torch.cuda.is_available(), torch.device("cpu")
     if use_cuda:
+        where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(where)
     if world > 1 and not dist.is_initialized():
         # a long time-out: other processes wait while one trains a local encoder or downloads a file
-        dist.init_process_group(
-            "nccl" if use_cuda else "gloo", rank=rank, world_size=world, timeout=timedelta(hours=1)
-        )
+        backend, timeout = "nccl" if use_cuda else "gloo", timedelta(hours=1)
+        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
     return Processes(rank, world, where)
 
 

@@ -1,5 +1,5 @@
-"""The one exponential moving average of the backbone: it is what is evaluated,
-and it is lent as teacher.
+"""The one exponential moving average of the backbone: it is what is evaluated, and it is lent as
+teacher.
 
 ema <- d ema + (1 - d) theta after every step, starting as a copy
 d = decay, or min(decay, (1 + n) / (10 + n)) after n steps
@@ -12,7 +12,7 @@ import copy
 import torch
 
 from bench.core.model.backbone import SiT
-from bench.core.train.sharding import local
+from bench.core.train.sharding import held_here
 
 
 def ema_copy(backbone: SiT) -> SiT:
@@ -21,8 +21,8 @@ def ema_copy(backbone: SiT) -> SiT:
 
 
 def ema_decay(decay: float, warmup: bool, steps: int) -> float:
-    """The decay of the update that follows `steps` earlier ones; warm-up:
-    short averages while there is little yet.
+    """The decay of the update that follows `steps` earlier ones; warm-up: short averages while
+    there is little yet.
     """
     return min(decay, (1 + steps) / (10 + steps)) if warmup else decay
 
@@ -30,6 +30,5 @@ def ema_decay(decay: float, warmup: bool, steps: int) -> float:
 @torch.no_grad()
 def ema_update(ema: SiT, backbone: SiT, decay: float) -> None:
     """One step of the average, all parameters at once."""
-    torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
-        local(ema.parameters()), local(backbone.parameters()), 1 - decay
-    )
+    averaged, trained = held_here(ema.parameters()), held_here(backbone.parameters())
+    torch._foreach_lerp_(averaged, trained, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

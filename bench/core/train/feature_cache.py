@@ -1,5 +1,5 @@
-"""An encoder's patch tokens over a whole split, computed once:
-pictures without augmentation need no second look.
+"""An encoder's patch tokens over a whole split, computed once: pictures without augmentation need no
+second look.
 
 Memory-mapped float32 [n, N, width] under the fingerprints of encoder and data set; memory holds one
 batch at a time.
@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from bench.core.data.base import DataSet
@@ -20,7 +19,7 @@ from bench.core.model.encoder import Encoder
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import new_array
 
-VERSION = 2
+_VERSION = 2
 
 
 def patch_tokens(
@@ -37,20 +36,19 @@ def patch_tokens(
     has no room.
     """
     n, tokens = dataset.size(split), encoder.grid[0] * encoder.grid[1]
-    key = f"{encoder.name}-{encoder.fingerprint}-{tokens}-{dataset.name}-{dataset.fingerprint}-{split}-tokens-v{VERSION}"
+    of_encoder = f"{encoder.name}-{encoder.fingerprint}-{tokens}"
+    of_data = f"{dataset.name}-{dataset.fingerprint}-{split}"
     device = next(encoder.parameters()).device
 
     def make(folder: Path) -> None:
         what = f"compute.cache_features=true of {encoder.name} over {dataset.name} {split}"
         file = new_array(folder / "tokens.npy", (n, tokens, encoder.width), np.float32, what)
-        starts = tqdm(
-            range(0, n, batch), desc=f"{encoder.name} {split}", disable=not progress, leave=False
-        )
-        for start in starts:
-            images = torch.as_tensor(dataset.images(split, slice(start, start + batch)))
+        title = f"{encoder.name} {split}"
+        for start in tqdm(range(0, n, batch), desc=title, disable=not progress, leave=False):
+            images = dataset.images(split, slice(start, start + batch))
             file[start : start + len(images)] = encoder(images.to(device)).patches.cpu().numpy()
         file.flush()
 
-    return np.load(
-        cached_folder(Path(cache) / "features" / key, make) / "tokens.npy", mmap_mode="r"
-    )
+    key = f"{of_encoder}-{of_data}-tokens-v{_VERSION}"
+    folder = cached_folder(Path(cache) / "features" / key, make)
+    return np.load(folder / "tokens.npy", mmap_mode="r")

@@ -10,6 +10,7 @@ step does is a function of the weights and of the images seen alone.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -29,9 +30,8 @@ from bench.core.train import loading, sharding
 from bench.core.train.diagnostics import diagnose, is_due
 from bench.core.train.distributed import Processes
 from bench.core.train.ema import ema_copy, ema_decay, ema_update
-from bench.core.train.schedule import learning_rate
+from bench.core.train.meter import Stopwatch
 from bench.core.train.settings import Settings
-from bench.core.train.timing import Stopwatch
 
 
 class Learner:
@@ -235,3 +235,14 @@ class Learner:
             sharding.load_module(module, state[name])
         sharding.load_optimizer(self.optimizer, state["optimizer"])
         self.images, self.diagnostics = state["images"], state["diagnostics"]
+
+
+def learning_rate(base: float, schedule: str, warmup_steps: int, step: int, steps: int) -> float:
+    """Linear warm-up over the first steps, then constant, or cosine to a tenth of the base at the
+    last step.
+    """
+    warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    if schedule == "constant":
+        return base * warm
+    done = min(1.0, max(0.0, (step - warmup_steps) / max(1, steps - warmup_steps)))
+    return base * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))

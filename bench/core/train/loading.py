@@ -1,5 +1,5 @@
-"""Training batches in the order that the streams fix: from memory at once,
-from disk through worker processes.
+"""Training batches in the order that the streams fix: from memory at once, from disk through worker
+processes.
 
 The order is a function of (seed, images seen), so a resumed run and another number of processes
 read the same pictures.
@@ -8,6 +8,7 @@ read the same pictures.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -30,41 +31,28 @@ def micro_rows(rows: slice, micro_batch: int | None) -> list[slice]:
     return [slice(start, start + size) for start in range(rows.start, rows.stop, size)]
 
 
-class _Pieces(torch.utils.data.Dataset):
+@dataclass
+class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
     """The micro-batches of a stretch of training, one an item, read in worker processes."""
 
-    def __init__(
-        self,
-        data: DataSet,
-        seed: int,
-        first: int,
-        last: int,
-        batch: int,
-        pieces: list[slice],
-        with_image: bool,
-    ):
-        self.data, self.seed, self.first, self.batch, self.pieces, self.with_image = (
-            data,
-            seed,
-            first,
-            batch,
-            pieces,
-            with_image,
-        )
-        self.steps = (last - first) // batch
+    data: DataSet
+    seed: int
+    first: int
+    last: int
+    batch: int
+    pieces: list[slice]
+    with_image: bool
 
     def __len__(self) -> int:
-        return self.steps * len(self.pieces)
+        return (self.last - self.first) // self.batch * len(self.pieces)
 
     def __getitem__(self, item: int) -> Examples | ValueError:
         step, piece = divmod(item, len(self.pieces))
         order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
         try:
             return self.data.examples(order[self.pieces[piece]], self.with_image)
-        except (
-            ValueError
-        ) as error:  # of one picture; raised in a worker it would come with the worker's traceback
-            return error
+        except ValueError as error:
+            return error  # of one picture; raised in a worker it would bring the worker's traceback
 
 
 def batches(
@@ -77,10 +65,8 @@ def batches(
     with_image: bool,
     workers: int,
 ) -> Iterator[Examples]:
-    """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step,
-    in order.
-
-    Raises ValueError naming a picture that cannot be read.
+    """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step, in
+    order. Raises ValueError naming a picture that cannot be read.
     """
     source = _Pieces(data, seed, first, last, batch, pieces, with_image)
     items: Iterable[Examples | ValueError] = (source[item] for item in range(len(source)))

@@ -46,8 +46,8 @@ def shard(module: nn.Module, backbone: SiT, processes: Processes) -> None:
 
 
 def is_slice(tensor: object) -> TypeIs[DTensor]:
-    """Whether a tensor is one of FSDP's slices; without importing its module,
-    which takes longer than torch itself.
+    """Whether a tensor is one of FSDP's slices; without importing its module, which takes longer
+    than torch itself.
     """
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
@@ -58,7 +58,7 @@ def is_sharded(module: nn.Module) -> bool:
     return any(is_slice(parameter) for parameter in module.parameters())
 
 
-def local(tensors: Iterable[Tensor]) -> list[Tensor]:
+def held_here(tensors: Iterable[Tensor]) -> list[Tensor]:
     """What this process holds of each tensor: its slice, or all of it where nothing is sharded."""
     return [tensor.to_local() if is_slice(tensor) else tensor for tensor in tensors]
 
@@ -83,8 +83,8 @@ def whole(state: Any, keep: bool) -> Any:
 
 
 def like(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """A whole tensor, sliced as a parameter of its shape is; others,
-    and all where nothing is sharded, as they come.
+    """A whole tensor, sliced as a parameter of its shape is; others, and all where nothing is
+    sharded, as they come.
     """
     if not is_slice(parameter) or tensor.shape != parameter.shape:
         return tensor
@@ -97,9 +97,8 @@ def like(tensor: Tensor, parameter: Tensor) -> Tensor:
 def load_module(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Load a module's whole state, strictly."""
     own = module.state_dict()
-    module.load_state_dict(
-        {key: like(value, own[key]) if key in own else value for key, value in state.items()}
-    )
+    sliced = {key: like(value, own.get(key, value)) for key, value in state.items()}
+    module.load_state_dict(sliced)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

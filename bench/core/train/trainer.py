@@ -19,7 +19,6 @@ from bench.core.store.folder import MetricsLog, RunFolder
 from bench.core.train import sharding
 from bench.core.train.learner import Learner
 from bench.core.train.meter import Window
-from bench.core.train.schedule import snapshot_counts
 
 MIN_SAVING_INTERVAL = 5.0  # seconds between checkpoints that nobody asked for by number
 MEASURED_STEPS = 10  # after which a start says how long it will take (or after 20 seconds)
@@ -202,3 +201,11 @@ class Trainer:
                 MIN_SAVING_INTERVAL, 10 * self.save_seconds
             )
         return by_images or since > 60 * cfg.checkpoint_minutes
+
+
+def snapshot_counts(images: int, batch: int, count: int) -> list[int]:
+    """Images at which snapshots are taken: `count` log-spaced from images/64 on, and the end;
+    whole steps.
+    """
+    spaced = (images * 64 ** (-1 + k / count) for k in range(count))
+    return sorted({max(1, round(at / batch)) * batch for at in spaced if at >= batch} | {images})

@@ -9,8 +9,9 @@ from support.arms import random_backbone
 
 from bench.core.model.streams import Draw, data_order, generator
 from bench.core.train.ema import ema_copy, ema_decay, ema_update
+from bench.core.train.learner import learning_rate
 from bench.core.train.loading import micro_rows
-from bench.core.train.schedule import learning_rate, snapshot_counts
+from bench.core.train.trainer import snapshot_counts
 
 
 def test_a_stream_depends_on_seed_purpose_and_count_alone():
