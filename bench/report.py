@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reports.study.runs import Planned
+    from bench.study.runs import RunSpec
 
 PAGES = {
     "scaling": "distance against model size, compute and time",
@@ -118,14 +118,11 @@ def fit_law(words: Sequence[str]) -> int:
     return 0
 
 
-def planned(study: str, data: str) -> list[Planned]:
+def planned_runs(study: str, data: str) -> list[RunSpec]:
     """The runs of a study, [] for no study. Raises ValueError for an unknown one."""
-    if not study:
-        return []
     from bench.study.runs import runs
-    from reports.study.runs import Planned
 
-    return [Planned(run.id or "", run.arm, run.overrides, run.reason) for run in runs(study, data)]
+    return runs(study, data) if study else []
 
 
 def write_report(
@@ -147,7 +144,7 @@ def write_report(
     from reports.page.pages import build_page
     from reports.study.runs import read_study
 
-    of_study = read_study(runs, study, planned(study, data))
+    of_study = read_study(runs, study, planned_runs(study, data))
     if page == "all" and (table := terminal_table(of_study)):
         print(table + "\n")
     content = build_page(of_study, page)

@@ -46,7 +46,8 @@ def shortened(content: str, width: float, size: float) -> str:
 def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
     """The whole picture; label is read out by screen readers."""
     size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(label)}" font-family="{FONT}">'
+    names = f'role="img" aria-label="{escape(label)}" font-family="{FONT}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {names}>'
     return head + "".join(body) + "</svg>"
 
 
@@ -94,7 +95,7 @@ def rounded(value: float) -> float: ...
 @overload
 def rounded(value: None) -> None: ...
 def rounded(value: float | None) -> float | None:
-    """To six significant digits: the last bits of a sum or a fit are another on other processors."""
+    """To six significant digits: the last bits of a sum or a fit differ between processors."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
@@ -239,27 +240,24 @@ class Frame:
     ) -> list[str]:
         """Grid lines, tick labels, axis labels with units; x_ticks replace the chosen ones."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
+        grid, axis = (
+            f'class="{name}" stroke="{colour}" stroke-width="1"/>'
+            for name, colour in (("grid", GRID), ("axis", MUTED))
+        )
         parts = []
+        # ticks of y with their grid lines, ticks of x, and the line under them
         for tick, label in self.y.ticks():
             y = self.y(tick)
-            parts.append(
-                f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" class="grid" stroke="{GRID}" stroke-width="1"/>'
-            )
+            parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" {grid}')
             parts.append(svg_text(left - 6, y + 3.6, label, "end", 10, "muted"))
         for tick, label in x_ticks or self.x.ticks():
             x = self.x(tick)
-            parts.append(
-                f'<path d="M{x:.1f} {bottom:.1f}v4" class="axis" stroke="{MUTED}" stroke-width="1"/>'
-            )
+            parts.append(f'<path d="M{x:.1f} {bottom:.1f}v4" {axis}')
             parts.append(svg_text(x, bottom + 16, label, "middle", 10, "muted"))
-        parts.append(
-            f'<path d="M{left:.1f} {bottom:.1f}H{right:.1f}" class="axis" stroke="{MUTED}" stroke-width="1"/>'
-        )
+        parts.append(f'<path d="M{left:.1f} {bottom:.1f}H{right:.1f}" {axis}')
+        # labels
         parts.append(svg_text((left + right) / 2, bottom + 33, x_label, "middle", 11))
         middle = (top + bottom) / 2
-        parts.append(
-            svg_text(
-                13, middle, y_label, "middle", 11, "ink", f'transform="rotate(-90 13 {middle:.1f})"'
-            )
-        )
+        turned = f'transform="rotate(-90 13 {middle:.1f})"'
+        parts.append(svg_text(13, middle, y_label, "middle", 11, "ink", turned))
         return parts

@@ -1,4 +1,4 @@
-"""What a page is made of, as plain typed data: tables, panels, figures, sections and the page itself.
+"""What a page is made of, as plain typed data: tables, panels, figures, sections and the page.
 
     table = Table("seeds", "Seeds", "", columns("arm", "#n"), [(arm_cell("vanilla"), cell(3))])
     [figure] = figures("size", "Distance against size", "Finished runs.", [panel])
@@ -27,7 +27,7 @@ Place = tuple[str, str]  # data set, size
 
 @dataclass(frozen=True)
 class Cell:
-    """text: what is read; sort: what it is sorted by, None last; arm: that it names, "" for none."""
+    """text: what is read; sort: what it is sorted by, None last; arm: the one it names, or ""."""
 
     text: str
     sort: str | float | None
@@ -53,7 +53,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
     def without_common_columns(self) -> Table:
-        """Without columns in which all of several rows say the same, which the note then says once."""
+        """Without columns in which all of several rows say the same; the note then says it once."""
         if len(self.rows) < 2:
             return self
         texts = [[one.text for one in column] for column in zip(*self.rows, strict=True)]

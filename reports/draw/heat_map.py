@@ -49,7 +49,7 @@ def colour_at(part: float, anchors: tuple[str, ...]) -> tuple[int, int, int]:
 
 
 def heat_map(panel: HeatPanel, styles: Mapping[str, ArmStyle]) -> str:
-    """The panel as SVG: blocks upwards, noise to the right, the number in each cell where it fits."""
+    """The panel as SVG: blocks upwards, noise to the right, numbers in the cells where they fit."""
     xs, ys = panel.x.values, panel.y.values
     wide = (WIDTH - LEFT - RIGHT) / max(len(xs), 1)
     high = min(34.0, max(9.0, 170 / max(len(ys), 1)))

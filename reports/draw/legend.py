@@ -1,5 +1,5 @@
-"""Panels as pictures: the chart of a panel's kind, an arm's swatch, and a chart that carries its own
-legend where it stands alone, outside a page.
+"""Panels as pictures: the chart of a panel's kind, an arm's swatch, and a chart that carries its
+own legend where it stands alone, outside a page.
 
     svg = with_legend(draw_panel(panel, styles), ["vanilla", "selfflow"], styles)
 """

@@ -29,8 +29,8 @@ ENCODER_ORDERS = ("", "encoder_linear_probe", "encoder_parameters", "encoder_str
 
 @dataclass(frozen=True)
 class Domain:
-    """Where a claim was published: patterns with *; encoders (): it involves none; images: least and
-    most, None open.
+    """Where a claim was published: patterns with *; encoders (): it involves none; images: least
+    and most, None open.
     """
 
     data: tuple[str, ...]

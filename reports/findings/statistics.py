@@ -61,8 +61,8 @@ def difference(claim: Claim, runs: Comparable, properties: Properties) -> Outcom
 
 
 def _picture_variance(runs: Comparable, weights: Mapping[ArmSize, float]) -> float:
-    """Variance of a difference of accuracies because the pictures are a sample: paired where answers
-    were kept.
+    """Variance of a difference of accuracies because the pictures are a sample: paired where the
+    answers were kept.
     """
     answers = [runs.correct[cell] for cell in weights if cell in runs.correct]
     if len(answers) == len(weights) and len({one.shape for one in answers}) == 1:

@@ -1,4 +1,4 @@
-"""Scaling laws of the arms on a page: y = E + A N^-a, what it foretells, and how arms compare by it.
+"""Scaling laws of the arms on a page: y = E + A N^-a, what it foretells, how arms compare by it.
 
 found = fitted_laws(study.rows)      # one Fitted for each comparable set of distances
 law_tables(found)
@@ -85,8 +85,8 @@ def _noise(rows: pd.DataFrame) -> Noise:
 
 
 def law_tables(found: Sequence[Fitted]) -> list[Table]:
-    """For each set the laws, with the reason where an arm cannot be fitted, and the arms compared by
-    them in pairs.
+    """For each set the laws, with the reason where an arm cannot be fitted, and the arms compared
+    by them in pairs.
     """
     tables = []
     for index, one in enumerate(found):

@@ -1,8 +1,8 @@
-"""What scaling laws say beyond their parameters: the largest size foretold, and two methods compared.
+"""What scaling laws say beyond their parameters: the largest size foretold, two methods compared.
 
-    predict_largest(n, y)                             # from the smaller sizes, beside the measured
-    effective_parameters(selfflow, vanilla, n=1e9)    # how many times larger vanilla would have to be
-    crossing_point(selfflow, repa, 1e8, 1e10)         # the size where one overtakes the other
+    predict_largest(n, y)                           # from the smaller sizes, beside the measured
+    effective_parameters(selfflow, vanilla, n=1e9)  # how many times larger vanilla would have to be
+    crossing_point(selfflow, repa, 1e8, 1e10)       # the size where one overtakes the other
 
 Laws are fitted by reports.laws.fits; intervals come from the bootstrap samples that they carry.
 """
@@ -31,8 +31,8 @@ from reports.laws.fits import (
 
 @dataclass(frozen=True)
 class Prediction:
-    """The largest size foretold from the smaller ones, the interval of a measurement there, and what
-    was measured.
+    """The largest size foretold from the smaller ones, the interval of a measurement there, and the
+    measured value.
     """
 
     n: float

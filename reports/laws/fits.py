@@ -1,8 +1,8 @@
 """Scaling laws: y = E + A N^-a over sizes, and y = E + A N^-a + B D^-b over sizes and data, with
 intervals.
 
-    law = fit_power_law(n, y)                # or (n, y, d); many starts, Huber loss of log residuals
-    law.predict(4e9), law.interval("a")      # 95 %, parametric bootstrap from the pooled deviation
+    law = fit_power_law(n, y)               # or (n, y, d); many starts, Huber loss on log residuals
+    law.predict(4e9), law.interval("a")     # 95 %, parametric bootstrap from the pooled deviation
 
 The form and the robust loss are those of Hoffmann et al. 2022 (arXiv 2203.15556, equation 10 and
 appendix D.2): E is the loss that no size removes, a and b are exponents. Residuals are log(y) -
@@ -43,8 +43,9 @@ class Refusal(ValueError):
 class Law:
     """A fitted law.
 
-    names: E, A, a (and B, b); values: in that order; samples: [bootstrap, parameters]; deviation: of one run's log y, root mean square over the points; df: of these points' seeds,
-    else of the residuals; from_seeds: whether the deviation comes from repeated points.
+    names: E, A, a (and B, b); values: in that order; samples: [bootstrap, parameters]; deviation:
+    of one run's log y, root mean square over the points; df: of these points' seeds, else of the
+    residuals; from_seeds: whether the deviation comes from repeated points.
     """
 
     names: tuple[str, ...]
@@ -137,7 +138,8 @@ def fit_power_law(
         of_points = [(float(np.sqrt((residuals**2).sum() / df)), df)] * len(y)
 
     # parametric bootstrap: the same design with new noise, fitted again from the best end. An
-    # uncertain deviation widens the interval as Student's t does; points that share one share its draw
+    # uncertain deviation widens the interval as Student's t does; points that share one share its
+    # draw
     rng = np.random.default_rng(seed)
     spreads = {
         one: one[0] * np.sqrt(one[1] / rng.chisquare(one[1], bootstrap))
@@ -190,15 +192,15 @@ class _Problem:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Parameters and costs of the samples log_y [s, points] from the starts x [s, p].
 
-        unit: deviation of a point. Levenberg and Marquardt's iteration on Huber's loss of log residuals, all samples at once: a
-        fit costs milliseconds, where a call of an optimiser for each bootstrap sample costs
-        seconds.
+        unit: deviation of a point. Levenberg and Marquardt's iteration on Huber's loss of log
+        residuals, all samples at once: a fit costs milliseconds, where a call of an optimiser for
+        each bootstrap sample costs seconds.
         """
         damping = np.full(len(x), 1e-2)
         prediction, slope = self.curve(x)
         cost = _huber((prediction - log_y) / unit).sum(1)
         for _ in range(ITERATIONS):
-            # a damped Newton step of the weighted squares (Gauss-Newton's curvature), for each sample
+            # a damped Newton step of the weighted squares, with Gauss and Newton's curvature
             residual = (prediction - log_y) / unit
             scaled = slope / unit[:, None]
             weight = np.minimum(1.0, EFFICIENT / np.maximum(np.abs(residual), 1e-300))

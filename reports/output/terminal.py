@@ -1,4 +1,5 @@
-"""The arms of a study as a table for the terminal: mean, spread, noise floor, cost, label agreement.
+"""The arms of a study as a table for the terminal: mean, spread, noise floor, cost, agreement of
+labels.
 
 python -m bench.report all --study demo
 """
@@ -21,12 +22,12 @@ from reports.study.groups import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.study.runs import Study
+    from reports.study.runs import StudyResults
 
 MOST_GROUPS = 4
 
 
-def terminal_table(study: Study) -> str:
+def terminal_table(study: StudyResults) -> str:
     """One block a data set, size and metric; the newest snapshot of finished runs.
 
     "" when no run has finished.

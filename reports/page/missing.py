@@ -5,18 +5,19 @@ from __future__ import annotations
 import shlex
 
 from bench.core.store.rows import result_path
+from bench.core.store.runs import RunRecord
 from reports.draw.content import Missing
 from reports.page.commands import measuring_command, run_command, training_command
-from reports.page.figures.pictures import first_seeds, newest_picture
+from reports.page.figures.pictures import newest_picture
 from reports.study.groups import distances, sorted_arms
-from reports.study.runs import Run, Study, mapping, training_curve
+from reports.study.runs import StudyResults, mapping, training_curve
 
 ENOUGH_SEEDS = 3
 MOST_LINES = 40
 
 
-def missing_parts(study: Study) -> list[Missing]:
-    """Unfinished runs, absent seeds and sizes of an arm, metrics and pictures that only some have."""
+def missing_parts(study: StudyResults) -> list[Missing]:
+    """Unfinished runs, seeds and sizes that an arm lacks, metrics and pictures only some have."""
     absent = _planned(study) if study.name else _seeds(study)
     lines = [*_unfinished(study), *absent, *_metrics(study), *_pictures(study), *_agreement(study)]
     if len(lines) > MOST_LINES:
@@ -24,7 +25,7 @@ def missing_parts(study: Study) -> list[Missing]:
     return lines
 
 
-def _planned(study: Study) -> list[Missing]:
+def _planned(study: StudyResults) -> list[Missing]:
     """Runs of the study that have no folder, and arms that cannot be run here."""
     lines = []
     for run in study.planned:
@@ -32,17 +33,17 @@ def _planned(study: Study) -> list[Missing]:
             lines.append(Missing(f"{run.arm} cannot be run here: {run.reason}"))
         elif run.id not in study.runs:
             what = f"{run.id} ({run.arm}) has not been started"
-            lines.append(Missing(what, run_command(run.words)))
+            lines.append(Missing(what, run_command(run.overrides)))
     return list(dict.fromkeys(lines))
 
 
-def _unfinished(study: Study) -> list[Missing]:
+def _unfinished(study: StudyResults) -> list[Missing]:
     lines = []
     for run in study.runs.values():
         if run.state != "complete":
             done, total = (
                 f"{n:,}" if isinstance(n, int) else "?"
-                for n in (run.status.get("images"), run.description.get("images"))
+                for n in (run.status.get("images"), run.images)
             )
             state = f"{run.state} ({run.status['phase']})" if run.status.get("phase") else run.state
             reason = f": {run.status['message']}" if run.status.get("message") else ""
@@ -54,16 +55,14 @@ def _unfinished(study: Study) -> list[Missing]:
     return lines
 
 
-def _seeds(study: Study) -> list[Missing]:
+def _seeds(study: StudyResults) -> list[Missing]:
     """Arms with fewer seeds than the others of their size, or than a verdict needs;
     arms that lack a whole size.
     """
-    found: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
+    found: dict[tuple[str, str], dict[str, dict[int, RunRecord]]] = {}
     for run in study.runs.values():
-        place = (str(run.description.get("data")), str(run.description.get("size")))
-        found.setdefault(place, {}).setdefault(run.arm, {})[
-            int(run.description.get("seed") or 0)
-        ] = run
+        place = (run.data, run.size)
+        found.setdefault(place, {}).setdefault(run.arm, {})[run.seed] = run
     arms = sorted_arms(run.arm for run in study.runs.values())
     lines = []
     for (data, size), by_arm in sorted(found.items()):
@@ -84,7 +83,7 @@ def _seeds(study: Study) -> list[Missing]:
     return lines
 
 
-def _metrics(study: Study) -> list[Missing]:
+def _metrics(study: StudyResults) -> list[Missing]:
     """Metrics that some finished runs of a data set have and others lack."""
     final = study.rows[study.rows["final"]]
     lines = []
@@ -92,9 +91,7 @@ def _metrics(study: Study) -> list[Missing]:
         per_block = set(part.loc[part["block"].notna(), "metric"])
         names = sorted({group.metric for group in distances(part)} | per_block)
         complete = [
-            run
-            for run in study.runs.values()
-            if run.state == "complete" and run.description.get("data") == data
+            run for run in study.runs.values() if run.state == "complete" and run.data == data
         ]
         for name in names:
             measured = part[(part["metric"] == name) & part["value"].notna()]
@@ -115,11 +112,11 @@ def _metrics(study: Study) -> list[Missing]:
     return lines
 
 
-def _pictures(study: Study) -> list[Missing]:
+def _pictures(study: StudyResults) -> list[Missing]:
     """Arms whose first seed is finished and has no picture of a kind."""
     lines = []
     for kind, words in (("samples", "sample grid"), ("features", "features as pictures")):
-        for (data, size), runs in first_seeds(study).items():
+        for (data, size), runs in study.first_seeds().items():
             lacking = [run for run in runs if newest_picture(run, kind) is None]
             finished = [run for run in lacking if run.state == "complete"]
             if finished:
@@ -132,12 +129,12 @@ def _pictures(study: Study) -> list[Missing]:
     return lines
 
 
-def _agreement(study: Study) -> list[Missing]:
+def _agreement(study: StudyResults) -> list[Missing]:
     """Arms with a term beside the velocity whose first seed has logged no
     agreement of the two terms' gradients.
     """
     lines = []
-    for (data, size), runs in first_seeds(study).items():
+    for (data, size), runs in study.first_seeds().items():
         lacking = [run for run in runs if run.state == "complete" and _lacks_agreement(run)]
         if lacking:
             run = lacking[0]
@@ -156,7 +153,7 @@ def _agreement(study: Study) -> list[Missing]:
     return lines
 
 
-def _lacks_agreement(run: Run) -> bool:
+def _lacks_agreement(run: RunRecord) -> bool:
     curve = training_curve(run, [])  # what is damaged in it is named where it is drawn
     several = any(len(mapping(line.get("loss")).keys() - {"total"}) > 1 for line in curve)
     return several and not any(
@@ -164,10 +161,10 @@ def _lacks_agreement(run: Run) -> bool:
     )
 
 
-def _again(run: Run, kind: str) -> str:
+def _again(run: RunRecord, kind: str) -> str:
     """The command that makes a measurement of the last snapshot anew:
     where its results are there they have to go.
     """
-    result = result_path(run.folder, kind, run.description["images"])
+    result = result_path(run.folder, kind, run.images)
     measure = training_command(run, measure="full")
     return f"rm {shlex.quote(str(result))} && {measure}" if result.exists() else measure

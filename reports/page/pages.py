@@ -23,9 +23,9 @@ from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
 from reports.page.verdicts import verdict_entries
 from reports.study.groups import sorted_arms
-from reports.study.runs import Study, flat_items
+from reports.study.runs import StudyResults, flat_items
 
-Builder = Callable[[Study], list[Figure]]
+Builder = Callable[[StudyResults], list[Figure]]
 MOST_NAMED = 12  # rows without a value
 MOST_LEADING = 3  # panels of the first screen; a figure's others follow folded
 
@@ -112,7 +112,7 @@ EVERYTHING = Question(
 LEADS_OF_ALL = ("size", "encoder_linear_probe", "effects", "images")
 
 
-def build_page(study: Study, kind: str) -> Page:
+def build_page(study: StudyResults, kind: str) -> Page:
     """The page. kind: a key of `QUESTIONS`, or "all" for every one of them on a single page."""
     everything = kind == "all"
     chosen = list(QUESTIONS.values()) if everything else [QUESTIONS[kind]]
@@ -152,7 +152,7 @@ def build_page(study: Study, kind: str) -> Page:
     )
 
 
-def _numbers(study: Study, chosen: list[Question], laws: list[Fitted]) -> list[Table]:
+def _numbers(study: StudyResults, chosen: list[Question], laws: list[Fitted]) -> list[Table]:
     """The tables of the page's numbers, without those that say nothing."""
     of_distances = any(part.distances for part in chosen)
     found = tables.results_tables(study.rows) if of_distances else []
@@ -163,7 +163,7 @@ def _numbers(study: Study, chosen: list[Question], laws: list[Fitted]) -> list[T
     return [table.without_empty_columns() for table in found if table.rows or table.note]
 
 
-def _without_value(study: Study) -> list[str]:
+def _without_value(study: StudyResults) -> list[str]:
     """The first rows without a value, by run, metric and place, and how many more there are."""
     rows = study.rows[study.rows["value"].isna()]
     lines = []
@@ -202,11 +202,11 @@ def _take_lead(sections: list[Section], preferred: tuple[str, ...]) -> Figure | 
     return None
 
 
-def _summary(study: Study) -> str:
+def _summary(study: StudyResults) -> str:
     runs = list(study.runs.values())
     complete = sum(run.state == "complete" for run in runs)
     names = {"arm": "arms", "size": "sizes", "seed": "seeds", "data": "data sets"}
-    count = {name: len({str(run.description.get(name)) for run in runs}) for name in names}
+    count = {name: len({str(getattr(run, name)) for run in runs}) for name in names}
     words = [
         f"{number} {names[name] if number != 1 else names[name][:-1]}"
         for name, number in count.items()
@@ -214,7 +214,7 @@ def _summary(study: Study) -> str:
     return f"{len(runs):,} run{'s' * (len(runs) != 1)} ({complete:,} finished): {', '.join(words)}."
 
 
-def _notices(study: Study, kind: str, lead: Figure | None) -> list[str]:
+def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
     """What a reader must know before any number."""
     runs = list(study.runs.values())
     if not runs:
@@ -231,19 +231,13 @@ def _notices(study: Study, kind: str, lead: Figure | None) -> list[str]:
         notices.append(
             f"No run has results yet: measure one with {training_command(runs[0], measure='full')}"
         )
-    if len({run.description.get("seed") for run in runs}) == 1:
+    if len({run.seed for run in runs}) == 1:
         notices.append(
             "There is one seed only: no spread and no noise floor can be had, and so no verdict."
         )
-    if kind == "scaling" and len({run.description.get("size") for run in runs}) == 1:
-        notices.append(
-            f"There is one size only ({runs[0].description.get('size')}): "
-            "scaling needs at least two."
-        )
-    if (
-        kind == "encoders"
-        and len({run.description.get("encoder") for run in runs} - {None, "", "none"}) < 2
-    ):
+    if kind == "scaling" and len({run.size for run in runs}) == 1:
+        notices.append(f"There is one size only ({runs[0].size}): scaling needs at least two.")
+    if kind == "encoders" and len({run.encoder for run in runs} - {None, "", "none"}) < 2:
         notices.append("Fewer than two encoders were used: their strength cannot be compared.")
     recipes = [set(flat_items(run.recipe)) for run in runs]
     differing = {

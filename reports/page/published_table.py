@@ -5,10 +5,11 @@ and never in one mean with them.
 from __future__ import annotations
 
 from bench.core.model.sampling_protocol import PROTOCOLS
+from bench.core.store.runs import RunRecord
 from reports.draw.content import Table, arm_cell, cell, columns
 from reports.study.groups import summarise
 from reports.study.published import TASKS, Published, published
-from reports.study.runs import Run, Study, mapping
+from reports.study.runs import StudyResults, mapping
 
 SAMPLES = 50_000  # of every published FID
 # What the extra term of an arm of this project is, in the words of published.csv; another arm has
@@ -25,19 +26,15 @@ OBJECTIVES = {
 }
 
 
-def published_tables(study: Study) -> list[Table]:
+def published_tables(study: StudyResults) -> list[Table]:
     """A table for each data set that numbers were published for;
     none for others (there are none for digits).
     """
     return [_table(study, task) for task in TASKS if (study.rows["data"] == task).any()]
 
 
-def _table(study: Study, task: str) -> Table:
-    sizes = {
-        str(run.description.get("size"))
-        for run in study.runs.values()
-        if run.description.get("data") == task
-    }
+def _table(study: StudyResults, task: str) -> Table:
+    sizes = {run.size for run in study.runs.values() if run.data == task}
     lines = []
     for row in published(task):
         if _size(row) not in sizes:
@@ -69,7 +66,7 @@ def _size(row: Published) -> str:
     return row.model.removeprefix("SiT-").partition("/")[0]
 
 
-def _measured(study: Study, row: Published) -> tuple[float | None, float | None, int | None]:
+def _measured(study: StudyResults, row: Published) -> tuple[float | None, float | None, int | None]:
     """FID of our runs that are what a published row is, under its protocol: mean,
     deviation and number of seeds.
     """
@@ -93,11 +90,11 @@ def _measured(study: Study, row: Published) -> tuple[float | None, float | None,
     return found.mean, found.sd, found.n
 
 
-def _is_published_set_up(run: Run, row: Published) -> bool:
+def _is_published_set_up(run: RunRecord, row: Published) -> bool:
     """Whether a run aligns the same block (none, where none is) and trains by the
     data's own recipe, the papers'.
     """
-    block = mapping(run.description.get("blocks")).get("student")
+    block = (run.blocks or {}).get("student")
     return block == row.alignment_block and set(run.recipe) <= {"precision", "deterministic"}
 
 

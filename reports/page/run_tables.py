@@ -8,28 +8,27 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from bench.core.store.runs import RunRecord
 from reports.draw.content import Table, arm_cell, cell, columns
 from reports.page.figures.cost import PARTS
 from reports.study.groups import sorted_arms
-from reports.study.runs import Run, Study, flat, mapping
+from reports.study.runs import StudyResults, flat, mapping
 
 MOST_DIFFERING = 6  # configuration keys that get a column of their own in the table of runs
 
 
-def arms_table(study: Study) -> Table:
+def arms_table(study: StudyResults) -> Table:
     """Blocks, head, encoder and cost of each arm and size."""
-    first: dict[tuple[str, str, str], list[Run]] = {}
+    first: dict[tuple[str, str, str], list[RunRecord]] = {}
     for run in study.runs.values():
-        key = (str(run.description.get("data")), run.arm, str(run.description.get("size")))
+        key = (run.data, run.arm, run.size)
         first.setdefault(key, []).append(run)
     arms = {arm: position for position, arm in enumerate(sorted_arms(key[1] for key in first))}
     lines = []
-    for key in sorted(
-        first, key=lambda key: (key[0], first[key][0].description.get("width") or 0, arms[key[1]])
-    ):
+    for key in sorted(first, key=lambda key: (key[0], first[key][0].width, arms[key[1]])):
         data, arm, size = key
         run, members = first[key][0], first[key]
-        blocks = mapping(run.description.get("blocks"))
+        blocks = run.blocks or {}
         parameters, flops = (
             mapping(run.cost.get(name)) for name in ("parameters", "flops_per_image")
         )
@@ -42,8 +41,8 @@ def arms_table(study: Study) -> Table:
         lines.append([
             arm_cell(arm), cell(data), cell(size),
             cell(" → ".join(f"{who} {block}" for who, block in blocks.items()) or "none"),
-            cell(run.description.get("head") or "none"),
-            cell(run.description.get("encoder") or "none"), cell(parameters.get("backbone")),
+            cell(run.head or "none"),
+            cell(run.encoder or "none"), cell(parameters.get("backbone")),
             cell(parameters.get("heads")),
             cell(total, 3), cell(", ".join(extra) or "none"),
             cell(run.cost.get("encoder_training_flops") or None, 3),
@@ -72,7 +71,7 @@ def _scaled(value: object, unit: float) -> float | None:
     return float(value) / unit if isinstance(value, int | float) else None
 
 
-def runs_table(study: Study) -> Table:
+def runs_table(study: StudyResults) -> Table:
     """Every run: state, cost, environment and the configuration keys in which the runs differ."""
     spent = study.rows.groupby("run")[["flops", "hours"]].max().to_dict("index")
     environments = _environments(study)
@@ -84,8 +83,8 @@ def runs_table(study: Study) -> Table:
             [
                 cell(run.id),
                 arm_cell(run.arm),
-                cell(run.description.get("size")),
-                cell(run.description.get("seed")),
+                cell(run.size),
+                cell(run.seed),
                 cell(run.state),
                 cell(run.status.get("images")),
                 *(cell(spent.get(run.id, {}).get(name), 3) for name in ("flops", "hours")),
@@ -102,7 +101,7 @@ def runs_table(study: Study) -> Table:
     return Table("runs", "Runs", "Every run folder that this page is made from.", heads, lines)
 
 
-def _environments(study: Study) -> dict[str, tuple[str, dict[str, object], int]]:
+def _environments(study: StudyResults) -> dict[str, tuple[str, dict[str, object], int]]:
     """Distinct environments: JSON -> (short name, content, number of runs), the most used first."""
     counted = Counter(json.dumps(run.environment, sort_keys=True) for run in study.runs.values())
     ordered = sorted(counted, key=lambda text: (-counted[text], text))
@@ -112,7 +111,7 @@ def _environments(study: Study) -> dict[str, tuple[str, dict[str, object], int]]
     }
 
 
-def environments_table(study: Study) -> Table:
+def environments_table(study: StudyResults) -> Table:
     """What the runs ran on."""
     lines = [
         [cell(name), cell(count), cell(_in_words(content) or "not recorded")]
@@ -121,7 +120,7 @@ def environments_table(study: Study) -> Table:
     return Table("environments", "Environments", "", columns("name", "#runs", "what"), lines)
 
 
-def protocols_table(study: Study) -> Table:
+def protocols_table(study: StudyResults) -> Table:
     """Every protocol that a number of the page was measured under, in full."""
     import pandas as pd
 
@@ -153,7 +152,7 @@ def _in_words(tree: dict[str, object]) -> str:
 _SHOWN = ("seed", "name", "runs", "cache", "method.", "size", "encoder", "data.name", "compute")
 
 
-def _differing(study: Study) -> list[str]:
+def _differing(study: StudyResults) -> list[str]:
     """Configuration keys whose values differ between runs, beyond what the other columns show."""
     values: dict[str, set[str]] = {}
     for run in study.runs.values():
@@ -164,7 +163,7 @@ def _differing(study: Study) -> list[str]:
     ]
 
 
-def configuration_table(study: Study) -> Table:
+def configuration_table(study: StudyResults) -> Table:
     """What all runs have in common."""
     settings = [flat(run.configuration) for run in study.runs.values() if run.configuration]
     common = dict(settings[0]) if settings else {}

@@ -1,4 +1,4 @@
-"""Tables of numbers: distances with their spread and floor, the best places to probe, the encoders."""
+"""Tables of numbers: distances with their spread and floor, the best places to probe, encoders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from reports.study.groups import (
     sorted_arms,
     summarise,
 )
-from reports.study.runs import Study
+from reports.study.runs import StudyResults
 from reports.study.strengths import (
     STRENGTH_METRICS,
     Strength,
@@ -155,7 +155,7 @@ def probe_tables(rows: pd.DataFrame) -> list[Table]:
     return [Table("probes", "Best place to probe", note, heads, lines)]
 
 
-def encoder_tables(study: Study) -> list[Table]:
+def encoder_tables(study: StudyResults) -> list[Table]:
     """Strength of each encoder by its own measures and its size, and the line that raw pixels draw:
     one table, none where no encoder was measured.
     """

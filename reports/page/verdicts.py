@@ -1,5 +1,5 @@
-"""Verdicts as a page shows them: the word, the sentence, a line of numbers, and everything else behind
-a click.
+"""Verdicts as a page shows them: the word, the sentence, a line of numbers, and the rest behind a
+click.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from reports.draw.axes import number
 from reports.draw.content import Untested, VerdictEntry
 from reports.findings.claims import load_claims
 from reports.findings.verdicts import INCONCLUSIVE, OUTSIDE, Verdict, judge_claims
-from reports.study.runs import Study
+from reports.study.runs import StudyResults
 from reports.study.strengths import encoder_parameters
 
 
-def verdict_entries(study: Study, kind: str) -> tuple[list[VerdictEntry], list[Untested], str]:
+def verdict_entries(
+    study: StudyResults, kind: str
+) -> tuple[list[VerdictEntry], list[Untested], str]:
     """Tested claims, in range and decided first; the others and why; how many there are of each.
 
     The adjustment for the number of claims is over those of the page.

@@ -60,8 +60,8 @@ class Estimate:
 
 
 def pooled_variance(cells: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Variance within cells, pooled over cells, and its degrees of freedom; (0, 0) where no cell has
-    two runs.
+    """Variance within cells, pooled over cells, and its degrees of freedom; (0, 0) where no cell
+    has two runs.
     """
     df = sum(len(values) - 1 for values in cells if len(values) > 1)
     squares = sum(
@@ -122,8 +122,8 @@ def difference_weights(left: Sequence[CellKey], right: Sequence[CellKey]) -> dic
 
 
 def end_to_end_weights(scores: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Weights whose contrast is the change of the fitted straight line from the lowest to the highest
-    score.
+    """Weights whose contrast is the change of the fitted straight line from the lowest to the
+    highest score.
 
     Their sum is 0; for two levels they are (-1, 1). Raises ValueError when all scores are equal.
     """
@@ -135,7 +135,7 @@ def end_to_end_weights(scores: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def ranks(values: Sequence[float]) -> np.ndarray:
-    """Positions of the values in ascending order, 0 to k - 1; equal ones share their mean position."""
+    """Positions of the values in ascending order, 0 to k - 1; equal ones share their mean."""
     from scipy.stats import rankdata
 
     return rankdata(values) - 1.0

@@ -1,12 +1,12 @@
-"""Which rows may be compared, in which order they are shown, and their means, spread and noise floor.
+"""Which rows may be compared, in which order they are shown; their means, spread and noise floor.
 
-    for group in distances(final):                       # numbers that may share a table and a panel
+    for group in distances(final):                      # numbers that may share a table and a panel
         for size, part in by_size(of_group(final, group)):
             summarise(part, ["arm"]), pooled_deviation(part)
 
 A *group* holds rows of one data set, metric, protocol and budget (training images and batch). Rows
-of unlike groups never meet, in tables, figures and verdicts alike. What a metric is called, its place
-and its direction are facts of `bench.core.metrics`, which names none here. The spread is the standard
+of unlike groups never meet, in tables, figures and verdicts alike. How a metric is called, its
+place among others and its direction are its facts (bench.core.metrics). The spread is the standard
 deviation over seeds (n - 1), never over snapshots. The noise floor is that deviation pooled over
 the arms of one group and size, on the log for distances.
 """
@@ -52,7 +52,7 @@ def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def places(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """(data, size) of the rows, the largest size of each data set first: what most verdicts are on."""
+    """(data, size) of the rows, of each data set the largest first: what most verdicts are on."""
     return [
         (str(data), size)
         for data, part in rows.groupby("data")

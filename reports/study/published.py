@@ -1,23 +1,28 @@
-"""Published numbers, for reading beside measured ones and never mixed in:
-published.csv and its schema.
+"""Published numbers, for reading beside measured ones and never mixed in: published.csv and its
+schema.
 
     for row in published("imagenet256"):
         print(row.model, row.method, row.fid, row.source)
 
 Columns (empty: not published, or does not apply):
-  task             imagenet256 (class-conditional, 256 px, FID against the training set) or t2i (text to image)
-  model, method    as the paper names the backbone; method as this project does (selfflow_*: Self-Flow with one change)
+  task             imagenet256 (class-conditional, 256 px, FID against the training set), or t2i
+                   (text to image)
+  model, method    as the paper names the backbone; method as this project does (selfflow_*:
+                   Self-Flow with one change)
   encoder          the external encoder that is aligned with
   alignment_block  1-based block whose output is aligned
   objective        of the alignment, or of the other extra term
   steps            optimiser steps of 256 images
   params_m         parameters of the backbone, millions
   cfg              classifier-free guidance: none, or a scale and where it acts
-  sampler          sde250 (a protocol of bench/core/model/sampling_protocol.py), ode (its steps not published), unknown
-  fid, sfid        lower is better; is, precision, recall: higher is better; precision and recall are shares 0..1
+  sampler          sde250 (of bench/core/model/sampling_protocol.py), ode (its steps not published),
+                   unknown
+  fid, sfid        lower is better; is, precision, recall: higher is better; precision and recall
+                   are shares 0..1
   linear_probe     accuracy in percent
   source           paper and table or figure, or the public re-run
-  confidence       paper (a table), figure (read off), readme (authors' repository), rerun (somebody else's)
+  confidence       paper (a table), figure (read off), readme (authors' repository), rerun (somebody
+                   else's)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     study = read_study(Path("runs"))
     study.rows     # pandas, one line a result row (bench.core.store.runs.row_table)
-    study.runs     # {run id: Run}, also for runs without results
+    study.runs     # {run id: RunRecord}, also for runs without results
 
 Nothing here fails because of one bad file: it is named in `study.problems` and left out.
 """
@@ -10,48 +10,69 @@ Nothing here fails because of one bad file: it is named in `study.problems` and 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from bench.core.store.files import Json
 from bench.core.store.runs import METRICS_LOG, RunRecord, read_runs, row_table
+from reports.study.groups import sorted_arms
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Run: TypeAlias = RunRecord
 POINTS = 200  # of a training curve that are kept: more cannot be seen in a figure
 
 
-Run: TypeAlias = RunRecord
+class PlannedRun(Protocol):
+    """A run that a study asks for (bench.study.runs.RunSpec), as far as a page names it.
 
-
-@dataclass(frozen=True)
-class Planned:
-    """A run that a study asks for. id: its folder's name,
-    "" where it cannot be run for a reason; words: overrides.
+    id: its folder's name, None where it cannot be run for a reason; overrides: the command's words.
     """
 
-    id: str
-    arm: str
-    words: tuple[str, ...]
-    reason: str = ""
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def arm(self) -> str: ...
+    @property
+    def overrides(self) -> tuple[str, ...]: ...
+    @property
+    def reason(self) -> str: ...
 
 
 @dataclass
-class Study:
-    """What a page is a function of. planned: the runs that a named study asks for,
-    () when the page is of a folder.
+class StudyResults:
+    """What a page is a function of. planned: the runs that a named study asks for, () when the page
+    is of a folder.
     """
 
     name: str
     rows: pd.DataFrame
-    runs: dict[str, Run]
-    planned: tuple[Planned, ...] = ()
+    runs: dict[str, RunRecord]
+    planned: tuple[PlannedRun, ...] = ()
     problems: list[str] = field(default_factory=list)
 
+    def first_seeds(self) -> dict[tuple[str, str], list[RunRecord]]:
+        """{(data, size): the run of the lowest seed of each arm}, the largest size first."""
+        first: dict[tuple[str, str], dict[str, RunRecord]] = {}
+        for run in sorted(self.runs.values(), key=lambda run: (run.seed, run.id)):
+            first.setdefault((run.data, run.size), {}).setdefault(run.arm, run)
 
-def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()) -> Study:
+        def position(place: tuple[str, str]) -> tuple[str, int, str]:
+            data, size = place
+            return data, -next(iter(first[place].values())).width, size
+
+        return {
+            place: [first[place][arm] for arm in sorted_arms(first[place])]
+            for place in sorted(first, key=position)
+        }
+
+
+def read_study(
+    runs_dir: Path, name: str = "", planned: Collection[PlannedRun] = ()
+) -> StudyResults:
     """Read all runs below a folder, or those that a study has planned.
 
     Raises ValueError when the folder does not exist; an empty one gives a study without runs.
@@ -61,15 +82,15 @@ def read_study(runs_dir: Path, name: str = "", planned: Collection[Planned] = ()
             f"no folder {runs_dir}: "
             "give the folder that holds the runs with --runs, or train one first"
         )
-    run_ids = {run.id for run in planned} if name else None
+    run_ids = {run.id for run in planned if run.id} if name else None
     records, problems = read_runs(runs_dir, run_ids)
     rows = _typed(row_table(records, problems))
-    runs = _told_apart({run.id: run for run in records})
+    runs = _marked_by_recipe({run.id: run for run in records})
     rows = rows.assign(arm=rows["run"].map({run.id: run.arm for run in runs.values()}).astype(str))
-    return Study(name, rows, runs, tuple(planned), problems)
+    return StudyResults(name, rows, runs, tuple(planned), problems)
 
 
-def _told_apart(runs: dict[str, Run]) -> dict[str, Run]:
+def _marked_by_recipe(runs: dict[str, RunRecord]) -> dict[str, RunRecord]:
     """Runs of a data set and size whose recipe not all share are arms of their own:
     "vanilla [optimizer.lr=0.001]".
 
@@ -78,23 +99,20 @@ def _told_apart(runs: dict[str, Run]) -> dict[str, Run]:
     """
     own: dict[str, set[str]] = {run: set() for run in runs}
     for keys, reads in ((("data", "arm", "size"), True), (("data", "size"), False)):
+        # the settings of the runs that are alike in these keys
         alike: dict[tuple[str, ...], dict[str, set[str]]] = {}
         for run in runs.values():
             items = {
                 item for item in flat_items(run.recipe) if reads or not item.startswith("encoder.")
             }
             alike.setdefault(tuple(str(getattr(run, key)) for key in keys), {})[run.id] = items
+        # what not all of them have
         for members in alike.values():
             shared = set.intersection(*members.values())
             for name, items in members.items():
                 own[name] |= items - shared
     marks = {name: f" [{', '.join(sorted(items))}]" if items else "" for name, items in own.items()}
     return {name: replace(run, arm=f"{run.arm}{marks[name]}") for name, run in runs.items()}
-
-
-def flat_items(tree: dict[str, Any]) -> list[str]:
-    """A configuration as ["optimizer.lr=0.004", ...]."""
-    return [f"{key}={value}" for key, value in flat(tree).items()]
 
 
 def _typed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +125,7 @@ def _typed(rows: pd.DataFrame) -> pd.DataFrame:
     }
     numbers = {
         name: pd.to_numeric(rows[name], errors="coerce")
-        for name in ("parameters", "images", "images_total")
+        for name in ("parameters", "images", "images_total", "batch")
     }
     flags = {name: rows[name].eq(True) for name in ("final", "higher_is_better")}
     # JSON's Infinity is no number to average or to draw
@@ -118,7 +136,7 @@ def _typed(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**texts, **numbers, **flags, **finite)
 
 
-def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
+def training_curve(run: RunRecord, problems: list[str]) -> list[Json]:
     """Lines of metrics.jsonl, evenly thinned to `POINTS`; a damaged line is skipped and named."""
     path = run.folder / METRICS_LOG
     if not path.exists():
@@ -132,8 +150,7 @@ def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
     kept, damaged = [], 0
     for line in lines[::-stride][::-1]:
         try:
-            record = json.loads(line)
-            kept.append(record if isinstance(record, dict) else {})
+            kept.append(mapping(json.loads(line)))
         except ValueError:
             damaged += 1
     if damaged:
@@ -141,15 +158,23 @@ def training_curve(run: Run, problems: list[str]) -> list[dict[str, Any]]:
     return kept
 
 
-def mapping(value: Any) -> dict[str, Any]:
+# JSON of run folders ------------------------------------------------------------------------------
+
+
+def mapping(value: object) -> Json:
     """The value where it is a JSON object, else {}: files of runs are not to be trusted."""
     return value if isinstance(value, dict) else {}
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """A nested configuration as {"optimizer.lr": 0.004, ...}."""
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
         out |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return out
+
+
+def flat_items(tree: Mapping[str, object]) -> list[str]:
+    """A configuration as ["optimizer.lr=0.004", ...]."""
+    return [f"{key}={value}" for key, value in flat(tree).items()]

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from reports.study.runs import Run, mapping
+from bench.core.store.runs import RunRecord
+from reports.study.runs import mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,18 +54,16 @@ def pixel_strengths(rows: pd.DataFrame) -> dict[str, Strength]:
     }
 
 
-def encoder_parameters(runs: Iterable[Run]) -> Strengths:
+def encoder_parameters(runs: Iterable[RunRecord]) -> Strengths:
     """{data: {encoder: parameters}} as the runs' costs tell them."""
     told: dict[tuple[str, str], Counter[float]] = {}
     for run in runs:
         encoder, parameters = (
-            run.description.get("encoder"),
+            run.encoder,
             mapping(run.cost.get("parameters")).get("encoder"),
         )
         if encoder and isinstance(parameters, int | float):
-            told.setdefault((str(run.description.get("data")), str(encoder)), Counter())[
-                float(parameters)
-            ] += 1
+            told.setdefault((run.data, str(encoder)), Counter())[float(parameters)] += 1
     found: Strengths = {}
     for (data, encoder), counts in sorted(told.items()):
         value = _most_common(counts)

@@ -17,6 +17,7 @@ from support.pages import write_run, write_runs
 from bench.config.compose import compose
 from bench.core.store.rows import Row, write_rows
 from bench.report import PAGES, main, write_report
+from bench.study.runs import RunSpec
 from reports.draw.content import Missing
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
@@ -445,14 +446,12 @@ def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_p
 
 
 def test_a_study_lists_what_it_lacks(tmp_path):
-    from reports.study.runs import Planned
-
     run = write_run(tmp_path, "vanilla")
     write_run(tmp_path, "selfflow")
     planned = [
-        Planned(run.name, "vanilla", ("method=vanilla",)),
-        Planned("digits-x-s0-0", "x", ("method=x", "seed=0")),
-        Planned("", "y", (), "no encoder y here"),
+        RunSpec("vanilla", ("method=vanilla",), run.name),
+        RunSpec("x", ("method=x", "seed=0"), "digits-x-s0-0"),
+        RunSpec("y", (), None, "no encoder y here"),
     ]
     page = build_page(read_study(tmp_path, "demo", planned), "all")
     assert [style.arm for style in page.arms] == ["vanilla"]

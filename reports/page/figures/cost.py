@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from reports.draw.content import Axis, Bar, BarPanel, Figure, figures
 from reports.study.groups import sorted_arms
-from reports.study.runs import Study
+from reports.study.runs import StudyResults
 
 PARTS = ("backbone", "heads", "teacher", "encoder")
 
 
-def flops_by_part(study: Study) -> list[Figure]:
+def flops_by_part(study: StudyResults) -> list[Figure]:
     """One bar an arm, one panel a data set and size."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for run in study.runs.values():
@@ -17,7 +17,7 @@ def flops_by_part(study: Study) -> list[Figure]:
         if isinstance(flops, dict) and all(
             isinstance(flops.get(part, 0.0), int | float) for part in PARTS
         ):
-            place = (str(run.description.get("data", "?")), str(run.description.get("size", "?")))
+            place = (run.data, run.size)
             found.setdefault(place, {}).setdefault(
                 run.arm, [float(flops.get(part) or 0.0) for part in PARTS]
             )

@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.core.store.runs import RunRecord
 from reports.draw.content import Figure, ImagePanel, figures
-from reports.study.groups import sorted_arms
-from reports.study.runs import Run, Study
+from reports.study.runs import StudyResults
 
 # kind of picture -> its files in a run's folder samples/
 PICTURES = {"samples": ("grid-*.png",), "features": ("features_pca-*.png", "features_pca-*.npz")}
@@ -33,7 +33,7 @@ DAMAGED = (
 )
 
 
-def sample_grids(study: Study) -> list[Figure]:
+def sample_grids(study: StudyResults) -> list[Figure]:
     """samples/grid-<images>.png of the first seed of every arm, the newest;
     a figure for each data set and size.
     """
@@ -43,7 +43,7 @@ def sample_grids(study: Study) -> list[Figure]:
     )  # fmt: skip
 
 
-def feature_colours(study: Study) -> list[Figure]:
+def feature_colours(study: StudyResults) -> list[Figure]:
     """First three principal directions of the tokens' features as colours:
     samples/features_pca-<images>.png or .npz.
 
@@ -61,11 +61,11 @@ def feature_colours(study: Study) -> list[Figure]:
 
 
 def _figures(
-    study: Study, name: str, read: Callable[[Path], bytes], title: str, caption: str
+    study: StudyResults, name: str, read: Callable[[Path], bytes], title: str, caption: str
 ) -> list[Figure]:
     drawn: list[Figure] = []
     spent = 0
-    for (data, size), runs in first_seeds(study).items():
+    for (data, size), runs in study.first_seeds().items():
         panels, absent = [], []
         for run in runs:
             file = newest_picture(run, name)
@@ -91,7 +91,7 @@ def _figures(
     return drawn
 
 
-def newest_picture(run: Run, kind: str) -> Path | None:
+def newest_picture(run: RunRecord, kind: str) -> Path | None:
     """The file of the last snapshot that a picture of a kind (a key of `PICTURES`) was made of."""
     return max(
         (path for pattern in PICTURES[kind] for path in (run.folder / "samples").glob(pattern)),
@@ -115,22 +115,6 @@ def _check_png(content: bytes) -> None:
                 f"{picture.width} x {picture.height} pixels, of which a page takes {MOST_PIXELS:,}"
             )
         picture.load()
-
-
-def first_seeds(study: Study) -> dict[tuple[str, str], list[Run]]:
-    """{(data, size): the run of the lowest seed of each arm}, the largest size first."""
-    first: dict[tuple[str, str], dict[str, Run]] = {}
-    for run in sorted(
-        study.runs.values(), key=lambda run: (run.description.get("seed") or 0, run.id)
-    ):
-        place = (str(run.description.get("data")), str(run.description.get("size")))
-        first.setdefault(place, {}).setdefault(run.arm, run)
-
-    def width(place: tuple[str, str]) -> int:
-        return int(next(iter(first[place].values())).description.get("width") or 0)
-
-    ordered = sorted(first, key=lambda place: (place[0], -width(place), place[1]))
-    return {place: [first[place][arm] for arm in sorted_arms(first[place])] for place in ordered}
 
 
 def _feature_png(path: Path) -> bytes:

@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.draw.content import Axis, Figure, LinePanel, Place, Point, Series, figures_by_place
-from reports.page.figures.pictures import first_seeds
 from reports.study.groups import sorted_arms
-from reports.study.runs import Study, mapping, training_curve
+from reports.study.runs import StudyResults, mapping, training_curve
 
 MOST_RUNS = 120  # whose metrics.jsonl are read for these figures
 TITLES = {
@@ -35,13 +34,13 @@ DETAILS = (
 Logged = dict[tuple[str, Place], dict[str, dict[int, list[float]]]]
 
 
-def curves(study: Study) -> list[Figure]:
-    """Mean over seeds of each arm, a figure a data set and size; what details the rest is folded."""
+def curves(study: StudyResults) -> list[Figure]:
+    """Mean over seeds of each arm, a figure a data set and size; the details are folded."""
     # read: of many runs a part, evenly chosen
     chosen = list(study.runs.values())[:: max(1, len(study.runs) // MOST_RUNS)]
     logged: Logged = {}
     for run in chosen:
-        place = (str(run.description.get("data")), str(run.description.get("size")))
+        place = (run.data, run.size)
         for line in training_curve(run, study.problems):
             quantities = dict(mapping(line.get("diagnostics")))
             quantities["velocity"] = mapping(line.get("loss")).get("velocity")
@@ -57,7 +56,7 @@ def curves(study: Study) -> list[Figure]:
     by_level = f"{caption} Noise levels are those of the tokens; t = 1 is noise."
     details = {key: arms for key, arms in logged.items() if key[0] in DETAILS}
     main = {key: arms for key, arms in logged.items() if key[0] not in DETAILS}
-    order = list(first_seeds(study))
+    order = list(study.first_seeds())
     return [
         *figures_by_place("training", "While training", caption, _panels(main, TITLES), order),
         *figures_by_place(

@@ -10,7 +10,6 @@ from bench.core.model.sampling import sample_block
 from bench.core.model.sampling_protocol import sampling_protocol
 from probes.distances import inception_score, kid, precision_recall
 from probes.features import cknna
-from probes.features import rows as representation
 from probes.features.linear import ProbeRecipe
 
 
@@ -21,7 +20,7 @@ def test_metrics_and_probes():
         1000,
         3,
     )
-    assert (cknna.TOPK, representation.MOST_CKNNA) == (10, 10_000)
+    assert (cknna.TOPK, cknna.MOST_CKNNA) == (10, 10_000)
     recipe = ProbeRecipe()
     assert (recipe.epochs, recipe.batch, recipe.learning_rate) == (90, 16_384, 1e-3)
 
