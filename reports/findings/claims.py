@@ -136,15 +136,16 @@ def load_claims(path: Path = CLAIMS_FILE) -> list[Claim]:
     return [_claim(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
 
 
-def _claim(entry: dict[str, Any]) -> Claim:
+def _claim(entry: Mapping[str, Any]) -> Claim:
+    """A claim of YAML, whose lists become tuples."""
     name = entry.get("name", "without a name")
     try:
-        given: dict[str, Any] = {key: _tuple(value) for key, value in entry.items()}
-        given["domain"] = Domain(**{key: _tuple(value) for key, value in entry["domain"].items()})
-        return Claim(**given)
+        values = {key: _tuple(value) for key, value in entry.items()}
+        values["domain"] = Domain(**{key: _tuple(one) for key, one in entry["domain"].items()})
+        return Claim(**values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"claim {name}: {error}; see the head of claims.yaml") from None
 
 
-def _tuple(value: Any) -> Any:
+def _tuple(value: object) -> Any:
     return tuple(value) if isinstance(value, list) else value

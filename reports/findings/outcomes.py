@@ -16,9 +16,9 @@ import numpy as np
 from reports.findings.claims import Claim, match
 from reports.study.cells import ArmSize, Comparable
 from reports.study.contrasts import LEAST_SEEDS, Estimate
-from reports.study.strengths import Strength
+from reports.study.strengths import MeasuredStrength
 
-Properties = Mapping[str, Mapping[str, Strength]]  # order, encoder
+Properties = Mapping[str, Mapping[str, MeasuredStrength]]  # order, encoder
 Sides = dict[str, tuple[list[str], list[str]]]  # size: left arms, right arms
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.draw.axes import number
-from reports.draw.content import Cell, Table, arm_cell, cell, columns
+from reports.draw.table import Cell, Table, arm_cell, cell, columns
 from reports.laws.comparison import Crossing, crossing_point, effective_parameters, predict_largest
 from reports.laws.fits import Law, Noise, Refusal, fit_power_law, size_noise
 from reports.study.groups import Group, distances, is_related, of_group, sorted_arms

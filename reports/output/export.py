@@ -12,7 +12,6 @@ from pathlib import Path
 
 from reports.draw.content import (
     BarPanel,
-    Cell,
     Chart,
     ForestPanel,
     HeatPanel,
@@ -21,6 +20,7 @@ from reports.draw.content import (
     Page,
 )
 from reports.draw.legend import arms_in_legend, draw_panel, with_legend
+from reports.draw.table import Cell
 from reports.output.pdf import render_pngs
 
 DOTS_PER_INCH = 144

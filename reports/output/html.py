@@ -5,8 +5,9 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from reports.draw.content import Cell, Page, Table
+from reports.draw.content import Page
 from reports.draw.legend import draw_panel, swatch
+from reports.draw.table import Cell, Table
 from reports.draw.theme import INK, ArmStyle
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -12,10 +12,10 @@ import json
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from reports.draw.content import Figure, ImagePanel, Page, Table
+from reports.draw.content import Figure, ImagePanel, Page
 from reports.draw.legend import arms_in_legend, draw_panel, swatch
+from reports.draw.table import Table
 from reports.draw.theme import ArmStyle
 from reports.output.html import TEMPLATES
 
@@ -82,7 +82,7 @@ def fonts() -> list[str]:
     )
 
 
-def _for_print(page: Page, folder: Path) -> dict[str, Any]:
+def _for_print(page: Page, folder: Path) -> dict[str, object]:
     """The page as JSON with figures written to files, each with its legend, and long tables cut
     with a word about it.
     """
@@ -101,7 +101,7 @@ def _for_print(page: Page, folder: Path) -> dict[str, Any]:
     return asdict(bare) | {"sections": sections, "lead": lead, "appendix": appendix}
 
 
-def _figure(whole: Figure, styles: dict[str, ArmStyle], folder: Path) -> dict[str, Any]:
+def _figure(whole: Figure, styles: dict[str, ArmStyle], folder: Path) -> dict[str, object]:
     figure, panels = whole.on_page(), []
     for panel in figure.panels:
         # numbered, as an id may hold the name of a data set and so a slash
@@ -115,11 +115,15 @@ def _figure(whole: Figure, styles: dict[str, ArmStyle], folder: Path) -> dict[st
         panels.append({"file": name, "kind": panel.kind, "title": panel.title, "alt": alt})
     named = arms_in_legend(figure.panels)
     legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items() if arm in named]
-    texts = {"title": figure.title, "caption": figure.caption}
-    return texts | {"panels": panels, "legend": legend}
+    return {
+        "title": figure.title,
+        "caption": figure.caption,
+        "panels": panels,
+        "legend": legend,
+    }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: Table) -> dict[str, object]:
     rows = [[cell.text for cell in row] for row in table.rows[:MOST_PRINTED_ROWS]]
     note = table.note
     if len(table.rows) > MOST_PRINTED_ROWS:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from reports.draw.content import Figure, Page, Section, Table
+from reports.draw.content import Figure, Page, Section
+from reports.draw.table import Table
 from reports.draw.theme import arm_styles
 from reports.laws.arms import Fitted, fitted_laws, law_tables
 from reports.page import run_tables, tables
@@ -23,7 +24,7 @@ from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
 from reports.page.verdicts import verdict_entries
 from reports.study.groups import sorted_arms
-from reports.study.runs import StudyResults, flat_items
+from reports.study.runs import StudyResults, flat
 
 Builder = Callable[[StudyResults], list[Figure]]
 MOST_NAMED = 12  # rows without a value
@@ -222,6 +223,7 @@ def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
             "There are no runs here. Train one, for example: python -m bench.run method=selfflow"
         ]
     notices = []
+    # what is not there
     if not any(run.state == "complete" for run in runs):
         notices.append(
             "No run is finished: "
@@ -231,6 +233,7 @@ def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
         notices.append(
             f"No run has results yet: measure one with {training_command(runs[0], measure='full')}"
         )
+    # what cannot be compared
     if len({run.seed for run in runs}) == 1:
         notices.append(
             "There is one seed only: no spread and no noise floor can be had, and so no verdict."
@@ -239,10 +242,8 @@ def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
         notices.append(f"There is one size only ({runs[0].size}): scaling needs at least two.")
     if kind == "encoders" and len({run.encoder for run in runs} - {None, "", "none"}) < 2:
         notices.append("Fewer than two encoders were used: their strength cannot be compared.")
-    recipes = [set(flat_items(run.recipe)) for run in runs]
-    differing = {
-        item.partition("=")[0] for item in set.union(*recipes) - set.intersection(*recipes)
-    }
+    recipes = [{(key, str(value)) for key, value in flat(run.recipe).items()} for run in runs]
+    differing = {key for key, _ in set.union(*recipes) - set.intersection(*recipes)}
     if differing:
         notices.append(
             f"Runs differ in {', '.join(sorted(differing))} too, not only in arm, size and seed: "
@@ -252,6 +253,7 @@ def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
         notices.append(
             f"There is one arm only ({runs[0].arm}): there is nothing to compare it with."
         )
+    # what was measured and has no value, or no figure
     failed = int(study.rows["value"].isna().sum())
     if failed:
         notices.append(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bench.core.model.sampling_protocol import PROTOCOLS
 from bench.core.store.runs import RunRecord
-from reports.draw.content import Table, arm_cell, cell, columns
+from reports.draw.table import Table, arm_cell, cell, columns
 from reports.study.groups import summarise
 from reports.study.published import TASKS, Published, published
 from reports.study.runs import StudyResults, mapping

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from bench.core.store.runs import RunRecord
-from reports.draw.content import Table, arm_cell, cell, columns
+from reports.draw.table import Table, arm_cell, cell, columns
 from reports.page.figures.cost import PARTS
 from reports.study.groups import sorted_arms
 from reports.study.runs import StudyResults, flat, mapping
@@ -19,15 +19,20 @@ MOST_DIFFERING = 6  # configuration keys that get a column of their own in the t
 
 def arms_table(study: StudyResults) -> Table:
     """Blocks, head, encoder and cost of each arm and size."""
-    first: dict[tuple[str, str, str], list[RunRecord]] = {}
+    # the runs of each line; lines in the order of data, width and arm
+    members: dict[tuple[str, str, str], list[RunRecord]] = {}
     for run in study.runs.values():
-        key = (run.data, run.arm, run.size)
-        first.setdefault(key, []).append(run)
-    arms = {arm: position for position, arm in enumerate(sorted_arms(key[1] for key in first))}
+        members.setdefault((run.data, run.arm, run.size), []).append(run)
+    arms = sorted_arms(arm for _, arm, _ in members)
+
+    def position(key: tuple[str, str, str]) -> tuple[str, int, int]:
+        return key[0], members[key][0].width, arms.index(key[1])
+
+    # a line: what its first run is, and the means of what was measured
     lines = []
-    for key in sorted(first, key=lambda key: (key[0], first[key][0].width, arms[key[1]])):
-        data, arm, size = key
-        run, members = first[key][0], first[key]
+    for data, arm, size in sorted(members, key=position):
+        runs = members[data, arm, size]
+        run = runs[0]
         blocks = run.blocks or {}
         parameters, flops = (
             mapping(run.cost.get(name)) for name in ("parameters", "flops_per_image")
@@ -46,8 +51,8 @@ def arms_table(study: StudyResults) -> Table:
             cell(parameters.get("heads")),
             cell(total, 3), cell(", ".join(extra) or "none"),
             cell(run.cost.get("encoder_training_flops") or None, 3),
-            cell(_mean([member.cost.get("seconds_per_step") for member in members]), 3),
-            cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4), cell(len(members)),
+            cell(_mean([one.cost.get("seconds_per_step") for one in runs]), 3),
+            cell(_scaled(run.cost.get("peak_memory_bytes"), 2**20), 4), cell(len(runs)),
             cell(run.cost.get("not_counted") or ""),
         ])  # fmt: skip
     heads = columns(

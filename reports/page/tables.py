@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
 from reports.draw.axes import rounded
-from reports.draw.content import Cell, Table, arm_cell, cell, columns
+from reports.draw.table import Cell, Table, arm_cell, cell, columns
 from reports.study.groups import (
     Group,
     by_size,
@@ -25,7 +25,7 @@ from reports.study.groups import (
 from reports.study.runs import StudyResults
 from reports.study.strengths import (
     STRENGTH_METRICS,
-    Strength,
+    MeasuredStrength,
     encoder_parameters,
     encoder_strengths,
     pixel_strengths,
@@ -125,6 +125,7 @@ def probe_tables(rows: pd.DataFrame) -> list[Table]:
             summaries = summarise(part.assign(t=part["t"].fillna(-1.0)), ["arm", "block", "t"])
             sign = 1 if group.higher_is_better else -1
             for arm in sorted_arms(summary.arm for summary in summaries):
+                # the best of the arm's places that have a value
                 own = [
                     (sign * one.mean, one)
                     for one in summaries
@@ -187,5 +188,5 @@ def encoder_tables(study: StudyResults) -> list[Table]:
     return [Table("encoders", "Strength of the encoders", note, heads, lines)]
 
 
-def _strength(found: Strength | None) -> Cell:
+def _strength(found: MeasuredStrength | None) -> Cell:
     return cell(found.value if found else None)

@@ -97,6 +97,7 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
     The distances by which verdicts judge come first: those unrelated to every arm. Of one metric,
     the set of most runs.
     """
+    # the sets, counted in runs
     chosen = rows[rows["block"].notna()] if per_block else rows[rows["block"].isna()]
     key = ["data", "metric", "protocol_id", "images_total", "batch", "higher_is_better"]
     counted = (
@@ -105,6 +106,7 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
         .agg(runs=("run", "nunique"), related=("related", "any"), protocol=("protocol", "first"))
         .reset_index()
     )
+    # each with its place in the order
     found: list[tuple[tuple[object, ...], Group]] = []
     for row in counted.to_dict("records"):
         protocol = row["protocol"]

@@ -25,14 +25,14 @@ STRENGTH_METRICS = ("encoder_linear_probe", "encoder_structure")
 
 
 @dataclass(frozen=True)
-class Strength:
+class MeasuredStrength:
     """A number of one protocol, and what was left out for it."""
 
     value: float
     note: str = ""
 
 
-Strengths = dict[str, dict[str, Strength]]  # data, encoder
+Strengths = dict[str, dict[str, MeasuredStrength]]  # data, encoder
 
 
 def encoder_strengths(rows: pd.DataFrame) -> dict[str, Strengths]:
@@ -45,7 +45,7 @@ def encoder_strengths(rows: pd.DataFrame) -> dict[str, Strengths]:
     return found
 
 
-def pixel_strengths(rows: pd.DataFrame) -> dict[str, Strength]:
+def pixel_strengths(rows: pd.DataFrame) -> dict[str, MeasuredStrength]:
     """{data: accuracy of a linear probe on the raw pixels}."""
     known = rows[(rows["metric"] == "pixel_linear_probe") & rows["value"].notna()]
     return {
@@ -73,11 +73,11 @@ def encoder_parameters(runs: Iterable[RunRecord]) -> Strengths:
             if others
             else ""
         )
-        found.setdefault(data, {})[encoder] = Strength(value, note)
+        found.setdefault(data, {})[encoder] = MeasuredStrength(value, note)
     return found
 
 
-def _of_one_protocol(rows: pd.DataFrame, name: str) -> Strength:
+def _of_one_protocol(rows: pd.DataFrame, name: str) -> MeasuredStrength:
     """Mean over the runs of the protocol that most runs have."""
     counts = Counter(
         {str(key): int(n) for key, n in rows.groupby("protocol_id")["run"].nunique().items()}
@@ -89,7 +89,7 @@ def _of_one_protocol(rows: pd.DataFrame, name: str) -> Strength:
         if others
         else ""
     )
-    return Strength(float(rows.loc[rows["protocol_id"] == protocol, "value"].mean()), note)
+    return MeasuredStrength(float(rows.loc[rows["protocol_id"] == protocol, "value"].mean()), note)
 
 
 def _most_common(counts: Counter[Name]) -> Name:

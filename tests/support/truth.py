@@ -11,14 +11,14 @@ from bench.core.store.runs import ROW_COLUMNS
 from reports.findings.claims import Claim
 from reports.study.cells import Comparable, Curve
 from reports.study.groups import Group
-from reports.study.strengths import Strength
+from reports.study.strengths import MeasuredStrength
 
 SPREAD = 0.02  # deviation of a run, log distance or accuracy
 SLOPE = 0.5  # of log distance over log images
 IMAGES = np.array([1, 2, 4, 8, 16, 32, 64]) * 1e5
 SIZES = ("small", "middle", "large")
 ENCODERS = {"s": 0.7, "m": 0.8, "l": 0.9}
-STRENGTHS = {name: Strength(value) for name, value in ENCODERS.items()}
+STRENGTHS = {name: MeasuredStrength(value) for name, value in ENCODERS.items()}
 PROPERTIES = dict.fromkeys(
     ("encoder_linear_probe", "encoder_parameters", "encoder_structure"), STRENGTHS
 )

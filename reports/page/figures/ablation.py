@@ -72,6 +72,7 @@ def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
     reference = reference_arm(set(final["arm"]))
     panels = []
     for group in found:
+        # the points of each arm, from the smallest size to the largest
         by_arm: dict[str, list[Point]] = {}
         for size, part in by_size(of_group(final, group)):
             x = float(part["parameters"].mean())
@@ -79,6 +80,7 @@ def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
                 tip = f"{one.arm} {size}: {one.note}"
                 point = Point(x, one.value, one.low, one.high, one.n, tip, one.related)
                 by_arm.setdefault(one.arm, []).append(point)
+        # a panel where an arm has a second size
         if any(len(points) > 1 for points in by_arm.values()):
             related = any(point.related for points in by_arm.values() for point in points)
             panel = LinePanel(

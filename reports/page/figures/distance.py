@@ -30,7 +30,7 @@ from reports.study.groups import (
     sorted_arms,
     summarise,
 )
-from reports.study.strengths import Strength, encoder_strengths
+from reports.study.strengths import MeasuredStrength, encoder_strengths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,7 +205,7 @@ def _encoder_panel(
     size: str,
     part: pd.DataFrame,
     measure: str,
-    strength: Mapping[str, Strength],
+    strength: Mapping[str, MeasuredStrength],
 ) -> LinePanel | None:
     columns = ["arm", "method", "encoder"]
     summaries = {one.arm: one for one in summarise(part.fillna({"encoder": "none"}), columns)}

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from support.truth import rows
 
-from reports.draw.content import LinePanel, Table
+from reports.draw.content import LinePanel
 from reports.draw.line_chart import line_chart
+from reports.draw.table import Table
 from reports.draw.theme import arm_styles
 from reports.laws.arms import crossing_text, fitted_laws, law_tables, times_text
 from reports.laws.comparison import Crossing, effective_parameters

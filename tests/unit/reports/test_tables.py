@@ -9,7 +9,7 @@ import pandas as pd
 from support.pages import write_run, write_runs
 from support.truth import rows
 
-from reports.draw.content import cell
+from reports.draw.table import cell
 from reports.output.export import export_page
 from reports.page.missing import missing_parts
 from reports.page.pages import build_page

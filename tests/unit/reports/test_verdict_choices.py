@@ -21,7 +21,7 @@ from reports.findings.verdicts import (
     judge_claims,
 )
 from reports.page.verdicts import verdict_counts
-from reports.study.strengths import Strength, encoder_strengths
+from reports.study.strengths import MeasuredStrength, encoder_strengths
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
 REPA = {"repa/s": 8.0, "repa/m": 9.0, "repa/l": 10.0}
@@ -203,7 +203,8 @@ def test_an_unknown_deviation_is_no_floor_of_zero():
 def test_larger_encoders_are_told_by_the_data_set():
     table = rows(REPA)
     sizes = {
-        name: Strength(value, "of two sizes" * (name == "s")) for name, value in LADDER.items()
+        name: MeasuredStrength(value, "of two sizes" * (name == "s"))
+        for name, value in LADDER.items()
     }
     found = verdict("larger_encoders_worse", table, encoder_parameters={"digits": sizes})
     assert found.here == SUPPORTED and "of two sizes" in found.notes

@@ -25,7 +25,7 @@ from reports.findings.verdicts import (
     judge_claims,
 )
 from reports.page.verdicts import verdict_counts
-from reports.study.strengths import Strength
+from reports.study.strengths import MeasuredStrength
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
 ARMS = {"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0, "dual_timestep": 9.9}
@@ -145,7 +145,7 @@ def test_stronger_encoders_follow_their_own_probe():
     assert (found.here, found.left) == (SUPPORTED, ("repa/s", "repa/m", "repa/l"))
     assert found.effect == pytest.approx(math.log(10 / 8), abs=0.05)
     assert verdict("larger_encoders_worse", table).word == NOT_TESTED
-    parameters = {"digits": {name: Strength(value) for name, value in strength.items()}}
+    parameters = {"digits": {name: MeasuredStrength(value) for name, value in strength.items()}}
     assert verdict("larger_encoders_worse", table, encoder_parameters=parameters).here == SUPPORTED
 
 
