@@ -110,8 +110,9 @@ class Command:
                     f"{key}= is given twice, {texts[key]} and {text}: leave one of them"
                 )
             if key not in kinds and not key.startswith(self.passes or ("\0",)):
-                near = nearest(key, kinds) or f" (keys: {', '.join(kinds)})"
-                raise ValueError(f"{key}={text}: there is no key '{key}'{near} (see --help)")
+                raise ValueError(
+                    f"{key}={text}: there is no key '{key}'{self._meant(key)} (see --help)"
+                )
             if key in kinds and not text:
                 raise ValueError(
                     f"{key}= says nothing: write {key}={kinds[key].written()}, or leave it out"
@@ -148,8 +149,15 @@ class Command:
             elif first and "=" not in word:
                 yield first, word
                 first = ""
+            elif "=" not in word:
+                raise ValueError(f"'{word}' is not KEY=VALUE{self._meant(word)} (see --help)")
             else:
-                yield split_word(word, kinds)
+                yield split_word(word)
+
+    def _meant(self, word: str) -> str:
+        """The nearest keys, or all."""
+        names = "" if self.passes else f"; the keys are {', '.join(self.kinds)}"
+        return nearest(word, self.kinds) or names
 
     def _spelled(self, key: str, value: str) -> str:
         return f"{key.upper()} ({value})" if key == self.first else f"{key}={value}"

@@ -74,7 +74,7 @@ class Choice(Key):
         return self.among() if callable(self.among) else self.among
 
     def read(self, key: str, text: str) -> str:
-        return one_of(key, text, self.choices())
+        return _one_of(key, text, self.choices())
 
     def values(self) -> str:
         return "|".join(self.choices())
@@ -84,7 +84,7 @@ class Choice(Key):
         return super().line() + ("" if named else f": {', '.join(self.choices())}")
 
 
-def one_of(key: str, text: str, choices: Sequence[str]) -> str:
+def _one_of(key: str, text: str, choices: Sequence[str]) -> str:
     """The text, if it is one of the choices. Raises ValueError with the nearest and all of them."""
     if text not in choices:
         raise ValueError(

@@ -16,7 +16,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from bench import posthoc_ema
 from bench.config.compose import compose, parse_count
 from bench.config.groups import build, current, encoder_option
 from bench.config.identity import is_identity
@@ -28,6 +27,7 @@ from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
 from bench.core.store.files import file_hash, read_json
 from bench.core.store.runs import find_run
+from bench.core.train.posthoc import about_average
 from bench.evaluation.measure import spent_until
 from bench.evaluation.released import format_of, import_checkpoint
 
@@ -86,7 +86,7 @@ def run_subject(words: dict[str, str], device: torch.device) -> Subject:
                 f"images={words['images']} does not go with ema=...: the file ends where it says"
             )
         path = Path(words["ema"])
-        noted = posthoc_ema.about(folder, path)
+        noted = about_average(folder, path)
         images = int(noted["images"])
         average = f"-decay{float(noted['decay']):g}" + (
             "-warmup" if noted["warmup"] == "True" else ""

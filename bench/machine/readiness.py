@@ -8,12 +8,39 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from bench.config.schema import Config, Option
+import torch
+
+from bench.config.compose import compose
+from bench.config.groups import build
+from bench.config.identity import run_id
+from bench.config.needs import missing
+from bench.config.schema import Config
+from bench.core.compat import import_vision
+from bench.core.data.base import DataSet
+from bench.core.model.backbone import SiT
+from bench.core.model.sizes import Size
+from bench.core.train import cost
 from bench.machine.host import Finding, existing, memory_bytes, slurm
+from bench.machine.resources import encoder_finding
+from bench.machine.software import installed_version
 
 BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
+
+
+def vision() -> Finding:
+    """Whether torchvision, which timm and torch-fidelity import, fits this torch."""
+    try:
+        import_vision("timm")
+    except (ImportError, RuntimeError) as error:
+        return Finding(
+            "missing",
+            "torchvision",
+            f"timm cannot be imported ({str(error).splitlines()[0]}): "
+            "install torchvision for this torch",
+        )
+    version = installed_version("torchvision") or "?"
+    return Finding("ok", "torchvision", f"{version}, timm imports")
 
 
 def configuration(words: list[str]) -> Iterator[Finding]:
@@ -21,14 +48,6 @@ def configuration(words: list[str]) -> Iterator[Finding]:
 
     Raises ValueError for words that bench.run refuses.
     """
-    import torch
-
-    from bench.config.compose import compose
-    from bench.config.groups import build
-    from bench.config.identity import run_id
-    from bench.config.needs import missing
-    from bench.core.train import cost
-
     cfg = compose(words)
     yield Finding("ok", "run", f"{run_id(cfg)}: {cfg.images} images, batch {cfg.batch}")
     if cfg.compute.name == "slurm":
@@ -59,44 +78,12 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     yield from room(cfg, parameters)
 
 
-def encoder_finding(option: Option, cache: Path, needed: bool) -> Finding:
-    from bench import prepare
-
-    name = f"encoder {option.name}"
-    if prepare.trained_here(option):
-        return Finding("ok", name, "is trained here when it is asked for")
-    if option.name == "timm":
-        return Finding("ok", name, "any timm model: encoder.name=NAME")
-    try:
-        lacks = [
-            resource
-            for resource in prepare.encoder_resources(option, cache)
-            if resource.found() is None
-        ]
-    except ValueError as error:
-        return Finding("missing" if needed else "-", name, str(error))
-    if not lacks:
-        return Finding("ok", name, "staged")
-    what = ", ".join(resource.what for resource in lacks)
-    return Finding(
-        "missing" if needed else "-",
-        name,
-        f"lacks {what}: python -m bench.prepare encoder={option.name}",
-    )
-
-
-def _parameters(data: Any, size: Any) -> int:
-    import torch
-
-    from bench.core.model.backbone import SiT
-
+def _parameters(data: DataSet, size: Size) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in SiT(data.grid, size, data.classes).parameters())
 
 
 def room(cfg: Config, parameters: int) -> Iterator[Finding]:
-    import torch
-
     needed = BYTES_PER_PARAMETER * parameters
     gpu = torch.cuda.is_available() and cfg.compute.device != "cpu"
     free = torch.cuda.mem_get_info()[0] if gpu else memory_bytes()[1]

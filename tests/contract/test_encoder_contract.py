@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from bench import prepare
 from bench.config.compose import compose
 from bench.config.groups import CONF, build, locate, options
 from bench.config.schema import Option
 from bench.core.data.base import Digits
 from bench.core.model.encoder import EncoderCard
 from bench.core.store import staging
+from bench.machine.resources import trained_here
 from methods.encoders.base import RESIZES
 
 ENCODERS = options("encoder")
@@ -47,7 +47,7 @@ def test_the_file_holds_every_parameter_with_a_comment_and_says_what_the_encoder
     assert own <= set(node) and of_the_card <= {f.name for f in dataclasses.fields(EncoderCard)}
     lent = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     assert "token_grid" in lent <= {"token_grid", "dataset", "cache"}
-    if name != "timm" and not prepare.trained_here(Option.of(node)):
+    if name != "timm" and not trained_here(Option.of(node)):
         assert (
             node["family"] in ("vit", "convnet")
             and node["trained_on"]

@@ -12,8 +12,8 @@ from support.runs import only_run, run_in_process, tiny_run
 from bench.core.store import checkpoints
 from bench.core.store.files import file_hash
 from bench.core.store.runs import read_runs, row_table
+from bench.core.train.posthoc import rebuild
 from bench.evaluate import main
-from bench.posthoc_ema import rebuild
 
 MEASURE = (
     "protocol=ode50",

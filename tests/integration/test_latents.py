@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 
 from bench.cli import guarded
+from bench.config.words import last_of_each
+from bench.core.data.encode import adm_crop
 from bench.core.data.latents import LatentData
-from bench.latents import adm_crop, main
+from bench.latents import LATENTS
 
 
 class StandInVAE(torch.nn.Module):
@@ -46,8 +48,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def words(folder, out):
-    return [
+def words(folder, out, *others):
+    own = [
         f"pictures={folder / 'pictures'}",
         f"out={folder / out}",
         "vae=x",
@@ -55,6 +57,7 @@ def words(folder, out):
         "heldout=0.1",
         "workers=0",
     ]
+    return last_of_each([*own, *others])
 
 
 def test_adm_crop_halves_by_averaging_then_takes_the_centre():
@@ -69,7 +72,7 @@ def test_adm_crop_halves_by_averaging_then_takes_the_centre():
 
 def test_latents_are_what_the_data_reads_and_an_interrupted_start_goes_on(folder, monkeypatch):
     monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE())
-    assert main(words(folder, "whole")) == 0
+    assert LATENTS.main(words(folder, "whole")) == 0
     data = LatentData("imagenet256", str(folder / "whole"), 1, 1000, "x")
     assert (data.n_train, data.n_heldout) == (162, 18) and data.grid.shape == (2, 2)
     pictures = data.images("train", torch.arange(5)).double() / 127.5 - 1
@@ -86,15 +89,20 @@ def test_latents_are_what_the_data_reads_and_an_interrupted_start_goes_on(folder
         for p in data.images("train")
     )
 
-    monkeypatch.setattr("bench.latents.BLOCK", 1)  # progress is written after 64 blocks
+    monkeypatch.setattr(
+        "bench.core.data.encode.BLOCK_OF_PICTURES", 1
+    )  # progress is written after 64 blocks
     monkeypatch.setattr(
         "bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=100)
     )
-    assert guarded(main, words(folder, "cut")) == 130 and not (folder / "cut" / "train").exists()
+    assert (
+        guarded(LATENTS.main, words(folder, "cut")) == 130
+        and not (folder / "cut" / "train").exists()
+    )
     monkeypatch.setattr(
         "bench.core.data.latents.Decoder.load", lambda self: StandInVAE(fails_after=162 + 18 - 64)
     )
-    assert main([*words(folder, "cut"), "workers=1"]) == 0
+    assert LATENTS.main(words(folder, "cut", "workers=1")) == 0
     for file in (
         "train/moments.npy",
         "train/images.npy",
@@ -106,27 +114,30 @@ def test_latents_are_what_the_data_reads_and_an_interrupted_start_goes_on(folder
 
 def test_a_finished_split_of_other_settings_is_refused(folder, monkeypatch, capsys):
     monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE())
-    assert guarded(main, words(folder, "out")) == 0 and guarded(main, words(folder, "out")) == 0
-    assert guarded(main, [*words(folder, "out"), "size=32"]) == 2
+    assert (
+        guarded(LATENTS.main, words(folder, "out")) == 0
+        and guarded(LATENTS.main, words(folder, "out")) == 0
+    )
+    assert guarded(LATENTS.main, words(folder, "out", "size=32")) == 2
     assert "was made from" in capsys.readouterr().err
-    assert guarded(main, [*words(folder, "other"), "heldout=nan"]) == 2
-    assert "heldout=nan is no share" in capsys.readouterr().err
+    assert guarded(LATENTS.main, words(folder, "other", "heldout=nan")) == 2
+    assert "heldout=nan is outside (0, 1)" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_sentence(folder, monkeypatch, capsys):
     monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE())
     cases = {
-        "did you mean pictures": ["picture=x"],
+        "there is no key 'picture'; did you mean pictures": ["picture=x"],
         "out=DIR, vae=DIR missing": ["pictures=x"],
-        "size=20 must be a multiple of 8": [*words(folder, "out"), "size=20"],
-        "images=maybe: write true or false": [*words(folder, "out"), "images=maybe"],
-        "are numbers": [*words(folder, "out"), "workers=many"],
+        "size=20 must be a multiple of 8": words(folder, "out", "size=20"),
+        "images=maybe is neither true nor false": words(folder, "out", "images=maybe"),
+        "workers=many is not a whole number": words(folder, "out", "workers=many"),
         "holds no pictures": ["pictures=" + str(folder / "pictures" / "a"), "out=x", "vae=x"],
     }
     for said, given in cases.items():
-        assert guarded(main, given) == 2 and said in capsys.readouterr().err
+        assert guarded(LATENTS.main, given) == 2 and said in capsys.readouterr().err
     (folder / "pictures" / "b" / "004.png").write_bytes(b"no picture")
     assert (
-        guarded(main, words(folder, "out")) == 2
+        guarded(LATENTS.main, words(folder, "out")) == 2
         and "004.png cannot be read" in capsys.readouterr().err
     )

@@ -83,7 +83,7 @@ def test_every_spelling_says_the_same(words):
         (["leef=green"], "leef=green: there is no key 'leef'; did you mean leaf? (see --help)"),
         (["leaf=gren"], "leaf=gren is unknown; did you mean green? (choices: green, black)"),
         (["grean"], "leaf=grean is unknown; did you mean green? (choices: green, black)"),
-        (["green", "black"], "'black' is not KEY=VALUE (see --help)"),
+        (["green", "black"], "'black' is not KEY=VALUE; the keys are leaf, out, recipe, minutes,"),
         (["minutes=5"], "LEAF (green|black) missing (see --help)"),
         (["green", "leaf=black"], "leaf= is given twice, green and black: leave one of them"),
         (["green", "minutes="], "minutes= says nothing: write minutes=N, or leave it out"),
@@ -99,7 +99,10 @@ def test_every_spelling_says_the_same(words):
         (["green", "cups=2steps"], "cups=2steps: this counts no steps"),
         (["green", "cups=1.5"], "cups=1.5 makes 1.5: a count is a whole number from 1 to 2^53"),
         (["green", "cups=1e999"], "cups=1e999 is not a count: write it like 65536, 64Ki, 1e6"),
-        (["green", "zzz=1"], "zzz=1: there is no key 'zzz' (keys: leaf, out, recipe, minutes,"),
+        (
+            ["green", "zzz=1"],
+            "zzz=1: there is no key 'zzz'; the keys are leaf, out, recipe, minutes,",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -14,7 +14,8 @@ from support.runs import run_cli
 from bench.core.model.backbone import SiT
 from bench.core.store import checkpoints
 from bench.core.train.ema import ema_decay
-from bench.posthoc_ema import fit, main, posthoc_path, profile, rebuild
+from bench.core.train.posthoc import fit_profile, posthoc_path, profile, rebuild
+from bench.posthoc_ema import POSTHOC_EMA
 
 
 def trajectory(steps, seed=0):
@@ -104,13 +105,13 @@ def test_the_runs_own_average_is_its_snapshot_and_the_rest_stays_bit_for_bit(tmp
 
 
 def test_one_snapshot_is_all_there_is():
-    only = fit([profile(0.9, False, 10)], profile(0.5, False, 10))
+    only = fit_profile([profile(0.9, False, 10)], profile(0.5, False, 10))
     assert only.coefficients.tolist() == [1.0] and 0 < only.error < math.inf
 
 
 def test_the_mean_age_of_a_long_average_is_d_over_one_minus_d():
     long = profile(0.9, False, 500)
-    assert fit([long], long).age == pytest.approx(0.9 / 0.1)
+    assert fit_profile([long], long).age == pytest.approx(0.9 / 0.1)
 
 
 def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
@@ -124,7 +125,7 @@ def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
         for p in backbone.parameters():
             torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(images))
         checkpoints.save_snapshot(run, images, backbone.state_dict())
-    assert main([f"run={run}", "decay=0.99,0.5"]) == 0
+    assert POSTHOC_EMA.main([f"run={run}", "decay=0.99,0.5"]) == 0
     text = capsys.readouterr().out
     assert text.count("profile error") == 2 and "more snapshots" in text
     loaded = checkpoints.load_snapshot(posthoc_path(run, 6400, 0.99, True), SiT(GRID, NANO, 10))
@@ -134,18 +135,18 @@ def test_a_backbone_loads_what_the_command_wrote(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["decay=0.9"], "run=... is missing"),
+        (["decay=0.9"], "run=DIR missing"),
         (["run=nowhere", "decay=0.9"], "run=nowhere is no run folder"),
-        (["run=RUN", "decay=1.5"], "decay=1.5 must be"),
-        (["run=RUN", "decay=high"], "decay=high is no number"),
+        (["run=RUN", "decay=1.5"], "decay=1.5 is outside [0, 1)"),
+        (["run=RUN", "decay=high"], "decay=high is not a number"),
         (["run=RUN", "decay=0.9", "images=3"], "images=3: choose a whole number of steps"),
-        (["run=RUN", "length=3"], "'length=3' is unknown"),
+        (["run=RUN", "length=3"], "length=3: there is no key"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, words, message):
     write_run(tmp_path / "run", trajectory(8), [4, 8], 0.9, False)
     with pytest.raises(ValueError, match=r"^[^\n]*$") as raised:
-        main([word.replace("RUN", str(tmp_path / "run")) for word in words])
+        POSTHOC_EMA.main([word.replace("RUN", str(tmp_path / "run")) for word in words])
     assert message in str(raised.value)
 
 

@@ -12,10 +12,13 @@ from functools import partial
 
 import pytest
 
-from bench import doctor, prepare
+from bench.commands import prepare
 from bench.core.store import staging
 from bench.core.store.staging import Resource, fetch, recorded_hash, require
+from bench.doctor import DOCTOR
 from bench.machine import readiness
+from bench.machine.resources import VAE_FILES
+from bench.prepare import PREPARE
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -114,12 +117,10 @@ def offline(monkeypatch, tmp_path):
 
 def test_prepare_says_that_there_is_nothing_to_stage(capsys):
     for words in (["dry_run=true"], ["inception=false"]):
-        assert prepare.main(words) == 0
-        assert (
-            f"nothing to stage: {words[0]} names nothing: encoder=NAME" in capsys.readouterr().out
-        )
+        assert PREPARE.main(words) == 0
+        assert "nothing to stage: give encoder=NAME, inception=true" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"encoder=timm needs a model: encoder\.name="):
-        prepare.main(["encoder=timm", "dry_run=true"])
+        PREPARE.main(["encoder=timm", "dry_run=true"])
 
 
 def test_prepare_says_what_is_missing_and_how_to_fetch_it(offline, tmp_path, capsys):
@@ -130,17 +131,17 @@ def test_prepare_says_what_is_missing_and_how_to_fetch_it(offline, tmp_path, cap
         f"cache={tmp_path}",
         "dry_run=true",
     ]
-    assert prepare.main(words) == 1
+    assert PREPARE.main(words) == 1
     out = capsys.readouterr().out
     assert out.count("missing") == 5 and "dinov2_vitg14_pretrain.pth" in out and "local_s" in out
-    assert prepare.main(["vae=ema", f"cache={tmp_path}"]) == 1
-    for name in prepare.VAE_FILES:
+    assert PREPARE.main(["vae=ema", f"cache={tmp_path}"]) == 1
+    for name in VAE_FILES:
         place = tmp_path / "vae" / "sd-vae-ft-ema" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("x")
-    assert prepare.main(["vae=ema", f"cache={tmp_path}"]) == 0
+    assert PREPARE.main(["vae=ema", f"cache={tmp_path}"]) == 0
     place.with_name(f"{place.name}.sha256").write_text(f"{'0' * 64}  {place.name}\n")
-    assert prepare.main(["vae=ema", f"cache={tmp_path}"]) == 1
+    assert PREPARE.main(["vae=ema", f"cache={tmp_path}"]) == 1
     assert "does not have the SHA-256 beside it" in capsys.readouterr().out
 
 
@@ -149,24 +150,24 @@ def test_prepare_says_what_is_missing_and_how_to_fetch_it(offline, tmp_path, cap
 )
 def test_prepare_refuses_what_it_does_not_know(offline, words):
     with pytest.raises(ValueError):
-        prepare.main(words)
+        PREPARE.main(words)
 
 
 def test_doctor_tells_what_could_run_here(offline, tmp_path, capsys):
     runs = f"runs={tmp_path}"
-    assert doctor.main(["method=vanilla", runs]) == 0
+    assert DOCTOR.main(["method=vanilla", runs]) == 0
     assert "1197 training" in capsys.readouterr().out
-    assert doctor.main(["method=repa", "encoder=dinov2_s", runs]) == 1
+    assert DOCTOR.main(["method=repa", "encoder=dinov2_s", runs]) == 1
     assert "lacks the code of DINOv2" in capsys.readouterr().out
-    assert doctor.main(["data=folder", f"data.root={tmp_path / 'nowhere'}", runs]) == 1
+    assert DOCTOR.main(["data=folder", f"data.root={tmp_path / 'nowhere'}", runs]) == 1
     with pytest.raises(ValueError, match="did you mean"):
-        doctor.main(["method=vanila"])
+        DOCTOR.main(["method=vanila"])
 
 
 def test_doctor_lists_every_encoder(offline, capsys):
     from bench.config.groups import options
 
-    assert doctor.main([]) == 0
+    assert DOCTOR.main([]) == 0
     out = capsys.readouterr().out
     assert all(f"encoder {name} " in out for name in options("encoder"))
 

@@ -1,0 +1,101 @@
+"""What bench.prepare does: fetch files, check those that are there, train local encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.config.compose import compose
+from bench.config.groups import build
+from bench.config.schema import Config
+from bench.core.store.files import file_hash
+from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
+from bench.machine import resources
+
+CHOICES_OF = "encoder=NAME, inception=true, reference=imagenet256 or vae=ema"
+
+
+def stage(
+    encoder: Sequence[str],
+    inception: bool,
+    reference: str | None,
+    vae: str | None,
+    dry_run: bool,
+    cache: Path,
+    overrides: Sequence[str],
+) -> int:
+    """0 when all that was asked for is there, else 1; dry_run: fetch and train nothing.
+
+    Raises ValueError where words of a run name nothing to stage.
+    """
+    if overrides and not encoder:
+        raise ValueError(f"{' '.join(overrides)}: what should be staged? {CHOICES_OF} (see --help)")
+    # what was asked for
+    wanted: list[Resource] = []
+    to_train: list[Config] = []
+    for name in encoder:
+        cfg = _configuration(name, overrides, cache)
+        assert cfg.encoder is not None
+        wanted += resources.encoder_resources(cfg.encoder, cache)
+        to_train += [cfg] if resources.trained_here(cfg.encoder) else []
+    wanted += resources.inception() if inception else []
+    wanted += resources.reference(reference, cache) if reference else []
+    wanted += resources.vae(vae, cache) if vae else []
+    if not wanted and not to_train:
+        named = f"encoder={','.join(encoder)} needs nothing from outside"
+        print(f"nothing to stage: {named if encoder else f'give {CHOICES_OF}'}")
+    # each in turn
+    missing = sum(not _stage(resource, dry_run) for resource in wanted)
+    for cfg in to_train:
+        _train(cfg, dry_run)
+    return 1 if missing else 0
+
+
+def _configuration(name: str, words: Sequence[str], cache: Path) -> Config:
+    method = [] if any(word.startswith("method=") for word in words) else ["method=repa"]
+    return compose([*method, f"encoder={name}", f"cache={cache}", *words])
+
+
+def _stage(resource: Resource, dry: bool) -> bool:
+    place = resource.found()
+    if place is None and not dry and resource.url:
+        if problem := unreachable(resource.url):
+            print(f"missing  {resource.what}: {problem}; elsewhere: {command(resource)}")
+            return False
+        place = fetch(resource)
+    if place is None:
+        print(
+            f"missing  {resource.what}: not at {resource.path}"
+            + (f"; {command(resource)}" if resource.url else "")
+        )
+        return False
+    digest = (
+        recorded_hash(place) if place.is_file() else ""
+    )  # an archive's is of the file that was unpacked
+    if digest and file_hash(place) != digest:
+        print(
+            f"damaged  {resource.what}: {place} does not have the SHA-256 beside it: "
+            "remove both and run this again"
+        )
+        return False
+    print(f"there    {resource.what}: {place}" + (f" (SHA-256 {digest})" if digest else ""))
+    return True
+
+
+def _train(cfg: Config, dry: bool) -> None:
+    assert cfg.encoder is not None
+    if dry:
+        print(
+            f"trained  {cfg.encoder.name}: "
+            f"on {cfg.data.name}, when it is asked for, into {cfg.cache}"
+        )
+        return
+    data = build(cfg.data)
+    encoder = build(cfg.encoder, token_grid=data.grid, dataset=data, cache=Path(cfg.cache))
+    found = encoder.heldout_probe
+    print(
+        f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "
+        f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), "
+        f"raw pixels {found['raw_pixels']:.3f}; "
+        f"in {cfg.cache}/encoders"
+    )

@@ -1,0 +1,99 @@
+"""Files from outside that the benchmark names: where they lie, where they come from, which are here.
+
+    reference("imagenet256", Path("runs/cache"))      # [Resource(...)]
+    for finding in staged(Path("runs/cache")): ...    # of everything that is named without a choice
+
+`bench.prepare` fetches them, `bench.doctor` looks for them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.config.groups import encoder_option, locate, options
+from bench.config.schema import Option
+from bench.core.store.staging import Resource
+from bench.machine.host import Finding
+
+_ADM = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/imagenet"
+REFERENCES = {
+    "imagenet256": f"{_ADM}/256/VIRTUAL_imagenet256_labeled.npz",
+    "imagenet512": f"{_ADM}/512/VIRTUAL_imagenet512.npz",
+}
+VAES = ("ema", "mse")
+VAE_FILES = {"config.json": 0.01, "diffusion_pytorch_model.safetensors": 335}  # MB
+
+
+def inception() -> list[Resource]:
+    """torch-fidelity's Inception weights."""
+    return [locate("probes.extractors.inception:resource")()]
+
+
+def reference(name: str, cache: Path) -> list[Resource]:
+    """ADM's reference statistics; name: of `REFERENCES`."""
+    url = REFERENCES[name]
+    place = cache / "reference" / url.rsplit("/", 1)[1]
+    return [Resource(f"ADM's statistics of {name}", place, url)]
+
+
+def vae(name: str, cache: Path) -> list[Resource]:
+    """Stable Diffusion's VAE as a folder for diffusers; name: of `VAES`."""
+    base = f"https://huggingface.co/stabilityai/sd-vae-ft-{name}/resolve/main"
+    folder = cache / "vae" / f"sd-vae-ft-{name}"
+    return [
+        Resource(f"sd-vae-ft-{name}'s {file}", folder / file, f"{base}/{file}", size)
+        for file, size in VAE_FILES.items()
+    ]
+
+
+def encoder_resources(option: Option, cache: Path) -> list[Resource]:
+    """What an encoder needs from outside, by the `resources` of its module;
+    nothing for one that is trained here.
+    """
+    find = getattr(_module(option), "resources", None)
+    return find(option.values, cache) if find else []
+
+
+def trained_here(option: Option) -> bool:
+    """Whether the harness trains this encoder itself."""
+    return not hasattr(_module(option), "resources")
+
+
+def _module(option: Option) -> object:
+    return importlib.import_module(option.target.partition(":")[0])
+
+
+def staged(cache: Path) -> Iterator[Finding]:
+    """Everything that this project names without further choices: there, or not."""
+    named = [*inception(), *reference("imagenet256", cache), *vae("ema", cache)]
+    for resource in named:
+        place = resource.found()
+        says = f"not at {resource.path}" if place is None else str(place)
+        yield Finding("-" if place is None else "ok", resource.what, says)
+    for name in options("encoder"):
+        yield encoder_finding(encoder_option(name), cache, needed=False)
+
+
+def encoder_finding(option: Option, cache: Path, needed: bool) -> Finding:
+    """Whether an encoder's code and weights are here; needed: whether they must be."""
+    name = f"encoder {option.name}"
+    if trained_here(option):
+        return Finding("ok", name, "is trained here when it is asked for")
+    if option.name == "timm":
+        return Finding("ok", name, "any timm model: encoder.name=NAME")
+    try:
+        lacks = [
+            resource for resource in encoder_resources(option, cache) if resource.found() is None
+        ]
+    except ValueError as error:
+        return Finding("missing" if needed else "-", name, str(error))
+    if not lacks:
+        return Finding("ok", name, "staged")
+    what = ", ".join(resource.what for resource in lacks)
+    return Finding(
+        "missing" if needed else "-",
+        name,
+        f"lacks {what}: python -m bench.prepare encoder={option.name}",
+    )
