@@ -52,8 +52,8 @@ def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
 
 
 def _lines(title: str, most: int) -> list[str]:
-    """The title in lines of `most` characters, ended after a space, comma,
-    slash or bracket where there is one.
+    """The title in lines of `most` characters, ended after a space, comma, slash or bracket where
+    there is one.
     """
     lines = [""]
     for piece in re.findall(rf".{{1,{most - 1}}}?(?:[ ,/(]|$)|.{{{most}}}", title):
@@ -66,8 +66,8 @@ def _lines(title: str, most: int) -> list[str]:
 def titled_svg(
     width: float, height: float, title: str, left: float, body: Sequence[str], note: str = ""
 ) -> str:
-    """The whole picture of a panel under title and note, which start at `left`;
-    more than a line of either moves the body down.
+    """The whole picture of a panel under title and note, which start at `left`; more than a line of
+    either moves the body down.
     """
     lines = _lines(title, int((width - left) / (CHARACTER * TITLE)))
     notes = _lines(note, int((width - left) / (CHARACTER * NOTE)))
@@ -100,8 +100,8 @@ def rounded(value: float | None) -> float | None:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a reader: significant digits, thousands as k, M, G, T, P, E,
-    tiny ones as powers of ten.
+    """A number for a reader: significant digits, thousands as k, M, G, T, P, E, tiny ones as powers
+    of ten.
     """
     if value is None or not math.isfinite(value):
         return "n/a"
@@ -126,8 +126,8 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tick_label(value: float, step: float | None = None) -> str:
-    """Ticks are round numbers: as many decimals as the step needs,
-    powers of ten beyond 10^10 and below 10^-3.
+    """Ticks are round numbers: as many decimals as the step needs, powers of ten beyond 10^10 and
+    below 10^-3.
     """
     if value == 0:
         return "0"
@@ -158,8 +158,8 @@ SHORT = 8.0  # a logarithmic axis over a smaller factor is labelled like a linea
 
 
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten, or 1-2-5 where the range is short,
-    or plain round numbers where it is shorter still.
+    """Powers of ten, or 1-2-5 where the range is short, or plain round numbers where it is shorter
+    still.
     """
     if high / low < SHORT:
         return [tick for tick in linear_ticks(low, high, most)[0] if tick > 0]
@@ -174,9 +174,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Data to a position between start and end;
-    `log` for a logarithmic axis (positive data only).
-    """
+    """Data to a position between start and end; `log` for a logarithmic axis (positive data only)."""
 
     low: float
     high: float
@@ -194,8 +192,8 @@ class Scale:
         margin: float = 0.06,
         most: float = math.inf,
     ) -> Scale:
-        """A scale that holds all finite values with a margin, which ends at `most`;
-        a single value gets a range.
+        """A scale that holds all finite values with a margin, which ends at `most`; a single value
+        gets a range.
         """
         finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [
             1.0

@@ -123,8 +123,8 @@ def _whiskers(frame: Frame, lines: Iterable[Series]) -> list[list[Spot]]:
 
 
 def _in_the_way(lines: Iterable[Sequence[Spot]], start: float, end: float, foot: float) -> int:
-    """How much of the lines is behind a label from `start` to `end` that stands on `foot`:
-    places, 24 to a stretch.
+    """How much of the lines is behind a label from `start` to `end` that stands on `foot`: places,
+    24 to a stretch.
     """
     count = 0
     for line in lines:

@@ -61,8 +61,8 @@ def equal_flops(claim: Claim, runs: Comparable, properties: Properties) -> Outco
 
 
 def speed_up(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Log images until the quality that every compared run reached (the worst final one):
-    left minus right.
+    """Log images until the quality that every compared run reached (the worst final one): left
+    minus right.
 
     An arm that is not compared lends its deviation of images to the worst final quality of its own
     runs.

@@ -162,8 +162,8 @@ def sides_with_seeds(sides: Sides, runs: Comparable, least: int = 1) -> Sides:
 
 
 def largest(claim: Claim, runs: Comparable) -> tuple[str, list[str], list[str], list[str]]:
-    """(size, left arms, right arms, notes) of the largest size with three seeds an arm;
-    without any, of the largest.
+    """(size, left arms, right arms, notes) of the largest size with three seeds an arm; without
+    any, of the largest.
     """
     sides = sides_of(claim, runs)
     size, (left, right) = list(sides_with_seeds(sides, runs).items())[-1]

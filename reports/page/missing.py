@@ -56,8 +56,8 @@ def _unfinished(study: StudyResults) -> list[Missing]:
 
 
 def _seeds(study: StudyResults) -> list[Missing]:
-    """Arms with fewer seeds than the others of their size, or than a verdict needs;
-    arms that lack a whole size.
+    """Arms with fewer seeds than the others of their size, or than a verdict needs; arms that lack
+    a whole size.
     """
     found: dict[tuple[str, str], dict[str, dict[int, RunRecord]]] = {}
     for run in study.runs.values():
@@ -130,8 +130,8 @@ def _pictures(study: StudyResults) -> list[Missing]:
 
 
 def _agreement(study: StudyResults) -> list[Missing]:
-    """Arms with a term beside the velocity whose first seed has logged no
-    agreement of the two terms' gradients.
+    """Arms with a term beside the velocity whose first seed has logged no agreement of the two
+    terms' gradients.
     """
     lines = []
     for (data, size), runs in study.first_seeds().items():
@@ -162,8 +162,8 @@ def _lacks_agreement(run: RunRecord) -> bool:
 
 
 def _again(run: RunRecord, kind: str) -> str:
-    """The command that makes a measurement of the last snapshot anew:
-    where its results are there they have to go.
+    """The command that makes a measurement of the last snapshot anew: where its results are there
+    they have to go.
     """
     result = result_path(run.folder, kind, run.images)
     measure = training_command(run, measure="full")

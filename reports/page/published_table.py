@@ -1,5 +1,5 @@
-"""Published numbers beside measured ones: only where task and protocol agree,
-and never in one mean with them.
+"""Published numbers beside measured ones: only where task and protocol agree, and never in one mean
+with them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ OBJECTIVES = {
 
 
 def published_tables(study: StudyResults) -> list[Table]:
-    """A table for each data set that numbers were published for;
-    none for others (there are none for digits).
+    """A table for each data set that numbers were published for; none for others (there are none
+    for digits).
     """
     return [_table(study, task) for task in TASKS if (study.rows["data"] == task).any()]
 
@@ -67,8 +67,8 @@ def _size(row: Published) -> str:
 
 
 def _measured(study: StudyResults, row: Published) -> tuple[float | None, float | None, int | None]:
-    """FID of our runs that are what a published row is, under its protocol: mean,
-    deviation and number of seeds.
+    """FID of our runs that are what a published row is, under its protocol: mean, deviation and
+    number of seeds.
     """
     nothing = (None, None, None)
     if row.cfg != "none" or row.objective != OBJECTIVES.get(row.arm.partition("/")[0], ""):
@@ -91,8 +91,8 @@ def _measured(study: StudyResults, row: Published) -> tuple[float | None, float 
 
 
 def _is_published_set_up(run: RunRecord, row: Published) -> bool:
-    """Whether a run aligns the same block (none, where none is) and trains by the
-    data's own recipe, the papers'.
+    """Whether a run aligns the same block (none, where none is) and trains by the data's own
+    recipe, the papers'.
     """
     block = (run.blocks or {}).get("student")
     return block == row.alignment_block and set(run.recipe) <= {"precision", "deterministic"}

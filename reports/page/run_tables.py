@@ -1,5 +1,5 @@
-"""Tables that close every page: the arms, every run, the protocols of its numbers,
-environments and configuration.
+"""Tables that close every page: the arms, every run, the protocols of its numbers, environments and
+configuration.
 """
 
 from __future__ import annotations

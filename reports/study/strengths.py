@@ -1,5 +1,5 @@
-"""How strong the external encoders are, each by its own measures:
-a number for each data set and encoder.
+"""How strong the external encoders are, each by its own measures: a number for each data set and
+encoder.
 
     encoder_strengths(study.rows)["encoder_linear_probe"]["digits"]["local_m"].value
 
@@ -93,7 +93,7 @@ def _of_one_protocol(rows: pd.DataFrame, name: str) -> MeasuredStrength:
 
 
 def _most_common(counts: Counter[Name]) -> Name:
-    """The commonest; of equally common ones the first,
-    so that the order of the runs does not decide.
+    """The commonest; of equally common ones the first, so that the order of the runs does not
+    decide.
     """
     return min(counts, key=lambda key: (-counts[key], key))

@@ -1,5 +1,5 @@
-"""Pictures out of run folders: sample grids of all arms with the same noise,
-and features as colours.
+"""Pictures out of run folders: sample grids of all arms with the same noise, and features as
+colours.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ DAMAGED = (
 
 
 def sample_grids(study: StudyResults) -> list[Figure]:
-    """samples/grid-<images>.png of the first seed of every arm, the newest;
-    a figure for each data set and size.
+    """samples/grid-<images>.png of the first seed of every arm, the newest; a figure for each data
+    set and size.
     """
     return _figures(
         study, "samples", Path.read_bytes, "Samples",

@@ -86,8 +86,8 @@ def over_depth(rows: pd.DataFrame) -> list[Figure]:
 
 
 def maps(rows: pd.DataFrame) -> list[Figure]:
-    """One map an arm, all of a figure on one colour scale; the largest size is open, the others
-    are folded.
+    """One map an arm, all of a figure on one colour scale; the largest size is open, the others are
+    folded.
     """
     drawn: list[Figure] = []
     caption = (
