@@ -3,122 +3,109 @@
     python -m bench.evaluate run=DIR samples=50000
 
 Samples stream into one samples_50000.npz that the ADM suite reads; the same command again resumes
-where it was cut off. With reference=... the FID family (arXiv 1706.08500) and Frechet distances in
-encoders' features follow.
+where it was cut off. With metrics=... the model is measured, samples or features.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
-from bench.cli import guarded
-from bench.evaluation.words import HELP, is_of_samples, metrics_of, number, parse, protocol_of
-
-
-def evaluate(words: dict[str, str]) -> int:
-    """Sample, then measure; returns the exit code."""
-    import torch
-
-    from bench.config.compose import parse_count
-    from bench.core.store.files import short_hash
-    from bench.core.store.folder import RunFolder
-    from bench.core.train import distributed
-    from bench.evaluation.features import feature_measurement
-    from bench.evaluation.metrics import measurement
-    from bench.evaluation.sample_file import SampleFile
-    from bench.evaluation.subject import checkpoint_subject, run_subject
-
-    n, seed = (
-        parse_count("samples", words.get("samples", "50000"), batch=1),
-        number(words, "seed", int, 0),
-    )
-    threads = number(words, "threads", int, 1)
-    if threads < 1:
-        raise ValueError(f"threads={threads} must be at least 1")
-    metrics = metrics_of(words)
-    of_samples = [metric for metric in metrics if is_of_samples(metric)]
-    of_features = [metric for metric in metrics if not is_of_samples(metric)]
-    torch.set_num_threads(threads)
-    processes = distributed.start(words.get("device", "auto"))
-    lock = None
-    try:
-        subject = (run_subject if "run" in words else checkpoint_subject)(words, processes.device)
-        measure_features = None
-        if of_features and processes.main:
-            measure_features = feature_measurement(subject, of_features, words, processes.device)
-        protocol = protocol_of(words, subject.backbone.grid, "sde250")
-        if of_features and not of_samples and "samples" not in words:
-            if measure_features is not None:
-                measure_features()
-            return 0
-        record = (
-            protocol.to_json()
-            | {"weights": subject.weights, "seed": seed, "samples": n}
-            | subject.decoded_by()
-        )
-        key = short_hash([subject.sha256, record]) + subject.average
-        folder = subject.folder / "samples" / f"{protocol.name}-{subject.images:012d}-{key}"
-        measure = None
-        if processes.main:
-            measure = (
-                measurement(subject, of_samples, words, processes.device, key)
-                if of_samples
-                else None
-            )
-            lock = RunFolder(folder)
-            lock.claim()
-        samples = SampleFile(folder, n, protocol.block)
-        processes.barrier()
-        if not samples.done():
-            samples.write(
-                block_maker(subject, protocol, seed, processes.device),
-                processes,
-                progress=sys.stderr.isatty(),
-            )
-            processes.barrier()
-            if processes.main:
-                samples.finish()
-        if processes.main:
-            left_out = samples.not_finite()
-            print(
-                f"{samples.path}: {n - left_out} pictures"
-                + (f"; {left_out} samples were not finite" if left_out else "")
-            )
-            if measure is not None:
-                measure(samples, record)
-            if measure_features is not None:
-                measure_features()
-        return 0
-    finally:
-        if lock is not None:
-            lock.release()
-        distributed.finish()
+from bench.cli import Command
+from bench.config.groups import options
+from bench.core.metrics import metric_entries
+from bench.core.model.sampling_protocol import CHOICES, PROTOCOLS
+from bench.keys import Choice, Count, File, Folder, ImagesSeen, Key, Number, Several, Text, Whole
 
 
-def block_maker(subject: Any, protocol: Any, seed: int, device: Any) -> Any:
-    """block -> its pictures and which samples are finite."""
-    from bench.core.data.base import pictures_of
-    from bench.core.model.sampling import sample_block, velocity_of
-
-    backbone = subject.backbone
-    velocity = velocity_of(backbone, protocol.model_precision)
-    shape = (backbone.grid.tokens, backbone.grid.token_dim)
-
-    def make(block: int) -> Any:
-        tokens, _ = sample_block(velocity, protocol, shape, backbone.classes, seed, block, device)
-        return pictures_of(subject.decode(tokens, protocol.decoder_precision), protocol.rounding)
-
-    return make
+def _settings() -> dict[str, Key]:
+    """Words that single metrics are told, as their table says them."""
+    words: dict[str, Key] = {}
+    for entry in metric_entries().values():
+        for word, setting in entry.settings.items():
+            takes, about = setting["takes"], str(setting["about"])
+            if isinstance(takes, list):
+                words[word] = Choice(about, among=takes)
+            else:
+                words[word] = Count(about) if takes == "count" else Text(about, shape=takes)
+    return words
 
 
-def main(argv: list[str]) -> int:
-    """The command. Raises ValueError for bad input; returns the exit code."""
-    if not argv or {"--help", "-h"} & set(argv):
-        print(HELP)
-        return 0
-    return evaluate(parse(argv))
+def _metrics() -> dict[str, dict[str, str]]:
+    """What there is to measure, and whose keys are handed on."""
+    entries = metric_entries().values()
+    return {
+        "Metrics": {e.name.replace("*", "<encoder>"): e.about for e in entries},
+        "Of others": {
+            "data.KEY=VALUE": "where data lie: data.root=DIR, data.decoder=DIR of the VAE",
+            "encoder.KEY=VALUE": "of the one encoder that the metrics read: encoder.name=NAME",
+        },
+    }
 
+
+EVALUATE = Command(
+    "evaluate",
+    does="Stream samples of a run (run=DIR) or of a released model (checkpoint=FILE format=... "
+    "size=... data=...) into one samples_<n>.npz (arr_0, uint8 NHWC), and measure the model. The "
+    "same command again goes on where it was cut off, and measures nothing twice.",
+    body="bench.evaluation.measure:evaluate",
+    notes=_metrics,
+    passes=("data.", "encoder."),
+    keys={
+        "What": {
+            "run": Folder("of a run"),
+            "images": ImagesSeen("the run's snapshot there (default: the newest)"),
+            "ema": File("instead of a snapshot, an average that bench.posthoc_ema made of the run"),
+            "checkpoint": File("a released model (docs/released_checkpoints.md)"),
+            "format": Text("of the checkpoint", shape="sit|repa|selfflow"),
+            "size": Choice("of the checkpoint", among=lambda: options("size")),
+            "data": Choice("that it was trained on", among=lambda: options("data")),
+            "out": Folder("for results of a checkpoint (default: evaluations/<name>)"),
+            "aligned": Text(
+                "the checkpoint's encoder, or none; metrics of its relatives are marked "
+                "(default: that of the format's released models)",
+                shape="ENCODER",
+            ),
+        },
+        "How it is sampled (a complete record of it goes into every row)": {
+            "samples": Count("how many (default: 50000)"),
+            "protocol": Choice("named sampler (default: sde250)", among=tuple(PROTOCOLS)),
+            "seed": Whole("of noise and labels (default: 0)"),
+            "steps": Whole("of the sampler"),
+            "shift": Number("of the times, 1 is none", within="(0, inf)"),
+            "guidance": Number("weight, above 1"),
+            "guidance_low": Number("time from which it guides"),
+            "guidance_high": Number("time until which it guides"),
+            "guided_channels": Whole("channels of the data that are guided (default: all)"),
+            "labels": Choice("that are asked for", among=CHOICES["labels"]),
+            "rounding": Choice("of pixels", among=CHOICES["rounding"]),
+            **{
+                key: Choice("numbers of it", among=CHOICES[key])
+                for key in ("state", "noise_precision", "model_precision", "decoder_precision")
+            },
+        },
+        "What is measured": {
+            "metrics": Several("names of the metrics above", of=Text("a metric", shape="METRIC")),
+            "reference": Text(
+                "what pictures are compared with: an ADM file, a folder of pictures, or the "
+                "training split",
+                shape="FILE.npz|FOLDER|train",
+            ),
+            **_settings(),
+        },
+        "Where": {
+            "device": Choice("to compute on", among=("auto", "cpu", "cuda"), default="auto"),
+            "threads": Whole("of a CPU; another number may change last digits", default=1, least=1),
+            "cache": Folder("of features and statistics (default: beside the run)"),
+        },
+    },
+    examples={
+        "run=runs/digits-selfflow-nano-s0-1a2b3c4d samples=600 protocol=ode50": "",
+        "run=runs/digits-selfflow-nano-s0-1a2b3c4d metrics=probes,cknna_local_m probe=repa": "",
+        "run=runs/... metrics=fd_local,fid reference=train samples=50000": "",
+        "torchrun --nproc-per-node 8 -m bench.evaluate checkpoint=SiT-XL-2-256.pt format=sit "
+        "size=XL data=imagenet256 data.decoder=runs/cache/vae/sd-vae-ft-ema "
+        "reference=runs/cache/reference/VIRTUAL_imagenet256_labeled.npz": "",
+    },
+)
+main = EVALUATE.main
 
 if __name__ == "__main__":
-    sys.exit(guarded(main, sys.argv[1:]))
+    EVALUATE.start()

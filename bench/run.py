@@ -99,7 +99,7 @@ def run(cfg: Config, argv: list[str]) -> int:
     from bench.core.train import distributed
     from bench.core.train.meter import NotFinite
     from bench.core.train.trainer import Stopped
-    from bench.evaluation import measure
+    from bench.evaluation.run import measure_run
 
     if cfg.compute.threads:
         torch.set_num_threads(cfg.compute.threads)
@@ -118,7 +118,7 @@ def run(cfg: Config, argv: list[str]) -> int:
             _train(experiment, stop)
         elif not experiment.cost_known():
             experiment.write_cost()
-        measure.measure(experiment, stop)
+        measure_run(experiment, stop)
         return 0
     except Stopped as stopped:
         print(

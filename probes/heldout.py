@@ -74,5 +74,5 @@ class HeldoutLoss(Metric):
         return [heldout_loss(inputs.backbone, data, inputs.device, weights)]
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int) -> int:
+    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
         return min(n_heldout, MOST) * REPEATS

@@ -121,7 +121,7 @@ class Inputs:
     device: torch.device
     cache: Path
     reference: Path | DataSet | None = None
-    settings: Mapping[str, str | int] = field(default_factory=dict)
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
     samples: Sampled | None = None
     progress: bool = False
 
@@ -165,8 +165,10 @@ class Metric(ABC):
         return getattr(self.network, "fingerprint", "")
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int) -> int:
-        """Pictures that go through the backbone, beside sampling: for estimates of the cost."""
+    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
+        """Pictures that go through the backbone, beside sampling, for estimates of the cost; most:
+        of a split that are probed.
+        """
         return 0
 
 

@@ -6,10 +6,12 @@ check_method(build(cfg.method), cfg)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bench.config.groups import encoder_option, locate, options
-from bench.config.schema import Config, Option
+from bench.config.schema import Config, Option, nearest
+from bench.core.metrics import metric_entries
 
 if TYPE_CHECKING:
     from bench.core.model.method import (
@@ -25,6 +27,21 @@ def check_method(method: Method, cfg: Config) -> None:
     method.blocks(size)
     method.ends(size)
     check_group(method, cfg.micro_batch or cfg.batch)
+
+
+def check_metrics(key: str, names: Iterable[str], of_run: bool = False) -> None:
+    """Raise ValueError for a metric that bench/conf/metrics.yaml does not have; of_run: a family
+    without its encoder (cknna for cknna_*) is of the run's encoders.
+    """
+    table, encoders = metric_entries(), options("encoder")
+    known = [name.replace("*", encoder) for name in table for encoder in encoders]
+    if of_run:
+        known += [name.removesuffix("_*") for name in table if name.endswith("_*")]
+    known = list(dict.fromkeys(known))
+    for name in names:
+        if name not in known:
+            shown = ", ".join(one.replace("*", "<encoder>") for one in table)
+            raise ValueError(f"{key}={name} is unknown{nearest(name, known)} ({shown})")
 
 
 def check_group(method: Method, at_once: int) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from bench.config.checks import check_method
+from bench.config.checks import check_method, check_metrics
 from bench.config.groups import CONF, GROUPS, build, encoder_option, flatten, locate, options
 from bench.config.schema import Config, check_type, check_values, hydra_schema, nearest
 from bench.config.words import parse_count, split_word
@@ -201,6 +201,7 @@ def check(cfg: Config) -> Config:
     check_method(build(cfg.method), cfg)
     for name in cfg.evaluation.encoders:
         encoder_option(name)
+    check_metrics("evaluation.metrics", cfg.evaluation.metrics, of_run=True)
     sampling_protocol(cfg.evaluation.protocol)
     return cfg
 

@@ -66,6 +66,9 @@ class Option:
 class Evaluation:
     """What is measured after training, and how samples are made; docs/metrics.md."""
 
+    metrics: list[str] = field(default_factory=list)
+    reference: str = "train"
+    settings: dict[str, Any] = field(default_factory=dict)
     snapshots: str = one_of("all", "last")
     protocol: str = "ode50"
     samples: int = 1200

@@ -107,7 +107,8 @@ class MetricEntry:
     gives: names of its numbers; kind: of the result file in which a run's own measurement stands;
     network: what is built for it, {"encoder": one of bench/conf/encoder, * for the one of the name}
     and {"target": a function that makes another network of that encoder's YAML}; settings: words
-    that a request may say to it alone, {word: what it is}; about: words for a help page.
+    that a request may say to it alone, {word: {takes, about}}; last_only: of a run's last snapshot
+    alone; about: words for a help page.
     """
 
     name: str
@@ -116,10 +117,11 @@ class MetricEntry:
     about: str = ""
     kind: str = ""
     network: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict)
+    last_only: bool = False
 
     def encoder(self, metric: str) -> str:
-        """The encoder that a metric of this entry reads: "local_s" of fd_local_s."""
+        """The encoder that a metric of this entry reads: NAME of fd_NAME."""
         return self.network.get("encoder", "").replace("*", metric[len(self.name) - 1 :])
 
 
@@ -138,3 +140,8 @@ def find_entry(metric: str) -> MetricEntry | None:
     table = metric_entries()
     families = (e for e in table.values() if "*" in e.name and fnmatch.fnmatchcase(metric, e.name))
     return table.get(metric) or next(families, None)
+
+
+def of_reference() -> tuple[str, ...]:
+    """What is measured where a reference is named and no metric."""
+    return tuple(yaml.safe_load(TABLE.read_text(encoding="utf-8"))["of_reference"])

@@ -1,309 +1,379 @@
-"""Measure a run's snapshots: held-out loss, samples (distances, agreement, a picture),
-features (probes, CKNNA).
+"""The evaluator: measures what a request asks of a subject, for bench.run and for bench.evaluate.
 
-Each kind of measurement of each snapshot is one file in results/, so measuring resumes where it
-stopped. What is left out (`measure_plan`) is named with the command that would do it.
+    evaluator = Evaluator(request, processes, cache)
+    for task, rows in evaluator.results(subject, tasks):
+        evaluator.write(subject, task, rows)
 
-    python -m bench.run method=selfflow measure=full
+Each task is one file in results/, so measuring goes on where it stopped, between two of them and
+between two blocks of samples. Whatever could be missing is looked for before anything is sampled.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
+from torch import nn
 
-from bench.cli import StopFlag
-from bench.config.groups import build, encoder_option
-from bench.core.data.base import pictures_of
-from bench.core.model.backbone import SiT
-from bench.core.model.sampling import block_labels, sample_block, velocity_of
-from bench.core.model.sampling_protocol import Protocol, sampling_protocol
-from bench.core.store import checkpoints
-from bench.core.store.files import file_hash
+from bench.config.groups import build, encoder_option, locate
+from bench.config.words import split_word
+from bench.core.data.base import DataSet
+from bench.core.model.sampling import block_labels
+from bench.core.store.environment import environment
+from bench.core.store.files import short_hash
+from bench.core.store.folder import RunFolder
 from bench.core.store.rows import Row, result_path, write_rows
-from bench.core.store.runs import (
-    COST,
-    ENVIRONMENT,
-    METRICS_LOG,
-    is_readable,
-    read_metrics,
-    read_part,
-    read_run,
-    row_table,
+from bench.core.store.runs import is_readable
+from bench.core.train import distributed
+from bench.core.train.distributed import Processes
+from bench.evaluation.pictures import save_sample_grid
+from bench.evaluation.request import (
+    Request,
+    Task,
+    check_subject_words,
+    entry_of,
+    reads_encoder,
+    rows_of,
 )
-from bench.core.store.tracking import numbers_of_rows
-from bench.core.train.cost import flops_until
-from bench.core.train.trainer import Stopped
-from bench.evaluation import samples as sample_spool
-from bench.evaluation.pictures import picture_grid, save_png
-from bench.evaluation.request import KINDS, PROBE_TIMES, Task, pending, planned
-from bench.evaluation.samples import SampleSpool
-from bench.training.experiment import Experiment
-from probes.heldout import heldout_loss
+from bench.evaluation.samples import SampleStore, painter, sampler, sweep
+from bench.evaluation.subject import (
+    Subject,
+    read_values,
+    released_subject,
+    run_subject,
+)
+from probes.metric import DATA, PICTURES, REFERENCE, TOKENS, Inputs, Metric, Sampled, metric_class
 
 
-def measure(experiment: Experiment, stop: StopFlag) -> None:
-    """Make the pending measurements and declare the run complete.
+class Evaluator:
+    """Holds what the measurements of one command share, made when first needed: metrics with their
+    references, and networks.
 
-    Raises Stopped between two of them, and between blocks of samples.
+    between: called between two tasks and two rounds of blocks, by every process equally often; it
+    may raise to stop.
     """
-    folder, processes = experiment.folder, experiment.processes
-    tasks = pending(experiment)
-    total = experiment.cfg.images
-    if processes.main:
-        folder.status(
-            now=True,
-            state="running",
-            phase="measuring",
-            images=total,
-            images_total=total,
-            seconds_left=None,
-            message="",
-        )
 
-    def stop_if_asked() -> None:
-        if processes.main:
-            folder.check_exists()
-        if not processes.any(stop.reason is not None):
-            return
-        reason = processes.first(stop.reason)
-        message = f"stopped by {reason} while measuring; the same command goes on"
-        if processes.main:
-            folder.status(now=True, state="stopped", message=message)
-        raise Stopped(reason)
-
-    measurer = _Measurer(experiment, stop_if_asked)
-    quiet = not (processes.main and experiment.cfg.compute.progress)
-    for task in tqdm(
-        tasks, desc="measuring", unit="result", disable=None if not quiet else True, leave=False
+    def __init__(
+        self,
+        request: Request,
+        processes: Processes,
+        cache: Path,
+        progress: bool = False,
+        between: Callable[[], None] = lambda: None,
     ):
-        stop_if_asked()
-        try:
-            measurer.run(task)
-        except (OSError, ValueError) as error:
-            reason = error.strerror or error if isinstance(error, OSError) else error
-            verb = "stored" if isinstance(error, OSError) else "measured"
-            what = f"{task.kind} at {task.images} images could not be {verb} ({reason})"
-            if processes.main:
-                folder.status(now=True, state="failed", message=what)
-            again = f"{what}: mend that and run the same command again, or with measure=none"
-            raise (
-                OSError(error.errno, again) if isinstance(error, OSError) else ValueError(again)
-            ) from error
-        if processes.main:
-            folder.status()
-    left_out = planned(experiment)[1]
-    if processes.main:
-        for images in checkpoints.snapshots(folder.path):
-            if is_readable(result_path(folder.path, "samples", images)):
-                sample_spool.remove(
-                    folder.path, images
-                )  # a kill may have come between the result and this
-        folder.status(now=True, state="complete", message="")
-        print(summary(experiment))
-        if left_out:
-            kinds = ", ".join(
-                f"{kind} of {n} snapshot(s)"
-                for kind in KINDS
-                if (n := sum(t.kind == kind for t in left_out))
-            )
-            words = [word for word in experiment.argv if not word.startswith("measure=")]
-            print(
-                f"not measured: {kinds}. To do it: "
-                f"python -m bench.run {shlex.join([*words, 'measure=full'])}"
-            )
+        self.request, self.processes, self.cache = request, processes, cache
+        self.progress, self.between = progress, between
+        self._metrics: dict[str, Metric] = {}
+        self._networks: dict[str, nn.Module] = {}
+        self._checked: set[str] = set()
+        self._records: dict[str, dict[str, Any]] = {}
 
+    # What is measured -----------------------------------------------------------------------------
 
-class _Measurer:
-    """Holds what the measurements of one run share, made when first needed."""
+    def results(
+        self, subject: Subject, tasks: Sequence[Task], sampled: Sampled | None = None
+    ) -> Iterator[tuple[Task, list[Row]]]:
+        """The rows of each task, one after another; every process samples, the main one measures.
 
-    def __init__(self, experiment: Experiment, stop_if_asked: Callable[[], None]):
-        self.experiment, self.cfg, self.stop_if_asked = experiment, experiment.cfg, stop_if_asked
-        self.data, self.processes = experiment.data, experiment.processes
-        self.cache = Path(self.cfg.cache)
-        self._reference: Any = None
-        self._lines = (
-            read_metrics(experiment.path / METRICS_LOG) if processes_main(experiment) else []
-        )
-
-    def run(self, task: Task) -> None:
-        """Measure and store; every process samples, the main one computes the rest."""
-        path = checkpoints.snapshot_path(self.experiment.path, task.images)
-        device = self.processes.device
-        backbone = SiT(self.data.grid, self.experiment.size, self.data.classes).to(device)
-        checkpoints.load_snapshot(path, backbone)
-        backbone.requires_grad_(False)
-        digest = file_hash(path)
-        measure: dict[str, Callable[..., list[Row]]] = {
-            "heldout": self.heldout, "samples": self.samples, "features": self.features,
-        }  # fmt: skip
-        rows = measure[task.kind](backbone, task.images, digest)
-        if self.processes.main:
-            self.experiment.folder.check_exists()
-            write_rows(
-                self.experiment.path,
-                task.kind,
-                task.images,
-                rows,
-                self.context(task.images, digest),
-            )
-            if task.kind == "samples":
-                sample_spool.remove(self.experiment.path, task.images)
-            self.experiment.track(task.images, numbers_of_rows(rows))
-        self.processes.barrier()
-
-    def context(self, images: int, digest: str) -> dict[str, Any]:
-        """What was spent until the snapshot, and where."""
-        return spent_until(self.experiment.path, images, self._lines) | {
-            "snapshot_sha256": digest, "environment": read_part(self.experiment.path, ENVIRONMENT),
-        }  # fmt: skip
-
-    def heldout(self, backbone: SiT, images: int, digest: str) -> list[Row]:
-        return (
-            [heldout_loss(backbone, self.data, self.processes.device)]
-            if self.processes.main
-            else []
-        )
-
-    def protocol(self) -> Protocol:
-        e = self.cfg.evaluation
-        return sampling_protocol(e.protocol, guidance=float(e.guidance))
-
-    def samples(self, backbone: SiT, images: int, digest: str) -> list[Row]:
-        from probes.distances.local import Reference, measure_samples
-
-        e, grid, p = self.cfg.evaluation, self.data.grid, self.processes
-        protocol, shape = self.protocol(), (grid.tokens, grid.token_dim)
-        velocity = velocity_of(backbone, protocol.model_precision)
-        spool = SampleSpool(self.experiment.path, images, digest, protocol, e.seed)
-
-        def make(block: int) -> torch.Tensor:
-            return sample_block(
-                velocity, protocol, shape, self.data.classes, e.seed, block, p.device
-            )[0]
-
-        blocks = range(-(-e.samples // protocol.block))
-        tokens = spool.tokens(make, len(blocks), p, self.stop_if_asked)[: e.samples]
-        if not p.main:
-            return []
-        labels = torch.cat([block_labels(protocol, self.data.classes, e.seed, b) for b in blocks])[
-            : len(tokens)
-        ]
-        self.picture(velocity, protocol, shape, images)
-        if self._reference is None:
-            self._reference = Reference.of(self.data, self.cache)
-        sampling = (
-            protocol.to_json() | {"seed": e.seed, "samples": e.samples} | self.data.decoded_by()
-        )
-        return measure_samples(tokens, labels, self._reference, sampling, self.experiment.aligned())
-
-    def picture(
-        self, velocity: Any, protocol: Protocol, shape: tuple[int, int], images: int
-    ) -> None:
-        """samples/grid-<images>.png: one block with balanced labels,
-        the same noise for every arm.
+        sampled: samples that are at hand. Raises ValueError, before anything is sampled, for what
+        is missing.
         """
-        balanced = sampling_protocol(protocol.name, guidance=protocol.guidance, labels="balanced")
-        tokens, _ = sample_block(
-            velocity, balanced, shape, self.data.classes, 0, 0, self.processes.device
-        )
-        classes = self.data.classes
-        columns = (
-            classes if classes <= 16 else 8
-        )  # label i mod classes: few classes have a column each
-        whole = len(tokens) // columns * columns
-        pictures, _ = pictures_of(
-            self.data.decode(tokens[:whole], protocol.decoder_precision), protocol.rounding
-        )
-        self.experiment.folder.check_exists()
-        save_png(
-            picture_grid(pictures, columns),
-            self.experiment.path / "samples" / f"grid-{images:012d}.png",
+        if self.processes.main:
+            for task in tasks:
+                for name in task.metrics:
+                    self.check(subject, name)
+        for place, task in enumerate(tasks):
+            self.between()
+            parts = self.request.parts(task.metrics)
+            if parts and sampled is None:
+                # at once for all that follow: a block is sampled once
+                later = [name for later in tasks[place:] for name in later.metrics]
+                sampled = self.sample(subject, self.request.parts(later))
+            rows = []
+            if self.processes.main:
+                for name in task.metrics:
+                    rows += self.measure(subject, name, sampled)
+            yield task, rows
+            self.processes.barrier()
+
+    def check(self, subject: Subject, name: str) -> None:
+        """Say once what will be missing. Raises ValueError where a metric cannot be measured."""
+        key = f"{name} {subject.sha256}"
+        if key in self._checked:
+            return
+        self._checked.add(key)
+        metric = self.metric(subject, name)
+        if DATA in metric.needs and subject.data is None:
+            raise ValueError(f"metrics={name} reads the data set, which is not here: data.root=DIR")
+        for number, why in metric.check(self.inputs(subject, name)).items():
+            print(f"  {number:20}{why}")
+
+    def measure(self, subject: Subject, name: str, sampled: Sampled | None) -> list[Row]:
+        """Rows of one metric, with what was asked for."""
+        inputs = self.inputs(subject, name, sampled)
+        asked = self.request.of(name)
+        rows = self.metric(subject, name).measure(inputs)
+        return [replace(row, request=asked) for row in rows]
+
+    def illustrate(self, subject: Subject, task: Task) -> None:
+        """Pictures that a page shows beside a run's own measurements."""
+        if TOKENS in self.request.parts(task.metrics):
+            protocol = self.request.protocol(subject.backbone.grid)
+            save_sample_grid(subject, protocol, self.processes.device)
+        for name in task.metrics:
+            metric = self.metric(subject, name)
+            metric.illustrate(self.inputs(subject, name), subject.folder, subject.images)
+
+    # What a metric reads --------------------------------------------------------------------------
+
+    def metric(self, subject: Subject, name: str) -> Metric:
+        """The metric, with its network."""
+        if name not in self._metrics:
+            self._metrics[name] = metric_class(name)(name, self.network(subject, name))
+        return self._metrics[name]
+
+    def network(self, subject: Subject, name: str) -> nn.Module | None:
+        """What the table says is built for a metric: an encoder, or another network of its YAML."""
+        entry = entry_of(name)
+        encoder, target = entry.encoder(name), entry.network.get("target", "")
+        if not encoder:
+            return None
+        words = self.request.encoder if reads_encoder(entry) else {}
+        own = subject.encoder
+        if own is not None and own.name == encoder and not target and not words:
+            return own
+        key = f"{encoder} {target}"
+        if key not in self._networks:
+            option = encoder_option(encoder)
+            option = option.changed(**read_values("encoder", option, words))
+            parts = {
+                "token_grid": subject.backbone.grid,
+                "dataset": subject.data,
+                "cache": self.cache,
+            }
+            made = locate(target)(option.values) if target else build(option, **parts)
+            self._networks[key] = made.to(self.processes.device)
+        return self._networks[key]
+
+    def inputs(self, subject: Subject, name: str, sampled: Sampled | None = None) -> Inputs:
+        """What a metric may read of a subject."""
+        needs = metric_class(name).needs
+        return Inputs(
+            backbone=subject.backbone,
+            weights=subject.weights,
+            sha256=subject.sha256,
+            data=subject.data,
+            data_name=subject.data_name,
+            aligned=subject.aligned,
+            device=self.processes.device,
+            cache=self.cache,
+            reference=self.reference(subject) if REFERENCE in needs else None,
+            settings=self.request.settings_of(name),
+            samples=sampled,
+            progress=self.progress,
         )
 
-    def features(self, backbone: SiT, images: int, digest: str) -> list[Row]:
-        from probes.features.cknna import measure_cknna
-        from probes.features.pictures import feature_pictures, save_pictures
-        from probes.features.probes import measure_features
-        from probes.features.store import FeatureGrid, feature_store, probe_blocks
-        from probes.features.strength import measure_encoder, pixel_probe
+    def reference(self, subject: Subject) -> Path | DataSet:
+        """What samples are compared with: a path, or the data set whose training split it is.
 
-        if not self.processes.main:
-            return []
-        device, aligned, encoder = (
-            self.processes.device,
-            self.experiment.aligned(),
-            self.experiment.encoder,
-        )
-        if len(self.data.grid.grid) == 2:
-            self.experiment.folder.check_exists()
-            save_pictures(
-                feature_pictures(backbone, self.data, device), self.experiment.path, images
+        Raises ValueError where the subject has no data set.
+        """
+        if self.request.reference != "train":
+            return Path(self.request.reference)
+        if subject.data is None:
+            raise ValueError(
+                "reference=train needs a data set whose pictures are here: "
+                "data.root=DIR, or give an ADM file or a folder"
             )
-        most = self.cfg.evaluation.probe_images
-        grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most)
-        store = feature_store(backbone, self.data, grid, digest, self.cache, device)
-        rows = measure_features(store, self.data, aligned, device=device)
-        if encoder is not None:
-            rows += measure_cknna(store, self.data, encoder, self.cache, aligned, device=device)
-            rows += measure_encoder(encoder, self.data, self.cache, device=device, most_images=most)
-        for name in self.cfg.evaluation.encoders:
-            if encoder is not None and name == encoder.name:
-                continue
-            parts = {"token_grid": self.data.grid, "dataset": self.data, "cache": self.cache}
-            other = build(encoder_option(name), **parts).to(device)
-            if encoder is None:
-                rows += measure_cknna(store, self.data, other, self.cache, aligned, device=device)
-            rows += measure_encoder(other, self.data, self.cache, device=device, most_images=most)
-        return [*rows, pixel_probe(self.data, most_images=most)]
+        return subject.data
 
+    # Samples --------------------------------------------------------------------------------------
 
-def spent_until(
-    path: Path, images: int, lines: list[dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """FLOPs and hours of a run's training until `images`; lines: its metrics.jsonl,
-    where they were read already.
+    def record(self, subject: Subject) -> dict[str, Any]:
+        """The complete record of how a subject's samples are made."""
+        asked = self.request
+        if subject.sha256 not in self._records:
+            self._records[subject.sha256] = (
+                asked.protocol(subject.backbone.grid).to_json()
+                | {"weights": subject.weights, "seed": asked.seed, "samples": asked.samples}
+                | subject.decoded_by()
+            )
+        return self._records[subject.sha256]
 
-    Between two lines the hours are linear in the images: a snapshot is seldom at the end of a
-    logging interval.
-    """
-    cost = read_part(path, COST)
-    flops = flops_until(cost, images) + cost["encoder_training_flops"] if cost else None
-    log = path / METRICS_LOG
-    lines = (read_metrics(log) if log.exists() else []) if lines is None else lines
-    at = [0, *(line["images"] for line in lines)]
-    seconds = [0.0, *(line["time"]["total_seconds"] for line in lines)]
-    return {
-        "flops": flops,
-        "hours": float(np.interp(images, at, seconds)) / 3600 if lines else None,
-    }
+    def samples_key(self, subject: Subject) -> str:
+        """8 digits of everything that a subject's samples depend on, and its average."""
+        return short_hash([subject.sha256, self.record(subject)]) + subject.average
 
+    def store(self, subject: Subject) -> SampleStore:
+        """Where a subject's samples are."""
+        protocol = self.request.protocol(subject.backbone.grid)
+        name = f"{protocol.name}-{subject.images:012d}-{self.samples_key(subject)}"
+        folder = subject.folder / "samples" / name
+        return SampleStore(folder, self.request.samples, protocol.block)
 
-def processes_main(experiment: Experiment) -> bool:
-    """Whether this process reads and writes the run's files."""
-    return experiment.processes.main and (experiment.path / METRICS_LOG).exists()
-
-
-def summary(experiment: Experiment) -> str:
-    """The run's last numbers, for the terminal."""
-    frame: Any = row_table([read_run(experiment.path)], [])
-    frame = frame[(frame["images"] == experiment.cfg.images) & frame["value"].notna()]
-    lines = [f"{experiment.path} is complete: {experiment.cfg.images} images"]
-    plain = frame[frame["block"].isna()]
-    for row in plain.itertuples():
-        real = f"   (held-out real: {row.real:.4g})" if row.real == row.real else ""
-        lines.append(
-            f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}"
+    def sample(self, subject: Subject, parts: set[str]) -> Sampled:
+        """Make the samples that are not there yet, as tokens, as pictures in one .npz, or both."""
+        request, processes, samples = self.request, self.processes, self.store(subject)
+        protocol = request.protocol(subject.backbone.grid)
+        folder = RunFolder(samples.folder)
+        if processes.main:
+            folder.claim()
+        try:
+            processes.barrier()
+            samples.make(
+                parts,
+                sampler(subject, protocol, request.seed, processes.device),
+                painter(subject, protocol),
+                processes,
+                self.between,
+                self.progress,
+            )
+            processes.barrier()
+            if processes.main and PICTURES in parts:
+                samples.finish()
+                left_out = samples.not_finite()
+                print(
+                    f"{samples.path}: {request.samples - left_out} pictures"
+                    + (f"; {left_out} samples were not finite" if left_out else "")
+                )
+            if not processes.main:
+                return Sampled(sampling={})
+            tokens = samples.tokens() if TOKENS in parts else None
+        finally:
+            folder.release()
+        labels = None
+        if tokens is not None:
+            blocks = [
+                block_labels(protocol, subject.backbone.classes, request.seed, block)
+                for block in range(samples.count)
+            ]
+            labels = torch.cat(blocks)[: len(tokens)]
+        return Sampled(
+            sampling=self.record(subject),
+            tokens=tokens,
+            labels=labels,
+            file=samples.path if PICTURES in parts else None,
+            not_finite=samples.not_finite() if PICTURES in parts else 0,
         )
-    probes = frame[frame["block"].notna()]
-    for metric, rows in probes.groupby("metric"):
-        best = rows.loc[rows["value"].idxmax()]
-        where = f"block {best['block']:.0f}, t = {best['t']:g}"
-        lines.append(f"  {metric:22}{best['value']:<10.4g}   (highest of {len(rows)}: {where})")
-    return "\n".join(lines)
+
+    # Files ----------------------------------------------------------------------------------------
+
+    def kind(self, subject: Subject, name: str) -> str:
+        """The name of a metric's own result file: of its samples or features, of what they are
+        compared with, and of the network that reads them.
+        """
+        parts = self.request.parts([name])
+        by = self.metric(subject, name).reading
+        if not parts:
+            return f"evaluate-features{subject.average}-{name}-{short_hash([by])}"
+        against = self.request.reference if REFERENCE in metric_class(name).needs else ""
+        key = self.samples_key(subject)
+        return f"evaluate-{key}-{short_hash([against])}-{name}-{short_hash([by])}"
+
+    def write(self, subject: Subject, task: Task, rows: list[Row]) -> Path:
+        """Store the rows of a task."""
+        kind = task.kind or self.kind(subject, task.metrics[0])
+        subject.describe()
+        context = {"environment": environment(self.processes.device, torch.get_num_threads())}
+        context |= subject.context | {"snapshot_sha256": subject.sha256}
+        return write_rows(subject.folder, kind, subject.images, rows, context)
+
+
+# bench.evaluate ---------------------------------------------------------------------------------
+
+
+def evaluate(overrides: list[str], **words: Any) -> int:
+    """What the words of bench.evaluate ask for: sample, then measure; returns the exit code."""
+    check_subject_words(words)
+    of_data, of_encoder = (
+        dict(split_word(word.removeprefix(group)) for word in overrides if word.startswith(group))
+        for group in ("data.", "encoder.")
+    )
+    request = Request.of_words(words, of_encoder)
+    torch.set_num_threads(words["threads"])
+    processes = distributed.start(words["device"])
+    try:
+        if words["run"]:
+            average = words["ema"]
+            subject = run_subject(words["run"], processes.device, words["images"], average, of_data)
+        else:
+            subject = released_subject(
+                words["checkpoint"],
+                processes.device,
+                format_name=words["format"],
+                size=words["size"],
+                data_name=words["data"],
+                data_words=of_data,
+                out=words["out"],
+                aligned=words["aligned"],
+                argv=[f"{key}={value}" for key, value in words.items() if value is not None],
+            )
+        cache = words["cache"] or subject.folder.parent / "cache"
+        evaluator = Evaluator(request, processes, cache, progress=sys.stderr.isatty())
+        evaluate_subject(evaluator, subject)
+        return 0
+    finally:
+        distributed.finish()
+
+
+def evaluate_subject(evaluator: Evaluator, subject: Subject) -> None:
+    """Measure every metric of the request that is not measured yet, a file each, and say its rows."""
+    request, processes = evaluator.request, evaluator.processes
+    request.protocol(subject.backbone.grid)  # whether there is such a one
+
+    # what is there already is measured no second time
+    tasks = []
+    if processes.main:
+        for name in request.metrics:
+            evaluator.check(subject, name)
+            kind = evaluator.kind(subject, name)
+            task = Task(kind, subject.images, 0.0, (name,))
+            if (path := measured_in(subject, request, task)) is not None:
+                said = [
+                    row
+                    for row in rows_of(path)
+                    if row.get("request", {}).get("metrics") in (name, None)
+                ]
+                say_rows(said, f"{path}: measured already")
+            else:
+                tasks.append(task)
+    tasks = processes.first(tasks if processes.main else None)
+
+    sampled = None
+    if request.keeps_pictures:
+        needed = {part for task in tasks for part in request.parts(task.metrics)}
+        sampled = evaluator.sample(subject, needed | {PICTURES})
+    for task, rows in evaluator.results(subject, tasks, sampled):
+        if processes.main:
+            path = evaluator.write(subject, task, rows)
+            say_rows([row.to_json() for row in rows], str(path))
+    if processes.main and request.parts(request.metrics):
+        sweep(evaluator.store(subject).folder)
+
+
+def measured_in(subject: Subject, request: Request, task: Task) -> Path | None:
+    """The result file that has a metric's rows as they are asked for, or None."""
+    path = result_path(subject.folder, task.kind, subject.images)
+    if is_readable(path):
+        return path
+    own = entry_of(task.metrics[0]).kind
+    by_run = result_path(subject.folder, own, subject.images)
+    asked = request.of(task.metrics[0])
+    found = (
+        own and not subject.average and any(row.get("request") == asked for row in rows_of(by_run))
+    )
+    return by_run if found else None
+
+
+def say_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
+    """Rows as they are stored, for the terminal, and their file."""
+    for row in rows:
+        place = "" if row["block"] is None else f"block {row['block']}, t = {row['t']:g}"
+        value = "missing" if row["value"] is None else f"{row['value']:.5g}"
+        said = "; ".join(part for part in (place, row["note"]) if part)
+        print(f"  {row['metric']:20}{value:12}{said}".rstrip())
+    print(where)

@@ -1,4 +1,7 @@
-"""Grids of pictures as PNG files that a person can look at."""
+"""Grids of pictures as PNG files that a person can look at.
+
+save_sample_grid(subject, sampling_protocol("ode50"), device)   # samples/grid-<images>.png
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.model.sampling_protocol import Protocol, sampling_protocol
 from bench.core.store.files import atomic
+from bench.evaluation.samples import painter, sampler
+from bench.evaluation.subject import Subject
 
 SMALLEST_SIDE = (
     48  # pixels on the page; smaller pictures are enlarged by a whole factor, without smoothing
@@ -35,3 +41,17 @@ def save_png(picture: np.ndarray, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def save_sample_grid(subject: Subject, protocol: Protocol, device: torch.device) -> Path:
+    """samples/grid-<images>.png: one block with balanced labels, the same noise for every arm."""
+    balanced = sampling_protocol(protocol.name, guidance=protocol.guidance, labels="balanced")
+    tokens = sampler(subject, balanced, 0, device)(0)
+    classes = subject.backbone.classes
+    # label i mod classes: few classes have a column each
+    columns = classes if classes <= 16 else 8
+    whole = len(tokens) // columns * columns
+    pictures, _ = painter(subject, balanced)(tokens[:whole])
+    path = subject.folder / "samples" / f"grid-{subject.images:012d}.png"
+    save_png(picture_grid(pictures, columns), path)
+    return path

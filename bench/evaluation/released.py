@@ -44,7 +44,8 @@ class Format:
 
     reversed: time runs 0 = noise to 1 = data and the velocity is data - noise; convolution: patches
     are embedded by one (else by a linear map); learn_sigma: there may be twice as many outputs, of
-    which the first half is the velocity; dropped: prefixes of training-only keys.
+    which the first half is the velocity; dropped: prefixes of training-only keys; aligned: the
+    encoder that its released models were aligned with.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Format:
     convolution: bool
     learn_sigma: bool
     dropped: tuple[str, ...] = ()
+    aligned: str = "none"
 
 
 FORMATS = {
@@ -59,7 +61,12 @@ FORMATS = {
     for item in (
         Format("sit", reversed=True, convolution=True, learn_sigma=True),
         Format(
-            "repa", reversed=False, convolution=True, learn_sigma=False, dropped=("projectors.",)
+            "repa",
+            reversed=False,
+            convolution=True,
+            learn_sigma=False,
+            dropped=("projectors.",),
+            aligned="dinov2_b",
         ),
         Format(
             "selfflow", reversed=True, convolution=False, learn_sigma=True, dropped=("projector.",)

@@ -1,67 +1,126 @@
-"""What bench.evaluate evaluates: a run's snapshot or a released checkpoint,
-each with its way to pictures.
+"""What is measured: a run's snapshot, its rebuilt average, or a released checkpoint.
 
-subject = run_subject({"run": "runs/digits-vanilla-nano-s0-1a2b3c4d"}, "cpu")
+    subject = run_subject(Path("runs/digits-vanilla-nano-s0-1a2b3c4d"), device)
+    subject = released_subject(Path("SiT-XL-2-256.pt"), device, format_name="sit", size="XL", ...)
+
+Each is a backbone with its way to pictures, and with a folder for its results.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor
 
-from bench.config.compose import compose, parse_count
+from bench.config.compose import TEXT, compose
 from bench.config.groups import build, current, encoder_option
 from bench.config.identity import is_identity
 from bench.config.schema import Option, check_type
+from bench.config.words import ImageCount
 from bench.core.data.base import DataSet
 from bench.core.data.latents import CHANNELS, Decoder
 from bench.core.model.backbone import SiT
+from bench.core.model.encoder import Encoder
 from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
-from bench.core.store.files import file_hash, read_json
-from bench.core.store.runs import find_run
+from bench.core.store.files import Json, file_hash, read_json
+from bench.core.store.runs import (
+    COST,
+    ENVIRONMENT,
+    METRICS_LOG,
+    Description,
+    find_run,
+    is_run,
+    read_metrics,
+    read_part,
+    write_description,
+    write_status,
+)
+from bench.core.train.cost import flops_until
 from bench.core.train.posthoc import about_average
-from bench.evaluation.measure import spent_until
 from bench.evaluation.released import format_of, import_checkpoint
+from bench.training.experiment import Experiment
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is evaluated: a backbone, how its tokens become pictures, and where its results go.
+    """A backbone, how its tokens become pictures, and where its results go.
 
-    decode(tokens, precision) -> pixels [n, 1 or 3, H, W], not finite where the tokens are not;
-    data: the data set, None where only its decoder is at hand; decoded_by(): the autoencoder of
-    latents, for the record of the samples; images: training images seen
-    (0 where that is not known); context: for result files; average: a rebuilt EMA's, "-decay0.99",
-    in the names of its files.
+    weights: which of its weights, in words; sha256: of their file; decode(tokens, precision) ->
+    pixels [n, 1 or 3, H, W], not finite where the tokens are not; decoded_by(): the autoencoder of
+    latents, for the record of the samples; data: the data set, None where only its decoder is at
+    hand; images: training images seen (0 where that is not known); aligned: family, trained_on and
+    labels of the encoder that it was aligned with, which is `encoder` where that is at hand;
+    context: for result files; average: a rebuilt EMA's, "-decay0.99", in the names of its files;
+    described: run.json of a model that has no run.
     """
 
     backbone: SiT
+    weights: str
+    sha256: str
     decode: Callable[[Tensor, str], Tensor]
     decoded_by: Callable[[], dict[str, str]]
     data: DataSet | None
     data_name: str
     folder: Path
     images: int
-    weights: str
-    sha256: str
     aligned: dict[str, str] | None
-    context: dict[str, Any]
+    encoder: Encoder | None = None
+    context: Json = field(default_factory=dict)
     average: str = ""
+    described: Description | None = None
+
+    def describe(self) -> None:
+        """run.json and status.json of a model that has no run, so that its folder reads as one."""
+        if self.described is not None and not is_run(self.folder):
+            write_description(self.folder, self.described)
+            write_status(self.folder, {"state": "complete"})
 
 
-def run_subject(words: dict[str, str], device: torch.device) -> Subject:
-    """A run's snapshot, or its rebuilt EMA. Raises ValueError where there is none."""
-    folder = Path(words["run"])
-    run = find_run(folder)
-    there = checkpoints.snapshots(folder)
+# A run ------------------------------------------------------------------------------------------
+
+
+def snapshot_subject(experiment: Experiment, images: int) -> Subject:
+    """The snapshot at `images` of a run that is open here, with what it has built already."""
+    path = checkpoints.snapshot_path(experiment.path, images)
+    data, device = experiment.data, experiment.processes.device
+    backbone = SiT(data.grid, experiment.size, data.classes).to(device)
+    checkpoints.load_snapshot(path, backbone)
+    environment = read_part(experiment.path, ENVIRONMENT)
+    return Subject(
+        backbone=backbone.requires_grad_(False),
+        weights="ema",
+        sha256=file_hash(path),
+        decode=data.decode,
+        decoded_by=data.decoded_by,
+        data=data,
+        data_name=data.fingerprint,
+        folder=experiment.path,
+        images=images,
+        aligned=experiment.aligned(),
+        encoder=experiment.encoder,
+        context=spent_until(experiment.path, images) | {"environment": environment},
+    )
+
+
+def run_subject(
+    folder: Path,
+    device: torch.device,
+    images: ImageCount | None = None,
+    average: Path | None = None,
+    data_words: Mapping[str, str] | None = None,
+) -> Subject:
+    """A run's snapshot (the newest, or that at `images`), or its rebuilt average in a file.
+
+    data_words: values of data.KEY=VALUE. Raises ValueError where there is none.
+    """
+    run, there = find_run(folder), checkpoints.snapshots(folder)
     stored = run.configuration if run else {}
     if run is None or not stored:
         raise ValueError(
@@ -72,126 +131,182 @@ def run_subject(words: dict[str, str], device: torch.device) -> Subject:
             f"run={folder} has no snapshot yet: "
             f"train it first, python -m bench.run {shlex.join(run.argv)}"
         )
-    images = (
-        parse_count("images", words["images"], stored["batch"]) if "images" in words else max(there)
-    )
-    if images not in there:
-        raise ValueError(
-            f"images={images}: run={folder} has snapshots at {', '.join(map(str, there))}"
-        )
-    path, average, noted = there[images], "", {}
-    if "ema" in words:
-        if "images" in words:
+
+    # which weights
+    at = max(there) if images is None else images.images("images", stored["batch"])
+    if at not in there:
+        raise ValueError(f"images={at}: run={folder} has snapshots at {', '.join(map(str, there))}")
+    path, suffix, noted = there[at], "", {}
+    if average is not None:
+        if images is not None:
             raise ValueError(
-                f"images={words['images']} does not go with ema=...: the file ends where it says"
+                f"images={images.text} does not go with ema=...: the file ends where it says"
             )
-        path = Path(words["ema"])
-        noted = about_average(folder, path)
-        images = int(noted["images"])
-        average = f"-decay{float(noted['decay']):g}" + (
-            "-warmup" if noted["warmup"] == "True" else ""
-        )
+        path, noted = average, about_average(folder, average)
+        at = int(noted["images"])
+        warmed = "-warmup" if noted["warmup"] == "True" else ""
+        suffix = f"-decay{float(noted['decay']):g}{warmed}"
+
+    # what they are the weights of
     option = current("data", stored["data"])
-    data = build(option.changed(**_elsewhere(option, words)))
+    data = build(option.changed(**_elsewhere(option, data_words or {})))
     backbone = SiT(data.grid, Size(**stored["size"]), data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
-    backbone.requires_grad_(False)
-    digest = file_hash(path)
+    context = spent_until(folder, at)
     return Subject(
-        backbone,
-        data.decode,
-        data.decoded_by,
-        data,
-        data.fingerprint,
-        folder,
-        images,
-        f"ema{average}",
-        digest,
-        run.aligned,
-        spent_until(folder, images)
-        | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
-        average,
+        backbone=backbone.requires_grad_(False),
+        weights=f"ema{suffix}",
+        sha256=file_hash(path),
+        decode=data.decode,
+        decoded_by=data.decoded_by,
+        data=data,
+        data_name=data.fingerprint,
+        folder=folder,
+        images=at,
+        aligned=run.aligned,
+        context=context | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
+        average=suffix,
     )
 
 
-def _elsewhere(option: Option, words: dict[str, str]) -> dict[str, Any]:
-    """Values of `data.KEY=` words for a run's data set: where it lies and how it is read,
-    never what it is.
+def spent_until(path: Path, images: int) -> Json:
+    """FLOPs and hours of a run's training until `images`.
+
+    Between two lines of metrics.jsonl the hours are linear in the images: a snapshot is seldom at
+    the end of a logging interval.
     """
-    node = option.values
-    free = [key for key in node if not is_identity(f"data.{key}")]
-    found = {}
-    for word, text in words.items():
-        group, _, key = word.partition(".")
-        if group != "data" or not key:
-            continue
-        if key not in node:
-            raise ValueError(f"{word} is no key of data={option.name} (it has {', '.join(node)})")
-        if key not in free:
+    cost, log = read_part(path, COST), path / METRICS_LOG
+    flops = flops_until(cost, images) + cost["encoder_training_flops"] if cost else None
+    lines = read_metrics(log) if log.exists() else []
+    at = [0, *(line["images"] for line in lines)]
+    seconds = [0.0, *(line["time"]["total_seconds"] for line in lines)]
+    hours = float(np.interp(images, at, seconds)) / 3600 if lines else None
+    return {"flops": flops, "hours": hours}
+
+
+def _elsewhere(option: Option, words: Mapping[str, str]) -> Json:
+    """Values for a run's data set: where it lies and how it is read, never what it is."""
+    free = [key for key in option.values if not is_identity(f"data.{key}")]
+    for key, text in words.items():
+        if key in option.values and key not in free:
             may = f"; {', '.join(f'data.{key}' for key in free)} may" if free else ""
             raise ValueError(
-                f"{word}={text} would be another data set than the run's, "
+                f"data.{key}={text} would be another data set than the run's, "
                 f"and cannot be changed{may}"
             )
-        value = text if isinstance(node[key], str | None) else yaml.safe_load(text)
+    return read_values("data", option, words)
+
+
+def read_values(group: str, option: Option, words: Mapping[str, str]) -> Json:
+    """Values of GROUP.KEY=VALUE words for an option of a group, of its keys' types.
+
+    Raises ValueError.
+    """
+    values, node = {}, option.values
+    for key, text in words.items():
+        word = f"{group}.{key}"
+        if key not in node:
+            raise ValueError(
+                f"{word} is no key of {group}={option.name} (it has {', '.join(node)})"
+            )
+        is_text = isinstance(node[key], str) or word in TEXT
+        value = text if is_text else yaml.safe_load(text)
         check_type(word, value, node[key])
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
-def checkpoint_subject(words: dict[str, str], device: torch.device) -> Subject:
+# A released checkpoint --------------------------------------------------------------------------
+
+
+def released_subject(
+    path: Path,
+    device: torch.device,
+    *,
+    format_name: str,
+    size: str,
+    data_name: str,
+    data_words: Mapping[str, str],
+    out: Path | None = None,
+    aligned: str | None = None,
+    argv: Sequence[str] = (),
+) -> Subject:
     """A released checkpoint on a data set of bench/conf/data.
 
     Raises ValueError where they do not fit.
     """
-    format_of(words["format"])
-    aligned = aligned_with(words)
-    of_data = [f"{key}={value}" for key, value in words.items() if key.startswith("data.")]
-    cfg = compose([f"data={words['data']}", f"size={words['size']}", *of_data])
-    # of latents the decoder alone is needed, unless their folder is named
-    data = None if "decoder" in cfg.data.values and not cfg.data.values["root"] else build(cfg.data)
+    aligned_with = _training_of(aligned or format_of(format_name).aligned)
+    words = [f"data.{key}={value}" for key, value in data_words.items()]
+    cfg = compose([f"data={data_name}", f"size={size}", *words])
+
+    # the data set; of latents the decoder alone is needed, unless their folder is named
+    of_data = cfg.data.values
+    only_decoder = "decoder" in of_data and not of_data["root"]
+    data: DataSet | None = None if only_decoder else build(cfg.data)
     channels = CHANNELS if data is None else data.grid.channels
-    path = Path(words["checkpoint"])
-    found = import_checkpoint(path, words["format"], cfg.size, cfg.data.values["patch"], channels)
-    backbone = found.backbone.to(device)
-    classes = cfg.data.values["classes"] if data is None else data.classes
+
+    # the weights
+    imported = import_checkpoint(path, format_name, cfg.size, of_data["patch"], channels)
+    backbone = imported.backbone.to(device)
+    classes = of_data["classes"] if data is None else data.classes
     if backbone.classes != classes or (data is not None and backbone.grid != data.grid):
         raise ValueError(
             f"{path} was trained on {backbone.classes} classes at "
             f"{'x'.join(map(str, backbone.grid.shape))}, "
-            f"data={words['data']} has {classes}: choose the data set that it was trained on"
+            f"data={data_name} has {classes}: choose the data set that it was trained on"
         )
+
+    # its way to pictures
     if data is None:
-        decoder = Decoder(cfg.data.values["decoder"])
+        decoder = Decoder(of_data["decoder"])
         decoded_by = decoder.record
 
         def decode(tokens: Tensor, precision: str) -> Tensor:
             return decoder.pixels(backbone.grid.unpatchify(tokens.float()), precision)
     else:
         decode, decoded_by = data.decode, data.decoded_by
+
+    # its folder
     digest = file_hash(path)
-    folder = Path(words.get("out", f"evaluations/{path.stem}-{digest[:8]}"))
+    folder = out or Path(f"evaluations/{path.stem}-{digest[:8]}")
     for result in sorted(folder.glob("results/*.json")):
         if read_json(result).get("snapshot_sha256", digest) != digest:
             raise ValueError(
                 f"out={folder} holds results of another checkpoint ({result.name}): "
                 "choose another out=DIR"
             )
-    name = f"{words['data']} ({data.fingerprint})" if data is not None else words["data"]
-    context = {"flops": None, "hours": None, "checkpoint": path.name, "format": words["format"]}
     return Subject(
-        backbone, decode, decoded_by, data, name, folder, 0, found.weights, digest, aligned, context
+        backbone=backbone,
+        weights=imported.weights,
+        sha256=digest,
+        decode=decode,
+        decoded_by=decoded_by,
+        data=data,
+        data_name=data_name if data is None else f"{data_name} ({data.fingerprint})",
+        folder=folder,
+        images=0,
+        aligned=aligned_with,
+        context={"flops": None, "hours": None, "checkpoint": path.name, "format": format_name},
+        described=Description(
+            arm=path.stem,
+            method=format_name,
+            encoder=None,
+            size=cfg.size.name,
+            depth=cfg.size.depth,
+            width=cfg.size.width,
+            data=data_name,
+            seed=0,
+            images=0,
+            aligned=aligned_with,
+            argv=list(argv),
+        ),
     )
 
 
-def aligned_with(words: dict[str, str]) -> dict[str, str] | None:
-    """Family, data and labels of the encoder that a released model was aligned with,
-    for the mark on related metrics.
-
-    aligned=ENCODER|none; without the word DINOv2-B for REPA's format, whose released models were
-    aligned with it.
+def _training_of(name: str) -> dict[str, str] | None:
+    """Family, data and labels of the encoder that a released model was aligned with, for the mark
+    on related metrics; none: it was aligned with none.
     """
-    name = words.get("aligned", "dinov2_b" if words["format"] == "repa" else "none")
     if name == "none":
         return None
     node = encoder_option(name).values

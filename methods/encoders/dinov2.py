@@ -24,7 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.core.model.encoder import IMAGENET_MEAN, IMAGENET_STD, EncoderCard, EncoderFeatures
+from bench.core.model.encoder import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    EncoderCard,
+    EncoderFeatures,
+    weights_fingerprint,
+)
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.staging import Resource, require, torch_hub
 from methods.encoders.base import PatchEncoder, as_input
@@ -188,6 +194,20 @@ def load_network(folder: Path, model: str, weights: Path) -> Any:
                 f"the code in {folder} and {weights} do not make a {model} "
                 f"({first}): fetch both again"
             ) from error
+    return network
+
+
+def hub_network(node: Mapping[str, Any]) -> nn.Module:
+    """The hub's module of an encoder's YAML as its authors publish it, with its own interpolation
+    of positions, for metrics that read it as others do; its weights' hash is `.fingerprint`.
+
+    Raises ValueError saying what is missing.
+    """
+    staged = resources(node)
+    require(staged, f"the published {node['model']}", f"encoder={node['name']}")
+    code, weights = staged
+    network = load_network(_code_folder(code), node["model"], _found(weights))
+    network.fingerprint = weights_fingerprint(network)
     return network
 
 

@@ -227,12 +227,17 @@ def local(
     learning_rate: float,
     *,
     token_grid: TokenGrid,
-    dataset: DataSet,
+    dataset: DataSet | None,
     cache: Path,
 ) -> LocalEncoder:
     """The encoder of this data set from the cache, trained first if it is not there,
     once however many ask.
     """
+    if dataset is None:
+        raise ValueError(
+            f"{card.name} is trained on the data's pictures, which are not here: "
+            "choose another encoder"
+        )
     _, grid = fitting_grids(card, token_grid.grid)
     # at most 64 pixels a side are read, as whole patches of the token grid
     sides = dataset.images("train", slice(0, 1)).shape[2:]

@@ -250,4 +250,4 @@ class FidFamily(Metric):
 
     @property
     def reading(self) -> str:
-        return f"inception {super().reading} "  # one name, however the network calls itself
+        return f"{getattr(self.network, 'name', 'inception')} {super().reading} "

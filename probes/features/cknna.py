@@ -213,5 +213,5 @@ class Cknna(Metric):
         return measure_cknna(store, data, self.network, cache, inputs.aligned, device=inputs.device)
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int) -> int:
-        return feature_passes(n_train, n_heldout)
+    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
+        return feature_passes(n_train, n_heldout, most)

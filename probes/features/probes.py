@@ -189,5 +189,5 @@ class Probes(Metric):
         return self._variant
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int) -> int:
-        return feature_passes(n_train, n_heldout)
+    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
+        return feature_passes(n_train, n_heldout, most)

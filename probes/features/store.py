@@ -101,9 +101,9 @@ def store_of(inputs: Inputs) -> FeatureStore:
     )  # fmt: skip
 
 
-def feature_passes(n_train: int, n_heldout: int) -> int:
+def feature_passes(n_train: int, n_heldout: int, most: int) -> int:
     """Pictures that go through a backbone for its features."""
-    return (n_train + n_heldout) * len(PROBE_TIMES)
+    return (min(n_train, most) + min(n_heldout, most)) * len(PROBE_TIMES)
 
 
 def subset(n: int, most: int) -> Tensor:

@@ -6,31 +6,20 @@ training_command(run, seed=3)    # python -m bench.run method=selfflow method.ne
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.core.model.sampling_protocol import PROTOCOLS, Protocol
+from bench.core.metrics import metric_entries
+from bench.core.model.sampling_protocol import CHANGEABLE, PROTOCOLS
 from reports.study.runs import Run, mapping
 
 GROUPS = ("method", "size", "encoder", "data", "seed")
 EVALUATED = (
     "evaluate-"  # kinds of result files that bench.evaluate writes; bench.run writes the others
 )
-FID_FAMILY = ("fid", "sfid", "is", "precision", "recall", "kid")  # measured together
-FIXED = (
-    "name",
-    "sampler",
-    "last_time",
-    "block",
-    "atol",
-    "rtol",
-    "weights",
-)  # fields that no word changes
-SAMPLING = tuple(field.name for field in dataclasses.fields(Protocol) if field.name not in FIXED)
 
 
 def run_command(words: Iterable[str]) -> str:
@@ -53,38 +42,37 @@ def measuring_command(run: Run, like: Mapping[str, Any]) -> str:
     """The command that measures a finished run as a result row of another one was measured."""
     if not str(like["kind"]).startswith(EVALUATED):
         return training_command(run, measure="full")
+    if request := mapping(like.get("request")):
+        return _evaluate_command({"run": run.folder} | request)
+    return _evaluate_command({"run": run.folder} | _request_of_old(run, like))
+
+
+def _request_of_old(run: Run, like: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for a row of a time when rows kept words, or nothing, of it."""
     protocol, asked = mapping(like["protocol"]), mapping(mapping(like.get("details")).get("words"))
     if "sampling" not in protocol:  # of features, which take no samples
-        return _evaluate_command({"run": run.folder} | asked)
+        return asked
+
+    # how it was sampled
     sampling = mapping(protocol.get("sampling"))
     name, metric = str(sampling.get("name", "sde250")), str(like["metric"])
     usual = PROTOCOLS[name].to_json() if name in PROTOCOLS else {}
-    reference = str(protocol.get("reference", "train")).partition(" (")[0]
-    reference = (
-        "train" if reference.endswith(" train") else reference
-    )  # of rows that do not say how they were asked for
-    words = {
-        "run": run.folder,
-        "protocol": name,
-        "samples": sampling.get("samples"),
-        "seed": sampling.get("seed"),
-    }
+    words = {"protocol": name, "samples": sampling.get("samples"), "seed": sampling.get("seed")}
     words |= {
         key: sampling[key]
-        for key in SAMPLING
+        for key in CHANGEABLE
         if key in sampling and sampling[key] != usual.get(key)
     }
-    if (
-        "guided_channels" in words
-    ):  # counted in numbers of a token; the word counts the data's channels
-        words["guided_channels"] //= (
-            int(mapping(run.configuration.get("data")).get("patch") or 1) ** 2
-        )
-    return _evaluate_command(
-        words
-        | {"reference": reference, "metrics": "fid" if metric in FID_FAMILY else metric}
-        | asked
-    )
+    if "guided_channels" in words:
+        # counted in numbers of a token; the word counts the data's channels
+        patch = int(mapping(run.configuration.get("data")).get("patch") or 1)
+        words["guided_channels"] //= patch**2
+
+    # what was measured, against what
+    reference = str(protocol.get("reference", "train")).partition(" (")[0]
+    reference = "train" if reference.endswith(" train") else reference
+    giving = (e.name for e in metric_entries().values() if not e.kind and metric in e.gives)
+    return words | {"reference": reference, "metrics": next(giving, metric)} | asked
 
 
 def _evaluate_command(words: Mapping[str, Any]) -> str:

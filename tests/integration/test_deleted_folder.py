@@ -7,8 +7,7 @@ from support.runs import only_run, run_in_process, tiny_run
 
 from bench.cli import FAILED
 from bench.core.train.trainer import Trainer
-from bench.evaluation import measure
-from bench.evaluation import request as measure_plan
+from bench.evaluation import samples
 
 
 def delete(runs):
@@ -31,16 +30,13 @@ def test_while_training_with_rare_lines(tmp_path, monkeypatch, capsys, saving):
 
 
 def test_while_measuring(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(measure_plan, "KINDS", ("samples",))
-    whole = measure.sample_block
+    whole = samples.sample_block
 
     def sample_block(*arguments):
         delete(tmp_path)
         return whole(*arguments)
 
-    monkeypatch.setattr(measure, "sample_block", sample_block)
-    assert (
-        run_in_process(tiny_run(tmp_path, "images=512", "measure=full", "evaluation.samples=64"))
-        == FAILED
-    )
+    monkeypatch.setattr(samples, "sample_block", sample_block)
+    words = ("images=512", "measure=full", "evaluation.samples=64", "evaluation.metrics=[fd_local]")
+    assert run_in_process(tiny_run(tmp_path, *words)) == FAILED
     assert "was deleted while" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -32,7 +32,7 @@ from bench.core.store.checkpoints import save_snapshot
 from bench.core.train.distributed import Processes
 from bench.evaluate import main
 from bench.evaluation.exporters import export_checkpoint
-from bench.evaluation.sample_file import SampleFile
+from bench.evaluation.samples import SampleStore
 
 CPU = torch.device("cpu")
 
@@ -110,14 +110,24 @@ class Sharing(Processes):
         return self.found
 
 
+def sampling(make=make_block):
+    """What makes a store's pictures: the block's number in place of its tokens."""
+    return {"pictures"}, torch.tensor, lambda number: make(int(number))
+
+
 def keeping(numbers):
     """make_block that keeps the numbers it is asked for."""
     return lambda number: numbers.append(number) or make_block(number)
 
 
+def new_store(folder, n=200):
+    folder.mkdir(exist_ok=True)
+    return SampleStore(folder, n, 64)
+
+
 def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
-    whole = SampleFile(tmp_path / "whole", 200, 64)
-    whole.write(make_block, Processes(0, 1, CPU))
+    whole = new_store(tmp_path / "whole")
+    whole.make(*sampling(), Processes(0, 1, CPU))
     whole.finish()
     made = []
 
@@ -127,23 +137,23 @@ def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
             raise KeyboardInterrupt
         return make_block(number)
 
-    cut = SampleFile(tmp_path / "cut", 200, 64)
+    cut = new_store(tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt):
-        cut.write(failing, Processes(0, 1, CPU))
+        cut.make(*sampling(failing), Processes(0, 1, CPU))
     assert not cut.done()
-    cut.write(failing, Processes(0, 1, CPU))
+    cut.make(*sampling(failing), Processes(0, 1, CPU))
     cut.finish()
     assert made == [0, 1, 2, 2, 3] and cut.path.read_bytes() == whole.path.read_bytes()
-    split = SampleFile(tmp_path / "split", 200, 64)
-    todo, shares = split.missing(), []
+    split = new_store(tmp_path / "split")
+    todo, shares = split.lacking({"pictures"}), []
     for rank in (1, 0, 2):
-        split.write(keeping(shares), Sharing(rank, 3, CPU, todo))
+        split.make(*sampling(keeping(shares)), Sharing(rank, 3, CPU, todo))
     assert shares == [1, 0, 3, 2]
     for number in (1, 2):  # what is lacking is dealt out, wherever it lies
-        split._block(number).unlink()
-    todo, shares = split.missing(), []
+        split._file(number, "pictures").unlink()
+    todo, shares = split.lacking({"pictures"}), []
     for rank in (0, 1):
-        split.write(keeping(shares), Sharing(rank, 2, CPU, todo))
+        split.make(*sampling(keeping(shares)), Sharing(rank, 2, CPU, todo))
     assert shares == [1, 2]
     split.finish()
     assert split.path.read_bytes() == whole.path.read_bytes()
@@ -158,13 +168,13 @@ def test_cut_off_samples_resume_and_the_split_changes_nothing(tmp_path):
 
 
 def test_a_damaged_block_is_removed_and_said(tmp_path):
-    samples = SampleFile(tmp_path, 100, 64)
-    samples.write(make_block, Processes(0, 1, CPU))
+    samples = new_store(tmp_path, 100)
+    samples.make(*sampling(), Processes(0, 1, CPU))
     block = tmp_path / "blocks" / "000001.npy"
     block.write_bytes(block.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"block 1 .* was damaged and is removed"):
         samples.finish()
-    samples.write(make_block, Processes(0, 1, CPU))
+    samples.make(*sampling(), Processes(0, 1, CPU))
     samples.finish()
     assert samples.done()
 
@@ -333,7 +343,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tmp_path, capsys):
             "metrics=probes",
         ],
         "steps=0 is too few": [f"run={run}", "steps=0"],
-        "shift=nan of the times": [f"run={run}", "shift=nan"],
+        "shift=nan is outside (0, inf)": [f"run={run}", "shift=nan"],
         "data.patch=4 would be another data set": [f"run={run}", "data.patch=4"],
         "data.rot is no key of data=digits": [f"run={run}", "data.rot=x"],
         "protocol=ode is unknown": [f"run={run}", "protocol=ode"],

@@ -271,21 +271,16 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
     from bench.core.model.sampling import sample_block, velocity_of
     from bench.core.model.sampling_protocol import sampling_protocol
     from bench.core.train.distributed import Processes
-    from bench.evaluation import samples as sample_spool
+    from bench.evaluation.samples import SampleStore
 
     velocity, protocol = velocity_of(random_backbone()), sampling_protocol("ode50", steps=4)
-    monkeypatch.setattr(sample_spool, "gather_blocks", lambda mine, count, processes: mine)
-    parts = []
+    store = SampleStore(tmp_path, 192, 64)
+    monkeypatch.setattr(Processes, "first", lambda processes, value: [0, 1, 2])
+    make = functools.partial(sample_block, velocity, protocol, (16, 4), 10, 0, device="cpu")
+    made = []
     for rank in range(2):
-        spool = sample_spool.SampleSpool(
-            tmp_path, rank, "sha", protocol, 0
-        )  # of its own: neither finds the other's
-        spool.folder.parent.mkdir(exist_ok=True)
-        make = functools.partial(sample_block, velocity, protocol, (16, 4), 10, 0, device="cpu")
         processes = Processes(rank, 2, torch.device("cpu"))
-        parts.append(
-            spool.tokens(lambda block, make=make: make(block)[0], 3, processes, lambda: None)
-        )
-    together = torch.cat([parts[0][0], parts[1][0], parts[0][1]])
+        sample = lambda block: made.append(block) or make(block)[0]  # noqa: E731
+        store.make({"tokens"}, sample, pytest.fail, processes)
     whole, _ = samples(velocity, protocol, (16, 4), 10, 192)
-    assert torch.equal(together, whole)
+    assert made == [0, 2, 1] and torch.equal(store.tokens(), whole)

@@ -9,13 +9,21 @@ import torch
 from support.arms import random_backbone
 from torch import nn
 
+from bench.config.words import last_of_each
 from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.checkpoints import load_snapshot, snapshots
+from bench.evaluate import main
 from bench.evaluation.exporters import export_checkpoint
 from probes.distances.frechet import Moments, fit
+
+
+def evaluated(words):
+    """bench.evaluate in this process, of a word given twice the last: its exit code."""
+    return main(last_of_each(words))
+
 
 QUICK = ("protocol=sde250", "steps=4", "samples=100", "device=cpu")
 

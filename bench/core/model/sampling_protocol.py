@@ -105,6 +105,10 @@ class Protocol:
         return dataclasses.asdict(self)
 
 
+# Fields that a request may change; the others are what a protocol's name stands for.
+FIXED = ("name", "sampler", "last_time", "block", "atol", "rtol", "weights")
+CHANGEABLE = tuple(field.name for field in dataclasses.fields(Protocol) if field.name not in FIXED)
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (

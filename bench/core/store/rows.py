@@ -40,6 +40,7 @@ class Row:
     metric_version: int = 1
     encoder: str = ""
     details: Json = field(default_factory=dict)
+    request: dict[str, str | int | float] = field(default_factory=dict)
 
     def to_json(self) -> Json:
         """The row as stored: non-finite values become None with a note,

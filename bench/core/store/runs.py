@@ -305,7 +305,7 @@ def _why(error: Exception) -> str:
 _OF_RUN = ("arm", "method", "encoder", "size", "depth", "width", "data", "seed", "batch")
 _OF_ROW = (
     *("metric", "value", "stderr", "n", "real", "higher_is_better", "block", "t", "related"),
-    *("protocol", "protocol_id", "metric_version", "note", "details"),
+    *("protocol", "protocol_id", "metric_version", "note", "details", "request"),
 )
 _STORED = (*_OF_ROW, "encoder")
 ROW_COLUMNS = (

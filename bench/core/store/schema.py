@@ -93,7 +93,7 @@ ROW_VALUES: Values = {
     "block": _whole(1).or_null(),
     "t": _NUMBER.or_null(),
     **dict.fromkeys(("related", "note"), _TEXT.or_null()),
-    **dict.fromkeys(("protocol", "details"), _OBJECT.or_null()),
+    **dict.fromkeys(("protocol", "details", "request"), _OBJECT.or_null()),
 }
 
 

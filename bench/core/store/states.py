@@ -74,5 +74,5 @@ def progress(folder: Path) -> float:
         ),
         default=0,
     )
-    blocks = len(list(folder.glob("samples/blocks-*/*.npy")))
+    blocks = len(list(folder.glob("samples/*/blocks/*.npy")))
     return newest + len(list(folder.glob("results/*.json"))) + blocks / (blocks + 1)

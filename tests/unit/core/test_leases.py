@@ -203,7 +203,7 @@ def test_progress_grows_with_checkpoints_and_results(tmp_path):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
     assert progress(tmp_path) == 1281
-    blocks = tmp_path / "samples" / "blocks-000000001280-aa"
+    blocks = tmp_path / "samples" / "ode50-000000001280-aa" / "blocks"
     blocks.mkdir(parents=True)
     seen = [progress(tmp_path)]
     for number in range(3):

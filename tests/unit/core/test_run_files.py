@@ -29,7 +29,7 @@ WHOLE = {"schema_version": 1, "run": "run", "kind": "heldout", "images": 640, "r
 
 @pytest.mark.parametrize("change", [{"schema_version": 2}, {"images": None}, {"rows": "none"}])
 def test_a_result_that_a_report_leaves_out_is_measured_again(tmp_path, monkeypatch, change):
-    task = Task("heldout", 640, 0.0)
+    task = Task("heldout", 640, 0.0, ("heldout_loss",))
     monkeypatch.setattr(measure_plan, "planned", lambda experiment: ([task], []))
     path = result_path(tmp_path, "heldout", 640)
     write_json(path, WHOLE)

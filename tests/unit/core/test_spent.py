@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.evaluation.measure import spent_until
+from bench.evaluation.subject import spent_until
 
 
 def test_hours_are_linear_between_logged_lines(tmp_path):

@@ -10,10 +10,12 @@ import pytest
 
 from bench.config.compose import compose
 from bench.config.identity import arm_name, identity, run_id
+from bench.config.words import values_of
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.runs import RunRecord
-from bench.evaluate import parse, protocol_of
+from bench.evaluate import EVALUATE
+from bench.evaluation.request import Request
 from reports.page.commands import measuring_command, training_command
 
 
@@ -89,7 +91,7 @@ def test_what_bench_evaluate_measures_is_measured_by_it():
     protocol = {"sampling": sampling, "reference": "VIRTUAL_imagenet256_labeled.npz (0a1b2c3d)"}
     for metric, asked in (("sfid", "fid"), ("fd_dinov2", "fd_dinov2")):
         like = {"kind": "evaluate-0a1b2c3d-1a2b3c4d-fid", "metric": metric, "protocol": protocol}
-        assert parse(words_of(measuring_command(run, like), "bench.evaluate")) == {
+        assert values_of(words_of(measuring_command(run, like), "bench.evaluate")) == {
             "run": str(run.folder),
             "protocol": "sde250",
             "samples": "50000",
@@ -120,5 +122,5 @@ def test_a_measuring_command_samples_by_the_recorded_protocol():
         "metric": "fid",
         "protocol": {"sampling": recorded.to_json(), "reference": "train"},
     }
-    words = parse(words_of(measuring_command(run, like), "bench.evaluate"))
-    assert protocol_of(words, grid, "ode50") == recorded
+    words = EVALUATE.parse(words_of(measuring_command(run, like), "bench.evaluate"))
+    assert Request.of_words(words, {}).protocol(grid) == recorded

@@ -1,0 +1,137 @@
+"""A run's own measurements: what its configuration asks of its snapshots, until it is complete.
+
+python -m bench.run method=selfflow measure=full evaluation.metrics=[fd_local,fid]
+"""
+
+from __future__ import annotations
+
+import shlex
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.cli import StopFlag
+from bench.core.store import checkpoints
+from bench.core.store.runs import read_run, row_table
+from bench.core.store.tracking import numbers_of_rows
+from bench.core.train.trainer import Stopped
+from bench.evaluation.measure import Evaluator
+from bench.evaluation.request import Request, Task, pending, planned
+from bench.evaluation.samples import sweep
+from bench.evaluation.subject import snapshot_subject
+from bench.training.experiment import Experiment
+
+
+def measure_run(experiment: Experiment, stop: StopFlag) -> None:
+    """Make a run's pending measurements and declare it complete.
+
+    Raises Stopped between two of them, and between blocks of samples.
+    """
+    folder, processes, cfg = experiment.folder, experiment.processes, experiment.cfg
+    total = cfg.images
+    if processes.main:
+        folder.status(
+            now=True,
+            state="running",
+            phase="measuring",
+            images=total,
+            images_total=total,
+            seconds_left=None,
+            message="",
+        )
+
+    def stop_if_asked() -> None:
+        if processes.main:
+            folder.check_exists()
+        if not processes.any(stop.reason is not None):
+            return
+        reason = processes.first(stop.reason)
+        message = f"stopped by {reason} while measuring; the same command goes on"
+        if processes.main:
+            folder.status(now=True, state="stopped", message=message)
+        raise Stopped(reason)
+
+    evaluator = Evaluator(Request.of_config(cfg), processes, Path(cfg.cache), between=stop_if_asked)
+    tasks = pending(experiment)
+    quiet = not (processes.main and cfg.compute.progress)
+    bar = tqdm(
+        total=len(tasks), desc="measuring", unit="result", disable=quiet or None, leave=False
+    )
+    for images, of_snapshot in groupby(tasks, lambda task: task.images):
+        _measure_snapshot(experiment, evaluator, images, list(of_snapshot), bar)
+    bar.close()
+    if processes.main:
+        for images in checkpoints.snapshots(folder.path):
+            for samples in folder.path.glob(f"samples/*-{images:012d}-*/"):
+                sweep(samples)
+        folder.status(now=True, state="complete", message="")
+        print(run_summary(experiment))
+        print_left_out(experiment)
+
+
+def _measure_snapshot(
+    experiment: Experiment, evaluator: Evaluator, images: int, tasks: list[Task], bar: tqdm
+) -> None:
+    """Measure one snapshot; what fails is said with what was being measured."""
+    folder, processes = experiment.folder, experiment.processes
+    evaluator.between()
+    left = iter(tasks)
+    task = tasks[0]
+    try:
+        subject = snapshot_subject(experiment, images)
+        results = evaluator.results(subject, tasks)
+        for task in left:
+            _, rows = next(results)
+            if processes.main:
+                folder.check_exists()
+                evaluator.illustrate(subject, task)
+                evaluator.write(subject, task, rows)
+                experiment.track(images, numbers_of_rows(rows))
+                folder.status()
+            bar.update()
+        next(results, None)
+    except (OSError, ValueError) as error:
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        verb = "stored" if isinstance(error, OSError) else "measured"
+        what = f"{task.name} at {images} images could not be {verb} ({reason})"
+        if processes.main:
+            folder.status(now=True, state="failed", message=what)
+        again = f"{what}: mend that and run the same command again, or with measure=none"
+        raise (
+            OSError(error.errno, again) if isinstance(error, OSError) else ValueError(again)
+        ) from error
+
+
+def print_left_out(experiment: Experiment) -> None:
+    """What measure=quick or none left out, and the command that measures it."""
+    left_out = planned(experiment)[1]
+    if not left_out:
+        return
+    counts: dict[str, int] = {}
+    for task in left_out:
+        counts[task.name] = counts.get(task.name, 0) + 1
+    kinds = ", ".join(f"{kind} of {n} snapshot(s)" for kind, n in counts.items())
+    words = [word for word in experiment.argv if not word.startswith("measure=")]
+    command = f"python -m bench.run {shlex.join([*words, 'measure=full'])}"
+    print(f"not measured: {kinds}. To do it: {command}")
+
+
+def run_summary(experiment: Experiment) -> str:
+    """The run's last numbers, for the terminal."""
+    frame: Any = row_table([read_run(experiment.path)], [])
+    frame = frame[(frame["images"] == experiment.cfg.images) & frame["value"].notna()]
+    lines = [f"{experiment.path} is complete: {experiment.cfg.images} images"]
+    plain = frame[frame["block"].isna()]
+    for row in plain.itertuples():
+        real = f"   (held-out real: {row.real:.4g})" if row.real == row.real else ""
+        lines.append(
+            f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}"
+        )
+    probes = frame[frame["block"].notna()]
+    for metric, rows in probes.groupby("metric"):
+        best = rows.loc[rows["value"].idxmax()]
+        where = f"block {best['block']:.0f}, t = {best['t']:g}"
+        lines.append(f"  {metric:22}{best['value']:<10.4g}   (highest of {len(rows)}: {where})")
+    return "\n".join(lines)
