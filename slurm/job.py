@@ -37,7 +37,7 @@ STOPPED = 143
 
 
 @dataclass
-class Job:
+class SlurmJob:
     """arguments: of python; phase: train, evaluate or report; cwd: where to work; run:
     its folder, or None.
     """

@@ -21,11 +21,10 @@ from bench.core.store.files import read_json, write_json
 from bench.core.store.lease import Leases
 from bench.core.store.states import run_state
 from slurm import code_snapshot, queue
-from slurm.job import Job
+from slurm.job import SlurmJob
 
 if TYPE_CHECKING:
-    from bench.study.plan import Planned
-    from bench.study.request import Sweep
+    from bench.study.request import Planned, Sweep
 
 EARLY_SECONDS = 60  # sbatch's manual: the signal may come so much earlier than asked for
 WAITING = {
@@ -87,7 +86,7 @@ class Slurm:
             run = str(p.spec.id)
             after = [trained[run]] if run in trained else []
             evaluations.append(self._submit_many("evaluate", [p], after)[run])
-        report = Job(
+        report = SlurmJob(
             (
                 "-m",
                 "bench.report",
@@ -123,7 +122,7 @@ class Slurm:
             self._keep(run, phase, job)
         return jobs
 
-    def _job(self, phase: str, planned: Planned) -> Job:
+    def _job(self, phase: str, planned: Planned) -> SlurmJob:
         words = [
             word
             for word in planned.spec.overrides
@@ -132,7 +131,7 @@ class Slurm:
         words += ["measure=none"] if phase == "train" else []
         run = self.sweep.runs.resolve() / str(planned.spec.id)
         threads = self.compute.threads or self.compute.cpus
-        return Job(
+        return SlurmJob(
             ("-m", "bench.run", *words), phase, os.getcwd(), str(run), str(self.leases), threads
         )
 

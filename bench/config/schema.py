@@ -174,15 +174,15 @@ def _constraints(of: type, name: str, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-CHOICES: dict[str, tuple[str, ...]] = _constraints(Config, "choices")
+_CHOICES: dict[str, tuple[str, ...]] = _constraints(Config, "choices")
 # Intervals as one writes them: ( and ) leave the end out, [ and ] take it in. null is always allowed.
-RANGES: dict[str, str] = _constraints(Config, "range") | {
+_RANGES: dict[str, str] = _constraints(Config, "range") | {
     "data.patch": "[1, inf)",
     "data.size": "[1, inf)",
     "data.heldout": "(0, 1)",
 }
 NULLABLE = {"compute.threads": int, "data.in_memory": bool}  # kinds of keys whose default is null
-KINDS = {
+_KINDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -206,18 +206,18 @@ def check_type(key: str, value: Any, default: Any) -> None:
     kind = NULLABLE.get(key, type(default))
     if type(value) is not kind and not (kind is float and type(value) is int):
         alike = "" if default is None else f", as {default!r} is"
-        raise ValueError(f"{key}={value} is not {KINDS[kind]}{alike}")
+        raise ValueError(f"{key}={value} is not {_KINDS[kind]}{alike}")
 
 
 def check_values(flat: Mapping[str, Any]) -> None:
     """Raise ValueError for the first value that no run could use; flat: {"a.b": value}."""
-    for key, choices in CHOICES.items():
+    for key, choices in _CHOICES.items():
         if flat[key] not in choices:
             near = nearest(str(flat[key]), choices)
             raise ValueError(f"{key}={flat[key]} is unknown{near} (choices: {', '.join(choices)})")
     for key, value in flat.items():
-        if key in RANGES or type(value) is float:
-            check_range(key, value, RANGES.get(key, "(-inf, inf)"))
+        if key in _RANGES or type(value) is float:
+            check_range(key, value, _RANGES.get(key, "(-inf, inf)"))
     batch, images, micro = flat["batch"], flat["images"], flat["micro_batch"]
     if batch < 1 or images < batch:
         raise ValueError(

@@ -23,7 +23,9 @@ import itertools
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from bench.config.groups import options
 from bench.config.schema import nearest
+from reports.findings.claims import load_claims
 
 KEYS = {"description", "claims", "arms", "axes", "data"}
 DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "axes"}
@@ -124,8 +126,6 @@ def _text(key: str, node: dict[str, Any], prefix: str = "") -> None:
 
 
 def _claims(content: dict[str, Any]) -> None:
-    from reports.findings.claims import load_claims
-
     named = content.get("claims")
     if not _texts(named):
         said = f"is {named!r}" if "claims" in content else "is missing"
@@ -153,8 +153,6 @@ def _seeds(at: str, seeds: Any) -> None:
 
 
 def _sizes(key: str, sizes: Any) -> None:
-    from bench.config.groups import options
-
     if not _texts(sizes):
         raise ValueError(f"{key} is {sizes!r}: write a list, sizes: [nano]")
     for size in sizes:

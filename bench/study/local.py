@@ -14,16 +14,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.core.store.files import read_json, write_json
 from bench.core.store.lease import Lease, Leases
 from bench.machine.host import cores
+from bench.study import plan
 from bench.study.pool import Job, Pool, visible_gpus
-
-if TYPE_CHECKING:
-    from bench.study.plan import Planned
-    from bench.study.request import Sweep
+from bench.study.request import Planned, Sweep
 
 
 class Local:
@@ -101,8 +98,6 @@ class Local:
 
     def work(self) -> int:
         """The background process: run what is missing until nothing is left or somebody cancels."""
-        from bench.study import plan
-
         sweep = self.sweep
         say = lambda text: print(time.strftime("%F %T"), text, flush=True)  # noqa: E731
         lease = self.leases.acquire_watching(self.lease_name, "has this study", say)

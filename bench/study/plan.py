@@ -7,44 +7,25 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.config.groups import build
 from bench.config.identity import arm_name
 from bench.config.schema import Config, Option
+from bench.core.model.method import Method
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
+from bench.core.train.cost import count, flops_until
+from bench.evaluation.request import pending
+from bench.study.request import Planned
 from bench.study.runs import RunSpec
-
-
-@dataclass
-class Planned:
-    """A run, its state and its cost: parameters of what is trained,
-    FLOPs and hours in all (None: not known yet).
-
-    at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet.
-    """
-
-    spec: RunSpec
-    arm: str
-    size: str
-    state: RunState
-    done: bool
-    parameters: int | None = None
-    flops: float | None = None
-    hours: float | None = None
-    at_least: bool = False
+from bench.training.experiment import Experiment
 
 
 def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
-    from bench.core.train.cost import flops_until
-    from bench.evaluation import request as measure_plan
-    from bench.training.experiment import Experiment
-
     costs: dict[str, tuple[dict[str, Any], bool] | None] = {}
     plan = []
     for spec in specs:
@@ -57,11 +38,7 @@ def make(specs: list[RunSpec]) -> list[Planned]:
             continue
         experiment = Experiment(spec.cfg)
         state = run_state(experiment.path)
-        done = (
-            state.name == "complete"
-            and experiment.trained()
-            and not measure_plan.pending(experiment)
-        )
+        done = state.name == "complete" and experiment.trained() and not pending(experiment)
         if not done and state.name == "complete":
             state = RunState("trained", state.images, state.total, state.loss)
         planned = Planned(spec, arm_name(spec.cfg), spec.cfg.size.name, state, done)
@@ -89,9 +66,6 @@ def _cost(cfg: Config, path: Path) -> tuple[dict[str, Any], bool] | None:
     From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or
     download it: until its first run has begun, its arm is planned as vanilla.
     """
-    from bench.core.model.method import Method
-    from bench.core.train import cost
-
     stored = read_part(path, COST)
     if stored:
         return stored, False
@@ -99,7 +73,7 @@ def _cost(cfg: Config, path: Path) -> tuple[dict[str, Any], bool] | None:
     if known is None:
         return None
     method = Method() if cfg.encoder else build(cfg.method)
-    counted = cost.count(method, known[0], cfg.size, known[1]).to_json()
+    counted = count(method, known[0], cfg.size, known[1]).to_json()
     return counted, bool(cfg.encoder)
 
 

@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from bench.core.store.states import RunState
 from bench.study.runs import RunSpec, run_ids, runs
-
-if TYPE_CHECKING:
-    from bench.study.plan import Planned
 
 RETRIES = 2  # where nothing is said
 LOCAL_ONLY = {
@@ -110,6 +108,26 @@ class Sweep:
             *([f"action={action}"] if action else []),
         ]
         return f"python -m bench.sweep {shlex.join(words)}"
+
+
+@dataclass
+class Planned:
+    """A run of the plan, its state and its cost in all; None: not known yet.
+
+    parameters: of what is trained; hours: of training.
+
+    at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet.
+    """
+
+    spec: RunSpec
+    arm: str
+    size: str
+    state: RunState
+    done: bool
+    parameters: int | None = None
+    flops: float | None = None
+    hours: float | None = None
+    at_least: bool = False
 
 
 class Launcher(Protocol):

@@ -13,8 +13,7 @@ from bench.core.store.checkpoints import checkpoints, is_whole
 from bench.core.store.files import leftovers
 from bench.study import plan
 from bench.study.local import Local
-from bench.study.plan import Planned
-from bench.study.request import Launcher, Sweep
+from bench.study.request import Launcher, Planned, Sweep
 from bench.study.view import View
 
 LAUNCHERS: dict[str, Callable[[Sweep], Launcher]] = {

@@ -25,7 +25,7 @@ from bench.study import plan
 from bench.study import pool as local_pool
 from bench.study import runs as study
 from bench.study.pool import Job, Pool
-from bench.study.request import Sweep
+from bench.study.request import Planned, Sweep
 from bench.study.sweep import clean
 from bench.sweep import SWEEP
 
@@ -247,7 +247,7 @@ def test_cleaning_keeps_the_last_whole_checkpoint_and_a_dry_run_keeps_all(one_ru
     aside.touch()
     snapshot = folder / "README"
     snapshot.touch()
-    finished = [plan.Planned(one_run.specs[0], "vanilla", "nano", RunState("complete"), done=True)]
+    finished = [Planned(one_run.specs[0], "vanilla", "nano", RunState("complete"), done=True)]
     clean(replace(one_run, dry_run=True), finished)
     said = capsys.readouterr().out
     assert (

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from slurm import code_snapshot, job, queue
-from slurm.job import IDLE_STARTS, Job
+from slurm.job import IDLE_STARTS, SlurmJob
 from slurm.launch import check_time, last_that_ran
 
 
@@ -36,7 +36,7 @@ def _handlers(monkeypatch, tmp_path):
 
 def call(tmp_path, code: str) -> int:
     """The exit code of a job whose run is this Python code."""
-    made = Job(
+    made = SlurmJob(
         ("-c", code), "train", str(tmp_path), str(tmp_path / "run"), str(tmp_path / "leases")
     )
     try:

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.core.compat import import_vision
 from bench.core.data.base import Indices, PictureData, stratified_split
 from bench.core.model.tokens import TokenGrid
 
@@ -310,8 +311,6 @@ def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureD
             "and test/<class>/ pictures; "
             "data.download=true fetches it there"
         )
-    from bench.core.compat import import_vision
-
     try:
         sets = {
             split: import_vision("torchvision.datasets").CIFAR10(
