@@ -111,7 +111,8 @@ class Command:
                 )
             if key not in kinds and not key.startswith(self.passes or ("\0",)):
                 raise ValueError(
-                    f"{key}={text}: there is no key '{key}'{self._meant(key)} (see --help)"
+                    f"{key}={text}: there is no key '{key}'"
+                    f"{nearest(key, kinds) if self.passes else self._meant(key)} (see --help)"
                 )
             if key in kinds and not text:
                 raise ValueError(
@@ -145,7 +146,10 @@ class Command:
                 elif words and not words[0].startswith("--"):
                     yield key, words.pop(0)
                 else:
-                    raise ValueError(f"{word} is followed by no value: {key}=VALUE (see --help)")
+                    value = kinds[key].written() if key in kinds else "VALUE"
+                    raise ValueError(
+                        f"{word} is followed by no value: write {key}={value} (see --help)"
+                    )
             elif first and "=" not in word:
                 yield first, word
                 first = ""
@@ -155,9 +159,10 @@ class Command:
                 yield split_word(word)
 
     def _meant(self, word: str) -> str:
-        """The nearest keys, or all."""
-        names = "" if self.passes else f"; the keys are {', '.join(self.kinds)}"
-        return nearest(word, self.kinds) or names
+        """The nearest keys; or all, or, where there are too many, how a key is written."""
+        if self.passes:
+            return nearest(word, self.kinds) or f": write {word}=VALUE"
+        return nearest(word, self.kinds) or f"; the keys are {', '.join(self.kinds)}"
 
     def _spelled(self, key: str, value: str) -> str:
         return f"{key.upper()} ({value})" if key == self.first else f"{key}={value}"

@@ -70,6 +70,7 @@ REFUSALS = """\
 run method=selfflw | run methd=vanilla | run method=vanilla,repa | run seed=-1 | run seed=x | run images=100 batch=64
 run images=10 | run method | run batch=0 | run micro_batch=7 | run precision=half
 run optimizer.lr=0 | run optimizer.lr=fast | run optimizer.schedule=step | run method=repa encoder=dinov2 | run --cfg
+run method=vanilla method=repa | run seed=0 --seed 1 | run --seed
 run --cfg all | run name=a/b | run runs= | run data.patch=0 | run data=null | run size=Q | run size.depth=0
 run method=vanilla encoder=local_s | run method=selfflow method.mask_ratio=2 | run method=selfflow method.masks=1
 run method=layersync method.student_block=last | run method=haste encoder=local_s | run evaluation.protocol=ode51
@@ -82,6 +83,8 @@ evaluate checkpoint=a | evaluate checkpoint=a format=dit size=XL data=digits | e
 evaluate run=* threads=0 | evaluate run=* threads=x | evaluate run=* metrics=fdi | evaluate run=* metrics=fid
 evaluate run=* metrics=probes,probes | evaluate run=* reference=nowhere | evaluate run=* probe=fast
 evaluate run=* metrics=probes probe=slow | evaluate run=* metrics=probes seed=1 | evaluate run=* encoder.name=a
+latents size=8 size=16 | report all all | report all studdy=demo | report all --no-pdf maybe | report all runs=
+prepare vae=ema vae=mse | publish out=a pages=best | publish out=a pages=all,all | latents size=20 | latents heldout=2
 report scalin | report fit | report fit nowhere.csv | report all --runs nowhere | report demo --study dmo
 prepare | prepare encoder=dinov2 | prepare word | prepare vae=sd | prepare reference=lsun | prepare dry_run=maybe
 doctor word | doctor method=selfflw | doctor seed=-1

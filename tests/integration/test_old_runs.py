@@ -9,11 +9,13 @@ import pytest
 from support.arms import random_backbone
 from support.runs import ROOT, run_in_process
 
-from bench import evaluate, report, run
+from bench import evaluate
 from bench.cli import guarded
 from bench.core.data.base import Digits
 from bench.core.model.sizes import SIZES
 from bench.core.store import checkpoints
+from bench.report import REPORT
+from bench.run import RUN
 from bench.sweep import SWEEP
 
 IMAGES = 131072
@@ -61,7 +63,7 @@ def test_an_old_run_is_evaluated(old_runs, capsys):
 
 def test_old_runs_are_reported(old_runs, tmp_path, capsys):
     words = ["all", "--runs", str(old_runs), "--study", "demo", "--out", str(tmp_path / "page")]
-    assert guarded(report.main, words) == 0
+    assert guarded(REPORT.main, words) == 0
     assert list((tmp_path / "page").glob("*.html"))
     assert "0.40" in capsys.readouterr().out  # held-out loss of every arm
 
@@ -73,7 +75,7 @@ def test_a_run_of_an_unknown_newer_schema_is_named_and_left_alone(old_runs, caps
     (folder / "run.json").write_text(json.dumps(content))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     main, words = {
-        "run": (run.main, ["method=vanilla", f"runs={old_runs}", "measure=full"]),
+        "run": (RUN.main, ["method=vanilla", f"runs={old_runs}", "measure=full"]),
         "evaluate": (evaluate.main, [f"run={folder}", "samples=1", "device=cpu"]),
         "sweep": (SWEEP.main, ["study=demo", f"runs={old_runs}"]),
     }[command]
@@ -89,7 +91,7 @@ def test_a_run_of_an_unknown_newer_schema_is_named_on_the_page_of_the_others(old
     content = json.loads((folder / "run.json").read_text()) | {"schema_version": 99}
     (folder / "run.json").write_text(json.dumps(content))
     words = ["all", "--runs", str(old_runs), "--out", str(tmp_path / "page")]
-    assert guarded(report.main, words) == 0
+    assert guarded(REPORT.main, words) == 0
     (page,) = (tmp_path / "page").glob("*.html")
     said = f"{folder.name}/run.json: has schema version 99, this program reads 1"
     assert said in page.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import shutil
 import pytest
 from support.pages import write_runs
 
-from bench.report import write_report
+from bench.commands.report import write_report
 
 pytestmark = [
     pytest.mark.browser,

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from support.pages import IMAGES, write_run
 
-from bench.report import main, write_report
+from bench.cli import guarded
+from bench.commands.report import write_report
+from bench.report import REPORT
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
 from reports.page.pages import build_page
@@ -163,5 +165,5 @@ def test_a_page_that_typst_refuses_is_one_clear_message(sound, tmp_path, monkeyp
     with pytest.raises(ValueError, match=r"failed to decode image.*--no-pdf"):
         write_report("cost", sound.parent, out=tmp_path)
     assert (tmp_path / "cost.html").exists()
-    assert main(["cost", "--runs", str(sound.parent), "--out", str(tmp_path)]) == 2
+    assert guarded(REPORT.main, ["cost", "--runs", str(sound.parent), "--out", str(tmp_path)]) == 2
     assert "--no-pdf" in capsys.readouterr().err

@@ -14,13 +14,16 @@ import pytest
 from markupsafe import escape
 from support.pages import write_run, write_runs
 
+from bench.cli import guarded
+from bench.commands.report import write_report
 from bench.config.compose import compose
 from bench.core.store.rows import Row, write_rows
-from bench.report import PAGES, main, write_report
+from bench.report import REPORT
 from bench.study.runs import RunSpec
 from reports.draw.content import Missing
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
+from reports.page import PAGES
 from reports.page.pages import QUESTIONS, build_page
 from reports.study.runs import read_study
 
@@ -176,7 +179,8 @@ def test_the_pdf_says_why_a_claim_is_not_tested_and_names_the_arms_at_each_figur
 
 def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
     assert (
-        main(
+        guarded(
+            REPORT.main,
             [
                 "scaling",
                 "--runs",
@@ -186,7 +190,7 @@ def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
                 "--export",
                 str(tmp_path / "x"),
                 "--no-pdf",
-            ]
+            ],
         )
         == 0
     )
@@ -215,14 +219,14 @@ def test_exports_hold_every_figure_and_table(runs, tmp_path, capsys):
 def test_help_is_fast_because_it_imports_nothing_heavy():
     code = (
         "import sys, bench.report\n"
-        "try: bench.report.main(['--help'])\n"
+        "try: bench.report.REPORT.main(['--help'])\n"
         "except SystemExit: pass\n"
         "print([name for name in ('torch', 'pandas', 'numpy', 'jinja2', 'typst', 'scipy') if name in sys.modules])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert out.rstrip().endswith("[]") and "examples:" in out
+    assert out.rstrip().endswith("[]") and "Examples:" in out
 
 
 # Bad input ----------------------------------------------------------------------------------------
@@ -237,13 +241,13 @@ def everything_of(root):
 
 
 def test_no_folder_is_one_clear_message(tmp_path, capsys):
-    assert main(["all", "--runs", str(tmp_path / "nothing")]) == 2
+    assert guarded(REPORT.main, ["all", "--runs", str(tmp_path / "nothing")]) == 2
     error = capsys.readouterr().err
     assert "nothing" in error and "--runs" in error and "Traceback" not in error
 
 
 def test_no_study_of_that_name(tmp_path, capsys):
-    assert main(["all", "--runs", str(tmp_path), "--study", "demmo"]) == 2
+    assert guarded(REPORT.main, ["all", "--runs", str(tmp_path), "--study", "demmo"]) == 2
     assert "did you mean demo" in capsys.readouterr().err
 
 

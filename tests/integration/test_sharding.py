@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.runs import ROOT, numbers, only_run, run_in_process, tiny_run
+from support.runs import ROOT, each_once, numbers, only_run, run_in_process, tiny_run
 
 from bench.core.store import checkpoints
 
@@ -28,7 +28,7 @@ def sharded(processes, words):
         "--nproc-per-node",
         str(processes),
     ]
-    command += ["-m", "bench.run", *words, "compute.shard=true"]
+    command += ["-m", "bench.run", *each_once([*words, "compute.shard=true"])]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240

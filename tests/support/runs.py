@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from bench.cli import guarded
 from bench.core.store import checkpoints
 from bench.core.store.runs import read_metrics
+from bench.run import RUN
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,25 +25,30 @@ def run_cli(
 ) -> subprocess.CompletedProcess[str]:
     """`python -m module words...` from the project's root."""
     env = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    command = [sys.executable, "-m", module, *words]
+    said = each_once(words) if module == "bench.run" else words
+    command = [sys.executable, "-m", module, *said]
     return subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
     )
+
+
+def each_once(words: Sequence[str]) -> list[str]:
+    """The words with the last of each key, as a command wants them; what is no word stays."""
+    last = {word.partition("=")[0]: word for word in words}
+    return list(last.values())
 
 
 def run_in_process(words: list[str]) -> int:
     """bench.run in this process: its exit code;
     signal handlers and warnings are put back afterwards.
     """
-    from bench.run import main
-
     before = {
         number: signal.getsignal(number)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
     }
     threads, show = torch.get_num_threads(), warnings.showwarning
     try:
-        return guarded(main, words)
+        return guarded(RUN.main, each_once(words))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -55,7 +62,7 @@ def tiny_run(runs: Path, *words: str) -> list[str]:
         "images=2Ki log_images=256 snapshots=2 measure=none compute.threads=1 "
         "compute.device=cpu checkpoint_images=512"
     )
-    return [f"runs={runs}", *small.split(), *words]
+    return each_once([f"runs={runs}", *small.split(), *words])
 
 
 def only_run(runs: Path) -> Path:
@@ -79,7 +86,7 @@ def last_weights(run: Path) -> bytes:
 def start(words: list[str]) -> subprocess.Popen:
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.run", *words],
+        [sys.executable, "-m", "bench.run", *each_once(words)],
         cwd=ROOT,
         env=env,
         stdout=subprocess.DEVNULL,

@@ -93,8 +93,11 @@ def test_every_spelling_says_the_same(words):
         (["green", "strength=nan"], "strength=nan is outside (0, 1]: choose a value inside"),
         (["green", "strength=0"], "strength=0.0 is outside (0, 1]: choose a value inside"),
         (["green", "milk=maybe"], "milk=maybe is neither true nor false"),
-        (["green", "--minutes"], "--minutes is followed by no value: minutes=VALUE (see --help)"),
-        (["green", "--minutes", "--milk"], "--minutes is followed by no value: minutes=VALUE (see"),
+        (["green", "--minutes"], "--minutes is followed by no value: write minutes=N (see --help)"),
+        (
+            ["green", "--minutes", "--milk"],
+            "--minutes is followed by no value: write minutes=N (see",
+        ),
         (["green", "with_=a,b,a"], "with_=a,b,a has a twice: once is enough"),
         (["green", "cups=2steps"], "cups=2steps: this counts no steps"),
         (["green", "cups=1.5"], "cups=1.5 makes 1.5: a count is a whole number from 1 to 2^53"),

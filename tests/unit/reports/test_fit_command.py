@@ -1,6 +1,7 @@
 """`bench.report fit`: where the picture goes, and the numbers on it."""
 
-from bench.report import main
+from bench.cli import guarded
+from bench.report import REPORT
 
 TABLE = "N,D,loss\n" + "".join(
     f"{n},{d},{1.7 + 40 * n**-0.3 + 40 * d**-0.3}\n"
@@ -12,10 +13,10 @@ TABLE = "N,D,loss\n" + "".join(
 def test_the_folder_of_the_picture_is_made(tmp_path, capsys):
     (tmp_path / "table.csv").write_text(TABLE)
     words = ["fit", "--csv", str(tmp_path / "table.csv"), "--x", "N", "--x2", "D", "--y", "loss"]
-    assert main([*words, "--out", str(tmp_path / "new" / "fit.svg")]) == 0
+    assert guarded(REPORT.main, [*words, "--out", str(tmp_path / "new" / "fit.svg")]) == 0
     drawn = (tmp_path / "new" / "fit.svg").read_text()
     assert "D = 464M" in drawn and "<!-- 10M -->" in drawn and "mathdefault" not in drawn
     capsys.readouterr()
-    assert main([*words, "--out", str(tmp_path / "table.csv" / "fit.svg")]) == 2
+    assert guarded(REPORT.main, [*words, "--out", str(tmp_path / "table.csv" / "fit.svg")]) == 2
     said = capsys.readouterr()
     assert "cannot be made" in said.err and not said.out

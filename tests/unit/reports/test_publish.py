@@ -9,7 +9,8 @@ from support.pages import write_runs
 
 from bench.cli import BAD_INPUT, guarded
 from bench.core.store.runs import read_runs, row_table
-from bench.publish import anonymous, copy_run, main
+from bench.publish import PUBLISH
+from reports.output.archive import anonymous, copy_run
 from reports.page.pages import build_page
 from reports.study.runs import read_study
 
@@ -65,12 +66,12 @@ def test_a_published_page_holds_the_configuration_of_its_runs(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["study=demo"], "give out=DIR"),
-        (["studies=demo"], "is not one of"),
+        (["study=demo"], "out=DIR missing"),
+        (["studies=demo"], "there is no key 'studies'; did you mean study?"),
         (["study=demo", "out=x", "pages=best"], "pages=best is unknown"),
         (["study=demo", "out=x", "runs=nowhere"], "no run of study=demo"),
     ],
 )
 def test_bad_input_is_one_sentence(words, message, capsys):
-    assert guarded(main, words) == BAD_INPUT
+    assert guarded(PUBLISH.main, words) == BAD_INPUT
     assert message in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""What bench.publish does: copy a study's runs without names, draw its pages from the copies."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.commands.report import write_report
+from bench.core.store.runs import is_run
+from bench.study.runs import run_ids
+from reports.output.archive import copy_run, pack_runs
+
+
+def publish(out: Path, study: str, runs: Path, data: str, pages: Sequence[str]) -> None:
+    """Write out/<page>-<study>.html, .pdf and out/runs.tar.xz. Raises ValueError where there is no
+    run.
+    """
+    # which runs
+    names = run_ids(study, data) if study else sorted(path.name for path in runs.glob("*"))
+    there = [runs / name for name in names if is_run(runs / name)]
+    if not there:
+        which = f"study={study} in " if study else ""
+        raise ValueError(f"no run of {which}runs={runs}: python -m bench.sweep makes them")
+    out.mkdir(parents=True, exist_ok=True)
+    out = out.absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        copies = Path(folder) / "runs"
+        for run in there:
+            copy_run(run, copies / run.name, str(runs))
+        # the commands on the pages say runs, and not where this machine keeps them
+        with contextlib.chdir(folder):
+            for page in pages:
+                for path in write_report(page, Path("runs"), study, data, out):
+                    print(path)
+        archive = pack_runs(copies, out)
+    print(f"{archive}: {len(there)} runs")
