@@ -269,6 +269,7 @@ def released_subject(
     # its folder
     digest = file_hash(path)
     folder = out or Path(f"evaluations/{path.stem}-{digest[:8]}")
+    find_run(folder)  # refuses the folder of a newer version
     for result in sorted(folder.glob("results/*.json")):
         if read_json(result).get("snapshot_sha256", digest) != digest:
             raise ValueError(

@@ -14,6 +14,7 @@ from bench.cli import guarded
 from bench.core.data.base import Digits
 from bench.core.model.sizes import SIZES
 from bench.core.store import checkpoints
+from bench.posthoc_ema import POSTHOC_EMA
 from bench.report import REPORT
 from bench.run import RUN
 from bench.sweep import SWEEP
@@ -68,7 +69,7 @@ def test_old_runs_are_reported(old_runs, tmp_path, capsys):
     assert "0.40" in capsys.readouterr().out  # held-out loss of every arm
 
 
-@pytest.mark.parametrize("command", ["run", "evaluate", "sweep"])
+@pytest.mark.parametrize("command", ["run", "evaluate", "sweep", "posthoc_ema"])
 def test_a_run_of_an_unknown_newer_schema_is_named_and_left_alone(old_runs, capsys, command):
     folder = with_snapshot(old_runs, "vanilla")
     content = json.loads((folder / "run.json").read_text()) | {"schema_version": 99}
@@ -78,6 +79,7 @@ def test_a_run_of_an_unknown_newer_schema_is_named_and_left_alone(old_runs, caps
         "run": (RUN.main, ["method=vanilla", f"runs={old_runs}", "measure=full"]),
         "evaluate": (evaluate.main, [f"run={folder}", "samples=1", "device=cpu"]),
         "sweep": (SWEEP.main, ["study=demo", f"runs={old_runs}"]),
+        "posthoc_ema": (POSTHOC_EMA.main, [f"run={folder}", "decay=0.9"]),
     }[command]
     assert guarded(main, words) == 2
     said = capsys.readouterr().err

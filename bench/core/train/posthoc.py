@@ -27,7 +27,7 @@ from torch import Tensor
 
 from bench.core.store import checkpoints
 from bench.core.store.checkpoints import read_tensors
-from bench.core.store.runs import CONFIGURATION, read_part
+from bench.core.store.runs import CONFIGURATION, find_run, read_part
 from bench.core.train.ema import ema_decay
 
 
@@ -110,8 +110,8 @@ def rebuild(
     """
     if not 0 <= decay < 1:
         raise ValueError(f"decay={decay} must be at least 0 and below 1")
-    cfg = read_part(run_dir, CONFIGURATION)
-    snapshots = checkpoints.snapshots(run_dir)
+    run, snapshots = find_run(run_dir), checkpoints.snapshots(run_dir)
+    cfg = run.configuration if run else read_part(run_dir, CONFIGURATION)
     if not cfg or not snapshots:
         raise ValueError(f"run={run_dir} is no run folder with snapshots: give one of runs/*")
     end = images if images is not None else max(snapshots)
