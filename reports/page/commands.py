@@ -84,24 +84,21 @@ def _words(run: Run) -> dict[str, str]:
     """Key and value of the words that a run was started with; where they were not kept,
     of those that make it.
     """
-    kept = [
-        word for word in run.description.get("argv") or [] if isinstance(word, str) and "=" in word
-    ]
+    kept = [word for word in run.argv if isinstance(word, str) and "=" in word]
     if kept:
         return dict(word.split("=", 1) for word in kept)
-    description, settings = run.description, run.configuration
-    values = {
-        key: description[key] for key in GROUPS if description.get(key) not in (None, "", "none")
-    }
-    for key, value in mapping(description.get("identity")).items():
+    settings = run.configuration
+    named = {key: getattr(run, key) for key in GROUPS}
+    values = {key: value for key, value in named.items() if value not in (None, "", "none")}
+    for key, value in run.identity.items():
         group, _, rest = key.partition(".")
         option = rest.partition(".")[0]
         by_size = mapping(settings.get(group)).get(option) if rest != option else None
         # a mapping by size, method.block.B, is given whole: a word replaces it
         values |= {key: value} if by_size is None else {f"{group}.{option}": by_size}
     values |= {key: settings[key] for key in ("name", "measure") if settings.get(key) is not None}
-    if description["images"] != mapping(mapping(settings.get("data")).get("recipe")).get("images"):
-        values["images"] = description["images"]
+    if run.images != mapping(mapping(settings.get("data")).get("recipe")).get("images"):
+        values["images"] = run.images
     return {key: _text(value) for key, value in values.items()}
 
 

@@ -110,11 +110,6 @@ class RunRecord(Description):
         """The folder's name."""
         return self.folder.name
 
-    @cached_property
-    def description(self) -> Json:
-        """What run.json says, by name."""
-        return {one.name: getattr(self, one.name) for one in fields(Description)}
-
     @property
     def state(self) -> str:
         """What status.json says: running | stopped | failed | complete, "unknown" without one."""
@@ -229,7 +224,7 @@ def find_run(folder: Path) -> RunRecord | None:
     except NewerSchema as error:
         raise ValueError(
             f"{folder} is a run of a newer version of this program ({DESCRIPTION} {error}) and is "
-            "left alone: use that version, or another folder with runs=DIR"
+            "left alone: use that version, or name another folder"
         ) from error
     except (OSError, ValueError):
         return None
