@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 
-BLOCK = 5000
+SPLIT_SIZE = 5000
 
 
-def inception_score(logits: np.ndarray, block: int = BLOCK) -> float:
+def inception_score(logits: np.ndarray, block: int = SPLIT_SIZE) -> float:
     """IS (1..classes) of logits [n, classes] in sample order; a last,
     shorter block counts like the others.
     """

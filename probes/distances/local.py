@@ -30,6 +30,7 @@ from bench.core.store.rows import Row
 from probes.distances.frechet import FRECHET, Gaussian, distance_of, fit
 from probes.distances.pixels import copy_rate, nearest_distances, pixel_vectors
 from probes.distances.precision_recall import BALLS, NEIGHBOURS, precision_recall
+from probes.distances.reference import MOST_MANIFOLD
 from probes.extractors import fidelity
 from probes.extractors.local import LocalExtractor, label_agreement, local_extractor
 from probes.metric import (
@@ -47,7 +48,6 @@ from probes.metric import (
 )
 
 MOST_REFERENCES = 50_000
-MOST_MANIFOLD = 10_000  # pictures of the reference's manifold, as in the ADM evaluator
 BATCH = 512
 VECTORS = "data as sampled (not rounded), flattened; 2 x 2 averages until at most 1,024 numbers"
 OF_BOTH = {**OF_REFERENCE, **OF_SAMPLES, **OF_DATA}
@@ -103,7 +103,8 @@ class Reference:
                     leave=False,
                 )
                 found = [
-                    fidelity.extract(registered, dataset.images(split, part))[0] for part in parts
+                    fidelity.features_and_logits(registered, dataset.images(split, part))[0]
+                    for part in parts
                 ]
                 np.save(folder / f"{split}.npy", np.concatenate(found))
 
@@ -212,7 +213,9 @@ def _read(
         pictures, whole = pictures_of(pixels, sampling["rounding"])
         whole &= torch.isfinite(part).flatten(1).all(dim=1)
         parts.append(
-            fidelity.extract(reference.registered, pictures[whole]) if whole.any() else None
+            fidelity.features_and_logits(reference.registered, pictures[whole])
+            if whole.any()
+            else None
         )
         finite.append(whole)
     read = [part for part in parts if part is not None] or [(np.empty((0, 1)), np.empty((0, 1)))]

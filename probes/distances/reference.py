@@ -29,7 +29,7 @@ from probes.distances.precision_recall import NEIGHBOURS
 from probes.extractors.inception import POOL, SPATIAL, InceptionFeatures, inception_pass
 
 CODE_VERSION = 2
-MOST_MANIFOLD = 10_000
+MOST_MANIFOLD = 10_000  # pictures of the reference's manifold, as in the ADM evaluator
 FEWEST = {
     "precision": NEIGHBOURS + 1,
     "recall": NEIGHBOURS + 1,

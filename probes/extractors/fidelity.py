@@ -6,7 +6,7 @@ covariance conventions differ from the ADM evaluator's. A test holds its own Fre
 same pictures against ours.
 
     name = register(local_extractor(dataset, cache))
-    features, logits = extract(name, images)
+    features, logits = features_and_logits(name, images)
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def register(network: nn.Module) -> str:
     return name
 
 
-def extract(
+def features_and_logits(
     name: str, images: Any, batch: int = 256, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features [n, d] and logits [n, k], float32,

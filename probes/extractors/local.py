@@ -88,7 +88,7 @@ class LocalExtractor(nn.Module):
         return features, self.head(features)
 
 
-def build(classes: int, recipe: Recipe) -> LocalExtractor:
+def untrained(classes: int, recipe: Recipe) -> LocalExtractor:
     """An untrained extractor with the recipe's seed;
     the caller's random streams are left as they were.
     """
@@ -131,7 +131,7 @@ def shifted(x: Tensor, pixels: int, draw: torch.Generator) -> Tensor:
 
 def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtractor:
     """Train on the training split (CPU, own random streams)."""
-    network = build(dataset.classes, recipe)
+    network = untrained(dataset.classes, recipe)
     draw = torch.Generator().manual_seed(recipe.seed)
     groups = [
         {
@@ -223,7 +223,7 @@ def _load(folder: Path, classes: int, recipe: Recipe) -> LocalExtractor:
     try:
         weights = (folder / "weights.safetensors").read_bytes()
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        network = build(classes, recipe)
+        network = untrained(classes, recipe)
         network.load_state_dict(load(weights))
     except Exception as error:
         raise ValueError(

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEIGHBOURS = 20
-BLOCK = 2048
+VOTES = 20
+ROWS_OF_QUERIES = 2048
 
 
 def knn_predict(
@@ -21,8 +21,8 @@ def knn_predict(
     labels: Tensor,
     queries: Tensor,
     classes: int,
-    k: int = NEIGHBOURS,
-    block: int = BLOCK,
+    k: int = VOTES,
+    block: int = ROWS_OF_QUERIES,
 ) -> Tensor:
     """Predicted labels [m] of queries [m, d] from train [n, d] with labels [n] in 0..classes-1."""
     k = min(k, len(train))

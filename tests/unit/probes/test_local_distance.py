@@ -162,7 +162,9 @@ def test_torch_fidelity_finds_the_same_distance(blobs, reference):
         cache=False,
         verbose=False,
     )["frechet_inception_distance"]
-    features = [fidelity.extract(reference.registered, images)[0] for images in (heldout, train)]
+    features = [
+        fidelity.features_and_logits(reference.registered, images)[0] for images in (heldout, train)
+    ]
     ours = distance_of(fit(features[0]), fit(features[1])).value
     # The distance of near sets is a small difference of traces; torch-fidelity's mean is float32.
     assert ours == pytest.approx(theirs, rel=1e-5)

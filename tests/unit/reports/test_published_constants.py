@@ -14,7 +14,12 @@ from probes.features.linear import ProbeRecipe
 
 
 def test_metrics_and_probes():
-    assert (inception_score.BLOCK, kid.SUBSETS, kid.SUBSET_SIZE, precision_recall.NEIGHBOURS) == (
+    assert (
+        inception_score.SPLIT_SIZE,
+        kid.SUBSETS,
+        kid.SUBSET_SIZE,
+        precision_recall.NEIGHBOURS,
+    ) == (
         5000,
         100,
         1000,

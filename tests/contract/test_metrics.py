@@ -1,0 +1,187 @@
+"""What holds for every metric of bench/conf/metrics.yaml: complete protocols, the direction on a
+planted signal, samples that are not finite, nothing measured twice.
+"""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from support.arms import StandInEncoder, random_backbone
+from support.evaluations import StandInInception, evaluated, few_features
+from support.runs import only_run, run_in_process, tiny_run
+
+from bench.core.data.base import PictureData
+from bench.core.metrics import facts_of, metric_entries
+from bench.core.model.sizes import SIZES
+from bench.core.model.tokens import TokenGrid
+from bench.core.train.distributed import Processes
+from bench.evaluation.samples import SampleStore
+from probes.metric import NEEDS, PICTURES, REFERENCE, TOKENS, Inputs, Sampled, metric_class
+
+ENTRIES = list(metric_entries().values())
+GRID = TokenGrid((8, 8), 2, 3)
+# Numbers that noise in place of samples makes neither better nor worse, and what is tried instead.
+COPIES = {"copy_rate"}
+UNTRIED = {"is", "recall"}  # of stand-in features they say nothing about noise
+
+
+def data_set(shuffled=False):
+    """8 x 8 pictures, each class with a corner and a colour: easy to tell unless the labels lie."""
+    draw, pictures, labels = torch.Generator().manual_seed(0), {}, {}
+    for split, n in (("train", 240), ("heldout", 120)):
+        label = torch.arange(n) % 4
+        picture = (40 * torch.rand(n, 3, 8, 8, generator=draw)).to(torch.uint8) + 60
+        for i, corner in enumerate(label.tolist()):
+            top, left = 4 * (corner // 2), 4 * (corner % 2)
+            picture[i, :, top : top + 4, left : left + 4] += 60
+            picture[i, corner % 3] += 25 * (1 + corner // 2)
+        pictures[split] = picture
+        labels[split] = label[torch.randperm(n, generator=draw)] if shuffled else label
+    return PictureData("corners", GRID, 4, pictures, labels)
+
+
+def network_of(entry, right=True):
+    """A stand-in for an encoder; a wrong one is read without regard to its pictures' places."""
+    if not entry.network:
+        return None
+    if "target" in entry.network:
+        network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+        network.fingerprint = "4" * 16
+        return network
+    encoder = StandInEncoder()
+    if not right:
+        read = encoder.forward
+        encoder.forward = lambda images, **rest: read(torch.rand_like(images.float()) * 255)
+        encoder.fingerprint = "5" * 16
+    return encoder
+
+
+def inputs_of(entry, tmp_path, data, tokens=None, backbone=None, reference=None):
+    """What the evaluator would hand to a metric."""
+    needs, sampled = metric_class(entry.name).needs, None
+    sampling = {"rounding": "round_half_up", "decoder_precision": "float32"}
+    if {TOKENS, PICTURES} & set(needs):
+        folder = tmp_path / f"samples-{float(torch.nan_to_num(tokens).sum()):.3f}"
+        folder.mkdir(exist_ok=True)
+        store = SampleStore(folder, len(tokens), 64)
+
+        def paint(block):
+            pixels = GRID.unpatchify(block)
+            whole = torch.isfinite(pixels).flatten(1).all(dim=1)
+            grey = torch.nan_to_num(pixels).clamp(-1, 1)
+            return ((grey + 1) * 127.5).round().to(torch.uint8), whole
+
+        blocks = list(tokens.split(64))
+        padded = [torch.cat([block, block[: 64 - len(block)]]) for block in blocks]
+        alone = Processes(0, 1, torch.device("cpu"))
+        store.make({TOKENS, PICTURES}, lambda number: padded[number], paint, alone)
+        store.finish()
+        sampled = Sampled(
+            sampling=sampling,
+            tokens=tokens,
+            labels=data.labels("heldout")[: len(tokens)],
+            file=store.path,
+            not_finite=store.not_finite(),
+        )
+    weights = backbone or random_backbone(SIZES["nano"], GRID, 4)
+    return Inputs(
+        backbone=weights,
+        weights="ema",
+        sha256=f"{float(weights.final_layer.linear.weight.detach().sum()):.6f}",
+        data=data,
+        data_name=data.fingerprint,
+        aligned=None,
+        device=torch.device("cpu"),
+        cache=tmp_path / "cache",
+        reference=(reference or data) if REFERENCE in needs else None,
+        samples=sampled,
+    )
+
+
+def rows_of(entry, inputs, right=True):
+    metric = metric_class(entry.name)(entry.name, network_of(entry, right))
+    metric.check(dataclasses.replace(inputs, samples=None))
+    return metric.measure(inputs)
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch):
+    few_features(monkeypatch)
+    monkeypatch.setattr("probes.distances.fid.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr("probes.distances.encoder.DGM_SIDE", 8)
+    torch.manual_seed(0)
+
+
+def good_and_bad(entry, tmp_path):
+    """Rows of something that the metric should like and of something that it should not."""
+    data, draw = data_set(), torch.Generator().manual_seed(1)
+    real, noise = data.tokens("heldout"), torch.randn(120, 16, 12, generator=draw)
+    if {TOKENS, PICTURES} & set(metric_class(entry.name).needs):
+        good, bad = (inputs_of(entry, tmp_path, data, tokens) for tokens in (real, noise))
+        copied = inputs_of(entry, tmp_path, data, data.tokens("train")[:120])
+        copies = [row for row in rows_of(entry, copied) if row.metric in COPIES]
+        others = [row for row in rows_of(entry, bad) if row.metric not in COPIES]
+        return rows_of(entry, good), [*others, *copies]
+    # features: labels that lie, an encoder that sees noise, a backbone that predicts noise
+    wild = random_backbone(SIZES["nano"], GRID, 4)
+    with torch.no_grad():
+        wild.final_layer.linear.weight.mul_(100)
+    good = rows_of(entry, inputs_of(entry, tmp_path, data))
+    bad = inputs_of(entry, tmp_path, data_set(shuffled=True), backbone=wild)
+    return good, rows_of(entry, bad, right=False)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_rows_have_complete_protocols_and_the_direction_that_the_table_says(entry, tmp_path):
+    assert set(metric_class(entry.name).needs) <= set(NEEDS)
+    good, bad = good_and_bad(entry, tmp_path)
+    names = {row.metric for row in good}
+    assert len(names) == len(entry.gives) and ("*" in entry.name or names == set(entry.gives))
+    records = {record.name: record for record in metric_class(entry.name).records}
+    for row in good:
+        record = records[row.protocol["name"]]
+        assert row.protocol.keys() == {"name", *record.entries}
+        assert None not in row.protocol.values() and row.metric_version == record.version
+        assert row.higher_is_better == facts_of(row.metric).higher_is_better
+        assert facts_of(row.metric).per_block == (row.block is not None)
+        json.dumps(row.to_json())
+    for name in names - UNTRIED:
+        liked, disliked = (
+            [row.value for row in rows if row.metric == name] for rows in (good, bad)
+        )
+        better = sum(liked) / len(liked) - sum(disliked) / len(disliked)
+        assert (better > 0) == facts_of(name).higher_is_better and better, name
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [e for e in ENTRIES if {TOKENS, PICTURES} & set(metric_class(e.name).needs)],
+    ids=lambda entry: entry.name,
+)
+def test_samples_that_are_not_finite_are_counted_and_left_out(entry, tmp_path):
+    data = data_set()
+    tokens = data.tokens("heldout").clone()
+    tokens[3, 0, 0] = float("nan")
+    tokens[7] = float("inf")
+    for row in rows_of(entry, inputs_of(entry, tmp_path, data, tokens)):
+        assert row.details["not_finite"] == 2 and "2 of 120 samples were not finite" in row.note
+        assert row.n in (118, 120) and row.value is not None
+
+
+def test_a_second_ask_measures_nothing_again(tmp_path, monkeypatch, capsys):
+    words = ["images=256", "snapshots=0", "measure=full", "evaluation.samples=64"]
+    words += ["evaluation.metrics=[heldout_loss,fd_local,fid]", "evaluation.protocol=ode50"]
+    assert run_in_process(tiny_run(tmp_path, *words)) == 0
+    run = only_run(tmp_path)
+    before = {path: path.read_bytes() for path in run.glob("results/*.json")}
+    kinds = sorted(path.name.partition("-")[0] for path in before)
+    assert kinds == ["evaluate", "heldout", "samples"], "one road measures what the other does"
+    for entry in ENTRIES:
+        monkeypatch.setattr(metric_class(entry.name), "measure", lambda *_: pytest.fail("again"))
+    assert run_in_process(tiny_run(tmp_path, *words)) == 0
+    asked = ["metrics=heldout_loss,fd_local,fid", "reference=train", "protocol=ode50", "device=cpu"]
+    asked += ["samples=64", f"cache={tmp_path / 'cache'}"]
+    assert evaluated([f"run={run}", *asked]) == 0
+    assert capsys.readouterr().out.count("measured already") == 3
+    assert {path: path.read_bytes() for path in run.glob("results/*.json")} == before
