@@ -174,7 +174,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Data to a position between start and end; `log` for a logarithmic axis (positive data only)."""
+    """Data to a position between start and end; `log`: a logarithmic axis (positive data only)."""
 
     low: float
     high: float

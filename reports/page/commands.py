@@ -1,7 +1,8 @@
-"""Commands that a page prints: each can be pasted,
-and makes the run or the measurement that it stands beside.
+"""Commands that a page prints: each can be pasted, and makes the run or the measurement that it
+stands beside.
 
-training_command(run, seed=3)    # python -m bench.run method=selfflow method.near=0.2 size=nano data=digits seed=3
+    training_command(run, seed=3)    # python -m bench.run method=selfflow size=nano seed=3
+    measuring_command(run, like)     # python -m bench.evaluate run=... metrics=fid reference=train
 """
 
 from __future__ import annotations
@@ -10,16 +11,15 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from bench.core.metrics import metric_entries
 from bench.core.model.sampling_protocol import CHANGEABLE, PROTOCOLS
-from reports.study.runs import Run, mapping
+from bench.core.store.files import Json
+from bench.core.store.runs import RunRecord
+from reports.study.runs import mapping
 
-GROUPS = ("method", "size", "encoder", "data", "seed")
-EVALUATED = (
-    "evaluate-"  # kinds of result files that bench.evaluate writes; bench.run writes the others
-)
+DESCRIBING = ("method", "size", "encoder", "data", "seed")  # fields of a run that are words too
+EVALUATED = "evaluate-"  # begins the result files of bench.evaluate; bench.run makes the others
 
 
 def run_command(words: Iterable[str]) -> str:
@@ -27,27 +27,33 @@ def run_command(words: Iterable[str]) -> str:
     return "python -m bench.run " + " ".join(shlex.quote(word) for word in words)
 
 
-def training_command(run: Run, **changes: Any) -> str:
-    """The command that made a run, with some keys changed;
-    on a finished run it makes what is not yet measured.
+def training_command(run: RunRecord, **changes: object) -> str:
+    """The command that made a run, with some keys changed; on a finished run it makes what is not
+    yet measured.
     """
-    given = _words(run) | {key: _text(value) for key, value in changes.items()}
-    given.pop("runs", None)
+    words = [word for word in _words(run) if not word.startswith("runs=")]
+    left = {key: _text(value) for key, value in changes.items()}
     if run.folder.parent != Path("runs"):
-        given["runs"] = str(run.folder.parent)
-    return run_command(f"{key}={value}" for key, value in given.items())
+        left["runs"] = str(run.folder.parent)
+    # what is changed stays in its place, what is new follows
+    for place, word in enumerate(words):
+        for key in [key for key in left if word.startswith(f"{key}=")]:
+            words[place] = f"{key}={left.pop(key)}"
+    return run_command([*words, *(f"{key}={value}" for key, value in left.items())])
 
 
-def measuring_command(run: Run, like: Mapping[str, Any]) -> str:
+def measuring_command(run: RunRecord, like: Mapping[str, object]) -> str:
     """The command that measures a finished run as a result row of another one was measured."""
     if not str(like["kind"]).startswith(EVALUATED):
         return training_command(run, measure="full")
-    if request := mapping(like.get("request")):
-        return _evaluate_command({"run": run.folder} | request)
-    return _evaluate_command({"run": run.folder} | _request_of_old(run, like))
+    asked = mapping(like.get("request")) or _request_of_old(run, like)
+    words = {"run": run.folder} | asked
+    return "python -m bench.evaluate " + " ".join(
+        shlex.quote(f"{key}={value}") for key, value in words.items() if value is not None
+    )
 
 
-def _request_of_old(run: Run, like: Mapping[str, Any]) -> dict[str, Any]:
+def _request_of_old(run: RunRecord, like: Mapping[str, object]) -> Json:
     """What was asked for a row of a time when rows kept words, or nothing, of it."""
     protocol, asked = mapping(like["protocol"]), mapping(mapping(like.get("details")).get("words"))
     if "sampling" not in protocol:  # of features, which take no samples
@@ -75,34 +81,31 @@ def _request_of_old(run: Run, like: Mapping[str, Any]) -> dict[str, Any]:
     return words | {"reference": reference, "metrics": next(giving, metric)} | asked
 
 
-def _evaluate_command(words: Mapping[str, Any]) -> str:
-    told = [f"{key}={value}" for key, value in words.items() if value is not None]
-    return "python -m bench.evaluate " + " ".join(shlex.quote(word) for word in told)
-
-
-def _words(run: Run) -> dict[str, str]:
-    """Key and value of the words that a run was started with; where they were not kept,
-    of those that make it.
-    """
+def _words(run: RunRecord) -> list[str]:
+    """The words that a run was started with; where they were not kept, those that make it."""
     kept = [word for word in run.argv if isinstance(word, str) and "=" in word]
     if kept:
-        return dict(word.split("=", 1) for word in kept)
+        return kept
+
+    # what it is
     settings = run.configuration
-    named = {key: getattr(run, key) for key in GROUPS}
-    values = {key: value for key, value in named.items() if value not in (None, "", "none")}
+    values = {key: getattr(run, key) for key in DESCRIBING}
+    values = {key: value for key, value in values.items() if value not in (None, "", "none")}
+    # what differs from the recipe
     for key, value in run.identity.items():
         group, _, rest = key.partition(".")
         option = rest.partition(".")[0]
         by_size = mapping(settings.get(group)).get(option) if rest != option else None
         # a mapping by size, method.block.B, is given whole: a word replaces it
         values |= {key: value} if by_size is None else {f"{group}.{option}": by_size}
+    # what is no part of its identity
     values |= {key: settings[key] for key in ("name", "measure") if settings.get(key) is not None}
     if run.images != mapping(mapping(settings.get("data")).get("recipe")).get("images"):
         values["images"] = run.images
-    return {key: _text(value) for key, value in values.items()}
+    return [f"{key}={_text(value)}" for key, value in values.items()]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """A value as a word of the command holds it: true, null, [1, 2], {default:0.3,L:8}."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_text(inner)}" for key, inner in value.items()) + "}"

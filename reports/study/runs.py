@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from bench.core.store.files import Json
 from bench.core.store.runs import METRICS_LOG, RunRecord, read_runs, row_table
@@ -22,7 +22,6 @@ from reports.study.groups import sorted_arms
 if TYPE_CHECKING:
     import pandas as pd
 
-Run: TypeAlias = RunRecord
 POINTS = 200  # of a training curve that are kept: more cannot be seen in a figure
 
 

@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "methods": CORE,
     "probes": CORE,
     "reports.study": ("bench.core.store", "bench.core.model.sampling_protocol", *LEAVES),
-    "reports.draw": (*LEAVES, "reports.study.runs"),
+    "reports.draw": LEAVES,
     "reports.findings": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
     "reports.laws": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
     "reports.output": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
