@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -136,7 +137,8 @@ def test_the_run_ends_with_its_task(tmp_path):
 
 def test_code_is_copied_once_and_runs_from_the_copy(tmp_path):
     copy = code_snapshot.take(tmp_path)
-    assert code_snapshot.take(tmp_path) == copy and list(tmp_path.iterdir()) == [copy]
+    assert code_snapshot.take(tmp_path) == copy
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == [copy]
     where = "import bench, slurm; print(bench.__file__, slurm.__file__)"
     environment = {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1"}
     found = subprocess.run(
@@ -154,13 +156,13 @@ def test_code_is_copied_once_and_runs_from_the_copy(tmp_path):
 
 
 def test_a_signal_that_comes_before_the_work_is_refused():
-    check_time({"time": 2, "signal": 59})
+    check_time(SimpleNamespace(time=2, signal=59))
     for time, signal_at in ((2, 60), (1, 120), (4, 240)):
         with pytest.raises(
             ValueError,
             match=rf"compute.signal={signal_at} .* leaves nothing of compute.time={time}",
         ):
-            check_time({"time": time, "signal": signal_at})
+            check_time(SimpleNamespace(time=time, signal=signal_at))
 
 
 def test_the_job_that_is_named_is_the_last_that_ran(tmp_path):
