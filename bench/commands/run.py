@@ -21,7 +21,7 @@ from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped
 from bench.evaluation.request import pending
 from bench.evaluation.run import measure_run
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 
 def train_and_measure(cfg: str | None, overrides: list[str]) -> int:
@@ -44,11 +44,9 @@ def complete(cfg: Config, words: list[str]) -> int:
             "submit with python -m bench.sweep "
             "study=NAME compute=slurm, or leave compute= out"
         )
-    experiment = Experiment(cfg, words)
-    if experiment.trained() and not pending(experiment) and experiment.closed():
-        print(
-            f"{experiment.path} is complete: {cfg.images} images, measured (measure={cfg.measure})"
-        )
+    session = Session(cfg, words)
+    if session.trained() and not pending(session) and session.closed():
+        print(f"{session.path} is complete: {cfg.images} images, measured (measure={cfg.measure})")
         return 0
     # this process
     if cfg.compute.threads:
@@ -62,13 +60,13 @@ def complete(cfg: Config, words: list[str]) -> int:
     # train what is missing, measure what is missing
     processes = distributed.start(cfg.compute.device)
     try:
-        experiment.assemble(processes)
-        experiment.open_folder()
-        if not experiment.trained():
-            _train(experiment, stop)
-        elif not experiment.cost_known():
-            experiment.write_cost()
-        measure_run(experiment, stop)
+        session.assemble(processes)
+        session.open_folder()
+        if not session.trained():
+            _train(session, stop)
+        elif not session.cost_known():
+            session.write_cost()
+        measure_run(session, stop)
         return 0
     except Stopped as stopped:
         print(
@@ -80,16 +78,16 @@ def complete(cfg: Config, words: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
-        experiment.close()
+        session.close()
         distributed.finish()
 
 
-def _train(experiment: Experiment, stop: StopFlag) -> None:
+def _train(session: Session, stop: StopFlag) -> None:
     """With a line of what it costs before, a bar while, and an estimate once steps are timed."""
-    cfg = experiment.cfg
-    main_process = experiment.processes.main
+    cfg = session.cfg
+    main_process = session.processes.main
     if main_process:
-        print(_announcement(experiment), flush=True)
+        print(_announcement(session), flush=True)
     quiet = not (main_process and cfg.compute.progress and sys.stderr.isatty())
     bar = tqdm(total=cfg.images, unit="img", unit_scale=True, disable=quiet, dynamic_ncols=True)
 
@@ -110,21 +108,21 @@ def _train(experiment: Experiment, stop: StopFlag) -> None:
                 file=sys.stdout,
             )
 
-    experiment.train(lambda: stop.reason, on_step, on_progress, on_speed)
+    session.train(lambda: stop.reason, on_step, on_progress, on_speed)
     bar.close()
 
 
-def _announcement(experiment: Experiment) -> str:
-    cost, cfg = experiment.cost, experiment.cfg
+def _announcement(session: Session) -> str:
+    cost, cfg = session.arm.cost, session.cfg
     parameters = ", ".join(f"{group} {n / 1e6:.2f}M" for group, n in cost.parameters.items() if n)
     flops, in_all = cost.flops_per_image["total"], flops_until(cost.to_json(), cfg.images)
-    disk = {kind: n / 1e9 for kind, n in experiment.disk_bytes().items()}
+    disk = {kind: n / 1e9 for kind, n in session.arm.disk_bytes().items()}
     return (
-        f"{experiment.path}\n"
+        f"{session.path}\n"
         f"  parameters: {parameters}\n"
         f"  FLOPs: {flops:.3g} an image, {in_all:.3g} in all\n"
         f"  disk: {disk['checkpoints']:.2g} GB checkpoints, {disk['snapshots']:.2g} GB snapshots\n"
-        f"  device: {experiment.processes.device}, {experiment.processes.world} process(es)"
+        f"  device: {session.processes.device}, {session.processes.world} process(es)"
     )
 
 

@@ -13,7 +13,7 @@ from bench.config.compose import compose, uses_encoder
 from bench.core.train import distributed
 from bench.core.train.learner import Learner
 from bench.core.train.loading import Examples
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 BASE = "vanilla"
 WARM_UP = 3  # steps
@@ -53,9 +53,9 @@ def _of_encoder(word: str) -> bool:
 
 def _learner(words: list[str]) -> tuple[Learner, float]:
     """An arm that can step, and its FLOPs an image."""
-    experiment = Experiment(compose(words))
-    experiment.assemble(distributed.start(experiment.cfg.compute.device))
-    return experiment.learner(), experiment.cost.flops_per_image["total"]
+    session = Session(compose(words))
+    session.assemble(distributed.start(session.cfg.compute.device))
+    return session.arm.learner(), session.arm.cost.flops_per_image["total"]
 
 
 def _seconds(learner: Learner, source: Iterator[Examples], steps: int) -> float:

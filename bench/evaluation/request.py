@@ -25,7 +25,7 @@ from bench.core.store import checkpoints
 from bench.core.store.rows import result_path
 from bench.core.store.runs import COST, find_run, is_readable, read_measurement, read_part
 from bench.core.train.cost import flops_until
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 from probes.metric import PICTURES, REFERENCE, TOKENS, metric_class
 
 Plain = str | int | float
@@ -260,11 +260,11 @@ class Task:
         return self.kind or ", ".join(self.metrics)
 
 
-def all_tasks(experiment: Experiment) -> list[Task]:
+def all_tasks(session: Session) -> list[Task]:
     """Every measurement that measure=full would make, by snapshot that is there; needs a trained
     run's folder.
     """
-    cfg, path = experiment.cfg, experiment.path
+    cfg, path = session.cfg, session.path
     request = Request.of_config(cfg)
     forward = read_part(path, COST).get("forward_flops", 0.0)
     run = find_run(path)
@@ -292,30 +292,30 @@ def all_tasks(experiment: Experiment) -> list[Task]:
     return tasks
 
 
-def planned(experiment: Experiment) -> tuple[list[Task], list[Task]]:
+def planned(session: Session) -> tuple[list[Task], list[Task]]:
     """What this configuration's `measure` asks for, and what it leaves out."""
-    cfg = experiment.cfg
-    tasks = all_tasks(experiment)
+    cfg = session.cfg
+    tasks = all_tasks(session)
     if cfg.measure == "full":
         return tasks, []
     if cfg.measure == "none":
         return [], tasks
-    cost = read_part(experiment.path, COST)
+    cost = read_part(session.path, COST)
     training = flops_until(cost, cfg.images) if cost else 0.0
     small = [task for task in tasks if task.images == cfg.images and task.flops <= SHARE * training]
     return small, [task for task in tasks if task not in small]
 
 
-def pending(experiment: Experiment) -> list[Task]:
+def pending(session: Session) -> list[Task]:
     """Planned measurements whose results are not there yet, or are damaged."""
-    return [lacking for task in planned(experiment)[0] for lacking in _lacking(experiment, task)]
+    return [lacking for task in planned(session)[0] for lacking in _lacking(session, task)]
 
 
-def _lacking(experiment: Experiment, task: Task) -> list[Task]:
+def _lacking(session: Session, task: Task) -> list[Task]:
     """What of a task is not measured: nothing, all of it, or single metrics in files of their own."""
-    path = experiment.path
+    path = session.path
     if not task.kind:
-        request = Request.of_config(experiment.cfg)
+        request = Request.of_config(session.cfg)
         there = [
             row
             for file in path.glob(f"results/*-{task.images:012d}.json")

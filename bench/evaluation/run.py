@@ -21,15 +21,15 @@ from bench.evaluation.measure import Evaluator
 from bench.evaluation.request import Request, Task, pending, planned
 from bench.evaluation.samples import sweep
 from bench.evaluation.subject import snapshot_subject
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 
-def measure_run(experiment: Experiment, stop: StopFlag) -> None:
+def measure_run(session: Session, stop: StopFlag) -> None:
     """Make a run's pending measurements and declare it complete.
 
     Raises Stopped between two of them, and between blocks of samples.
     """
-    folder, processes, cfg = experiment.folder, experiment.processes, experiment.cfg
+    folder, processes, cfg = session.folder, session.processes, session.cfg
     total = cfg.images
     if processes.main:
         folder.status(
@@ -54,33 +54,33 @@ def measure_run(experiment: Experiment, stop: StopFlag) -> None:
         raise Stopped(reason)
 
     evaluator = Evaluator(Request.of_config(cfg), processes, Path(cfg.cache), between=stop_if_asked)
-    tasks = pending(experiment)
+    tasks = pending(session)
     quiet = not (processes.main and cfg.compute.progress)
     bar = tqdm(
         total=len(tasks), desc="measuring", unit="result", disable=quiet or None, leave=False
     )
     for images, of_snapshot in groupby(tasks, lambda task: task.images):
-        _measure_snapshot(experiment, evaluator, images, list(of_snapshot), bar)
+        _measure_snapshot(session, evaluator, images, list(of_snapshot), bar)
     bar.close()
     if processes.main:
         for images in checkpoints.snapshots(folder.path):
             for samples in folder.path.glob(f"samples/*-{images:012d}-*/"):
                 sweep(samples)
         folder.status(now=True, state="complete", message="")
-        print(run_summary(experiment))
-        print_left_out(experiment)
+        print(run_summary(session))
+        print_left_out(session)
 
 
 def _measure_snapshot(
-    experiment: Experiment, evaluator: Evaluator, images: int, tasks: list[Task], bar: tqdm
+    session: Session, evaluator: Evaluator, images: int, tasks: list[Task], bar: tqdm
 ) -> None:
     """Measure one snapshot; what fails is said with what was being measured."""
-    folder, processes = experiment.folder, experiment.processes
+    folder, processes = session.folder, session.processes
     evaluator.between()
     left = iter(tasks)
     task = tasks[0]
     try:
-        subject = snapshot_subject(experiment, images)
+        subject = snapshot_subject(session, images)
         results = evaluator.results(subject, tasks)
         for task in left:
             _, rows = next(results)
@@ -88,7 +88,7 @@ def _measure_snapshot(
                 folder.check_exists()
                 evaluator.illustrate(subject, task)
                 evaluator.write(subject, task, rows)
-                experiment.track(images, numbers_of_rows(rows))
+                session.track(images, numbers_of_rows(rows))
                 folder.status()
             bar.update()
         next(results, None)
@@ -104,25 +104,25 @@ def _measure_snapshot(
         ) from error
 
 
-def print_left_out(experiment: Experiment) -> None:
+def print_left_out(session: Session) -> None:
     """What measure=quick or none left out, and the command that measures it."""
-    left_out = planned(experiment)[1]
+    left_out = planned(session)[1]
     if not left_out:
         return
     counts: dict[str, int] = {}
     for task in left_out:
         counts[task.name] = counts.get(task.name, 0) + 1
     kinds = ", ".join(f"{kind} of {n} snapshot(s)" for kind, n in counts.items())
-    words = [word for word in experiment.argv if not word.startswith("measure=")]
+    words = [word for word in session.argv if not word.startswith("measure=")]
     command = f"python -m bench.run {shlex.join([*words, 'measure=full'])}"
     print(f"not measured: {kinds}. To do it: {command}")
 
 
-def run_summary(experiment: Experiment) -> str:
+def run_summary(session: Session) -> str:
     """The run's last numbers, for the terminal."""
-    frame: Any = row_table([read_run(experiment.path)], [])
-    frame = frame[(frame["images"] == experiment.cfg.images) & frame["value"].notna()]
-    lines = [f"{experiment.path} is complete: {experiment.cfg.images} images"]
+    frame: Any = row_table([read_run(session.path)], [])
+    frame = frame[(frame["images"] == session.cfg.images) & frame["value"].notna()]
+    lines = [f"{session.path} is complete: {session.cfg.images} images"]
     plain = frame[frame["block"].isna()]
     for row in plain.itertuples():
         real = f"   (held-out real: {row.real:.4g})" if row.real == row.real else ""

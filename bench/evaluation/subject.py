@@ -45,7 +45,7 @@ from bench.core.store.runs import (
 from bench.core.train.cost import flops_until
 from bench.core.train.posthoc import about_average
 from bench.evaluation.released import format_of, import_checkpoint
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +86,13 @@ class Subject:
 # A run ------------------------------------------------------------------------------------------
 
 
-def snapshot_subject(experiment: Experiment, images: int) -> Subject:
+def snapshot_subject(session: Session, images: int) -> Subject:
     """The snapshot at `images` of a run that is open here, with what it has built already."""
-    path = checkpoints.snapshot_path(experiment.path, images)
-    data, device = experiment.data, experiment.processes.device
-    backbone = SiT(data.grid, experiment.size, data.classes).to(device)
+    path = checkpoints.snapshot_path(session.path, images)
+    data, device = session.arm.data, session.processes.device
+    backbone = SiT(data.grid, session.cfg.size, data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
-    environment = read_part(experiment.path, ENVIRONMENT)
+    environment = read_part(session.path, ENVIRONMENT)
     return Subject(
         backbone=backbone.requires_grad_(False),
         weights="ema",
@@ -101,11 +101,11 @@ def snapshot_subject(experiment: Experiment, images: int) -> Subject:
         decoded_by=data.decoded_by,
         data=data,
         data_name=data.fingerprint,
-        folder=experiment.path,
+        folder=session.path,
         images=images,
-        aligned=experiment.aligned(),
-        encoder=experiment.encoder,
-        context=spent_until(experiment.path, images) | {"environment": environment},
+        aligned=session.arm.aligned(),
+        encoder=session.arm.encoder,
+        context=spent_until(session.path, images) | {"environment": environment},
     )
 
 

@@ -21,7 +21,7 @@ from bench.core.train.cost import count, flops_until
 from bench.evaluation.request import pending
 from bench.study.request import Planned
 from bench.study.runs import RunSpec
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 
 def make(specs: list[RunSpec]) -> list[Planned]:
@@ -36,9 +36,9 @@ def make(specs: list[RunSpec]) -> list[Planned]:
                 )
             )
             continue
-        experiment = Experiment(spec.cfg)
-        state = run_state(experiment.path)
-        done = state.name == "complete" and experiment.trained() and not pending(experiment)
+        session = Session(spec.cfg)
+        state = run_state(session.path)
+        done = state.name == "complete" and session.trained() and not pending(session)
         if not done and state.name == "complete":
             state = RunState("trained", state.images, state.total, state.loss)
         planned = Planned(spec, arm_name(spec.cfg), spec.cfg.size.name, state, done)
@@ -47,7 +47,7 @@ def make(specs: list[RunSpec]) -> list[Planned]:
             default=str,
         )
         if key not in costs:
-            costs[key] = _cost(spec.cfg, experiment.path)
+            costs[key] = _cost(spec.cfg, session.path)
         if (cost := costs[key]) is not None:
             counted, planned.at_least = cost
             planned.parameters, planned.flops = (

@@ -186,13 +186,13 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
     from bench.config.compose import compose
     from bench.core.train import distributed
     from bench.core.train.learner import Learner
-    from bench.training.experiment import Experiment
+    from bench.training.session import Session
 
     seen: dict[str, list] = {}
     for arm in ("vanilla", "selfflow", "dispersive"):
-        experiment = Experiment(compose(tiny_run(tmp_path, f"method={arm}", "images=256")))
-        experiment.assemble(distributed.start("cpu"))
-        experiment.open_folder()
+        session = Session(compose(tiny_run(tmp_path, f"method={arm}", "images=256")))
+        session.assemble(distributed.start("cpu"))
+        session.open_folder()
         make_batch = Learner.make_batch
         batches = seen.setdefault(arm, [])
         monkeypatch.setattr(
@@ -200,9 +200,9 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
             "make_batch",
             lambda self, *a, make=make_batch, keep=batches: keep.append(make(self, *a)) or keep[-1],
         )
-        experiment.train()
+        session.train()
         monkeypatch.setattr(Learner, "make_batch", make_batch)
-        experiment.folder.release()
+        session.folder.release()
     for other in ("selfflow", "dispersive"):
         for a, b in zip(seen["vanilla"], seen[other], strict=True):
             for part in ("x0", "x1", "t", "label", "index"):

@@ -51,10 +51,10 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, words, message, 
 
 
 def test_too_little_disk_is_told_before_the_start_and_leaves_nothing(tmp_path, monkeypatch, capsys):
-    from bench.training import experiment
+    from bench.training import session
 
     monkeypatch.setattr(
-        experiment.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**6})()
+        session.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**6})()
     )
     assert run_in_process(tiny_run(tmp_path)) == BAD_INPUT
     assert "MB of disk, 1 MB are free" in capsys.readouterr().err and not list(tmp_path.iterdir())

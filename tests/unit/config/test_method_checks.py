@@ -9,8 +9,8 @@ from support.runs import tiny_run
 from bench.config.checks import check_group, never_ends
 from bench.config.compose import compose
 from bench.core.train import distributed
-from bench.training import experiment as experiment_module
-from bench.training.experiment import Experiment
+from bench.training import arm as arm_module
+from bench.training.session import Session
 
 
 @pytest.mark.parametrize(
@@ -29,14 +29,14 @@ def test_a_run_whose_stop_is_never_reached_warns_and_goes_on(tmp_path):
         "encoder.source=local",
         f"encoder.path={tmp_path}",
     ]
-    experiment = Experiment(compose(tiny_run(tmp_path, *words)))
+    session = Session(compose(tiny_run(tmp_path, *words)))
     with (
         pytest.warns(UserWarning, match="after 102400000 images, is never reached in 2048"),
         pytest.raises(
             ValueError, match="encoder dinov2_b lacks"
         ),  # what comes next, and is not here
     ):
-        experiment.assemble(distributed.start("cpu"))
+        session.assemble(distributed.start("cpu"))
 
 
 def test_groups_are_of_what_a_process_computes_at_once():
@@ -51,14 +51,12 @@ def test_patch_tokens_are_not_cached_for_a_method_that_reads_attention_maps(tmp_
     def patch_tokens(*_, **__):
         raise AssertionError("a cache that nothing reads")
 
-    monkeypatch.setattr(experiment_module, "patch_tokens", patch_tokens)
-    experiment = Experiment(
-        compose(tiny_run(tmp_path, "images=128", "compute.cache_features=true"))
-    )
-    experiment.assemble(distributed.start("cpu"))
-    experiment.open_folder()
+    monkeypatch.setattr(arm_module, "patch_tokens", patch_tokens)
+    session = Session(compose(tiny_run(tmp_path, "images=128", "compute.cache_features=true")))
+    session.assemble(distributed.start("cpu"))
+    session.open_folder()
     pairs = {"student_layers": [0, 1], "teacher_layers": [2, 3], "stop_images": 64}
-    experiment.method, experiment.encoder = method("haste", **pairs), StandInEncoder()
-    experiment.train()
-    experiment.close()
-    assert experiment.encoder.calls, "in the steps, for its maps"
+    session.arm.method, session.arm.encoder = method("haste", **pairs), StandInEncoder()
+    session.train()
+    session.close()
+    assert session.arm.encoder.calls, "in the steps, for its maps"

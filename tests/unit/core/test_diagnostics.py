@@ -20,7 +20,7 @@ from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.diagnostics import by_noise_level, diagnose, is_due
 from bench.core.train.trainer import Stopped
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 B = 8
 
@@ -118,20 +118,20 @@ def trained(runs, *words, stop_at=None):
     """A run's folder and its lines without the clock, perhaps stopped once and resumed."""
     starts = [stop_at, None] if stop_at else [None]
     for stop in starts:
-        experiment = Experiment(compose(tiny_run(runs, "images=640", "log_images=192", *words)))
-        experiment.assemble(distributed.start("cpu"))
-        experiment.open_folder()
+        session = Session(compose(tiny_run(runs, "images=640", "log_images=192", *words)))
+        session.assemble(distributed.start("cpu"))
+        session.open_folder()
         seen = []
         try:
-            experiment.train(
+            session.train(
                 lambda seen=seen, stop=stop: "a test" if stop and seen[-1] == stop else None,
                 seen.append,
             )
         except Stopped:
             assert stop
-        experiment.folder.release()
-    lines = read_metrics(experiment.path / "metrics.jsonl")
-    return experiment.path, [
+        session.folder.release()
+    lines = read_metrics(session.path / "metrics.jsonl")
+    return session.path, [
         {key: value for key, value in line.items() if key != "time"} for line in lines
     ]
 

@@ -15,19 +15,19 @@ from bench.core.store.rows import Row
 from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.trainer import Stopped
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 
 def train(words, stop_at=None):
-    experiment = Experiment(compose(words))
-    experiment.assemble(distributed.start("cpu"))
-    experiment.open_folder()
+    session = Session(compose(words))
+    session.assemble(distributed.start("cpu"))
+    session.open_folder()
     seen = []
     try:
-        experiment.train(lambda: "a test" if seen[-1] == stop_at else None, seen.append)
+        session.train(lambda: "a test" if seen[-1] == stop_at else None, seen.append)
     except Stopped:
         assert stop_at
-    return experiment
+    return session
 
 
 def scalars(run):
@@ -44,19 +44,19 @@ def test_tensorboard_has_every_line_and_row_also_after_a_resume(tmp_path):
     words = tiny_run(
         tmp_path, "images=512", "log_images=128", "checkpoint_images=64Ki", "tracking=tensorboard"
     )
-    experiment = train(words, stop_at=320)
-    experiment.track(
+    session = train(words, stop_at=320)
+    session.track(
         448, {"loss/velocity": -1.0}
     )  # as a killed start may have, after its last checkpoint
-    experiment.close()
-    experiment = train(words)
+    session.close()
+    session = train(words)
     row = Row("fd_pixels", 0.25, 10, False, {"a": 1})
-    experiment.track(
+    session.track(
         512, tracking.numbers_of_rows([row, Row("knn", 0.5, 10, True, {}, block=2, t=0.5)])
     )
-    experiment.close()
-    found = scalars(experiment.path)
-    lines = read_metrics(experiment.path / "metrics.jsonl")
+    session.close()
+    found = scalars(session.path)
+    lines = read_metrics(session.path / "metrics.jsonl")
     assert [line["images"] for line in lines] == [128, 256, 384, 512]
     for line in lines:
         for name, value in tracking.numbers_of_line(line).items():
@@ -69,7 +69,7 @@ def test_tensorboard_has_every_line_and_row_also_after_a_resume(tmp_path):
 
 def test_tracking_is_no_part_of_what_a_run_is(tmp_path):
     plain, tracked = (
-        Experiment(compose(tiny_run(tmp_path, f"tracking={kind}"))) for kind in ("none", "wandb")
+        Session(compose(tiny_run(tmp_path, f"tracking={kind}"))) for kind in ("none", "wandb")
     )
     assert plain.path == tracked.path
 

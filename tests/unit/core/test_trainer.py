@@ -14,13 +14,13 @@ from bench.core.store import checkpoints
 from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.learner import Learner
-from bench.training.experiment import Experiment
+from bench.training.session import Session
 
 LR, CLIP, DECAY, DROP, BETAS, EPS = 0.01, 0.3, 0.1, 0.3, (0.8, 0.95), 1e-6
 
 
 def trained(tmp_path, monkeypatch):
-    """Four steps of 64 digits: the experiment, its initial backbone,
+    """Four steps of 64 digits: the session, its initial backbone,
     and the batches that it saw.
     """
     words = tiny_run(
@@ -37,20 +37,20 @@ def trained(tmp_path, monkeypatch):
         f"label_drop={DROP}",
         "ema.decay=0.15",
     )
-    experiment = Experiment(compose(words))
-    experiment.assemble(distributed.start("cpu"))
-    experiment.open_folder()
+    session = Session(compose(words))
+    session.assemble(distributed.start("cpu"))
+    session.open_folder()
     batches, make = [], Learner.make_batch
     monkeypatch.setattr(
         Learner, "make_batch", lambda self, *a: batches.append(make(self, *a)) or batches[-1]
     )
-    experiment.train()
-    experiment.close()
-    return experiment, experiment.new_backbone(), batches
+    session.train()
+    session.close()
+    return session, session.arm.backbone(), batches
 
 
 def test_four_steps_are_those_of_the_formulas(tmp_path, monkeypatch):
-    experiment, backbone, batches = trained(tmp_path, monkeypatch)
+    session, backbone, batches = trained(tmp_path, monkeypatch)
     lines = read_metrics(only_run(tmp_path) / "metrics.jsonl")
     theta = dict(backbone.named_parameters())
     first = {name: torch.zeros_like(p) for name, p in theta.items()}
@@ -81,17 +81,17 @@ def test_four_steps_are_those_of_the_formulas(tmp_path, monkeypatch):
                 p.mul_(1 - rate * DECAY).sub_(rate * step)
             kept = min(0.15, (1 + n) / (10 + n))
             average[name] = kept * average[name] + (1 - kept) * p.detach()
-    snapshot = checkpoints.read_tensors(checkpoints.snapshot_path(experiment.path, 256))
+    snapshot = checkpoints.read_tensors(checkpoints.snapshot_path(session.path, 256))
     for name, wanted in average.items():
         torch.testing.assert_close(snapshot[name], wanted, rtol=1e-3, atol=2e-5)
         assert not torch.allclose(wanted, theta[name], atol=1e-4), "or the average is not tested"
 
 
 def test_labels_are_dropped_once(tmp_path, monkeypatch):
-    experiment, _, batches = trained(tmp_path, monkeypatch)
+    session, _, batches = trained(tmp_path, monkeypatch)
     for n, batch in enumerate(batches):
         dropped = Draw.of(0, "label_drop", 64 * n, 64, slice(0, 64), "cpu").uniform() < DROP
-        true = experiment.data.labels("train", batch.index)
+        true = session.arm.data.labels("train", batch.index)
         assert batch.label.tolist() == [
             10 if d else y for d, y in zip(dropped.tolist(), true.tolist(), strict=True)
         ]

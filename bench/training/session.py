@@ -1,7 +1,12 @@
-"""From a configuration to a trained run: builds data, encoder, method and backbone,
-checks the folder, trains.
+"""One run from its configuration to a complete folder: what is there already, opening, training.
 
-`bench.run` is the command; tests and studies call `Experiment` directly.
+    session = Session(compose(["method=selfflow"]))
+    session.assemble(distributed.start("cpu"))
+    session.open_folder()                    # claims it; refuses another run's
+    session.train()
+    session.close()
+
+`bench.run` is the command; tests and studies call `Session` directly.
 """
 
 from __future__ import annotations
@@ -16,14 +21,9 @@ from typing import Any
 
 import torch
 
-from bench.config.checks import check_group, never_ends
-from bench.config.groups import build, flatten
+from bench.config.groups import flatten
 from bench.config.identity import arm_name, identity, is_identity, run_hash, run_id
-from bench.config.needs import missing
 from bench.config.schema import Config
-from bench.core.model.backbone import SiT
-from bench.core.model.method import Context, described_heads
-from bench.core.model.streams import generator
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
 from bench.core.store.files import write_json, write_yaml
@@ -40,16 +40,17 @@ from bench.core.store.runs import (
     read_status,
     write_description,
 )
-from bench.core.train import cost, distributed
-from bench.core.train.feature_cache import patch_tokens
-from bench.core.train.learner import Learner
-from bench.core.train.loading import micro_rows
+from bench.core.train.distributed import Processes
 from bench.core.train.meter import NotFinite
-from bench.core.train.trainer import Stopped, Trainer, snapshot_counts
+from bench.core.train.trainer import Stopped, Trainer
+from bench.training.arm import AssembledArm
 
 
-class Experiment:
-    """One run: its configuration, its parts and its folder."""
+class Session:
+    """A process's work on one run: its configuration, its folder, and its parts once assembled."""
+
+    processes: Processes
+    arm: AssembledArm
 
     def __init__(self, cfg: Config, argv: list[str] | None = None):
         self.cfg, self.argv = cfg, argv or []
@@ -97,78 +98,15 @@ class Experiment:
                 )
         return found
 
-    # Parts ----------------------------------------------------------------------------------------
+    # Beginning ------------------------------------------------------------------------------------
 
-    def assemble(self, processes: distributed.Processes) -> None:
+    def assemble(self, processes: Processes) -> None:
         """Build everything that can fail for the user's reasons, before the folder is made."""
-        cfg = self.cfg
-        self.processes = processes
-        self.data = build(cfg.data)
-        for problem in missing(cfg, self.data):
-            raise ValueError(problem)
-        self.size = cfg.size
-        self.method = build(cfg.method)
-        self.blocks = self.method.blocks(self.size)
-        for piece in micro_rows(processes.rows(cfg.batch), cfg.micro_batch):
-            check_group(self.method, piece.stop - piece.start)
-        if processes.main and (problem := never_ends(self.method, cfg)):
-            warnings.warn(problem, stacklevel=2)
-        self.encoder = None
-        if cfg.encoder:
-            # one process at a time trains or downloads; the others find it in the cache
-            for turn in (True, False):
-                if processes.main is turn:
-                    parts = {
-                        "token_grid": self.data.grid,
-                        "dataset": self.data,
-                        "cache": Path(cfg.cache),
-                    }
-                    self.encoder = build(cfg.encoder, **parts).to(processes.device)
-                processes.barrier()
-        picture = (
-            tuple(self.data.images("train", slice(0, 1)).shape[2:])
-            if self.encoder is not None
-            else ()
-        )
-        self.cost = cost.count(
-            self.method, self.data.grid, self.size, self.data.classes, self.encoder, picture
-        )
-
-    def new_backbone(self) -> SiT:
-        """A backbone with this run's initial weights."""
-        backbone = SiT(self.data.grid, self.size, self.data.classes)
-        return backbone.initialise(generator(self.cfg.seed, "init", 0))
-
-    def learner(self) -> Learner:
-        """What will be trained, before its first step."""
-        cached, parts = None, (self.data, self.method, self.new_backbone(), self.encoder)
-        keeps = "attention" not in self.method.needs  # maps are not kept
-        if self.encoder is not None and keeps and self.cfg.compute.cache_features:
-            main, cache = self.processes.main, Path(self.cfg.cache)
-            cached = patch_tokens(self.encoder, self.data, "train", cache, progress=main)
-        return Learner(self.cfg, *parts, self.processes, cached)
-
-    def aligned(self) -> dict[str, str] | None:
-        """What the arm's encoder is, for marking related metrics."""
-        if self.encoder is None:
-            return None
-        return {key: getattr(self.encoder, key) for key in ("family", "trained_on", "labels")}
-
-    # Folder ---------------------------------------------------------------------------------------
-
-    def disk_bytes(self) -> dict[str, int]:
-        """Bytes that checkpoints (the last two and one being written) and snapshots will take."""
-        backbone, heads = self.cost.parameters["backbone"], self.cost.parameters["heads"]
-        counts = snapshot_counts(self.cfg.images, self.cfg.batch, self.cfg.snapshots)
-        checkpoint = 4 * (3 * (backbone + heads) + backbone)
-        return {
-            "checkpoints": (checkpoints.KEPT + 1) * checkpoint,
-            "snapshots": 4 * backbone * len(counts),
-        }
+        self.processes, self.arm = processes, AssembledArm.of(self.cfg, processes)
 
     def check_disk(self) -> None:
         """Raise ValueError where the disk is too small for a run that has not begun."""
-        needed, free = sum(self.disk_bytes().values()), shutil.disk_usage(self.path).free
+        needed, free = sum(self.arm.disk_bytes().values()), shutil.disk_usage(self.path).free
         if free < needed and not checkpoints.snapshots(self.path):
             self.folder.withdraw()
             raise ValueError(
@@ -177,19 +115,19 @@ class Experiment:
             )
 
     def open_folder(self) -> None:
-        """Claim the folder and write who and what; refuse one of another configuration,
-        data or encoder.
+        """Claim the folder and write who and what, the main process alone.
+
+        Raises ValueError for a folder of another configuration, data or encoder.
         """
         if not self.processes.main:
             return
-        fingerprints = self.data.fingerprints()
-        if self.encoder is not None:
-            fingerprints["encoder"] = self.encoder.fingerprint
+        # may this process write here, and is it the same run?
+        fingerprints = self.arm.fingerprints()
         self.folder.claim()
         self.check_disk()
-        if found := self.differences():
+        if changed := self.differences():
             raise ValueError(
-                f"{self.path} holds a run with other settings ({'; '.join(found)}): "
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}): "
                 "give this one a name=... of its own"
             )
         before = find_run(self.path)
@@ -198,43 +136,44 @@ class Experiment:
             if known.get(part, fingerprint) != fingerprint:
                 raise ValueError(
                     f"the {part} changed since {self.path.name} began (fingerprint {known[part]} "
-                    f"then, {fingerprint} now): "
-                    f"bring the old {part} back, or start a new run with name=..."
+                    f"then, {fingerprint} now): bring the old {part} back, or start a new run with "
+                    "name=..."
                 )
-        cfg = self.cfg
+
+        # who and what
         environment_now = environment(self.processes.device, torch.get_num_threads())
         self.warn_of_changes(environment_now)
-        description = Description(
+        write_json(self.path / CONFIGURATION, self.cfg.to_dict())
+        write_yaml(self.path / "config.yaml", self.cfg.to_dict())
+        write_description(self.path, self.description(known | fingerprints))
+        write_json(self.path / ENVIRONMENT, environment_now)
+        if not (self.path / COST).exists():
+            unmeasured = {"seconds_per_step": None, "peak_memory_bytes": None}
+            write_json(self.path / COST, self.arm.cost.to_json() | unmeasured)
+
+    def description(self, fingerprints: dict[str, str]) -> Description:
+        """What run.json says; fingerprints: of data and encoder, those of earlier starts included."""
+        cfg, arm = self.cfg, self.arm
+        return Description(
             hash=run_hash(cfg),
             arm=arm_name(cfg),
             method=cfg.method.name,
             encoder=cfg.encoder.name if cfg.encoder else None,
-            size=self.size.name,
-            depth=self.size.depth,
-            width=self.size.width,
+            size=cfg.size.name,
+            depth=cfg.size.depth,
+            width=cfg.size.width,
             data=cfg.data.name,
             seed=cfg.seed,
             images=cfg.images,
             batch=cfg.batch,
-            aligned=self.aligned(),
-            blocks=self.blocks,
-            head=described_heads(
-                self.method, Context(self.data.grid, self.size, encoder=self.encoder)
-            ),
+            aligned=arm.aligned(),
+            blocks=arm.blocks,
+            head=arm.heads(),
             identity=identity(cfg),
-            fingerprints=known | fingerprints,
-            data_sizes={"train": self.data.n_train, "heldout": self.data.n_heldout},
+            fingerprints=fingerprints,
+            data_sizes={"train": arm.data.n_train, "heldout": arm.data.n_heldout},
             argv=self.argv,
         )
-        write_json(self.path / CONFIGURATION, cfg.to_dict())
-        write_yaml(self.path / "config.yaml", cfg.to_dict())
-        write_description(self.path, description)
-        write_json(self.path / ENVIRONMENT, environment_now)
-        if not (self.path / COST).exists():
-            write_json(
-                self.path / COST,
-                self.cost.to_json() | {"seconds_per_step": None, "peak_memory_bytes": None},
-            )
 
     def warn_of_changes(self, now: dict[str, Any]) -> None:
         """Warn when a resumed run meets other versions, code or another device:
@@ -268,7 +207,7 @@ class Experiment:
 
         Raises Stopped, NotFinite or OSError, with the status saying what happened.
         """
-        trainer = Trainer(self.learner(), self.folder)
+        trainer = Trainer(self.arm.learner(), self.folder)
         trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
 
         def on_line(line: dict[str, Any]) -> None:
@@ -299,7 +238,7 @@ class Experiment:
         steps = self.cfg.images // self.cfg.batch
         self.folder.check_exists()
         measured = {"seconds_per_step": seconds / steps, "peak_memory_bytes": peak}
-        write_json(self.path / COST, self.cost.to_json() | measured)
+        write_json(self.path / COST, self.arm.cost.to_json() | measured)
 
     def track(self, images: int, numbers: dict[str, float], first: int | None = None) -> None:
         """Mirror numbers (the main process's); first: as in `tracking.open_tracker`,
