@@ -1,6 +1,6 @@
 """What the documentation shows is true.
 
-The method of docs/adding_a_method.md runs, and links and commands lead somewhere.
+The examples of the pages for those who extend it run, and links and commands lead somewhere.
 """
 
 import os
@@ -8,46 +8,62 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from support.runs import ROOT, tiny_run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_example_method_trains_in_a_copy_of_the_project(tmp_path):
-    page = (ROOT / "docs" / "adding_a_method.md").read_text()
-    code, yaml = (
-        re.search(r"```python\n(.*?)```", page, re.S),
-        re.search(r"```yaml\n(.*?)```", page, re.S),
-    )
-    assert code and yaml and len(code[1].splitlines()) <= 35
-    for command in ("check", "format --check"):
-        words = [
-            sys.executable,
-            "-m",
-            "ruff",
-            *command.split(),
-            "--stdin-filename",
-            "methods/clean_first.py",
-            "-",
-        ]
-        linted = subprocess.run(words, cwd=ROOT, input=code[1], capture_output=True, text=True)
-        assert linted.returncode == 0, linted.stdout + linted.stderr
-    copy = tmp_path / "project"
+EXAMPLES = {
+    "adding_a_method": "method=clean_first method.power=2",
+    "adding_an_encoder": "method=repa encoder=cosines",
+    "adding_a_data_set": "data=stripes",
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project, to which each page adds its files."""
+    copy = tmp_path_factory.mktemp("copy") / "project"
     ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", "examples", ".*_cache")
     shutil.copytree(ROOT, copy, ignore=ignored)
-    (copy / "methods" / "clean_first.py").write_text(code[1])
-    (copy / "bench" / "conf" / "method" / "clean_first.yaml").write_text(yaml[1])
-    words = tiny_run(tmp_path / "runs", "method=clean_first", "method.power=2", "images=256")
+    return copy
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_a_page_is_two_files_and_trains(name, project, tmp_path):
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    files = dict(re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", page, re.S))
+    assert sorted(Path(file).suffix for file in files) == [".py", ".yaml"]
+    for file, content in files.items():
+        assert len(content.splitlines()) <= 40, f"{file} is no small example"
+        (project / file).write_text(content)
+        if file.endswith(".py"):
+            assert linted(file, content) == ""
+    words = tiny_run(tmp_path / "runs", *EXAMPLES[name].split(), "images=256", f"cache={tmp_path}")
     result = subprocess.run(
         [sys.executable, "-m", "bench.run", *words],
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy)},
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(project)},
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    assert list((tmp_path / "runs").glob("digits-clean_first-nano-s0-*/snapshots/*.safetensors"))
+    assert list((tmp_path / "runs").glob("*/snapshots/*.safetensors"))
+
+
+def linted(file: str, content: str) -> str:
+    """What ruff has to say of a file."""
+    said = ""
+    for command in ("check", "format --check"):
+        words = ["ruff", *command.split(), "--stdin-filename", file, "-"]
+        result = subprocess.run(
+            [sys.executable, "-m", *words], cwd=ROOT, input=content, capture_output=True, text=True
+        )
+        said += "" if result.returncode == 0 else result.stdout + result.stderr
+    return said
 
 
 def test_the_example_metric_is_measured_in_a_copy_of_the_project(tmp_path):
