@@ -1,5 +1,5 @@
-"""Data sets: pictures and labels in, tokens out; a fixed stratified split;
-one conversion to uint8 and back.
+"""Data sets: pictures and labels in, tokens out; a fixed stratified split; one conversion to uint8
+and back.
 
 `DataSet` is what the rest of the house uses of one. `PictureData` holds uint8 pictures in memory
 (or reads them through `pictures`), and turns them into tokens in [-1, 1]. The default, `digits`, is
@@ -38,8 +38,8 @@ def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
 
 
 def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
-    """Pixels [n, 1 or 3, H, W] -> pictures uint8 [n, 3, H, W],
-    and which of them were finite throughout, bool [n].
+    """Pixels [n, 1 or 3, H, W] -> pictures uint8 [n, 3, H, W], and which of them were finite
+    throughout, bool [n].
 
     Numbers that are not finite become grey, so that a picture can be looked at; it is not one to
     measure.
@@ -227,19 +227,12 @@ class Digits(PictureData):
         train, heldout = stratified_split(raw.target, 600)
         # 0..16 as uint8: round(v * 255 / 16); the sixteen greys stay apart and `to_tokens` gives
         # them back exactly
-        grey = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))[:, None].expand(
-            -1, 3, -1, -1
-        )
+        grey = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))
         labels = torch.from_numpy(raw.target.astype(np.int64))
         split = {"train": torch.from_numpy(train), "heldout": torch.from_numpy(heldout)}
-        pictures = {name: grey[index] for name, index in split.items()}
-        super().__init__(
-            name,
-            TokenGrid((8, 8), patch, 1),
-            10,
-            pictures,
-            {name: labels[index] for name, index in split.items()},
-        )
+        pictures = {part: grey[i][:, None].repeat(1, 3, 1, 1) for part, i in split.items()}
+        of_split = {part: labels[i] for part, i in split.items()}
+        super().__init__(name, TokenGrid((8, 8), patch, 1), 10, pictures, of_split)
 
     def to_tokens(self, images: Tensor) -> Tensor:
         values = (images[:, :1].float() * (16 / 255)).round()

@@ -12,7 +12,7 @@ as uint8, large ones by worker processes as they are needed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,30 +80,24 @@ def _rgb(image: Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
+def labelled_files(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
     """Class names, picture files in order, and their labels.
 
     Raises ValueError for a folder that is empty or cannot be read.
     """
     from PIL import Image
 
-    extensions = {
-        extension for extension, kind in Image.registered_extensions().items() if kind in Image.OPEN
-    }
+    formats = Image.registered_extensions().items()
+    readable = {extension for extension, kind in formats if kind in Image.OPEN}
+
+    def pictures_in(name: str) -> list[Path]:
+        paths = sorted((folder / name).rglob("*"))
+        return [path for path in paths if path.suffix.lower() in readable and not path.is_dir()]
+
     try:
-        classes = sorted(
-            entry.name
-            for entry in folder.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".")
-        )
-        files = [
-            [
-                p
-                for p in sorted((folder / c).rglob("*"))
-                if p.suffix.lower() in extensions and not p.is_dir()
-            ]
-            for c in classes
-        ]
+        folders = [entry.name for entry in folder.iterdir() if entry.is_dir()]
+        classes = sorted(name for name in folders if not name.startswith("."))
+        files = [pictures_in(name) for name in classes]
     except OSError as error:
         raise ValueError(
             f"data.root={folder} cannot be read ({error.strerror}): "
@@ -117,20 +111,18 @@ def pictures_of(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
     empty = [name for name, of_class in zip(classes, files, strict=True) if not of_class]
     if empty:
         raise ValueError(
-            f"data.root={folder}: "
-            f"the class folder(s) {', '.join(empty)} hold no pictures: fill or remove them"
+            f"data.root={folder}: the class folder(s) {', '.join(empty)} hold no pictures: "
+            "fill or remove them"
         )
-    labels = np.concatenate(
-        [np.full(len(of_class), i, np.int64) for i, of_class in enumerate(files)]
-    )
+    labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(of_class) for of_class in files])
     return classes, [path for of_class in files for path in of_class], labels
 
 
 def _both_have_all(
     labels: np.ndarray, train: np.ndarray, heldout: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The two parts with one picture moved for each class that one of them lacks:
-    a rare class rounds to none.
+    """The two parts with one picture moved for each class that one of them lacks: a rare class
+    rounds to none.
     """
     for label in np.unique(labels):
         if not (labels[heldout] == label).any():
@@ -164,35 +156,32 @@ class FolderData(PictureData):
         self.skip_damaged = skip_damaged
         self.class_names, self.files, labels = self._find(heldout)
         count = sum(len(files) for files in self.files.values())
-        self.in_memory = (
-            count * 3 * size * size <= IN_MEMORY_BYTES if in_memory is None else in_memory
-        )
+        fits = count * 3 * size * size <= IN_MEMORY_BYTES
+        self.in_memory = fits if in_memory is None else in_memory
         tensors = {split: torch.from_numpy(of_split) for split, of_split in labels.items()}
-        pictures = (
-            {split: self._decode_all(split) for split in self.files} if self.in_memory else {}
-        )
+        decoded = self.files if self.in_memory else ()
+        pictures = {split: self._decode_all(split) for split in decoded}
         super().__init__(name, grid, len(self.class_names), pictures, tensors)
         if not self.in_memory:
             self.fingerprint = self._fingerprint_of_files()
 
     def fingerprints(self) -> dict[str, str]:
-        """Of names and sizes of the files, and in memory of the content too:
-        data.in_memory may change.
+        """Of names and sizes of the files, and in memory of the content too: data.in_memory may
+        change.
         """
         files = {"files": self._fingerprint_of_files()}
         return files | {"data": self.fingerprint} if self.in_memory else files
 
-    def _pictures_of(self, folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
-        """As `pictures_of`, without damaged files where the user allows that.
+    def _labelled_files(self, folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
+        """As `labelled_files`, without damaged files where the user allows that.
 
         Raises ValueError for a class without.
         """
-        classes, files, labels = pictures_of(folder)
+        classes, files, labels = labelled_files(folder)
         if not self.skip_damaged:
             return classes, files, labels
-        good = np.array(
-            [not isinstance(p, ValueError) for p in self._decoded(files, f"checking {folder.name}")]
-        )
+        decoded = self._decoded(files, f"checking {folder.name}")
+        good = np.array([not isinstance(picture, ValueError) for picture in decoded])
         for path in (p for p, fine in zip(files, good, strict=True) if not fine):
             print(f"warning: {path} is damaged and left out (data.skip_damaged=true)")
         gone = [name for i, name in enumerate(classes) if not (labels[good] == i).any()]
@@ -203,25 +192,22 @@ class FolderData(PictureData):
         return classes, [p for p, fine in zip(files, good, strict=True) if fine], labels[good]
 
     def _find(self, share: float) -> tuple[list[str], dict[str, list[Path]], dict[str, np.ndarray]]:
-        own = next(
-            (self.root / folder for folder in HELDOUT_FOLDERS if (self.root / folder).is_dir()),
-            None,
-        )
+        # folders with a split of their own
+        own = next((self.root / f for f in HELDOUT_FOLDERS if (self.root / f).is_dir()), None)
         if own and (self.root / "train").is_dir():
-            classes, train_files, train_labels = self._pictures_of(self.root / "train")
-            held_classes, held_files, held_labels = self._pictures_of(own)
+            classes, train_files, train_labels = self._labelled_files(self.root / "train")
+            held_classes, held_files, held_labels = self._labelled_files(own)
             if held_classes != classes:
                 odd = ", ".join(sorted(set(classes) ^ set(held_classes)))
                 raise ValueError(
-                    f"data.root={self.root}: "
-                    f"train and {own.name} have unlike class folders ({odd}): make them the same"
+                    f"data.root={self.root}: train and {own.name} have unlike class folders "
+                    f"({odd}): make them the same"
                 )
-            return (
-                classes,
-                {"train": train_files, "heldout": held_files},
-                {"train": train_labels, "heldout": held_labels},
-            )
-        classes, files, labels = self._pictures_of(self.root)
+            both = {"train": train_files, "heldout": held_files}
+            return classes, both, {"train": train_labels, "heldout": held_labels}
+
+        # else a stratified share, with every class on both sides
+        classes, files, labels = self._labelled_files(self.root)
         alone = [classes[i] for i, n in enumerate(np.bincount(labels)) if n < 2]
         if alone:
             raise ValueError(
@@ -234,69 +220,49 @@ class FolderData(PictureData):
                 f"data.heldout={share} leaves too few of {len(labels)} pictures for {len(classes)} "
                 "classes: choose another share"
             )
-        parts = dict(
-            zip(
-                ("train", "heldout"),
-                _both_have_all(labels, *stratified_split(labels, count)),
-                strict=True,
-            )
-        )
-        return (
-            classes,
-            {s: [files[i] for i in rows] for s, rows in parts.items()},
-            {s: labels[rows] for s, rows in parts.items()},
-        )
+        train, heldout = _both_have_all(labels, *stratified_split(labels, count))
+        parts = {"train": train, "heldout": heldout}
+        found = {split: [files[i] for i in rows] for split, rows in parts.items()}
+        return classes, found, {split: labels[rows] for split, rows in parts.items()}
 
-    def _decoded(self, paths: Iterable[Path], description: str) -> list[Tensor | ValueError]:
+    def _decoded(self, paths: Sequence[Path], description: str) -> list[Tensor | ValueError]:
         def attempt(path: Path) -> Tensor | ValueError:
             try:
                 return decode(path, self.side)
             except ValueError as error:
                 return error
 
-        paths = list(paths)
+        bar = {"desc": description, "unit": "img", "disable": None, "leave": False}
         with ThreadPoolExecutor(8) as pool:
-            return list(
-                tqdm(
-                    pool.map(attempt, paths),
-                    total=len(paths),
-                    desc=description,
-                    unit="img",
-                    disable=None,
-                    leave=False,
-                )
-            )
+            return list(tqdm(pool.map(attempt, paths), total=len(paths), **bar))
 
     def _decode_all(self, split: str) -> Tensor:
-        decoded = self._decoded(self.files[split], f"reading {split}")
-        for picture in decoded:
+        pictures: list[Tensor] = []
+        for picture in self._decoded(self.files[split], f"reading {split}"):
             if isinstance(picture, ValueError):
                 raise picture
-        return torch.stack(decoded)  # type: ignore[arg-type]
+            pictures.append(picture)
+        return torch.stack(pictures)
 
     def _fingerprint_of_files(self) -> str:
         digest = hashlib.sha256(repr((self.grid, self.side)).encode())
         for split, paths in self.files.items():
             for path in paths:
-                digest.update(
-                    f"{split}/{path.relative_to(self.root)}/{path.stat().st_size}".encode()
-                )
+                name = path.relative_to(self.root)
+                digest.update(f"{split}/{name}/{path.stat().st_size}".encode())
         return digest.hexdigest()[:16]
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
         if self.in_memory:
             return super().images(split, indices)
-        rows = (
-            range(len(self.files[split]))[indices]
-            if isinstance(indices, slice)
-            else [int(i) for i in indices]
-        )
-        return torch.stack([decode(self.files[split][i], self.side) for i in rows])
+        files = self.files[split]
+        paths = files[indices] if isinstance(indices, slice) else [files[int(i)] for i in indices]
+        return torch.stack([decode(path, self.side) for path in paths])
 
 
 def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureData:
-    """CIFAR-10 from the user's own copy: torchvision's files,
-    or folders train/ and test/ (JPEG is named as such).
+    """CIFAR-10 from the user's own copy: torchvision's files, or folders train/ and test/ (JPEG is
+    named as such).
     """
     folder = Path(root).expanduser() if root else None
     if folder and (folder / "train").is_dir():
@@ -306,16 +272,13 @@ def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureD
         return data
     if folder is None:
         raise ValueError(
-            "data=cifar10 needs data.root=DIR: "
-            "a folder with cifar-10-batches-py, or train/<class>/ "
-            "and test/<class>/ pictures; "
-            "data.download=true fetches it there"
+            "data=cifar10 needs data.root=DIR: a folder with cifar-10-batches-py, or "
+            "train/<class>/ and test/<class>/ pictures; data.download=true fetches it there"
         )
+    read = import_vision("torchvision.datasets").CIFAR10
     try:
         sets = {
-            split: import_vision("torchvision.datasets").CIFAR10(
-                folder, train=split == "train", download=download
-            )
+            split: read(folder, train=split == "train", download=download)
             for split in ("train", "heldout")
         }
     except (RuntimeError, OSError) as error:

@@ -30,8 +30,8 @@ SAMPLED = 64  # rows of each file that the fingerprint reads: all would be hours
 
 
 class LatentData(PictureData):
-    """Moments, labels and pictures on disk; decoder:
-    a folder or name of the VAE that diffusers loads.
+    """Moments, labels and pictures on disk; decoder: a folder or name of the VAE that diffusers
+    loads.
     """
 
     in_memory = False
@@ -119,8 +119,8 @@ class LatentData(PictureData):
 
 
 class Decoder:
-    """Stable Diffusion's VAE decoder, loaded when first used; name: a folder,
-    or a name in diffusers' own cache.
+    """Stable Diffusion's VAE decoder, loaded when first used; name: a folder, or a name in
+    diffusers' own cache.
     """
 
     def __init__(self, name: str):
@@ -129,8 +129,8 @@ class Decoder:
     @full_float32()
     @torch.no_grad()
     def pixels(self, latents: Tensor, precision: str = "float32") -> Tensor:
-        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215) ->
-        pixels [n, 3, 8 h, 8 w] on the CPU.
+        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215)
+        -> pixels [n, 3, 8 h, 8 w] on the CPU.
 
         precision: float32, or bf16 (weights and arithmetic), as Self-Flow decodes; the pixels are
         float32 again.

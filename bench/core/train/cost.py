@@ -26,7 +26,7 @@ from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.ema import ema_copy
 
-PARTS = ("backbone", "heads", "teacher", "encoder")
+_PARTS = ("backbone", "heads", "teacher", "encoder")
 IMAGES = 2  # at least: a method may compare more with each other
 
 
@@ -98,7 +98,7 @@ def count(
         after = _of_a_step(arm, batch, ctx, ends) if ends else None
     modules = (backbone, arm.heads, teacher, encoder)
     return Cost(
-        parameters=dict(zip(PARTS, map(_parameters, modules), strict=True)),
+        parameters=dict(zip(_PARTS, map(_parameters, modules), strict=True)),
         flops_per_image=flops,
         forward_flops=forward.get_total_flops() / images,
         ends=ends,

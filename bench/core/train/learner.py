@@ -35,8 +35,8 @@ from bench.core.train.settings import Settings
 
 
 class Learner:
-    """One arm while it learns. images: seen so far; diagnostics: the latest,
-    until a line of metrics takes them.
+    """One arm while it learns. images: seen so far; diagnostics: the latest, until a line of
+    metrics takes them. cached: the encoder's patch tokens, where they were computed before.
     """
 
     def __init__(
@@ -55,20 +55,22 @@ class Learner:
         self.steps = cfg.images // self.batch
         self.pieces = loading.micro_rows(processes.rows(self.batch), cfg.micro_batch)
         self.sharded = cfg.compute.shard and processes.world > 1
-        self.held = (
-            torch.device("cpu") if self.sharded else device
-        )  # sharded, only slices go to the device
+        # sharded, only slices go to the device
+        self.held = torch.device("cpu") if self.sharded else device
+
+        # the arm: backbone, its average, and heads whose initialisation is apart from every stream
         backbone = backbone.to(self.held)
-        time_distribution = TimeDistribution(**asdict(cfg.time))
         self.ema = ema_copy(backbone)
         teacher = self.ema if "ema" in method.needs else None
-        self.ctx = Context(data.grid, backbone.size, time_distribution, teacher, encoder, cached)
-        # the heads' own initialisation, apart from every other stream
+        times = TimeDistribution(**asdict(cfg.time))
+        self.ctx = Context(data.grid, backbone.size, times, teacher, encoder, cached)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(cfg.seed, "heads", 0).initial_seed())
             heads = method.heads(self.ctx).to(self.held)
         self.arm = Arm(backbone, heads, method)
         self.net: torch.nn.Module = self.arm
+
+        # compiled, sharded or in step with other processes
         if cfg.compute.compile:
             for block in backbone.blocks:
                 block.compile()
@@ -77,6 +79,8 @@ class Learner:
             sharding.shard(self.ema, self.ema, processes)
         elif processes.world > 1:
             self.net = DistributedDataParallel(self.arm, broadcast_buffers=False)
+
+        # the optimiser and the precision
         o = cfg.optimizer
         self.parameters = [p for p in self.arm.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -87,17 +91,16 @@ class Learner:
             weight_decay=o.weight_decay,
             foreach=True,
         )
-        bf16 = cfg.precision == "bf16" or (
-            cfg.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
+        bf16 = cfg.precision == "bf16"
+        if cfg.precision == "auto":
+            bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+        # what is measured: the time of the method's own modules, and diagnostics
         self.watch = Stopwatch(device)
-        for module in (
-            *heads.values(),
-            *([teacher] if teacher else []),
-            *([encoder] if encoder is not None else []),
-        ):
-            self.watch.watch(module)
+        for module in (*heads.values(), teacher, encoder):
+            if module is not None:
+                self.watch.watch(module)
         self.diagnostics: dict[str, float] = {}
 
     def batches(self, until: int) -> Iterator[Examples]:
@@ -118,12 +121,11 @@ class Learner:
         return Draw.of(self.cfg.seed, purpose, self.images, self.batch, rows, self.processes.device)
 
     def make_batch(self, examples: Examples, rows: slice) -> Batch:
-        """The shared streams of a micro-batch: the same for every method,
-        however many processes and pieces.
+        """The shared streams of a micro-batch: the same for every method, however many processes
+        and pieces.
         """
-        device = self.processes.device
+        device, image = self.processes.device, examples.image
         index, stored, label = (part.to(device, non_blocking=True) for part in examples[:3])
-        image = examples.image
         x0 = self.data.draw(stored, self.draw("posterior", rows))
         time_draw = self.draw("time", rows)
         dropped = self.draw("label_drop", rows).uniform() < self.cfg.label_drop
@@ -145,43 +147,43 @@ class Learner:
         o, done = self.cfg.optimizer, self.images // self.batch
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(o.lr, o.schedule, o.warmup_steps, done, self.steps)
+        due = is_due(self.images, self.batch, self.cfg.diagnostics_images)
         columns: list[str] = []
         sums: Tensor | float = 0.0
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
-            if rows is self.pieces[0] and is_due(
-                self.images, self.batch, self.cfg.diagnostics_images
-            ):
+            if due and rows is self.pieces[0]:
                 self.diagnose(batch, rows)
+
+            # forward and backward; gradients add up over the pieces
             shown = Step(self.images, self.draw("method", rows))
             with self.gradients_synchronised(rows is self.pieces[-1]):
                 with self.autocast:
                     terms = self.net(batch, self.ctx, shown)
-                total = torch.stack(
-                    [term.value * term.weight for term in terms.values()]
-                ).sum() / len(self.pieces)
+                weighted = [term.value * term.weight for term in terms.values()]
+                total = torch.stack(weighted).sum() / len(self.pieces)
                 total.backward()
+
+            # what the step says of itself, averaged over the pieces
             numbers = {f"loss.{name}": term.value for name, term in terms.items()}
             numbers |= {f"diagnostics.{name}": values for name, values in shown.logged.items()}
             columns = list(numbers)
-            sums = sums + torch.stack(
-                [value.detach().float().mean() for value in numbers.values()]
-            ) / len(self.pieces)
+            means = [values.detach().float().mean() for values in numbers.values()]
+            sums = sums + torch.stack(means) / len(self.pieces)
+
+        # clip, update, average
         norm = sharding.full(torch.nn.utils.clip_grad_norm_(self.parameters, o.clip))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        ema_update(
-            self.ema,
-            self.arm.backbone,
-            ema_decay(self.cfg.ema.decay, self.cfg.ema.warmup, done),
-        )
+        decay = ema_decay(self.cfg.ema.decay, self.cfg.ema.warmup, done)
+        ema_update(self.ema, self.arm.backbone, decay)
         assert isinstance(sums, Tensor)
         return [*columns, "grad_norm"], torch.cat([sums, norm.detach().float().reshape(1)])
 
-    def gradients_synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Within it a backward pass exchanges gradients if it is the step's last;
-        earlier pieces add up at home.
+    def gradients_synchronised(self, last: bool) -> contextlib.AbstractContextManager[object]:
+        """Within it a backward pass exchanges gradients if it is the step's last; earlier pieces
+        add up at home.
         """
         if isinstance(self.net, DistributedDataParallel):
             return contextlib.nullcontext() if last else self.net.no_sync()
@@ -209,29 +211,23 @@ class Learner:
 
     # Saving and going on --------------------------------------------------------------------------
 
+    def modules(self) -> dict[str, torch.nn.Module]:
+        """What is learned, by its name in a checkpoint."""
+        return {"backbone": self.arm.backbone, "heads": self.arm.heads, "ema": self.ema}
+
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on exactly; whole on the main process,
-        which alone may write it.
+        """What a checkpoint needs to go on exactly; whole on the main process, which alone may
+        write it.
         """
-        parts = {
-            "backbone": self.arm.backbone,
-            "heads": self.arm.heads,
-            "ema": self.ema,
-            "optimizer": self.optimizer,
-        }
         learned = {
             name: sharding.whole(part.state_dict(), self.processes.main)
-            for name, part in parts.items()
+            for name, part in (*self.modules().items(), ("optimizer", self.optimizer))
         }
         return learned | {"images": self.images, "diagnostics": self.diagnostics}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`, made by any number of processes."""
-        for name, module in (
-            ("backbone", self.arm.backbone),
-            ("heads", self.arm.heads),
-            ("ema", self.ema),
-        ):
+        for name, module in self.modules().items():
             sharding.load_module(module, state[name])
         sharding.load_optimizer(self.optimizer, state["optimizer"])
         self.images, self.diagnostics = state["images"], state["diagnostics"]

@@ -8,12 +8,13 @@ length of metrics.jsonl.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.core.data.base import Examples
 from bench.core.store import checkpoints
 from bench.core.store.folder import MetricsLog, RunFolder
 from bench.core.train import sharding
@@ -53,9 +54,8 @@ class Trainer:
         """The window's numbers, all finite. Raises NotFinite."""
         steps, lr = self.learner.images // self.learner.batch, self.cfg.optimizer.lr
         first = steps - len(self.window.rows) + 1
-        return self.window.read(
-            self.processes.mean, first, f"lower optimizer.lr={lr:g}, or use precision=float32"
-        )
+        remedy = f"lower optimizer.lr={lr:g}, or use precision=float32"
+        return self.window.read(self.processes.mean, first, remedy)
 
     def log(self) -> None:
         """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
@@ -72,10 +72,11 @@ class Trainer:
         if self.metrics is not None:
             self.folder.check_exists()
             self.metrics.append(line)
-            left = (self.cfg.images - learner.images) / speed
-            loss = means["loss"]["velocity"]
             self.folder.status(
-                images=learner.images, loss=loss, images_per_second=speed, seconds_left=left
+                images=learner.images,
+                loss=means["loss"]["velocity"],
+                images_per_second=speed,
+                seconds_left=(self.cfg.images - learner.images) / speed,
             )
             self.on_progress(line)
 
@@ -94,9 +95,8 @@ class Trainer:
             "metrics_bytes": self.metrics.synced_bytes(),
             "columns": self.window.columns,
             "window": window.float(),
-            "torch": str(
-                torch.__version__
-            ),  # the class itself is refused when weights alone are loaded
+            # as text: the class itself is refused when weights alone are loaded
+            "torch": str(torch.__version__),
             "device": str(self.processes.device.type),
         }
         start = time.monotonic()
@@ -114,9 +114,7 @@ class Trainer:
 
     def restore(self) -> int:
         """Load the newest good checkpoint, if any; returns how much of metrics.jsonl it knew."""
-        if (
-            not self.processes.main
-        ):  # the main process goes first: it sets damaged checkpoints aside
+        if not self.processes.main:  # the main one goes first: it sets damaged checkpoints aside
             self.processes.barrier()
         state = checkpoints.load_checkpoint(self.folder.path / "checkpoints", self.learner.held)
         if self.processes.main:
@@ -125,15 +123,13 @@ class Trainer:
             return 0
         self.learner.load(state)
         self.seconds = state["seconds"]
-        self.window.columns, self.window.rows = (
-            state["columns"],
-            list(state["window"].to(self.processes.device)),
-        )
+        self.window.columns = state["columns"]
+        self.window.rows = list(state["window"].to(self.processes.device))
         return state["metrics_bytes"]
 
-    def step(self, source: Any) -> None:
-        """One step, its numbers in the window; where a term begins or ends,
-        a line is written first.
+    def step(self, source: Iterator[Examples]) -> None:
+        """One step, its numbers in the window; where a term begins or ends, a line is written
+        first.
         """
         columns, numbers = self.learner.step(source)
         if not self.window.fits(columns):
@@ -143,36 +139,35 @@ class Trainer:
 
     def run(self) -> None:
         """Train from the last checkpoint to the last image."""
+        # where the run stands, and what is due when
         cfg, main, learner = self.cfg, self.processes.main, self.learner
         keep, total, batch = self.restore(), self.cfg.images, self.learner.batch
         self.metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
         due = [at for at in snapshot_counts(total, batch, cfg.snapshots) if at > learner.images]
         source = learner.batches(total)
         if main:
-            self.folder.status(
-                now=True,
-                state="running",
-                phase="training",
-                images=learner.images,
-                images_total=total,
-                message="",
-            )
+            here = {"phase": "training", "images": learner.images, "images_total": total}
+            self.folder.status(now=True, state="running", message="", **here)
         self.saved_at, self.saved_images, self.save_seconds = time.monotonic(), learner.images, 0.0
         self.watch.read()
         started, first, told = time.monotonic(), learner.images, False
         if learner.images == total:  # the last snapshot was lost, or it would not be asked for
             self.snapshot()
+
         while (before := learner.images) < total:
             self.step(source)
             images = learner.images
-            if not told and (
-                images - first == MEASURED_STEPS * batch or time.monotonic() - started > 20
-            ):
-                self.on_speed((time.monotonic() - started) * batch / (images - first))
+
+            # who watches: once how long a step takes, then the heartbeat
+            seconds, steps = time.monotonic() - started, (images - first) // batch
+            if not told and (steps == MEASURED_STEPS or seconds > 20):
+                self.on_speed(seconds / steps)
                 told = True
             if main:
                 self.folder.status(images=images)
                 self.on_step(images)
+
+            # lines, snapshots, checkpoints; a wish to stop is granted between two steps
             if images // cfg.log_images != before // cfg.log_images or images == total:
                 self.log()
             if any(at <= images for at in due):
@@ -197,9 +192,8 @@ class Trainer:
         if cfg.checkpoint_images:
             by_images = images >= cfg.checkpoint_images
         else:
-            by_images = images >= cfg.images / 10 and since > max(
-                MIN_SAVING_INTERVAL, 10 * self.save_seconds
-            )
+            worth_it = since > max(MIN_SAVING_INTERVAL, 10 * self.save_seconds)
+            by_images = images >= cfg.images / 10 and worth_it
         return by_images or since > 60 * cfg.checkpoint_minutes
 
 
