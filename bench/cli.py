@@ -56,8 +56,8 @@ class Command:
 
     first: the key that a word without "=" is for. passes: how other keys begin that the body gets
     as well, in `overrides`, a list of KEY=VALUE ("" is any key). notes: {title: {name: meaning}} of
-    the help page, or what makes it. alone: without words it does something, and shows no help. parts:
-    what a first word may name instead, with keys of its own.
+    the help page, or what makes it. alone: without words it does something, and shows no help.
+    parts: what a first word may name instead, with keys of its own.
     """
 
     name: str = field(kw_only=False)

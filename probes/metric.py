@@ -1,8 +1,8 @@
 """A metric: what it needs, how it is checked before anything is sampled, how it is measured.
 
 Each metric is one class in one file below probes/, with the complete record of its protocol beside
-it; its label, direction and unit are lines of bench/conf/metrics.yaml, as is the class that measures
-it. Commands ask `metric_class` and know no metric by name.
+it; its label, direction and unit are lines of bench/conf/metrics.yaml, as is the class that
+measures it. Commands ask `metric_class` and know no metric by name.
 
     metric = metric_class("fid")("fid")
     metric.check(inputs)                 # whatever could be missing is said before sampling
@@ -43,9 +43,9 @@ OF_EXTRACTOR = {"extractor": STATED, "extractor_weights": STATED}
 class Record:
     """A named, complete description of how a number is made; every row carries one.
 
-    entries: what is always the same, and `STATED` for what a measurement has to add (its extractor's
-    hash, its reference, its sampler). version: goes up whenever a change of code changes the
-    number; None: 1, and not said in the record.
+    entries: what is always the same, and `STATED` for what a measurement has to add (the hash of
+    its extractor, its reference, its sampler). version: goes up whenever a change of code changes
+    the number; None: 1, and not said in the record.
 
         KNN = Record("knn", version=1, variant="cosine, k = 20", data=STATED)
         KNN.complete(data="1a2b")      # ValueError where something is left out or contradicted
@@ -106,10 +106,10 @@ class Inputs:
     """What a metric may read of a model and of its data.
 
     weights, sha256: which weights of the backbone, and the hash of their file; data: None where the
-    data set is not here, whose name stands in data_name all the same; aligned: family, trained_on and
-    labels of the encoder that the model was aligned with; reference: what samples are compared with,
-    a file, a folder, or a data set whose training split it is; settings: what the request says to
-    this metric alone; samples: None while `check` runs.
+    data set is not here, whose name stands in data_name all the same; aligned: family, trained_on
+    and labels of the encoder that the model was aligned with; reference: what samples are compared
+    with, a file, a folder, or a data set whose training split it is; settings: what the request
+    says to this metric alone; samples: None while `check` runs.
     """
 
     backbone: SiT

@@ -1,4 +1,4 @@
-"""What bench.latents does: encode both splits, if the disk has room, and say how to train on them."""
+"""What bench.latents does: encode both splits, if there is room, and say how to train on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bench.run does: train one arm in its folder, then measure it, and stop when it is asked to."""
+"""What bench.run does: train one arm in its folder, measure it, and stop when asked to."""
 
 from __future__ import annotations
 

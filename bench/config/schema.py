@@ -146,7 +146,7 @@ def _plain(value: Any) -> Any:
 
 
 def hydra_schema(of: type = Config) -> type:
-    """The types of a configuration as Hydra wants them: classes that may be written to, groups open."""
+    """The types of a configuration as Hydra wants them: not frozen, and groups open."""
     types = typing.get_type_hints(of)
     fields: list[tuple[str, Any, Any]] = []
     for f in dataclasses.fields(of):
@@ -175,7 +175,7 @@ def _constraints(of: type, name: str, prefix: str = "") -> dict[str, Any]:
 
 
 _CHOICES: dict[str, tuple[str, ...]] = _constraints(Config, "choices")
-# Intervals as one writes them: ( and ) leave the end out, [ and ] take it in. null is always allowed.
+# Intervals as one writes them: ( and ) leave the end out, [ and ] take it in. null is allowed.
 _RANGES: dict[str, str] = _constraints(Config, "range") | {
     "data.patch": "[1, inf)",
     "data.size": "[1, inf)",

@@ -1,7 +1,7 @@
 """Accuracies as result rows keep them: their uncertainty, and the right answers picture by picture.
 
-    low, high = wilson(588, 600)                           # the interval of a share
-    row.details["correct"] = pack(predicted == labels)     # 600 pictures: 150 characters; pairs two probes
+    low, high = wilson(588, 600)                          # the interval of a share
+    row.details["correct"] = pack(predicted == labels)    # 600 pictures: 150 characters
     unpack(row.details["correct"], row.n)
 
 Wilson 1927: the interval of p for k successes in n draws that keeps its coverage near 0 and 1,

@@ -321,7 +321,7 @@ def evaluate(overrides: list[str], **words: Any) -> int:
 
 
 def evaluate_subject(evaluator: Evaluator, subject: Subject) -> None:
-    """Measure every metric of the request that is not measured yet, a file each, and say its rows."""
+    """Measure what the request asks and is not measured yet, a file each, and say its rows."""
     request, processes = evaluator.request, evaluator.processes
     request.protocol(subject.backbone.grid)  # whether there is such a one
 

@@ -248,7 +248,7 @@ def _check_words(
 
 @dataclass(frozen=True)
 class Task:
-    """One result file of one snapshot and its estimated FLOPs; kind "": each metric names its own."""
+    """A result file of a snapshot and its estimated FLOPs; kind "": each metric names its own."""
 
     kind: str
     images: int
@@ -312,7 +312,7 @@ def pending(session: Session) -> list[Task]:
 
 
 def _lacking(session: Session, task: Task) -> list[Task]:
-    """What of a task is not measured: nothing, all of it, or single metrics in files of their own."""
+    """What of a task is not measured: nothing, all of it, or metrics in files of their own."""
     path = session.path
     if not task.kind:
         request = Request.of_config(session.cfg)

@@ -3,7 +3,7 @@ number of processes, tokens where a metric needs them and pictures as one .npz t
 reads.
 
     samples/<protocol>-<images>-<key>/blocks/<block>-tokens.npy   float32 [64, N, C]
-                                             <block>.npy          uint8 [64, H, W, 3], and which are finite
+                                             <block>.npy  uint8 [64, H, W, 3], and which are finite
                                      /samples_<n>.npz             arr_0, uint8 [n, H, W, 3]
 
 The key is of everything that the samples depend on. A block is a file of its own, written whole or

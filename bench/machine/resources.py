@@ -1,4 +1,4 @@
-"""Files from outside that the benchmark names: where they lie, where they come from, which are here.
+"""Files from outside that the benchmark names: where they lie, come from, and which are here.
 
     reference("imagenet256", Path("runs/cache"))      # [Resource(...)]
     for finding in staged(Path("runs/cache")): ...    # of everything that is named without a choice

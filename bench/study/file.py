@@ -1,20 +1,19 @@
-"""Reading bench/conf/study/*.yaml: what a study file may hold,
-and what is said of one that holds something else.
+"""Reading bench/conf/study/*.yaml: what it may hold, and what is said of one that holds more.
 
 description: One sentence
-claims: [selfflow_faster]         # names of reports/findings/claims.yaml that it is for; [] for none
+claims: [selfflow_faster]         # of reports/findings/claims.yaml, that it is for; [] for none
 arms:                             # name -> KEY=VALUE words
   repa: [method=repa]
-axes:                             # any keys, encoder and method too: an arm for each combination of their values
-  method.weight: [0.25, 0.5]      # here "repa, method.weight=0.25" and "repa, method.weight=0.5"; without `arms`
-                                  # every combination is an arm of its own
+axes:                             # any keys: an arm for each combination of their values, here
+  method.weight: [0.25, 0.5]      # "repa, method.weight=0.25" and "repa, method.weight=0.5";
+                                  # without `arms` every combination is an arm of its own
 data:
   digits:                         # data=digits
     lasts: about five minutes on two cores
     seeds: 3                      # 0, 1, 2
     sizes: [nano]                 # left out: the recipe's
     overrides: [measure=full]     # words of every run
-    arms: {}                      # further arms, or others in the place of those above; `axes` likewise
+    arms: {}                      # further arms, or others in place of those above; `axes` too
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def _yaml(path: Path) -> Any:
         """Of two equal keys YAML's own takes the last, without a word."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             for key in keys:
                 if keys.count(key) > 1:
                     line = node.start_mark.line + 1

@@ -85,7 +85,7 @@ def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
     return 1 if unfinished else 0
 
 
-# action=clean: the disk that finished runs need no longer ------------------------------------------
+# action=clean: the disk that finished runs need no longer ----------------------------------------
 
 
 def clean(sweep: Sweep, planned: list[Planned]) -> int:

@@ -1,4 +1,4 @@
-"""What a configuration trains: its data, method, encoder and backbone, built in this process, and what they cost.
+"""What a configuration trains: data, method, encoder and backbone, built here, and their cost.
 
 arm = AssembledArm.of(cfg, distributed.start("cpu"))
 arm.learner()                            # before its first step
@@ -30,7 +30,7 @@ from bench.core.train.trainer import snapshot_counts
 
 @dataclass
 class AssembledArm:
-    """The parts of one run; blocks: those that the method reads, by role; encoder: the frozen one."""
+    """The parts of one run; blocks: that the method reads, by role; encoder: the frozen one."""
 
     cfg: Config
     processes: Processes

@@ -152,7 +152,7 @@ class Session:
             write_json(self.path / COST, self.arm.cost.to_json() | unmeasured)
 
     def description(self, fingerprints: dict[str, str]) -> Description:
-        """What run.json says; fingerprints: of data and encoder, those of earlier starts included."""
+        """What run.json says; fingerprints: of data and encoder, earlier starts included."""
         cfg, arm = self.cfg, self.arm
         return Description(
             hash=run_hash(cfg),

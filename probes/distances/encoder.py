@@ -7,7 +7,8 @@ of its patch tokens. FD-DINOv2 as dgm-eval computes it has a preprocessing of it
 
     model = torch.hub.load("facebookresearch/dinov2:main", "dinov2_vitl14", skip_validation=True)
     extractor = dgm_dinov2(model, fingerprint=hash_of_its_weights)
-    row = measure_encoder_distance(extractor, NpzImages(samples), FolderImages(real), Path("cache"), sampling=protocol)
+    samples, real = NpzImages(samples_file), FolderImages(folder)
+    row = measure_encoder_distance(extractor, samples, real, Path("cache"), sampling=protocol)
 """
 
 from __future__ import annotations

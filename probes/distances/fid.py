@@ -6,7 +6,8 @@ Samples are any `ImageSource` (an .npz, a folder, a data set); the reference is 
 
     network = load_inception()
     reference = adm_reference(network, Path("VIRTUAL_imagenet256_labeled.npz"), Path("cache"))
-    rows = measure_fid_family(network, NpzImages(Path("samples_50000.npz")), reference, sampling=sampling_protocol)
+    samples = NpzImages(Path("samples_50000.npz"))
+    rows = measure_fid_family(network, samples, reference, sampling=sampling_protocol)
 """
 
 from __future__ import annotations

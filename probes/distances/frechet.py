@@ -1,9 +1,9 @@
 """Frechet distance between two sets of feature vectors (FID, sFID, FD-DINOv2, fd_local, fd_pixels).
 
-Heusel et al. 2017 (arXiv:1706.08500), equation 6, the distance of two Gaussians fitted to the features:
+Heusel et al. 2017 (arXiv:1706.08500), equation 6, of two Gaussians fitted to the features:
     d^2 = |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
-computed as in the ADM evaluator: float64, covariance with ddof 1, a general matrix square root, and 1e-6 on the
-diagonals only when that root is not finite.
+computed as in the ADM evaluator: float64, covariance with ddof 1, a general matrix square root, and
+1e-6 on the diagonals only when that root is not finite.
 
     from probes.distances.frechet import distance_of, fit
     distance_of(fit(samples), fit(reference)).value

@@ -108,7 +108,9 @@ class Reference:
                 ]
                 np.save(folder / f"{split}.npy", np.concatenate(found))
 
-        key = f"{dataset.name}-{dataset.fingerprint[:16]}-{extractor.fingerprint}-v{LOCAL_RECORDS['fd_local'].version}"
+        version = LOCAL_RECORDS["fd_local"].version
+        of_data = f"{dataset.name}-{dataset.fingerprint[:16]}"
+        key = f"{of_data}-{extractor.fingerprint}-v{version}"
         folder = cached_folder(Path(cache) / "features" / key, make)
         features = {split: np.load(folder / f"{split}.npy") for split in indices}
         vectors = {split: _pixel_vectors(dataset, split, rows) for split, rows in indices.items()}

@@ -7,7 +7,8 @@ training picture over that of held-out pictures: about 1 for new pictures, near 
 whatever its other distances are.
 
     vectors = pixel_vectors(grid.unpatchify(tokens))
-    copy_rate(vectors, train_vectors, usual=float(nearest_distances(heldout_vectors, train_vectors).median()))
+    usual = float(nearest_distances(heldout_vectors, train_vectors).median())
+    copy_rate(vectors, train_vectors, usual)
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ An ADM file has `mu`, `sigma`, `mu_s`, `sigma_s` of the whole training set and `
 pictures. What is computed of a reference is cached under a hash of its data, of the network's
 weights and of this code's version.
 
-    adm_parts(path)                                               # before sampling: is it one, and what does it lack?
+    adm_parts(path)                # before sampling: is it one, and what does it lack?
     reference = adm_reference(network, path, Path("cache"))
 """
 

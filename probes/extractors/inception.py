@@ -7,7 +7,8 @@ One pass gives, for each picture, the 2,048 pool features (FID, precision and re
 after its ReLU: channels last [17, 17, 192], the first 7, flattened (h, w, c).
 
     network = load_inception()
-    features = inception_features(network, NpzImages(Path("samples_50000.npz")), device="cuda", progress=True)
+    samples = NpzImages(Path("samples_50000.npz"))
+    features = inception_features(network, samples, device="cuda", progress=True)
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from bench.core.store.files import file_hash
 from bench.core.store.staging import Resource, require, torch_hub
 from probes.distances.images import ImageSource
 
-URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth"
+)
 HASH_PREFIX = "6726825d"
 SPATIAL_CHANNELS = 7
 POOL, SPATIAL = 2048, 17 * 17 * SPATIAL_CHANNELS  # numbers of a picture

@@ -55,8 +55,8 @@ class Recipe:
 class LocalExtractor(nn.Module):
     """Three convolutions, the mean over places, one linear layer.
 
-    family, trained_on, labels: for `probes.metric.related`; accuracy: share of held-out images read right;
-    fingerprint: 16 hexadecimal digits of the weights' SHA-256.
+    family, trained_on, labels: for `probes.metric.related`; accuracy: share of held-out images that
+    are read right; fingerprint: 16 hexadecimal digits of the weights' SHA-256.
     """
 
     name = "local"

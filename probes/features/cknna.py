@@ -1,12 +1,12 @@
-"""CKNNA: do two sets of features have the same nearest neighbours,
-and are those as near? (arXiv:2405.07987, eq. 7 ff.)
+"""CKNNA: do two sets of features have the same neighbours? (arXiv:2405.07987, eq. 7 ff.)
 
-With K = A A^T and L = B B^T on L2-normalised rows, each row keeps its 10 largest off-diagonal entries in both kernels,
-m = mask_K * mask_L, and
+With K = A A^T and L = B B^T on L2-normalised rows, each row keeps its 10 largest off-diagonal
+entries in both kernels, m = mask_K * mask_L, and
     CKNNA = s(K, L) / (sqrt(s(K, K) s(L, L)) + 1e-6),   s(K, L) = HSIC_u(m K, m L),
-    HSIC_u(P, Q) = [sum P * Q^T + sum P sum Q / ((n - 1)(n - 2)) - 2 (colsum P).(rowsum Q) / (n - 2)] / (n (n - 3)).
-A row has at most 10 non-zeros, so a kernel is kept as its neighbours: O(n^2) to find them, O(n) after that, and an
-encoder's are found once for all layers and times.
+    HSIC_u(P, Q) = [sum P * Q^T + sum P sum Q / ((n - 1)(n - 2))
+                    - 2 (colsum P).(rowsum Q) / (n - 2)] / (n (n - 3)).
+A row has at most 10 non-zeros, so a kernel is kept as its neighbours: O(n^2) to find them, O(n)
+after that, and an encoder's are found once for all layers and times.
 
 platonic-rep clamps features to the 95 % quantile of |x| first, REPA does not say: `clamp` is part
 of the protocol.

@@ -1,10 +1,11 @@
 """Linear probes: how much of the labels a linear map reads off frozen features.
 
 Two protocols, never mixed in a row:
-- `repa_answers`: REPA's recipe (Yu et al. 2025, arXiv:2410.06940, appendix; after MAE): batch norm without parameters,
-  one linear layer, 90 epochs, batch 16,384 (all rows where there are fewer), Adam 1e-3 without weight decay, cosine.
-- `fast_answers`: for small data, scikit-learn's logistic regression on standardised features, minutes become tenths of a
-  second; it converges, where 90 epochs of a single batch each do not.
+- `repa_answers`: REPA's recipe (Yu et al. 2025, arXiv:2410.06940, appendix; after MAE): batch norm
+  without parameters, one linear layer, 90 epochs, batch 16,384 (all rows where there are fewer),
+  Adam 1e-3 without weight decay, cosine.
+- `fast_answers`: for small data, scikit-learn's logistic regression on standardised features,
+  minutes become tenths of a second; it converges, where 90 epochs of a single batch each do not.
 
     fast_answers(train, train_labels, heldout, heldout_labels).mean()   # accuracy 0..1
 """

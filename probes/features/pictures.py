@@ -1,8 +1,8 @@
-"""Features as colours: the three main directions of a block's tokens as red, green and blue,
-for the reports.
+"""Features as colours: the main directions of a block's tokens as red, green and blue.
 
-    x_t = (1 - t) x0 + t noise of the first eight held-out pictures, t = 0.1, null label, the same noise for every arm
-    colours = the centred tokens' projections on their first three principal axes, over all eight pictures together
+    x_t = (1 - t) x0 + t noise    of the first eight held-out pictures, t = 0.1, null label, the
+                                  same noise for every arm
+    colours = the centred tokens' projections on their first three principal axes, over all eight
 
 A picture of an arm is for looking at, and its colours have no meaning of their own: axes of two
 arms are unrelated.

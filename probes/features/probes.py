@@ -68,7 +68,7 @@ def variant_for(n_train: int) -> Variant:
 def probes_by_metric(
     variant: Variant, recipe: ProbeRecipe, device: torch.device | str
 ) -> dict[str, tuple[Record, Callable[..., np.ndarray], dict[str, Any]]]:
-    """{metric: (its protocol, right answers of (train, y, heldout, z), what of it the recipe states)}."""
+    """{metric: (protocol, right answers of (train, y, heldout, z), what the recipe states)}."""
 
     def linear(*data: np.ndarray) -> np.ndarray:
         return (

@@ -6,7 +6,8 @@ written as they are computed into one memory-mapped float16 file a block, level 
 50,000 images x 12 blocks x 5 levels pass through a few hundred megabytes; a store is found again by
 the hash of its snapshot and of everything else that made it.
 
-    store = feature_store(net, dataset, FeatureGrid(blocks=(2, 4), times=(0.1, 0.5)), snapshot_hash, Path("cache"))
+    grid = FeatureGrid(blocks=(2, 4), times=(0.1, 0.5))
+    store = feature_store(net, dataset, grid, snapshot_hash, Path("cache"))
     store.features("heldout", block=4, t=0.5)      # [n, W], memory-mapped
 """
 
@@ -231,7 +232,8 @@ def mean_features(
     (float16, memory-mapped).
     """
     indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, most_images)
-    key = f"{name}-{fingerprint}-{dataset.name}-{dataset.fingerprint[:16]}-{split}-{len(indices)}-v{VERSION}"
+    of_data = f"{dataset.name}-{dataset.fingerprint[:16]}-{split}-{len(indices)}"
+    key = f"{name}-{fingerprint}-{of_data}-v{VERSION}"
 
     @torch.no_grad()
     def make(folder: Path) -> None:

@@ -1,10 +1,10 @@
 """Spatial structure of patch tokens: are near patches more alike than distant ones?
 
-iREPA (Singh et al. 2025, arXiv:2512.10794) finds that this, not accuracy, tells how well an encoder guides generation.
-Its local-against-distant similarity of an image with patch tokens x_t on a grid is
+iREPA (Singh et al. 2025, arXiv:2512.10794) finds that this, not accuracy, tells how well an encoder
+guides generation. Its local-against-distant similarity of an image with patch tokens x_t is
     LDS = E[cos(x_t, x_t') | d(t, t') < r_near] - E[cos(x_t, x_t') | d(t, t') >= r_far],   t != t'.
-Here d is the Manhattan distance on the token grid and both radii are half the grid's longer side; the value is averaged
-over images. 0: no structure (all patches alike, or unlike at every distance).
+Here d is the Manhattan distance on the token grid and both radii are half the grid's longer side;
+the value is averaged over images. 0: no structure (all patches alike, or unlike at every distance).
 
     from probes.features.structure import local_against_distant
     local_against_distant(encoder(images).patches, grid=(16, 16))

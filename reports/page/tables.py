@@ -70,9 +70,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
                 Cell(size, rounded(summary.parameters)),
                 cell(summary.mean), cell(summary.sd, 2), cell(summary.n),
                 Cell("–" if change is None else f"{change:+.1f} %", rounded(change)),
-                Cell(
-                    "–" if floor is None else f"{floor_text(floor)} (df {freedom})", rounded(floor)
-                ),
+                Cell(_floor_cell(floor, freedom), rounded(floor)),
                 cell(summary.real, 3),
                 *(cell(quality.get((arm, size, metric)), 3) for metric in beside),
                 cell(summary.flops, 3),
@@ -96,6 +94,10 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
     )
     title = f"{group.title()} · after {group.images_total:,} images"
     return Table(name, title, note, heads, lines)
+
+
+def _floor_cell(floor: float | None, freedom: int) -> str:
+    return "–" if floor is None else f"{floor_text(floor)} (df {freedom})"
 
 
 def _quality(final: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Beside, float], set[Beside]]:

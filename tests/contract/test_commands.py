@@ -1,4 +1,4 @@
-"""Every command: its body takes exactly its keys, its examples are words that it takes, and its help
+"""Every command: its body takes its keys, its examples are words that it takes, and its help
 page keeps to 100 columns.
 """
 

@@ -67,32 +67,36 @@ CONFIGURATIONS = {
 }
 # One line each: a command and words that it refuses. "*" stands for a run folder that is not there.
 REFUSALS = """\
-run method=selfflw | run methd=vanilla | run method=vanilla,repa | run seed=-1 | run seed=x | run images=100 batch=64
-run images=10 | run method | run batch=0 | run micro_batch=7 | run precision=half
-run optimizer.lr=0 | run optimizer.lr=fast | run optimizer.schedule=step | run method=repa encoder=dinov2 | run --cfg
-run method=vanilla method=repa | run seed=0 --seed 1 | run --seed
-run --cfg all | run name=a/b | run runs= | run data.patch=0 | run data=null | run size=Q | run size.depth=0
-run method=vanilla encoder=local_s | run method=selfflow method.mask_ratio=2 | run method=selfflow method.masks=1
-run method=layersync method.student_block=last | run method=haste encoder=local_s | run evaluation.protocol=ode51
-run evaluation.encoders=[nothing] | run compute=slurm | run compute.threads=1.5 | run label_drop=2 | run ema.decay=1
-sweep | sweep study=dmo | sweep study=demo action=go | sweep study=demo dry_run=maybe | sweep study=demo workers=0
-sweep study=demo study=family | sweep study=demo workers=2 compute=slurm | sweep study=demo word | sweep data=digits
-sweep study=demo action=work dry_run=true | sweep study=demo retries=-1 | sweep study=demo size=Q
-evaluate run=* | evaluate run=a checkpoint=b | evaluate samples=1 | evaluate run=* smples=1 | evaluate run=* samples=
-evaluate checkpoint=a | evaluate checkpoint=a format=dit size=XL data=digits | evaluate run=* format=sit
-evaluate run=* threads=0 | evaluate run=* threads=x | evaluate run=* metrics=fdi | evaluate run=* metrics=fid
-evaluate run=* metrics=probes,probes | evaluate run=* reference=nowhere | evaluate run=* probe=fast
-evaluate run=* metrics=probes probe=slow | evaluate run=* metrics=probes seed=1 | evaluate run=* encoder.name=a
-latents size=8 size=16 | report all all | report all studdy=demo | report all --no-pdf maybe | report all runs=
-prepare vae=ema vae=mse | publish out=a pages=best | publish out=a pages=all,all | latents size=20 | latents heldout=2
-report scalin | report fit | report fit nowhere.csv | report all --runs nowhere | report demo --study dmo
-prepare | prepare encoder=dinov2 | prepare word | prepare vae=sd | prepare reference=lsun | prepare dry_run=maybe
-doctor word | doctor method=selfflw | doctor seed=-1
-publish | publish study=demo | publish run=* out=a | publish word
-latents | latents word=1 | latents data.root=nowhere out=a | latents images=maybe
-posthoc_ema | posthoc_ema run=* | posthoc_ema run=* decay=x | posthoc_ema run=* decay=2 | posthoc_ema run=* word
-posthoc_ema run=* decay=0.9 warmup=maybe | posthoc_ema run=* decay=0.9 images=x
-speed word | speed size=Q | speed method=selfflw | speed steps=0 | speed steps=x
+run method=selfflw | run methd=vanilla | run method=vanilla,repa | run seed=-1 | run seed=x
+run images=100 batch=64 | run images=10 | run method | run batch=0 | run micro_batch=7
+run precision=half | run optimizer.lr=0 | run optimizer.lr=fast | run optimizer.schedule=step
+run method=repa encoder=dinov2 | run --cfg | run method=vanilla method=repa | run seed=0 --seed 1
+run --seed | run --cfg all | run name=a/b | run runs= | run data.patch=0 | run data=null
+run size=Q | run size.depth=0 | run method=vanilla encoder=local_s
+run method=selfflow method.mask_ratio=2 | run method=selfflow method.masks=1
+run method=layersync method.student_block=last | run method=haste encoder=local_s
+run evaluation.protocol=ode51 | run evaluation.encoders=[nothing] | run compute=slurm
+run compute.threads=1.5 | run label_drop=2 | run ema.decay=1 | sweep | sweep study=dmo
+sweep study=demo action=go | sweep study=demo dry_run=maybe | sweep study=demo workers=0
+sweep study=demo study=family | sweep study=demo workers=2 compute=slurm | sweep study=demo word
+sweep data=digits | sweep study=demo action=work dry_run=true | sweep study=demo retries=-1
+sweep study=demo size=Q | evaluate run=* | evaluate run=a checkpoint=b | evaluate samples=1
+evaluate run=* smples=1 | evaluate run=* samples= | evaluate checkpoint=a
+evaluate checkpoint=a format=dit size=XL data=digits | evaluate run=* format=sit
+evaluate run=* threads=0 | evaluate run=* threads=x | evaluate run=* metrics=fdi
+evaluate run=* metrics=fid | evaluate run=* metrics=probes,probes | evaluate run=* reference=nowhere
+evaluate run=* probe=fast | evaluate run=* metrics=probes probe=slow
+evaluate run=* metrics=probes seed=1 | evaluate run=* encoder.name=a | latents size=8 size=16
+report all all | report all studdy=demo | report all --no-pdf maybe | report all runs=
+prepare vae=ema vae=mse | publish out=a pages=best | publish out=a pages=all,all | latents size=20
+latents heldout=2 | report scalin | report fit | report fit nowhere.csv | report all --runs nowhere
+report demo --study dmo | prepare | prepare encoder=dinov2 | prepare word | prepare vae=sd
+prepare reference=lsun | prepare dry_run=maybe | doctor word | doctor method=selfflw
+doctor seed=-1 | publish | publish study=demo | publish run=* out=a | publish word | latents
+latents word=1 | latents data.root=nowhere out=a | latents images=maybe | posthoc_ema
+posthoc_ema run=* | posthoc_ema run=* decay=x | posthoc_ema run=* decay=2 | posthoc_ema run=* word
+posthoc_ema run=* decay=0.9 warmup=maybe | posthoc_ema run=* decay=0.9 images=x | speed word
+speed size=Q | speed method=selfflw | speed steps=0 | speed steps=x
 """
 HASH = re.compile(
     r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}\b"

@@ -148,7 +148,8 @@ def test_no_text_of_a_figure_leaves_its_panel(opened):
           const frame = svg.getBoundingClientRect();
           for (const text of svg.querySelectorAll("text")) {
             const box = text.getBoundingClientRect();
-            if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1)
+            if (box.left < frame.left - 1 || box.right > frame.right + 1
+                || box.bottom > frame.bottom + 1)
               found.push(text.textContent);
           }
         }
@@ -157,7 +158,8 @@ def test_no_text_of_a_figure_leaves_its_panel(opened):
     titles = opened.execute_script(
         "return "
         "[...document.querySelectorAll('.heat svg')].map((svg) => [svg.getAttribute('aria-label'), "
-        "[...svg.querySelectorAll('text[font-weight=bold]')].map((line) => line.textContent).join('')])"
+        "[...svg.querySelectorAll('text[font-weight=bold]')]"
+        ".map((line) => line.textContent).join('')])"
     )
     assert LONG + " − vanilla" in dict(titles)
     assert all(label.replace(" ", "") == drawn.replace(" ", "") for label, drawn in titles)

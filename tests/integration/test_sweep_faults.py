@@ -33,7 +33,8 @@ WORKER = """
 import json, os, pathlib, signal, sys, time
 folder, behaviour = pathlib.Path(sys.argv[1]), sys.argv[2]
 folder.mkdir(parents=True, exist_ok=True)
-if '"complete"' in ((folder / "status.json").read_text() if (folder / "status.json").exists() else ""):
+status = folder / "status.json"
+if status.exists() and '"complete"' in status.read_text():
     sys.exit(0)  # as bench.run does
 with open(folder / "starts", "a") as file:
     file.write("x")

@@ -1,6 +1,6 @@
-"""The structure of the source, read from its syntax: who imports whom, which names stand twice, what is counted.
+"""The structure of the source, read from its syntax: who imports whom, and what is counted.
 
-    python tests/support/house.py          # violations of the dependency rules, and the house's figures
+    python tests/support/house.py          # what breaks the dependency rules, and the figures
     python tests/support/house.py shrink   # writes what is left into tests/contract/house.json
 
 The rules themselves are `ROOMS`; tests/contract/test_house.py holds the source against them.
@@ -65,7 +65,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Import:
-    """One module needing another; hidden: inside a function, which the reader of the file's head does not see."""
+    """One module needing another; hidden: inside a function, where no reader looks for it."""
 
     source: str
     target: str

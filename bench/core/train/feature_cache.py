@@ -1,8 +1,7 @@
-"""An encoder's patch tokens over a whole split, computed once: pictures without augmentation need no
-second look.
+"""An encoder's patch tokens over a whole split, computed once.
 
-Memory-mapped float32 [n, N, width] under the fingerprints of encoder and data set; memory holds one
-batch at a time.
+Pictures without augmentation need no second look. Memory-mapped float32 [n, N, width] under the
+fingerprints of encoder and data set; memory holds one batch at a time.
 
     python -m bench.run method=repa encoder=local_m compute.cache_features=true
 """

@@ -1,4 +1,4 @@
-"""What one training is told: data order, optimiser, EMA, times, snapshots and machine, each with its range.
+"""What one training is told: optimiser, EMA, times, snapshots, machine, each with its range.
 
     settings.optimizer.lr, settings.time.kind, settings.compute.threads
 

@@ -32,7 +32,8 @@ HUBCONF = """
             self.num_heads, self.qkv, self.proj = 2, nn.Linear(32, 96), nn.Linear(32, 32)
         def forward(self, x):
             q, k, v = self.qkv(x).unflatten(2, (3, 2, 16)).permute(2, 0, 3, 1, 4)
-            return self.proj(((q @ k.transpose(-1, -2) / 4).softmax(-1) @ v).transpose(1, 2).flatten(2))
+            seen = (q @ k.transpose(-1, -2) / 4).softmax(-1) @ v
+            return self.proj(seen.transpose(1, 2).flatten(2))
 
     class Scale(nn.Module):
         def __init__(self):
@@ -66,8 +67,11 @@ HUBCONF = """
         def __init__(self, registers):
             super().__init__()
             self.embed_dim = 32
-            self.cls_token, self.pos_embed = nn.Parameter(torch.zeros(1, 1, 32)), nn.Parameter(torch.zeros(1, 26, 32))
-            self.register_tokens = nn.Parameter(torch.zeros(1, registers, 32)) if registers else None
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, 32))
+            self.pos_embed = nn.Parameter(torch.zeros(1, 26, 32))
+            self.register_tokens = None
+            if registers:
+                self.register_tokens = nn.Parameter(torch.zeros(1, registers, 32))
             self.mask_token = nn.Parameter(torch.zeros(1, 32))
             self.patch_embed, self.norm = PatchEmbed(), nn.LayerNorm(32, eps=1e-6)
             self.blocks = nn.ModuleList(Block() for _ in range(2))

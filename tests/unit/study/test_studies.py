@@ -236,7 +236,8 @@ def test_the_command_to_go_on_is_the_one_that_was_given():
     made = asked(words).command("attach")
     assert (
         made
-        == "python -m bench.sweep study=demo data=digits compute=local workers=1 retries=5 seed=0 action=attach"
+        == "python -m bench.sweep study=demo data=digits compute=local workers=1 retries=5 seed=0 "
+        "action=attach"
     )
     assert "retries" not in asked(words[:1]).command()
 
