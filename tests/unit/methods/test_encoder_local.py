@@ -47,8 +47,9 @@ def test_trained_once_and_stored_with_what_it_knows(digits, tmp_path, monkeypatc
     pretrain = module.pretrain
     monkeypatch.setattr(module, "pretrain", lambda *args: trained.append(1) or pretrain(*args))
     parts = {"token_grid": digits.grid, "dataset": digits, "cache": tmp_path}
+    option = node("encoder.steps=20")  # Hydra composes in one thread at a time
     with ThreadPoolExecutor(3) as pool:
-        encoders = list(pool.map(lambda _: build(node("encoder.steps=20"), **parts), range(3)))
+        encoders = list(pool.map(lambda _: build(option, **parts), range(3)))
     assert len(trained) == 1 and len({encoder.fingerprint for encoder in encoders}) == 1
     encoder = encoders[0]
     assert (encoder.family, encoder.trained_on, encoder.labels) == ("convnet", "digits-train", "")

@@ -207,17 +207,17 @@ def test_a_file_without_the_models_tensors_is_refused(tmp_path):
 def test_a_presets_data_is_what_its_timm_name_says():
     for name in options("encoder"):
         preset = encoder_option(name)
-        if "timm_models" in preset["target"] and preset["model"]:
-            assert known_data(pretrained_config(preset["model"])) == preset["trained_on"], name
+        if "timm_models" in preset.target and (model := preset.values["model"]):
+            assert known_data(pretrained_config(model)) == preset.values["trained_on"], name
     assert (
         known_data(pretrained_config("vit_small_patch14_dinov2.lvd142m"))
-        == encoder_option("dinov2_s")["trained_on"]
+        == encoder_option("dinov2_s").values["trained_on"]
     )
 
 
 def test_the_same_weights_read_in_another_way_have_another_fingerprint():
     prints = set()
     for changes in ({}, {"stride": 8}, {"patch_grid": 8, "resize": "features"}):
-        encoder = build(encoder_option("efficientnet_lite0") | changes, token_grid=GRID)
+        encoder = build(encoder_option("efficientnet_lite0").changed(**changes), token_grid=GRID)
         prints.add(encoder.fingerprint)
     assert len(prints) == 3
