@@ -20,7 +20,7 @@ from bench.core.train.cost import flops_until
 from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped
 from bench.evaluation.request import pending
-from bench.evaluation.run import measure_run
+from bench.evaluation.run import check_measurable, measure_run
 from bench.training.session import Session
 
 
@@ -61,6 +61,8 @@ def complete(cfg: Config, words: list[str]) -> int:
     processes = distributed.start(cfg.compute.device)
     try:
         session.assemble(processes)
+        if not session.trained():
+            check_measurable(session)
         session.open_folder()
         if not session.trained():
             _train(session, stop)

@@ -20,8 +20,25 @@ from bench.core.train.trainer import Stopped
 from bench.evaluation.measure import Evaluator
 from bench.evaluation.request import Request, Task, pending, planned
 from bench.evaluation.samples import sweep
-from bench.evaluation.subject import snapshot_subject
+from bench.evaluation.subject import snapshot_subject, untrained_subject
 from bench.training.session import Session
+
+
+def check_measurable(session: Session) -> None:
+    """Raise ValueError, before a run is trained, for what its measurements will lack."""
+    cfg, processes = session.cfg, session.processes
+    if cfg.measure == "none" or not processes.main:
+        return
+    request = Request.of_config(cfg)
+    evaluator, subject = Evaluator(request, processes, Path(cfg.cache)), untrained_subject(session)
+    for name in request.metrics:
+        try:
+            evaluator.check(subject, name)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} could not be measured ({error}): mend that, leave it out of "
+                "evaluation.metrics or evaluation.encoders, or train with measure=none"
+            ) from error
 
 
 def measure_run(session: Session, stop: StopFlag) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,23 +89,35 @@ class Subject:
 def snapshot_subject(session: Session, images: int) -> Subject:
     """The snapshot at `images` of a run that is open here, with what it has built already."""
     path = checkpoints.snapshot_path(session.path, images)
-    data, device = session.arm.data, session.processes.device
-    backbone = SiT(data.grid, session.cfg.size, data.classes).to(device)
+    data = session.arm.data
+    backbone = SiT(data.grid, session.cfg.size, data.classes).to(session.processes.device)
     checkpoints.load_snapshot(path, backbone)
     environment = read_part(session.path, ENVIRONMENT)
-    return Subject(
+    spent = spent_until(session.path, images) | {"environment": environment}
+    return replace(
+        untrained_subject(session),
         backbone=backbone.requires_grad_(False),
-        weights="ema",
         sha256=file_hash(path),
-        decode=data.decode,
-        decoded_by=data.decoded_by,
-        data=data,
-        data_name=data.fingerprint,
-        folder=session.path,
         images=images,
-        aligned=session.arm.aligned(),
-        encoder=session.arm.encoder,
-        context=spent_until(session.path, images) | {"environment": environment},
+        context=spent,
+    )
+
+
+def untrained_subject(session: Session) -> Subject:
+    """What a run's snapshots will be, before there is one: for checks, not for numbers."""
+    arm = session.arm
+    return Subject(
+        backbone=arm.backbone(),
+        weights="ema",
+        sha256="",
+        decode=arm.data.decode,
+        decoded_by=arm.data.decoded_by,
+        data=arm.data,
+        data_name=arm.data.fingerprint,
+        folder=session.path,
+        images=0,
+        aligned=arm.aligned(),
+        encoder=arm.encoder,
     )
 
 

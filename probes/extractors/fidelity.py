@@ -61,8 +61,8 @@ def register(network: nn.Module) -> str:
             super().__init__(name, features_list)
             self.network = network
 
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            outputs = dict(zip(LAYERS, self.network(images), strict=True))
+        def forward(self, input: Tensor) -> tuple[Tensor, ...]:
+            outputs = dict(zip(LAYERS, self.network(input), strict=True))
             return tuple(outputs[layer] for layer in self.features_list)
 
         @staticmethod

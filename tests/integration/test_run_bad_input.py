@@ -11,7 +11,7 @@ import pytest
 from support.runs import ROOT, numbers, only_run, run_cli, run_in_process, start, tiny_run
 
 from bench.cli import BAD_INPUT, FAILED
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, staging
 from bench.core.store.files import read_json
 
 BAD = [
@@ -58,6 +58,22 @@ def test_too_little_disk_is_told_before_the_start_and_leaves_nothing(tmp_path, m
     )
     assert run_in_process(tiny_run(tmp_path)) == BAD_INPUT
     assert "MB of disk, 1 MB are free" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "lacks"),
+    [
+        ("evaluation.metrics=[fd_local,fid]", "Inception's weights"),
+        ("evaluation.encoders=[dinov2_b]", "the weights of dinov2_vitb14"),
+    ],
+)
+def test_what_measuring_lacks_is_told_before_training(tmp_path, monkeypatch, capsys, word, lacks):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(staging, "unreachable", lambda url, seconds=0: "no network in tests")
+    assert run_in_process([*tiny_run(tmp_path / "runs"), word, "measure=full"]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert f"missing: {lacks}" in error and "or train with measure=none" in error
+    assert not list(tmp_path.glob("runs/*/run.json"))
 
 
 def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsys):

@@ -50,11 +50,13 @@ def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
 
 
 class Examples(NamedTuple):
-    """Training examples as they are read: which [B]; tokens, or what tokens are drawn from;
-    labels [B]; uint8 pictures [B, 3, H, W] where a method needs them.
+    """Training examples as they are read.
+
+    which: their places in the split [B]; stored: tokens, or what tokens are drawn from; label [B];
+    image: uint8 pictures [B, 3, H, W], where a method needs them.
     """
 
-    index: Tensor
+    which: Tensor
     stored: Tensor
     label: Tensor
     image: Tensor | None
