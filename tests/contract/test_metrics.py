@@ -93,7 +93,7 @@ def inputs_of(entry, tmp_path, data, tokens=None, backbone=None, reference=None)
         data_name=data.fingerprint,
         aligned=None,
         device=torch.device("cpu"),
-        cache=tmp_path / "cache",
+        cache=tmp_path.parent / "metrics-cache",  # one for all tests: networks are trained once
         reference=(reference or data) if REFERENCE in needs else None,
         samples=sampled,
     )

@@ -129,6 +129,7 @@ def check_kills(undisturbed, tmp_path, kills, seed):
         assert read_json(run / "cost.json")["seconds_per_step"] is not None
 
 
+@pytest.mark.slow
 def test_killed_three_times_it_ends_with_the_same_numbers(undisturbed, tmp_path):
     check_kills(undisturbed, tmp_path, 3, seed=1)
 
@@ -213,6 +214,7 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
     )
 
 
+@pytest.mark.slow
 def test_accumulation_and_two_processes_give_the_losses_of_one(tmp_path):
     words = [
         "method=selfflow",
