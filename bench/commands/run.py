@@ -19,8 +19,8 @@ from bench.core.train import distributed
 from bench.core.train.cost import flops_until
 from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped
-from bench.evaluation.request import pending
 from bench.evaluation.run import check_measurable, measure_run
+from bench.evaluation.tasks import pending
 from bench.training.session import Session
 
 

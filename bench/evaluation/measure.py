@@ -31,14 +31,7 @@ from bench.core.store.runs import is_readable
 from bench.core.train import distributed
 from bench.core.train.distributed import Processes
 from bench.evaluation.pictures import save_sample_grid
-from bench.evaluation.request import (
-    Request,
-    Task,
-    check_subject_words,
-    entry_of,
-    reads_encoder,
-    rows_of,
-)
+from bench.evaluation.request import Request, check_subject_words, entry_of, reads_encoder
 from bench.evaluation.samples import SampleStore, painter, sampler, sweep
 from bench.evaluation.subject import (
     Subject,
@@ -46,6 +39,7 @@ from bench.evaluation.subject import (
     released_subject,
     run_subject,
 )
+from bench.evaluation.tasks import Task, rows_of
 from probes.metric import DATA, PICTURES, REFERENCE, TOKENS, Inputs, Metric, Sampled, metric_class
 
 

@@ -18,9 +18,10 @@ from bench.core.store.runs import read_run, row_table
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.train.trainer import Stopped
 from bench.evaluation.measure import Evaluator
-from bench.evaluation.request import Request, Task, pending, planned
+from bench.evaluation.request import Request
 from bench.evaluation.samples import sweep
 from bench.evaluation.subject import snapshot_subject, untrained_subject
+from bench.evaluation.tasks import Task, pending, planned
 from bench.training.session import Session
 
 

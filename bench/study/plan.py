@@ -18,7 +18,7 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
 from bench.core.train.cost import count, flops_until
-from bench.evaluation.request import pending
+from bench.evaluation.tasks import pending
 from bench.study.request import Planned
 from bench.study.runs import RunSpec
 from bench.training.session import Session

@@ -43,7 +43,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "bench.cli",
             *CORE,
             "bench.machine.host",
-            "bench.evaluation.request",
+            "bench.evaluation.tasks",
         ),
         "reports.findings.claims",  # a study file names the claims that it is for
     ),
@@ -61,6 +61,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "bench.commands": ("bench", "methods", "probes", "reports", "slurm"),
     "bench": ("bench", "methods", "probes", "reports", "slurm"),  # the commands
 }
+
+
+GROWING = ("files", "lines of source")  # new rooms may be built
 
 
 @dataclass(frozen=True)
@@ -289,7 +292,8 @@ if __name__ == "__main__":
             "double names": sorted(house.double_names()),
         }
         stored = Path(__file__).parents[1] / "contract" / "house.json"
-        stored.write_text(json.dumps(left | {"at most": house.figures()}, indent=1) + "\n")
+        held_to = {name: n for name, n in house.figures().items() if name not in GROWING}
+        stored.write_text(json.dumps(left | {"at most": held_to}, indent=1) + "\n")
     for what in (
         house.violations(),
         house.circles(),

@@ -11,8 +11,8 @@ from bench.core.store.files import write_json
 from bench.core.store.folder import MetricsLog
 from bench.core.store.rows import result_path
 from bench.core.store.runs import read_metrics
-from bench.evaluation import request as measure_plan
-from bench.evaluation.request import Task, pending
+from bench.evaluation import tasks as measure_plan
+from bench.evaluation.tasks import Task, pending
 
 
 def test_half_a_line_is_cut_off_where_the_checkpoint_knew_more(tmp_path):

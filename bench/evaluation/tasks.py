@@ -1,0 +1,123 @@
+"""What a run's configuration asks to be measured, by snapshot: result files, and which are missing.
+
+measure=full asks for all of it, of every snapshot; measure=quick leaves out earlier snapshots and
+what is estimated (in FLOPs) to take more than a tenth of the training.
+
+    for task in pending(session): ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.store import checkpoints
+from bench.core.store.rows import result_path
+from bench.core.store.runs import COST, find_run, is_readable, read_measurement, read_part
+from bench.core.train.cost import flops_until
+from bench.evaluation.request import Request, entry_of
+from bench.training.session import Session
+from probes.metric import metric_class
+
+SHARE = 0.1  # of the training's FLOPs: what measure=quick may spend on one measurement
+
+
+@dataclass(frozen=True)
+class Task:
+    """A result file of a snapshot and its estimated FLOPs; kind "": each metric names its own."""
+
+    kind: str
+    images: int
+    flops: float
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.kind or ", ".join(self.metrics)
+
+
+def all_tasks(session: Session) -> list[Task]:
+    """Every measurement that measure=full would make, by snapshot that is there; needs a trained
+    run's folder.
+    """
+    cfg, path = session.cfg, session.path
+    request = Request.of_config(cfg)
+    forward = read_part(path, COST).get("forward_flops", 0.0)
+    run = find_run(path)
+    sizes = (run.data_sizes if run else {}) or {"train": 0, "heldout": 0}
+    evaluations = sampling_protocol(str(request.sampling["protocol"])).evaluations
+    most = cfg.evaluation.probe_images
+
+    # metrics of one result file belong together; the others have one each
+    together: dict[str, list[str]] = {}
+    for name in request.metrics:
+        together.setdefault(entry_of(name).kind or f"\0{name}", []).append(name)
+
+    counts = [images for images in checkpoints.snapshots(path) if images <= cfg.images]
+    tasks = []
+    for images in counts[-1:] if cfg.evaluation.snapshots == "last" else counts:
+        for kind, names in together.items():
+            if entry_of(names[0]).last_only and images != cfg.images:
+                continue
+            passes = [
+                metric_class(name).passes(sizes["train"], sizes["heldout"], most) for name in names
+            ]
+            sampled = request.samples * evaluations if request.parts(names) else 0
+            kind = "" if kind.startswith("\0") else kind
+            tasks.append(Task(kind, images, forward * (max(passes) + sampled), tuple(names)))
+    return tasks
+
+
+def planned(session: Session) -> tuple[list[Task], list[Task]]:
+    """What this configuration's `measure` asks for, and what it leaves out."""
+    cfg = session.cfg
+    tasks = all_tasks(session)
+    if cfg.measure == "full":
+        return tasks, []
+    if cfg.measure == "none":
+        return [], tasks
+    cost = read_part(session.path, COST)
+    training = flops_until(cost, cfg.images) if cost else 0.0
+    small = [task for task in tasks if task.images == cfg.images and task.flops <= SHARE * training]
+    return small, [task for task in tasks if task not in small]
+
+
+def pending(session: Session) -> list[Task]:
+    """Planned measurements whose results are not there yet, or are damaged."""
+    return [lacking for task in planned(session)[0] for lacking in _lacking(session, task)]
+
+
+def _lacking(session: Session, task: Task) -> list[Task]:
+    """What of a task is not measured: nothing, all of it, or metrics in files of their own."""
+    path = session.path
+    if not task.kind:
+        request = Request.of_config(session.cfg)
+        there = [
+            row
+            for file in path.glob(f"results/*-{task.images:012d}.json")
+            for row in rows_of(file)
+            if row.get("request") == request.of(task.metrics[0])
+        ]
+        return [] if there else [task]
+    file = result_path(path, task.kind, task.images)
+    if not is_readable(file):
+        return [task]
+    requests = [row["request"]["metrics"] for row in rows_of(file) if row.get("request")]
+    if not requests:  # of a time when rows did not say what was asked for: all of its kind
+        return []
+    others = [
+        replace(task, kind=f"{task.kind}-{name}", metrics=(name,))
+        for name in task.metrics
+        if name not in requests
+    ]
+    return [one for one in others if not is_readable(result_path(path, one.kind, one.images))]
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """Rows of a result file as they are stored, none of a damaged one."""
+    try:
+        return read_measurement(file)["rows"]
+    except (OSError, ValueError):
+        return []
