@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from support.runs import each_once
+
 ONE = """
 description: One run
 claims: []
@@ -68,7 +70,8 @@ class Submitted:
         from bench.sweep import SWEEP
         from slurm.launch import Slurm
 
-        self.argv, self.sweep = argv, Sweep(**SWEEP.parse(argv))
+        self.argv = each_once(argv)
+        self.sweep = Sweep(**SWEEP.parse(self.argv))
         self.launcher = Slurm(self.sweep)
         planned = [p for p in plan.make(self.sweep.specs) if not p.done]
         self.launcher.start(planned, retry=False)
