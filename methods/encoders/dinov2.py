@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.core.compat import import_vision
 from bench.core.model.encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -244,8 +245,6 @@ def _code_folder(code: Resource) -> Path:
 
 
 def _resampled(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    from bench.core.compat import import_vision
-
     resample = import_vision("timm.layers").resample_abs_pos_embed
     return resample(
         positions.detach(), list(grid), num_prefix_tokens=1, interpolation="bicubic", antialias=True

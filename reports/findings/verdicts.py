@@ -84,7 +84,7 @@ def judge_claims(
 ) -> list[Verdict]:
     """One verdict a claim and data set, in the order of the claims.
 
-    rows: of one study (`bench.core.store.rows.load`); encoder_parameters: of
+    rows: of one study (`bench.core.store.runs.row_table`); encoder_parameters: of
     `reports.study.strengths`, for the claims that order encoders by size. Never raises for what the
     runs lack: the verdict is then "not tested", with the reason.
     """
