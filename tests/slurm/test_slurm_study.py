@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import ROOT, numbers
+from support.runs import ROOT, each_once, numbers
 from support.submitted import LONG, SMALL, command, wait_until
 
 pytestmark = pytest.mark.slurm
@@ -25,14 +25,8 @@ def rows(run: Path) -> list[dict]:
 
 
 def test_the_demo_gives_the_rows_that_it_gives_without_slurm(submit, tmp_path):
-    words = (
-        *SMALL,
-        "images=6400",
-        "measure=full",
-        "evaluation.encoders=[]",
-        "seed=0",
-        f"cache={tmp_path / 'cache'}",
-    )
+    longer = ["images=6400", "measure=full", "evaluation.encoders=[]", "seed=0"]
+    words = each_once([*SMALL, *longer, f"cache={tmp_path / 'cache'}"])
     study = submit("demo", *words, "compute.parallel=2")
     runs = [study.sweep.runs / run for run in study.sweep.ids]
     vanilla, repa, _ = runs
