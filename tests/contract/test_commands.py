@@ -8,21 +8,9 @@ import inspect
 import shlex
 
 import pytest
+from support.house import COMMANDS as NAMES
 
 from bench.cli import PAGE_WIDTH, Command
-
-NAMES = (
-    "run",
-    "sweep",
-    "evaluate",
-    "report",
-    "prepare",
-    "doctor",
-    "publish",
-    "latents",
-    "posthoc_ema",
-    "speed",
-)
 
 
 def commands():

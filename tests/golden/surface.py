@@ -23,23 +23,12 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 import yaml  # noqa: E402
+from support.house import COMMANDS  # noqa: E402
 from support.runs import only_run, run_in_process, tiny_run  # noqa: E402
 
 from bench.config.compose import compose  # noqa: E402
 
 STORED = Path(__file__).parent / "surface"
-COMMANDS = (
-    "run",
-    "sweep",
-    "evaluate",
-    "report",
-    "prepare",
-    "doctor",
-    "publish",
-    "latents",
-    "posthoc_ema",
-    "speed",
-)
 CONFIGURATIONS = {
     "vanilla": ["method=vanilla"],
     "selfflow_L": ["method=selfflow", "size=L", "time.kind=logit_normal", "images=64Ki", "seed=3"],

@@ -19,6 +19,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bench", "methods", "probes", "reports", "slurm")
+# `python -m bench.<command>`: every file directly in bench/ but the grammar of all of them.
+GRAMMAR = ("__init__", "cli", "keys")
+COMMANDS = tuple(p.stem for p in sorted((ROOT / "bench").glob("*.py")) if p.stem not in GRAMMAR)
 # What each room may import, beside itself. A room is a package; the longest name that fits counts.
 LEAVES = ("bench.core.metrics", "bench.core.numbers", "bench.core.compat", "bench.core.ranges")
 CORE = ("bench.core",)

@@ -1,24 +1,10 @@
-"""Every command says what it does at once, with examples:
-nothing slow is imported for a help page.
-"""
+"""Every command says what it does at once, with examples: its help page imports nothing slow."""
 
 import subprocess
 import sys
 
 import pytest
-
-COMMANDS = [
-    "run",
-    "sweep",
-    "evaluate",
-    "report",
-    "prepare",
-    "doctor",
-    "publish",
-    "latents",
-    "posthoc_ema",
-    "speed",
-]
+from support.house import COMMANDS
 
 
 @pytest.mark.parametrize("module", COMMANDS)
