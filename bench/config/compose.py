@@ -20,11 +20,12 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.config.checks import check_method, check_metrics
-from bench.config.groups import CONF, GROUPS, build, encoder_option, flatten, locate, options
+from bench.config.groups import CONF, GROUPS, build, encoder_option, locate, options
 from bench.config.schema import Config, check_type, check_values, hydra_schema, nearest
 from bench.config.words import parse_count, split_word
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
+from bench.core.store.files import flatten
 
 # Keys that would say another thing than the option of their group, which has been chosen by then.
 CHOSEN_BY = {

@@ -30,17 +30,6 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a.b": value} of nested mappings; lists are values."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.") or {f"{prefix}{key}": value}
-        else:
-            flat[prefix + str(key)] = value
-    return flat
-
-
 def encoder_option(name: str) -> Option:
     """An encoder as its YAML says, for `build`. Raises ValueError for an unknown one."""
     if name not in options("encoder"):

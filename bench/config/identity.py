@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from bench.config.compose import defaults
-from bench.config.groups import GROUPS, flatten
+from bench.config.groups import GROUPS
 from bench.config.schema import Config
-from bench.core.store.files import short_hash
+from bench.core.store.files import flatten, short_hash
 
 # Never compute, paths, logging, evaluation or the number of images.
 IDENTITY = (

@@ -80,11 +80,6 @@ def _numbers() -> dict[str, Facts]:
     return facts
 
 
-def all_facts() -> dict[str, Facts]:
-    """The table, by name and in its order; `fd_*` stands for every encoder."""
-    return dict(_numbers())
-
-
 def facts_of(name: str) -> Facts:
     """The facts of a number; where the table lacks it (another version's, your own), its name only.
 

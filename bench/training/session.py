@@ -21,12 +21,11 @@ from typing import Any
 
 import torch
 
-from bench.config.groups import flatten
 from bench.config.identity import arm_name, identity, is_identity, run_hash, run_id
 from bench.config.schema import Config
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
-from bench.core.store.files import write_json, write_yaml
+from bench.core.store.files import flatten, write_json, write_yaml
 from bench.core.store.folder import RunFolder
 from bench.core.store.runs import (
     CONFIGURATION,

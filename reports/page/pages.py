@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from bench.core.store.files import flatten
 from reports.draw.content import Figure, Page, Section
 from reports.draw.table import Table
 from reports.draw.theme import arm_styles
@@ -24,7 +25,7 @@ from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
 from reports.page.verdicts import verdict_entries
 from reports.study.groups import sorted_arms
-from reports.study.runs import StudyResults, flat
+from reports.study.runs import StudyResults
 
 Builder = Callable[[StudyResults], list[Figure]]
 MOST_NAMED = 12  # rows without a value
@@ -242,7 +243,7 @@ def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
         notices.append(f"There is one size only ({runs[0].size}): scaling needs at least two.")
     if kind == "encoders" and len({run.encoder for run in runs} - {None, "", "none"}) < 2:
         notices.append("Fewer than two encoders were used: their strength cannot be compared.")
-    recipes = [{(key, str(value)) for key, value in flat(run.recipe).items()} for run in runs]
+    recipes = [{(key, str(value)) for key, value in flatten(run.recipe).items()} for run in runs]
     differing = {key for key, _ in set.union(*recipes) - set.intersection(*recipes)}
     if differing:
         notices.append(

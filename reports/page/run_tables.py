@@ -8,11 +8,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from bench.core.store.files import flatten
 from bench.core.store.runs import RunRecord
 from reports.draw.table import Table, arm_cell, cell, columns
 from reports.page.figures.cost import PARTS
 from reports.study.groups import sorted_arms
-from reports.study.runs import StudyResults, flat, mapping
+from reports.study.runs import StudyResults, mapping
 
 MOST_DIFFERING = 6  # configuration keys that get a column of their own in the table of runs
 
@@ -83,7 +84,7 @@ def runs_table(study: StudyResults) -> Table:
     differing = _differing(study)
     lines = []
     for run in study.runs.values():
-        settings = flat(run.configuration)
+        settings = flatten(run.configuration)
         lines.append(
             [
                 cell(run.id),
@@ -149,7 +150,7 @@ def protocols_table(study: StudyResults) -> Table:
 
 def _in_words(tree: dict[str, object]) -> str:
     return "; ".join(
-        f"{key} {value}" for key, value in sorted(flat(tree).items()) if value not in (None, "")
+        f"{key} {value}" for key, value in sorted(flatten(tree).items()) if value not in (None, "")
     )
 
 
@@ -161,7 +162,7 @@ def _differing(study: StudyResults) -> list[str]:
     """Configuration keys whose values differ between runs, beyond what the other columns show."""
     values: dict[str, set[str]] = {}
     for run in study.runs.values():
-        for key, value in flat(run.configuration).items():
+        for key, value in flatten(run.configuration).items():
             values.setdefault(key, set()).add(str(value))
     return [key for key in sorted(values) if len(values[key]) > 1 and not key.startswith(_SHOWN)][
         :MOST_DIFFERING
@@ -170,7 +171,7 @@ def _differing(study: StudyResults) -> list[str]:
 
 def configuration_table(study: StudyResults) -> Table:
     """What all runs have in common."""
-    settings = [flat(run.configuration) for run in study.runs.values() if run.configuration]
+    settings = [flatten(run.configuration) for run in study.runs.values() if run.configuration]
     common = dict(settings[0]) if settings else {}
     for other in settings[1:]:
         common = {

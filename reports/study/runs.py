@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench.core.store.files import Json
+from bench.core.store.files import Json, flatten
 from bench.core.store.runs import METRICS_LOG, RunRecord, read_runs, row_table
 from reports.study.groups import sorted_arms
 
@@ -165,15 +165,6 @@ def mapping(value: object) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """A nested configuration as {"optimizer.lr": 0.004, ...}."""
-    out: dict[str, object] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        out |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return out
-
-
 def flat_items(tree: Mapping[str, object]) -> list[str]:
     """A configuration as ["optimizer.lr=0.004", ...]."""
-    return [f"{key}={value}" for key, value in flat(tree).items()]
+    return [f"{key}={value}" for key, value in flatten(tree).items()]

@@ -189,3 +189,13 @@ def _no_room(folder: Path, needed: int, what: str) -> OSError:
         f"{free / 1e9:.3g} GB are free at {folder.parent}; "
         "free some space or name another cache=DIR",
     )
+
+
+def flatten(tree: Mapping[str, object], prefix: str = "") -> Json:
+    """{"a.b": value} of nested mappings; lists and empty mappings are values."""
+    flat: Json = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        nested = flatten(value, f"{name}.") if isinstance(value, Mapping) else {}
+        flat |= nested or {name: value}
+    return flat
