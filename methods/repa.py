@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.core.model.method import Arm, Batch, Context, Method, Step, Term, generative
 from bench.core.model.sizes import BlockSpec, Size
-from methods.parts import ProjectionHead, token_cosine
+from methods.parts import HEAD_INIT, ProjectionHead, token_cosine
 
 
 @dataclass
@@ -62,12 +62,16 @@ class Alignment(Method):
 class REPA(Alignment):
     """head_width: H of the three-layer head; None is 2048 (published, S to XL) or, below S,
     where that is too wide, 2W.
+
+    head_init: as `ProjectionHead` takes it; its default here is of runs that lack the option.
     """
 
     head_width: int | None = field(metadata={"range": "[1, inf)"})
+    head_init: str = field(default="torch", metadata=HEAD_INIT, kw_only=True)
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
         width = ctx.size.width
         hidden = self.head_width or (2048 if width >= 384 else 2 * width)
-        head = ProjectionHead(width, hidden, hidden, ctx.encoder_width)
+        widths = (width, hidden, hidden, ctx.encoder_width)
+        head = ProjectionHead(*widths, init=self.head_init)
         return nn.ModuleDict({"projector": head})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.commands.report import write_report
 from bench.core.store.runs import is_run
-from bench.study.runs import run_ids
+from bench.study.runs import runs as planned_runs
 from reports.output.archive import copy_run, pack_runs
 
 
@@ -18,7 +18,8 @@ def publish(out: Path, study: str, runs: Path, data: str, pages: Sequence[str]) 
     run.
     """
     # which runs
-    names = run_ids(study, data) if study else sorted(path.name for path in runs.glob("*"))
+    planned = (spec.found_in(runs).id for spec in planned_runs(study, data)) if study else ()
+    names = [id for id in planned if id] if study else sorted(path.name for path in runs.glob("*"))
     there = [runs / name for name in names if is_run(runs / name)]
     if not there:
         which = f"study={study} in " if study else ""

@@ -98,6 +98,15 @@ def build(option: Option, **extra: Any) -> Any:
     return factory(**values, **{key: part for key, part in extra.items() if key in takes})
 
 
+def values_before(option: Option) -> dict[str, Any]:
+    """What runs had that were made before an option of its class was there.
+
+    Such an option, and no other, has a default in the class; the YAML says today's.
+    """
+    fields = getattr(locate(option.target), "__dataclass_fields__", {}).values()
+    return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+
+
 def check_fields(method: type, values: Mapping[str, Any]) -> None:
     """Raise ValueError for an option of a method's class that its field's metadata does not allow.
 

@@ -6,10 +6,11 @@ run_id(cfg) == "digits-vanilla-nano-s0-5e639187"
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from bench.config.compose import defaults
-from bench.config.groups import GROUPS
+from bench.config.groups import GROUPS, values_before
 from bench.config.schema import Config
 from bench.core.store.files import flatten, short_hash
 
@@ -50,31 +51,48 @@ def is_identity(key: str) -> bool:
     )
 
 
-def identity(cfg: Config) -> dict[str, Any]:
-    """What makes a run's numbers: the groups' options, the seed, and values that are not theirs."""
+def _groups(cfg: Config) -> dict[str, str]:
+    """The options of the groups that say what a run is, by name."""
     chosen = {"method": cfg.method, "size": cfg.size, "encoder": cfg.encoder, "data": cfg.data}
-    groups = {group: option.name for group, option in chosen.items() if option is not None}
+    return {group: option.name for group, option in chosen.items() if option is not None}
+
+
+def before_options(cfg: Config) -> dict[str, Any]:
+    """The values, {"method.head_init": "torch"}, of a run whose folder lacks the keys."""
+    return {f"method.{key}": value for key, value in values_before(cfg.method).items()}
+
+
+def identity(cfg: Config) -> dict[str, Any]:
+    """What makes a run's numbers: the groups' options, the seed, and values that are not theirs, or
+    not those of runs made before the key was there.
+    """
+    groups, before = _groups(cfg), before_options(cfg)
     usual = defaults(groups)
     changed = {
         key: value
         for key, value in flatten(cfg.to_dict()).items()
-        if is_identity(key) and usual.get(key) != value
+        if is_identity(key) and not usual.get(key) == value == before.get(key, value)
     }
     return groups | {"seed": cfg.seed} | changed
 
 
 def run_hash(cfg: Config) -> str:
-    """8 hexadecimal digits of the identity."""
-    return short_hash(identity(cfg))
+    """8 hexadecimal digits of the identity; a key that came later counts where its value is another
+    than that of the runs before, which so keep their hashes.
+    """
+    before, told = before_options(cfg), identity(cfg)
+    return short_hash(
+        {key: value for key, value in told.items() if key not in before or before[key] != value}
+    )
 
 
 def arm_name(cfg: Config) -> str:
     """What a report calls the arm: "repa/local_m", "selfflow(similarity=l1)"."""
-    changed = identity(cfg)
+    usual = defaults(_groups(cfg))
     own = [
         f"{key.partition('.')[2]}={value}"
-        for key, value in sorted(changed.items())
-        if key.startswith("method.")
+        for key, value in sorted(identity(cfg).items())
+        if key.startswith("method.") and usual.get(key) != value
     ]
     name = cfg.method.name + (f"({','.join(own)})" if own else "")
     return f"{name}/{cfg.encoder.name}" if cfg.encoder else name
@@ -98,3 +116,16 @@ def run_name(cfg: Config) -> str:
 def run_id(cfg: Config) -> str:
     """The name of the run's folder, `<name>-<hash8>`."""
     return f"{run_name(cfg)}-{run_hash(cfg)}"
+
+
+def earlier_id(cfg: Config) -> str:
+    """The folder that the same words named before options were added whose default is another now;
+    `run_id` where there is no such option.
+    """
+    usual = defaults(_groups(cfg))
+    before = {
+        key: value
+        for key, value in values_before(cfg.method).items()
+        if usual.get(f"method.{key}") == cfg.method.values[key]
+    }
+    return run_id(dataclasses.replace(cfg, method=cfg.method.changed(**before)))

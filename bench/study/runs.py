@@ -17,13 +17,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.config.checks import never_ends
 from bench.config.compose import compose
 from bench.config.groups import CONF, build
-from bench.config.identity import run_id
+from bench.config.identity import earlier_id, run_id
 from bench.config.schema import Config, nearest
 from bench.config.words import last_of_each, values_of
+from bench.core.store.runs import is_run
 from bench.study import file as study_file
 
 FOLDER = CONF / "study"
@@ -32,7 +34,8 @@ FOLDER = CONF / "study"
 @dataclass(frozen=True)
 class RunSpec:
     """One run of a study. arm: its key in the file; id: the run folder's name,
-    None where `reason` says why not.
+    None where `reason` says why not; earlier: the name that its words made before options were
+    added whose default is another now, "" where it is another run's of the study.
     """
 
     arm: str
@@ -40,6 +43,13 @@ class RunSpec:
     id: str | None
     reason: str = ""
     cfg: Config | None = field(default=None, repr=False, compare=False)
+    earlier: str = ""
+
+    def found_in(self, runs: Path) -> RunSpec:
+        """Itself, or, where its folder is not there and the earlier one is, that run."""
+        if not self.id or not self.earlier or is_run(runs / self.id):
+            return self
+        return dataclasses.replace(self, id=self.earlier) if is_run(runs / self.earlier) else self
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,10 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
         for arm, words, made in arms
     ]
     _check_distinct(name, specs, extra)
-    return specs
+    ids = {spec.id for spec in specs}
+    return [
+        dataclasses.replace(spec, earlier="") if spec.earlier in ids else spec for spec in specs
+    ]
 
 
 def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) -> None:
@@ -153,7 +166,7 @@ def _spec(arm: str, words: tuple[str, ...], seed: int, made: Config | str) -> Ru
     if isinstance(made, str):
         return RunSpec(arm, overrides, None, made)
     cfg = dataclasses.replace(made, seed=seed)
-    return RunSpec(arm, overrides, run_id(cfg), cfg=cfg)
+    return RunSpec(arm, overrides, run_id(cfg), cfg=cfg, earlier=earlier_id(cfg))
 
 
 def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:

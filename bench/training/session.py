@@ -21,7 +21,14 @@ from typing import Any
 
 import torch
 
-from bench.config.identity import arm_name, identity, is_identity, run_hash, run_id
+from bench.config.identity import (
+    arm_name,
+    before_options,
+    identity,
+    is_identity,
+    run_hash,
+    run_id,
+)
 from bench.config.schema import Config
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
@@ -79,7 +86,8 @@ class Session:
         saved = read_part(self.path, CONFIGURATION)
         if not saved:
             return []
-        before, now = flatten(saved), flatten(self.cfg.to_dict())
+        before = before_options(self.cfg) | flatten(saved)
+        now = flatten(self.cfg.to_dict())
         found = []
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and is_identity(key):

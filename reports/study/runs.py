@@ -28,7 +28,8 @@ POINTS = 200  # of a training curve that are kept: more cannot be seen in a figu
 class PlannedRun(Protocol):
     """A run that a study asks for (bench.study.runs.RunSpec), as far as a page names it.
 
-    id: its folder's name, None where it cannot be run for a reason; overrides: the command's words.
+    id: its folder's name, None where it cannot be run for a reason; overrides: the command's words;
+    found_in: itself, or, where only that is there, the run that its words made earlier.
     """
 
     @property
@@ -39,6 +40,7 @@ class PlannedRun(Protocol):
     def overrides(self) -> tuple[str, ...]: ...
     @property
     def reason(self) -> str: ...
+    def found_in(self, runs: Path) -> PlannedRun: ...
 
 
 @dataclass
@@ -81,12 +83,13 @@ def read_study(
             f"no folder {runs_dir}: "
             "give the folder that holds the runs with --runs, or train one first"
         )
+    planned = tuple(run.found_in(runs_dir) for run in planned)
     run_ids = {run.id for run in planned if run.id} if name else None
     records, problems = read_runs(runs_dir, run_ids)
     rows = _typed(row_table(records, problems))
     runs = _marked_by_recipe({run.id: run for run in records})
     rows = rows.assign(arm=rows["run"].map({run.id: run.arm for run in runs.values()}).astype(str))
-    return StudyResults(name, rows, runs, tuple(planned), problems)
+    return StudyResults(name, rows, runs, planned, problems)
 
 
 def _marked_by_recipe(runs: dict[str, RunRecord]) -> dict[str, RunRecord]:
@@ -94,15 +97,19 @@ def _marked_by_recipe(runs: dict[str, RunRecord]) -> dict[str, RunRecord]:
     "vanilla [optimizer.lr=0.001]".
 
     Otherwise a run with another learning rate would pass for one more seed, or for what its method
-    does. How an encoder is read is a recipe among runs of one arm alone.
+    does. How an encoder is read is a recipe among runs of one arm alone, and so is an option of
+    the method that its name does not say: one that is newer than some of the runs.
     """
     own: dict[str, set[str]] = {run: set() for run in runs}
     for keys, reads in ((("data", "arm", "size"), True), (("data", "size"), False)):
         # the settings of the runs that are alike in these keys
         alike: dict[tuple[str, ...], dict[str, set[str]]] = {}
         for run in runs.values():
+            own_options = {k: v for k, v in run.identity.items() if k.startswith("method.")}
             items = {
-                item for item in flat_items(run.recipe) if reads or not item.startswith("encoder.")
+                item
+                for item in flat_items(run.recipe | own_options)
+                if reads or not item.startswith(("encoder.", "method."))
             }
             alike.setdefault(tuple(str(getattr(run, key)) for key in keys), {})[run.id] = items
         # what not all of them have

@@ -11,13 +11,17 @@ from support.runs import ROOT, run_in_process
 
 from bench import evaluate
 from bench.cli import guarded
+from bench.config.compose import compose
 from bench.core.data.base import Digits
 from bench.core.model.sizes import SIZES
 from bench.core.store import checkpoints
 from bench.posthoc_ema import POSTHOC_EMA
 from bench.report import REPORT
 from bench.run import RUN
+from bench.study.runs import runs
 from bench.sweep import SWEEP
+from bench.training.session import Session
+from reports.study.runs import read_study
 
 IMAGES = 131072
 
@@ -46,6 +50,32 @@ def test_an_old_run_is_known_as_complete_and_not_trained_again(old_runs, capsys)
     assert run_in_process(["method=vanilla", f"runs={old_runs}", "measure=none"]) == 0
     assert f"{run} is complete" in capsys.readouterr().out
     assert (run / "run.json").read_bytes() == before
+
+
+def test_runs_made_before_heads_started_as_the_official_ones_are_kept_apart(old_runs, capsys):
+    run = with_snapshot(old_runs, "repa")
+    before = (run / "run.json").read_bytes()
+    words = ["method=repa", f"runs={old_runs}", "measure=none"]
+    assert run_in_process([*words, "method.head_init=torch"]) == 0
+    assert f"{run} is complete" in capsys.readouterr().out
+    assert Session(compose(words)).path.name not in {path.name for path in old_runs.iterdir()}
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_seeds_of_before_and_after_an_option_are_two_arms(old_runs):
+    arms = {run.arm for run in read_study(old_runs).runs.values()}
+    assert "repa/local_m" in arms
+    old = sorted(old_runs.glob("digits-repa-*-s0-*"))[0]
+    new = old.rename(old_runs / Session(compose(["method=repa"])).path.name)
+    content = json.loads((new / "run.json").read_text())
+    content["identity"] |= {"method.head_init": "xavier"}
+    (new / "run.json").write_text(json.dumps(content | {"id": new.name}))
+
+    study = read_study(old_runs, "demo", runs("demo", "digits"))
+    assert {run.arm for run in study.runs.values()} == arms | {
+        "repa/local_m [method.head_init=xavier]"
+    }
+    assert {run.id for run in study.planned} == set(study.runs) >= {new.name}
 
 
 def test_an_old_run_is_evaluated(old_runs, capsys):

@@ -1,4 +1,4 @@
-"""Configuration: ten pinned identities, what changes them and what must not, counts, and types."""
+"""Configuration: pinned identities, what changes them and what must not, counts, and types."""
 
 import re
 
@@ -6,27 +6,32 @@ import pytest
 
 from bench.config.compose import compose, parse_count
 from bench.config.groups import build
-from bench.config.identity import arm_name, run_hash, run_id
+from bench.config.identity import arm_name, earlier_id, run_hash, run_id
 from bench.config.schema import Option
 from bench.core.model.sizes import SIZES
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
+# A default that becomes another asks for new names: what had a name keeps it under the old value.
 PINNED = {
     "": "5e639187",
-    "method=selfflow": "11967b79",
-    "method=repa": "cc1f798b",
-    "method=repa encoder=local_s": "4d7c65c9",
+    "method=selfflow method.head_init=torch": "11967b79",
+    "method=repa method.head_init=torch": "cc1f798b",
+    "method=repa encoder=local_s method.head_init=torch": "4d7c65c9",
     "method=dual_timestep seed=3": "08fbf9c0",
-    "method=selfflow method.similarity=l1": "ceac7a57",
-    "size=tiny method=selfflow": "4c24bd9f",
+    "method=selfflow method.similarity=l1 method.head_init=torch": "ceac7a57",
+    "size=tiny method=selfflow method.head_init=torch": "4c24bd9f",
     "optimizer.lr=8e-3 seed=100": "b0df2f50",
-    "method=sra batch=128": "4735779c",
-    "data=imagenet256 method=repa": "95aaba2a",
+    "method=sra batch=128 method.head_init=torch": "4735779c",
+    "data=imagenet256 method=repa method.head_init=torch": "95aaba2a",
+    "method=selfflow": "fb46c2f6",
+    "method=repa": "c0a650da",
+    "data=imagenet256 method=haste": "ea81366c",
+    "method=irepa": "a8addf09",
 }
 
 
 @pytest.mark.parametrize("words", PINNED, ids=lambda words: words or "default")
-def test_ten_identities_are_pinned(words):
+def test_identities_are_pinned(words):
     assert run_hash(compose(words.split())) == PINNED[words]
 
 
@@ -68,6 +73,14 @@ def test_names():
         "digits-selfflow-nano-s2-"
     )
     assert arm_name(compose(["method=repa", "encoder=local_s"])) == "repa/local_s"
+    before = ["method=repa", "encoder=local_s", "method.head_init=torch"]
+    assert arm_name(compose(before)) == "repa(head_init=torch)/local_s"
+
+
+def test_the_words_of_a_run_made_before_an_option_was_there_still_lead_to_it():
+    now, before = compose(["method=sra"]), compose(["method=sra", "method.head_init=torch"])
+    assert run_id(now) != earlier_id(now) == run_id(before) == earlier_id(before)
+    assert earlier_id(compose(["method=irepa"])) == run_id(compose(["method=irepa"]))
 
 
 def test_the_recipe_chooses_size_and_encoder():
