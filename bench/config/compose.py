@@ -32,6 +32,7 @@ CHOSEN_BY = {
     **{f"{group}.name": group for group in ("method", "size", "compute")},
     **{f"data.recipe.{group}": group for group in ("size", "encoder")}, "data.recipe": "data",
 }  # fmt: skip
+WARMUPS = ("optimizer.warmup_steps", "optimizer.warmup_share")  # the same thing, said in two ways
 # Keys whose value is any text, though their default is null; where the default is text it is text
 # as well.
 TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
@@ -87,6 +88,9 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
                 f"{key}={value} is unknown{nearest(value, options(key))} (choices: {names})"
             )
         chosen[key] = value
+    both = [f"{key}={chosen[key]}" for key in WARMUPS if chosen.get(key, "null") != "null"]
+    if len(both) == len(WARMUPS):
+        raise ValueError(f"{' and '.join(both)} are both said: leave one of them")
     return chosen
 
 

@@ -10,20 +10,24 @@ axes:                             # any keys: an arm for each combination of the
 data:
   digits:                         # data=digits
     lasts: about five minutes on two cores
-    seeds: 3                      # 0, 1, 2
-    sizes: [nano]                 # left out: the recipe's
-    overrides: [measure=full]     # words of every run
+    seeds: 3                      # 0, 1, 2; by size: {nano: 5, micro: 3}, every size of `sizes`
+    sizes: [nano, micro]          # left out: the recipe's; or with words that a size's runs have,
+                                  # {nano: [optimizer.lr=0.004], micro: []}: of its recipe alone,
+                                  # so that an arm is the same arm at every size
+    overrides: [measure=full]     # words of every run; an arm's and a size's win over them
     arms: {}                      # further arms, or others in place of those above; `axes` too
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from bench.config.groups import options
 from bench.config.schema import nearest
+from bench.core.store.files import Json
+from bench.study.arms import Arms, Sizes, arms_of, keys_of, text, words_of_sizes
 from reports.findings.claims import load_claims
 
 KEYS = {"description", "claims", "arms", "axes", "data"}
@@ -33,9 +37,11 @@ FORBIDDEN_AXES = {
     "size": "sizes: [NAME]",
     "data": "a key of its own under data:",
 }
+NOT_OF_SIZES = ("method", "encoder", "data", "size", "seed", "name")  # they say which run it is
+FIRST_RATE_SEED = 1000  # from here on seeds are those of the search for learning rates
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> Json:
     """The checked content.
 
     Raises ValueError, one sentence that names file and key and says what to write instead.
@@ -54,7 +60,9 @@ def _yaml(path: Path) -> Any:
     class Loader(yaml.SafeLoader):
         """Of two equal keys YAML's own takes the last, without a word."""
 
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        def construct_mapping(
+            self, node: yaml.MappingNode, deep: bool = False
+        ) -> dict[Hashable, object]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             for key in keys:
                 if keys.count(key) > 1:
@@ -75,7 +83,7 @@ def _yaml(path: Path) -> Any:
         ) from error
 
 
-def _check(content: Any) -> None:
+def _check(content: Json) -> None:
     if not isinstance(content, dict):
         found = "nothing" if content is None else "no mapping"
         raise ValueError(
@@ -98,18 +106,19 @@ def _check(content: Any) -> None:
             raise ValueError(f"{at} is {here!r}: write {at}: {{lasts: SOME TIME, seeds: 3}}")
         _known(f"{at}.", here, DATA_KEYS)
         _text("lasts", here, f"{at}.")
-        _seeds(at, here.get("seeds"))
         _words(f"{at}.overrides", here.get("overrides", []))
         _sizes(f"{at}.sizes", here.get("sizes", []))
+        _seeds(f"{at}.seeds", here.get("seeds"), here.get("sizes", []))
         _arms(f"{at}.arms", here.get("arms", {}))
         _axes(f"{at}.axes", here.get("axes", {}))
         if not any(node.get(key) for node in (content, here) for key in ("arms", "axes")):
             raise ValueError(
                 f"{at} has no arms: write arms: {{vanilla: [method=vanilla]}} there or at the top"
             )
+        _sizes_and_arms(f"{at}.sizes", here.get("sizes", []), arms_of(content, here))
 
 
-def _known(prefix: str, node: dict[Any, Any], known: set[str]) -> None:
+def _known(prefix: str, node: Json, known: set[str]) -> None:
     for key in node:
         if key not in known:
             raise ValueError(
@@ -118,13 +127,13 @@ def _known(prefix: str, node: dict[Any, Any], known: set[str]) -> None:
             )
 
 
-def _text(key: str, node: dict[str, Any], prefix: str = "") -> None:
+def _text(key: str, node: Json, prefix: str = "") -> None:
     if not isinstance(node.get(key), str) or not node[key].strip():
         said = f"is {node[key]!r}" if key in node else "is missing"
         raise ValueError(f"{prefix}{key} {said}: write a few words, {key}: WORDS")
 
 
-def _claims(content: dict[str, Any]) -> None:
+def _claims(content: Json) -> None:
     named = content.get("claims")
     if not _texts(named):
         said = f"is {named!r}" if "claims" in content else "is missing"
@@ -143,29 +152,72 @@ def _claims(content: dict[str, Any]) -> None:
             raise ValueError(f"claims names {claim} twice: leave one of them")
 
 
-def _seeds(at: str, seeds: Any) -> None:
+def _sizes(key: str, sizes: object) -> None:
+    names = list(sizes) if isinstance(sizes, dict) else sizes
+    if not _texts(names):
+        raise ValueError(
+            f"{key} is {sizes!r}: write a list, sizes: [nano], "
+            "or words by size, sizes: {nano: [optimizer.lr=0.004]}"
+        )
+    for size in names:
+        if size not in options("size"):
+            choices = ", ".join(options("size"))
+            raise ValueError(
+                f"{key} names {size}, "
+                f"which is unknown{nearest(size, options('size'))} (choices: {choices})"
+            )
+        if names.count(size) > 1:
+            raise ValueError(f"{key} names {size} twice: leave one of them")
+    for size, words in sizes.items() if isinstance(sizes, dict) else ():
+        _words(f"{key}.{size}", words, "[optimizer.lr=0.004], or [] for the recipe's")
+        for word, own in zip(words, keys_of(words), strict=True):
+            if own.split(".")[0] in NOT_OF_SIZES:
+                raise ValueError(
+                    f"{key}.{size} has {word}, which makes another arm or run: a size may change "
+                    "its recipe alone, such as optimizer.lr or images"
+                )
+
+
+def _sizes_and_arms(key: str, sizes: Sizes, arms: Arms) -> None:
+    """A key is a size's or an arm's: which of the two wins is nothing that a reader could see."""
+    for size, words in words_of_sizes(sizes).items():
+        own = set(keys_of(words))
+        for arm, theirs in arms.items():
+            for both in keys_of(theirs):
+                if both in own:
+                    raise ValueError(
+                        f"{key}.{size} sets {both}, and so does the arm {arm}: leave it to one of "
+                        "them"
+                    )
+
+
+def _seeds(key: str, seeds: object, sizes: Sizes) -> None:
+    if not isinstance(seeds, dict):
+        _seeds_count(key, seeds, "write how many, a whole number of at least 1, seeds: 3")
+        return
+    for size in seeds:
+        if size not in sizes:
+            listed = f"not among {', '.join(sizes)}" if sizes else "and there are no sizes"
+            raise ValueError(
+                f"{key} names {size}, {listed}: leave it out, or add it to sizes"
+                f"{nearest(str(size), sizes)}"
+            )
+    for size in sizes:
+        _seeds_count(f"{key}.{size}", seeds.get(size), "write how many for every size, {nano: 5}")
+
+
+def _seeds_count(key: str, seeds: object, remedy: str) -> None:
     if type(seeds) is not int or seeds < 1:
         said = "is missing" if seeds is None else f"is {seeds!r}"
+        raise ValueError(f"{key} {said}: {remedy}")
+    if seeds > FIRST_RATE_SEED:
         raise ValueError(
-            f"{at}.seeds {said}: write how many, a whole number of at least 1, seeds: 3"
+            f"{key} is {seeds}: at most {FIRST_RATE_SEED}, as seeds from {FIRST_RATE_SEED} on are "
+            "those of the search for learning rates"
         )
 
 
-def _sizes(key: str, sizes: Any) -> None:
-    if not _texts(sizes):
-        raise ValueError(f"{key} is {sizes!r}: write a list, sizes: [nano]")
-    for size in sizes:
-        if size not in options("size"):
-            names = ", ".join(options("size"))
-            raise ValueError(
-                f"{key} names {size}, "
-                f"which is unknown{nearest(size, options('size'))} (choices: {names})"
-            )
-        if sizes.count(size) > 1:
-            raise ValueError(f"{key} names {size} twice: leave one of them")
-
-
-def _arms(key: str, arms: Any) -> None:
+def _arms(key: str, arms: object) -> None:
     if not isinstance(arms, dict):
         raise ValueError(f"{key} is {arms!r}: write arms: {{NAME: [method=vanilla]}}")
     for arm, words in arms.items():
@@ -176,12 +228,16 @@ def _arms(key: str, arms: Any) -> None:
         _words(f"{key}.{arm}", words)
 
 
-def _words(key: str, words: Any) -> None:
+def _words(key: str, words: object, remedy: str = "[method=vanilla]") -> None:
     if not _texts(words) or not all("=" in word for word in words):
-        raise ValueError(f"{key} is {words!r}: write a list of KEY=VALUE words, [method=vanilla]")
+        raise ValueError(f"{key} is {words!r}: write a list of KEY=VALUE words, {remedy}")
+    keys = keys_of(words)
+    for one in keys:
+        if keys.count(one) > 1:
+            raise ValueError(f"{key} sets {one} twice: leave one of them")
 
 
-def _axes(key: str, axes: Any) -> None:
+def _axes(key: str, axes: object) -> None:
     if not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes):
         raise ValueError(f"{key} is {axes!r}: write axes: {{method.weight: [0.25, 0.5]}}")
     for axis, values in axes.items():
@@ -197,25 +253,5 @@ def _axes(key: str, axes: Any) -> None:
             raise ValueError(f"{key}.{axis} has a value twice: leave one of them")
 
 
-def _texts(value: Any) -> TypeGuard[list[str]]:
+def _texts(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def text(value: Any) -> str:
-    """A value of YAML as a word of the command line has it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def expand(
-    arms: dict[str, tuple[str, ...]], axes: dict[str, list[Any]]
-) -> dict[str, tuple[str, ...]]:
-    """Every arm with every combination of the axes' values: "repa, encoder=local_s";
-    an axis wins over the arm.
-    """
-    arms = arms or {"": ()}
-    words = [[f"{key}={text(value)}" for value in values] for key, values in axes.items()]
-    return {
-        ", ".join(filter(None, [arm, *combination])): (*own, *combination)
-        for arm, own in arms.items()
-        for combination in itertools.product(*words)
-    }

@@ -27,6 +27,7 @@ from bench.config.schema import Config, nearest
 from bench.config.words import last_of_each, values_of
 from bench.core.store.runs import is_run
 from bench.study import file as study_file
+from bench.study.arms import Sizes, arms_of, words_of_sizes
 
 FOLDER = CONF / "study"
 
@@ -54,7 +55,9 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Study:
-    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's."""
+    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; of_sizes: size
+    -> further overrides; seeds: of every size, the most where `seeds_by_size` says it of each.
+    """
 
     name: str
     data: str
@@ -65,6 +68,29 @@ class Study:
     arms: dict[str, tuple[str, ...]]
     sizes: tuple[str, ...]
     seeds: int
+    of_sizes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    seeds_by_size: dict[str, int] = field(default_factory=dict)
+
+    def chosen_sizes(self, size: str | None) -> tuple[str | None, ...]:
+        """The sizes to run, or the one that was asked for; None: the recipe's.
+
+        Raises ValueError for one of which the file says neither words nor seeds where it says them
+        of others.
+        """
+        if size is None:
+            return self.sizes or (None,)
+        if (self.of_sizes or self.seeds_by_size) and size not in self.sizes:
+            raise ValueError(
+                f"size={size}: study={self.name} says words or seeds by size, and of {size} "
+                f"nothing: choose one of {', '.join(self.sizes)}, or add it to the study's file"
+            )
+        return (size,)
+
+    def chosen_seeds(self, size: str | None, seed: str | None) -> range:
+        """The seeds of a size, from 0 on, or the one that was asked for."""
+        if seed is not None:
+            return range(int(seed), int(seed) + 1)
+        return range(self.seeds_by_size.get(size or "", self.seeds))
 
 
 def names() -> list[str]:
@@ -93,9 +119,8 @@ def load(name: str, data: str = "digits") -> Study:
             f"data={data}: study={name} has no such scale (choices: {', '.join(content['data'])})"
         )
     here = content["data"][data]
-    arms = {
-        arm: tuple(words) for arm, words in (content.get("arms", {}) | here.get("arms", {})).items()
-    }
+    sizes: Sizes = here.get("sizes", [])
+    seeds: int | dict[str, int] = here["seeds"]
     return Study(
         name=name,
         data=data,
@@ -103,9 +128,11 @@ def load(name: str, data: str = "digits") -> Study:
         claims=tuple(content["claims"]),
         lasts=here["lasts"],
         overrides=tuple(here.get("overrides", ())),
-        arms=study_file.expand(arms, content.get("axes", {}) | here.get("axes", {})),
-        sizes=tuple(here.get("sizes", ())),
-        seeds=here["seeds"],
+        arms=arms_of(content, here),
+        sizes=tuple(sizes),
+        seeds=seeds if isinstance(seeds, int) else max(seeds.values()),
+        of_sizes={size: tuple(own) for size, own in words_of_sizes(sizes).items()},
+        seeds_by_size={} if isinstance(seeds, int) else seeds,
     )
 
 
@@ -119,19 +146,16 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     study, extra = load(name, data), tuple(extra)
     given = values_of(extra)
     compose([f"data={data}", *(word for word in extra if not word.startswith("method"))])
-    sizes = (given["size"],) if "size" in given else study.sizes or (None,)
-    seeds = (int(given["seed"]),) if "seed" in given else range(study.seeds)
     extra = tuple(word for word in extra if not word.startswith(("size=", "seed=")))
-    arms = []  # (arm, words, what they make), composed once for all seeds
-    for size in sizes:
+    specs = []
+    for size in study.chosen_sizes(given.get("size")):
+        of_size = (f"size={size}", *study.of_sizes.get(size, ())) if size else ()
+        seeds = study.chosen_seeds(size, given.get("seed"))
         for arm, own in study.arms.items():
-            words = (f"data={data}", *study.overrides, *own, *([f"size={size}"] if size else []))
-            arms.append((arm, words, _possible((*words, *extra))))
-    specs = [
-        _spec(arm, (*words, f"seed={seed}", *extra), seed, made)
-        for seed in seeds
-        for arm, words, made in arms
-    ]
+            words = (f"data={data}", *study.overrides, *own, *of_size)
+            made = _possible((*words, *extra))  # composed once for all seeds
+            specs += [_spec(arm, (*words, f"seed={seed}", *extra), seed, made) for seed in seeds]
+    specs.sort(key=lambda spec: int(values_of(spec.overrides)["seed"]))  # else as in the file
     _check_distinct(name, specs, extra)
     ids = {spec.id for spec in specs}
     return [
@@ -144,9 +168,10 @@ def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) 
     arms: dict[str, str] = {}
     for spec in specs:
         if spec.id and (other := arms.setdefault(spec.id, spec.arm)) != spec.arm:
-            words = f": leave out {' '.join(extra)}, or write a study of your own" if extra else ""
+            remedy = f"leave out {' '.join(extra)}, or write a study of your own"
             raise ValueError(
-                f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}{words}"
+                f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}: "
+                + (remedy if extra else "leave one of them, or make them differ")
             )
 
 

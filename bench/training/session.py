@@ -93,11 +93,12 @@ class Session:
             if before.get(key) != now.get(key) and is_identity(key):
                 found.append(f"{key}: {before.get(key)} then, {now.get(key)} now")
         if saved["images"] != self.cfg.images:
-            if self.cfg.optimizer.schedule != "constant":
+            o = self.cfg.optimizer
+            if o.schedule != "constant" or o.warmup_share:
+                what = f"{o.schedule} schedule" if o.schedule != "constant" else "share of warm-up"
                 found.append(
-                    f"images: {saved['images']} then, {self.cfg.images} now, and a "
-                    f"{self.cfg.optimizer.schedule} "
-                    "schedule cannot be continued"
+                    f"images: {saved['images']} then, {self.cfg.images} now, and a {what} cannot "
+                    "be continued"
                 )
             elif self.cfg.images < saved["images"]:
                 found.append(

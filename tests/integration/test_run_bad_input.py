@@ -99,6 +99,13 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
     assert "the data changed since" in capsys.readouterr().err
 
 
+def test_more_images_do_not_continue_a_share_of_warm_up(tmp_path, capsys):
+    words = tiny_run(tmp_path, "optimizer.schedule=constant", "optimizer.warmup_share=0.1")
+    assert run_in_process(words) == 0
+    assert run_in_process([*words, "images=4Ki"]) == BAD_INPUT
+    assert "a share of warm-up cannot be continued" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_more_images_continue_a_constant_schedule(tmp_path):
     words = tiny_run(tmp_path, "optimizer.schedule=constant", "log_images=128", "snapshots=4")

@@ -146,7 +146,7 @@ class Learner:
         """
         o, done = self.cfg.optimizer, self.images // self.batch
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(o.lr, o.schedule, o.warmup_steps, done, self.steps)
+            group["lr"] = learning_rate(o.lr, o.schedule, o.warmup(self.steps), done, self.steps)
         due = is_due(self.images, self.batch, self.cfg.diagnostics_images)
         columns: list[str] = []
         sums: Tensor | float = 0.0

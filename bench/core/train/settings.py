@@ -35,7 +35,10 @@ class Time:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW, its learning rate over the run, and the largest gradient norm."""
+    """AdamW, its learning rate over the run, and the largest gradient norm.
+
+    warmup_share: of the run's steps, in place of warmup_steps where it is not None.
+    """
 
     lr: float = within(1e-4, "(0, inf)")
     beta1: float = within(0.9, "[0, 1)")
@@ -44,7 +47,12 @@ class Optimizer:
     weight_decay: float = within(0.0, "[0, inf)")
     clip: float = within(1.0, "(0, inf)")
     warmup_steps: int = within(0, "[0, inf)")
+    warmup_share: float | None = within(None, "[0, 1)")
     schedule: str = one_of("constant", "cosine")
+
+    def warmup(self, steps: int) -> int:
+        """Steps of the linear warm-up of a run of so many."""
+        return self.warmup_steps if self.warmup_share is None else round(self.warmup_share * steps)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from bench.core.model.streams import Draw, data_order, generator
 from bench.core.train.ema import ema_copy, ema_decay, ema_update
 from bench.core.train.learner import learning_rate
 from bench.core.train.loading import micro_rows
+from bench.core.train.settings import Optimizer
 from bench.core.train.trainer import snapshot_counts
 
 
@@ -34,6 +35,12 @@ def test_data_order_is_a_permutation_an_epoch_wherever_it_starts():
     assert all(sorted(whole[i : i + 10].tolist()) == list(range(10)) for i in (0, 10, 20))
     assert not torch.equal(whole[:10], whole[10:20])
     assert torch.equal(torch.cat([data_order(0, i, 7, 10) for i in range(0, 28, 7)]), whole[:28])
+
+
+def test_a_share_of_warm_up_follows_the_length_of_the_run():
+    assert Optimizer(warmup_steps=7).warmup(1000) == 7
+    assert [Optimizer(warmup_share=0.05).warmup(steps) for steps in (1000, 100, 4)] == [50, 5, 0]
+    assert Optimizer(warmup_steps=7, warmup_share=0.0).warmup(1000) == 0
 
 
 def test_learning_rate_by_hand():

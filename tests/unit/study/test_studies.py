@@ -6,14 +6,22 @@ import pytest
 import yaml
 from support.runs import run_cli
 
+from bench.config.identity import arm_name, identity
+from bench.core.store.runs import Description, write_description
 from bench.study import plan
 from bench.study import runs as study
 from bench.study.request import Sweep
 from bench.sweep import SWEEP
+from reports.study.runs import read_study
 
 
 def asked(words):
     return Sweep(**SWEEP.parse(words))
+
+
+def runs_of_mine(*words):
+    """The runs of the study file `mine`, in their order."""
+    return study.runs("mine", extra=words)
 
 
 STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")
@@ -153,6 +161,52 @@ def written(tmp_path, monkeypatch):
         (GOOD.replace("seeds: 1", ""), "data.digits.seeds is missing: write how many"),
         (GOOD.replace("seeds: 1", "seeds: three"), "data.digits.seeds is 'three'"),
         (GOOD.replace("seeds: 1", "seeds: 0"), "data.digits.seeds is 0: .* at least 1"),
+        (GOOD.replace("seeds: 1", "seeds: 2000"), "seeds is 2000: at most 1000, .* learning rates"),
+        (
+            GOOD.replace("[nano], seeds: 1", "[nano, micro], seeds: {nano: 5}"),
+            "data.digits.seeds.micro is missing: write how many for every size",
+        ),
+        (
+            GOOD.replace("seeds: 1", "seeds: {nano: 5, micro: 3}"),
+            "data.digits.seeds names micro, not among nano: leave it out, or add it to sizes",
+        ),
+        (
+            GOOD.replace("sizes: [nano], seeds: 1", "seeds: {nano: 5}"),
+            "data.digits.seeds names nano, and there are no sizes",
+        ),
+        (GOOD.replace("seeds: 1", "seeds: {nano: few}"), "data.digits.seeds.nano is 'few': write"),
+        (GOOD.replace("[nano]", "{nanno: []}"), "sizes names nanno, .*did you mean nano"),
+        (
+            GOOD.replace("[nano]", "{nano: }"),
+            "data.digits.sizes.nano is None: .* or \\[\\] for the",
+        ),
+        (
+            GOOD.replace("[nano]", "{nano: [lr]}"),
+            r"sizes.nano is \['lr'\]: write a list of KEY=VAL",
+        ),
+        (
+            GOOD.replace("[nano]", "{nano: [batch=64, batch=32]}"),
+            "data.digits.sizes.nano sets batch twice: leave one of them",
+        ),
+        (
+            GOOD.replace("[nano]", "{nano: [method.weight=1]}"),
+            "sizes.nano has method.weight=1, which makes another arm or run: a size may change",
+        ),
+        (GOOD.replace("[nano]", "{nano: [seed=1]}"), "sizes.nano has seed=1, which makes another"),
+        (
+            GOOD.replace("[method=vanilla]", "[method=vanilla, batch=32]").replace(
+                "[nano]", "{nano: [batch=64]}"
+            ),
+            "sizes.nano sets batch, and so does the arm vanilla: leave it to one of them",
+        ),
+        (
+            GOOD.replace("[nano]", "{nano: [batch=64]}") + "axes: {batch: [32, 64]}\n",
+            "sizes.nano sets batch, and so does the arm vanilla, batch=32: leave",
+        ),
+        (
+            GOOD.replace("[method=vanilla]", "[method=vanilla, batch=32, batch=64]"),
+            "arms.vanilla sets batch twice: leave one of them",
+        ),
         (GOOD.replace("seeds: 1", "seeds: true"), "data.digits.seeds is True"),
         (
             GOOD.replace("seeds: 1", "seeds: 1, seds: 2"),
@@ -209,6 +263,53 @@ def test_a_bad_study_file_is_one_sentence_and_leaves_the_help_page(written, cont
     assert "mine                        cannot be read: mine.yaml: " in SWEEP.help_page()
 
 
+def test_sizes_have_words_and_seeds_of_their_own(written):
+    written(
+        GOOD.replace(
+            "sizes: [nano], seeds: 1",
+            "overrides: [optimizer.lr=0.01], seeds: {nano: 3, micro: 1, tiny: 2}, "
+            "sizes: {nano: [optimizer.lr=0.004, images=64Ki], micro: [], tiny: [batch=32]}",
+        )
+    )
+    made = [(r.cfg.size.name, r.cfg.seed, r.cfg.optimizer.lr, r.cfg.batch) for r in runs_of_mine()]
+    assert made == [
+        ("nano", 0, 0.004, 64),
+        ("micro", 0, 0.01, 64),
+        ("tiny", 0, 0.01, 32),
+        ("nano", 1, 0.004, 64),
+        ("tiny", 1, 0.01, 32),
+        ("nano", 2, 0.004, 64),
+    ]
+    assert {run.cfg.images for run in runs_of_mine("size=nano")} == {65536}
+    (alone,) = runs_of_mine("size=micro", "seed=7", "optimizer.lr=0.5")
+    assert (alone.cfg.size.name, alone.cfg.seed, alone.cfg.optimizer.lr) == ("micro", 7, 0.5)
+    with pytest.raises(ValueError, match=r"size=S: .* choose one of nano, micro, tiny, or add it"):
+        runs_of_mine("size=S")
+
+
+def test_a_size_with_words_of_its_own_is_the_same_arm_on_a_page(written, tmp_path):
+    written(
+        GOOD.replace("arms:\n", "arms:\n  repa: [method=repa]\n").replace(
+            "sizes: [nano]", "sizes: {nano: [optimizer.lr=0.002], micro: [optimizer.lr=0.001]}"
+        )
+    )
+    for run in runs_of_mine(f"runs={tmp_path}"):
+        folder = tmp_path / str(run.id)
+        folder.mkdir()
+        write_description(folder, described(run.cfg))
+    arms = {run.arm for run in read_study(tmp_path).runs.values()}
+    assert arms == {"vanilla", "repa/local_m"}, "a recipe that all arms of a size share is no mark"
+
+
+def described(cfg):
+    """run.json of a run that has begun, as far as no data are needed."""
+    named = {"arm": arm_name(cfg), "method": cfg.method.name, "data": cfg.data.name}
+    encoder = cfg.encoder.name if cfg.encoder else None
+    shape = {"size": cfg.size.name, "depth": cfg.size.depth, "width": cfg.size.width}
+    asked = {"seed": cfg.seed, "images": cfg.images, "identity": identity(cfg)}
+    return Description(encoder=encoder, **named, **shape, **asked)
+
+
 def test_axes_make_an_arm_for_every_combination(written):
     arms = "arms:\n  repa: [method=repa]\n"
     file = GOOD.replace("arms:\n  vanilla: [method=vanilla]\n", arms)
@@ -259,6 +360,12 @@ def test_words_that_make_two_arms_one_run_are_refused():
         ValueError, match=r"arms vanilla and repa are one run, digits-repa.*: leave out method=repa"
     ):
         study.runs("demo", "digits", ["method=repa"])
+
+
+def test_two_arms_of_a_file_that_are_one_run_are_refused(written):
+    written(GOOD.replace("arms:\n", "arms:\n  plain: [method=vanilla]\n"))
+    with pytest.raises(ValueError, match=r"arms plain and vanilla are one run, .*: leave one of"):
+        runs_of_mine()
 
 
 def test_costs_are_planned_where_the_data_are_not(tmp_path):
