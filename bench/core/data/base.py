@@ -53,13 +53,15 @@ class Examples(NamedTuple):
     """Training examples as they are read.
 
     which: their places in the split [B]; stored: tokens, or what tokens are drawn from; label [B];
-    image: uint8 pictures [B, 3, H, W], where a method needs them.
+    image: uint8 pictures [B, 3, H, W], where a method needs them; patches: an encoder's patch
+    tokens [B, N, W_enc], where they were computed before.
     """
 
     which: Tensor
     stored: Tensor
     label: Tensor
     image: Tensor | None
+    patches: Tensor | None = None
 
 
 class DataSet(Protocol):

@@ -86,7 +86,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, N, W], mask [B, 1, N, N] or None -> (output [B, N, W], q, k), these two
-        [B, heads, N, W / heads].
+        [B, heads, N, W / heads]. Without a mask PyTorch takes its flash form.
         """
         b, n, w = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
@@ -122,15 +122,23 @@ class Block(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(
-        self, x: Tensor, condition: Tensor, noise: NoiseLevels, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, N, W], condition [B, K, W] -> (x, and q, k of the attention)."""
+        self,
+        x: Tensor,
+        condition: Tensor,
+        noise: NoiseLevels,
+        mask: Tensor | None,
+        with_qk: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """x [B, N, W], condition [B, K, W] -> (x, and q, k of the attention if they are wanted:
+        a compiled block pays for every output, in its backward pass too).
+        """
         modulation = self.adaLN_modulation(condition)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         h, q, k = self.attn(_modulate(self.norm1(x), shift1, scale1, noise), mask)
         x = x + noise.pick(lambda gate: gate * h, gate1)
         h = self.mlp(_modulate(self.norm2(x), shift2, scale2, noise))
-        return x + noise.pick(lambda gate: gate * h, gate2), q, k
+        x = x + noise.pick(lambda gate: gate * h, gate2)
+        return x, (q, k) if with_qk else None
 
 
 class FinalLayer(nn.Module):
@@ -212,11 +220,11 @@ class SiT(nn.Module):
         x = self.x_embedder(tokens) + self.pos_embed
         features: Features = {}
         for number, block in enumerate(self.blocks, start=1):
-            x, q, k = block(x, condition, noise, mask)
+            x, qk = block(x, condition, noise, mask, number in qk_taps)
             if number in taps:
                 features[number] = x
-            if number in qk_taps:
-                features["qk", number] = (q, k)
+            if qk is not None:
+                features["qk", number] = qk
             if number == stop_after:
                 return None, features
         return self.final_layer(x, condition, noise), features

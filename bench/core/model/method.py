@@ -12,7 +12,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +33,7 @@ class Batch:
 
     x0: data, x1: noise [B, N, C]; t: times [B]; label: after dropout [B]; image: the clean
     pictures, uint8 [B, 3, H, W], when the method needs them; index: which training examples these
-    are [B].
+    are [B]; patches: the encoder's patch tokens [B, N, W_enc], where they were computed before.
     """
 
     x0: Tensor
@@ -43,6 +42,7 @@ class Batch:
     label: Tensor
     image: Tensor | None = None
     index: Tensor | None = None
+    patches: Tensor | None = None
 
 
 class Term(NamedTuple):
@@ -57,8 +57,7 @@ class Context:
     """What is lent to a method for a run.
 
     time: p(t); ema: the EMA backbone when the method needs "ema"; encoder: the frozen encoder when
-    it needs "image"; cached: its patch tokens of all training pictures [n, N, W_enc], where they
-    were computed before.
+    it needs "image".
     """
 
     grid: TokenGrid
@@ -66,7 +65,6 @@ class Context:
     time: TimeDistribution = field(default_factory=TimeDistribution)
     ema: SiT | None = None
     encoder: Encoder | None = None
-    cached: np.ndarray | None = None
 
     @property
     def encoder_width(self) -> int:
@@ -82,10 +80,8 @@ class Context:
         """
         encoder = self.encoder
         assert encoder is not None
-        if self.cached is not None and not attention_of:
-            assert batch.index is not None
-            patches = torch.from_numpy(self.cached[batch.index.cpu().numpy()])
-            return EncoderFeatures(patches.to(batch.x0.device), None, encoder.grid)
+        if batch.patches is not None and not attention_of:
+            return EncoderFeatures(batch.patches, None, encoder.grid)
         wanted = {"attention_of": attention_of} if attention_of else {}
         features = encoder(batch.image, **wanted)
         if (found := features.patches.shape[1]) != self.grid.tokens:

@@ -8,6 +8,7 @@ nothing for anyone else.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -64,7 +65,14 @@ def data_order(seed: int, first: int, count: int, n: int) -> Tensor:
     """Indices of the `count` training images after `first` seen, int64 [count]: a fresh permutation
     of the n images each epoch.
     """
-    position = torch.arange(first, first + count)
-    epochs = [int(epoch) for epoch in torch.unique(position // n)]
-    orders = {e: torch.randperm(n, generator=generator(seed, "order", e)) for e in epochs}
-    return torch.stack([orders[int(p) // n][int(p) % n] for p in position])
+    parts = []
+    while count:
+        epoch, place = divmod(first, n)
+        parts.append(_epoch_order(seed, epoch, n)[place : place + count])
+        first, count = first + len(parts[-1]), count - len(parts[-1])
+    return torch.cat(parts)
+
+
+@functools.lru_cache(maxsize=4)  # steps of one epoch ask for the same, a million numbers long
+def _epoch_order(seed: int, epoch: int, n: int) -> Tensor:
+    return torch.randperm(n, generator=generator(seed, "order", epoch))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import nn
 
 from bench.core.model.backbone import SiT
 from bench.core.train.sharding import held_here
@@ -28,7 +29,7 @@ def ema_decay(decay: float, warmup: bool, steps: int) -> float:
 
 
 @torch.no_grad()
-def ema_update(ema: SiT, backbone: SiT, decay: float) -> None:
+def ema_update(ema: nn.Module, trained: nn.Module, decay: float) -> None:
     """One step of the average, all parameters at once."""
-    averaged, trained = held_here(ema.parameters()), held_here(backbone.parameters())
-    torch._foreach_lerp_(averaged, trained, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    now, then = held_here(trained.parameters()), held_here(ema.parameters())
+    torch._foreach_lerp_(then, now, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

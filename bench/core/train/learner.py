@@ -63,7 +63,7 @@ class Learner:
         self.ema = ema_copy(backbone)
         teacher = self.ema if "ema" in method.needs else None
         times = TimeDistribution(**asdict(cfg.time))
-        self.ctx = Context(data.grid, backbone.size, times, teacher, encoder, cached)
+        self.ctx, self.cached = Context(data.grid, backbone.size, times, teacher, encoder), cached
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(cfg.seed, "heads", 0).initial_seed())
             heads = method.heads(self.ctx).to(self.held)
@@ -72,7 +72,8 @@ class Learner:
 
         # compiled, sharded or in step with other processes
         if cfg.compute.compile:
-            for block in backbone.blocks:
+            # one graph for all blocks of a kind, and not one of the whole depth: XL in seconds
+            for block in (*backbone.blocks, *self.ema.blocks):
                 block.compile()
         if self.sharded:
             sharding.shard(self.arm, backbone, processes)
@@ -89,11 +90,12 @@ class Learner:
             betas=(o.beta1, o.beta2),
             eps=o.eps,
             weight_decay=o.weight_decay,
-            foreach=True,
+            fused=True,
         )
         bf16 = cfg.precision == "bf16"
         if cfg.precision == "auto":
             bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.precision = "bf16" if bf16 else "float32"
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
         # what is measured: the time of the method's own modules, and diagnostics
@@ -112,8 +114,10 @@ class Learner:
             until,
             self.batch,
             self.pieces,
-            "image" in self.method.needs,
+            "image" in self.method.needs and self.cached is None,
             self.cfg.compute.data_workers,
+            self.cached,
+            pin=self.processes.device.type == "cuda",
         )
 
     def draw(self, purpose: str, rows: slice) -> Draw:
@@ -124,8 +128,11 @@ class Learner:
         """The shared streams of a micro-batch: the same for every method, however many processes
         and pieces.
         """
-        device, image = self.processes.device, examples.image
-        index, stored, label = (part.to(device, non_blocking=True) for part in examples[:3])
+        device = self.processes.device
+        index, stored, label, image, patches = (
+            None if part is None else part.to(device, non_blocking=True) for part in examples
+        )
+        assert stored is not None and label is not None
         x0 = self.data.draw(stored, self.draw("posterior", rows))
         time_draw = self.draw("time", rows)
         dropped = self.draw("label_drop", rows).uniform() < self.cfg.label_drop
@@ -134,8 +141,9 @@ class Learner:
             x1=self.draw("noise", rows).normal(*x0.shape[1:]),
             t=self.ctx.time(time_draw.uniform(), time_draw.normal()),
             label=torch.where(dropped, self.arm.backbone.null_label, label),
-            image=None if image is None else image.to(device, non_blocking=True),
+            image=image,
             index=index,
+            patches=patches,
         )
 
     def step(self, source: Iterator[Examples]) -> tuple[list[str], Tensor]:
@@ -173,13 +181,23 @@ class Learner:
             sums = sums + torch.stack(means) / len(self.pieces)
 
         # clip, update, average
-        norm = sharding.full(torch.nn.utils.clip_grad_norm_(self.parameters, o.clip))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        decay = ema_decay(self.cfg.ema.decay, self.cfg.ema.warmup, done)
-        ema_update(self.ema, self.arm.backbone, decay)
+        norm = self.update()
+        self.average(done)
         assert isinstance(sums, Tensor)
         return [*columns, "grad_norm"], torch.cat([sums, norm.detach().float().reshape(1)])
+
+    def update(self) -> Tensor:
+        """Clip the gradients and update the weights; returns the norm before."""
+        clip = self.cfg.optimizer.clip
+        norm = sharding.full(torch.nn.utils.clip_grad_norm_(self.parameters, clip))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def average(self, done: int) -> None:
+        """Let the EMA follow the weights; done: steps before this one."""
+        decay = ema_decay(self.cfg.ema.decay, self.cfg.ema.warmup, done)
+        ema_update(self.ema, self.arm.backbone, decay)
 
     def gradients_synchronised(self, last: bool) -> contextlib.AbstractContextManager[object]:
         """Within it a backward pass exchanges gradients if it is the step's last; earlier pieces

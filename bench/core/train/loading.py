@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from bench.core.data.base import DataSet, Examples
@@ -42,6 +43,7 @@ class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
     batch: int
     pieces: list[slice]
     with_image: bool
+    cached: np.ndarray | None
 
     def __len__(self) -> int:
         return (self.last - self.first) // self.batch * len(self.pieces)
@@ -49,10 +51,14 @@ class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
     def __getitem__(self, item: int) -> Examples | ValueError:
         step, piece = divmod(item, len(self.pieces))
         order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
+        index = order[self.pieces[piece]]
         try:
-            return self.data.examples(order[self.pieces[piece]], self.with_image)
+            examples = self.data.examples(index, self.with_image)
         except ValueError as error:
             return error  # of one picture; raised in a worker it would bring the worker's traceback
+        if self.cached is None:
+            return examples
+        return examples._replace(patches=torch.from_numpy(self.cached[index.numpy()]))
 
 
 def batches(
@@ -64,18 +70,25 @@ def batches(
     pieces: list[slice],
     with_image: bool,
     workers: int,
+    cached: np.ndarray | None = None,
+    pin: bool = False,
 ) -> Iterator[Examples]:
     """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step, in
-    order. Raises ValueError naming a picture that cannot be read.
+    order; cached: patch tokens of all training pictures [n, N, W_enc], of which each gets its own;
+    pin: in page-locked memory, which a GPU copies from while it computes.
+
+    Raises ValueError naming a picture that cannot be read.
     """
-    source = _Pieces(data, seed, first, last, batch, pieces, with_image)
+    source = _Pieces(data, seed, first, last, batch, pieces, with_image, cached)
     items: Iterable[Examples | ValueError] = (source[item] for item in range(len(source)))
     if not data.in_memory:
-        pin = torch.cuda.is_available()
         items = torch.utils.data.DataLoader(
             source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin
         )
     for item in items:
         if isinstance(item, ValueError):
             raise item
+        if pin and data.in_memory:
+            pinned = {k: v.pin_memory() for k, v in item._asdict().items() if v is not None}
+            item = item._replace(**pinned)
         yield item

@@ -81,7 +81,24 @@ class Window:
 
 
 Moment = float | torch.cuda.Event
-"""A reading of the processor's clock, or a place in a GPU's queue."""
+"""A reading of a host's clock, or a place in a GPU's queue."""
+
+
+def moment(cuda: bool, clock: Callable[[], float] = time.perf_counter) -> Moment:
+    """Now, as the device knows it: by a clock, or by an event that nothing waits for."""
+    if not cuda:
+        return clock()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def seconds_between(start: Moment, end: Moment) -> float:
+    """Seconds from one moment to another, of the same kind and, on a GPU, both past."""
+    if isinstance(start, float) and isinstance(end, float):
+        return end - start
+    assert isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event)
+    return start.elapsed_time(end) / 1000
 
 
 class Stopwatch:
@@ -122,17 +139,10 @@ class Stopwatch:
 
     def watch(self, module: nn.Module) -> None:
         """Count a module's forward passes as the method's time."""
-        module.register_forward_pre_hook(lambda *_: self._open.append(self._now()))
+        module.register_forward_pre_hook(lambda *_: self._open.append(moment(self.cuda)))
         module.register_forward_hook(
-            lambda *_: self._passes.append((self._open.pop(), self._now()))
+            lambda *_: self._passes.append((self._open.pop(), moment(self.cuda)))
         )
-
-    def _now(self) -> Moment:
-        if not self.cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
 
     def read(self) -> dict[str, float]:
         """{"seconds", "data", "method", "backbone", "diagnostics"} since the last read;
@@ -144,18 +154,10 @@ class Stopwatch:
         times = {
             "seconds": now - self._start,
             "data": self.seconds.get("data", 0.0),
-            "method": sum(_between(start, end) for start, end in self._passes),
+            "method": sum(seconds_between(*ends) for ends in self._passes),
         }
         other = sum(seconds for name, seconds in self.seconds.items() if name != "data")
         times["backbone"] = max(0.0, times["seconds"] - times["data"] - times["method"] - other)
         times["diagnostics"] = self.seconds.get("diagnostics", 0.0)
         self._start, self.seconds, self._passes = now, {}, []
         return times
-
-
-def _between(start: Moment, end: Moment) -> float:
-    """Seconds."""
-    if isinstance(start, float) and isinstance(end, float):
-        return end - start
-    assert isinstance(start, torch.cuda.Event) and isinstance(end, torch.cuda.Event)
-    return start.elapsed_time(end) / 1000

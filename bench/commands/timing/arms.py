@@ -1,0 +1,213 @@
+"""Arms that are ready to step, also where their data or their encoder are not: latents are random,
+and so are the features of an encoder that nobody named.
+
+    arm = TimedArm.of("selfflow", "token", ["size=S", "runs=/tmp/x"], distributed.start("cpu"))
+    arm.step()
+
+Random latents are two batches that take turns, in page-locked memory where a GPU copies them: what
+is timed is the step, and a loader is where there are files to load.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.commands.timing.clock import Parts, step_bytes
+from bench.config.checks import check_group
+from bench.config.compose import compose
+from bench.config.groups import build
+from bench.config.schema import Config
+from bench.core.data.base import DataSet, Examples
+from bench.core.data.latents import LatentData
+from bench.core.model.backbone import SiT
+from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
+from bench.core.model.method import Context, Method
+from bench.core.model.noise import NoiseLevels
+from bench.core.model.streams import Draw, generator
+from bench.core.model.tokens import TokenGrid
+from bench.core.train.cost import count
+from bench.core.train.distributed import Processes
+from bench.core.train.learner import Learner
+
+ROWS = 512  # random latents and features in all
+PARTED = 5  # steps that are taken apart
+
+
+class RandomLatents(LatentData):
+    """Moments [n, 2, N, C] like a latent data set's, pictures and labels, all random."""
+
+    in_memory = True
+
+    def __init__(self, grid: TokenGrid, classes: int, n: int):
+        self.name, self.grid, self.classes, self.has_pictures = "random", grid, classes, True
+        draw = generator(0, "random latents", 0)
+        self.stored = torch.rand(n, 2, grid.tokens, grid.token_dim, generator=draw)
+        self._labels = {"train": torch.randint(0, classes, (n,), generator=draw)}
+        self.side = 8 * grid.shape[0]
+
+    def examples(self, index: Tensor, with_image: bool) -> Examples:
+        image = None
+        if with_image:
+            image = torch.randint(0, 256, (len(index), 3, self.side, self.side), dtype=torch.uint8)
+        return Examples(index, self.stored[index], self._labels["train"][index], image)
+
+
+class RandomFeatures(Encoder):
+    """An encoder's shape: what it would have computed before comes with the batch."""
+
+    attends = True
+
+    def __init__(self, grid: TokenGrid, width: int):
+        super().__init__(EncoderCard("cached"))
+        self.width, self.grid = width, grid.grid if len(grid.grid) == 2 else (grid.tokens, 1)
+        self.nothing = nn.Parameter(torch.empty(0, device="meta"), requires_grad=False)
+
+    def forward(self, images: Tensor, attention_of: Sequence[int] = ()) -> EncoderFeatures:
+        tokens = self.grid[0] * self.grid[1]
+        patches = torch.zeros(len(images), tokens, self.width, device=images.device)
+        maps = patches.new_zeros(len(images), 12, tokens, tokens)
+        return EncoderFeatures(patches, None, self.grid, (maps,) * len(attention_of))
+
+
+def level_a_token(method: Method) -> Method:
+    """The method with its noise levels handed to the backbone one a token, as per-token models
+    take them: the same loss at another price.
+    """
+    own: Callable[..., NoiseLevels] = method.noise
+
+    def noise(t: Tensor, draw: Draw, ctx: Any) -> NoiseLevels:
+        return NoiseLevels(own(t, draw, ctx).per_token(ctx.grid.tokens))
+
+    method.noise = noise  # type: ignore[method-assign]
+    return method
+
+
+@dataclass
+class TimedArm:
+    """A learner with its batches; flops: counted, of a step."""
+
+    name: str
+    levels: str
+    learner: Learner
+    source: Iterator[Examples]
+    flops: float
+    forward_flops: float
+
+    @classmethod
+    def of(
+        cls, method: str, levels: str, words: Sequence[str], processes: Processes, width: int
+    ) -> TimedArm | None:
+        """An arm of some words of bench.run; levels: own, or token (one a token; None where the
+        method does not have several others); width: of the random features, where the words name
+        no encoder.
+        """
+        cfg = compose([f"method={method}", *words])
+        data, built = _data(cfg), build(cfg.method)
+        check_group(built, cfg.micro_batch or cfg.batch)
+        draw = Draw.of(0, "levels", 0, 2, slice(0, 2), "cpu")
+        k = built.noise(torch.rand(2), draw, Context(data.grid, cfg.size)).levels.shape[1]
+        if levels == "token":
+            if k in (1, data.grid.tokens):
+                return None
+            built, k = level_a_token(built), data.grid.tokens
+
+        # the encoder, or random features in its place
+        encoder, cached, name = None, None, method
+        if "image" in built.needs:
+            named = any(word.startswith("encoder=") for word in words)
+            encoder = _encoder(cfg, data, processes) if named else RandomFeatures(data.grid, width)
+            name = f"{method}/{encoder.name}"
+            if not named and "attention" not in built.needs:
+                cached = _features(data, encoder)
+
+        backbone = SiT(data.grid, cfg.size, data.classes)
+        backbone.initialise(generator(cfg.seed, "init", 0))
+        learner = Learner(cfg, data, built, backbone, encoder, processes, cached)
+        picture = () if encoder is None else _picture(data)
+        cost = count(built, data.grid, cfg.size, data.classes, encoder, picture)
+        return cls(
+            name,
+            "token" if k == data.grid.tokens else str(k),
+            learner,
+            _batches(learner, data),
+            cost.flops_per_image["total"] * cfg.batch,
+            cost.forward_flops,
+        )
+
+    def step(self) -> None:
+        """One step of training."""
+        self.learner.step(self.source)
+        self.learner.images += self.learner.batch
+
+    def bytes(self) -> tuple[int, int]:
+        """(at most at once, of them a step's own) bytes."""
+        learner = self.learner
+        held = [part for state in learner.optimizer.state.values() for part in state.values()]
+        held += [*learner.parameters, *learner.arm.buffers(), *learner.ema.parameters()]
+        return step_bytes(self.step, held, learner.processes.device)
+
+    def parts(self) -> dict[str, float]:
+        """The share of each part in a step, of some that are taken apart; what is not another's is
+        the backbone's, the loss with it.
+        """
+        learner = self.learner
+        parts = Parts(learner.processes.device)
+        parts.call("data", learner, "make_batch")
+        parts.call("optimiser", learner, "update")
+        parts.call("EMA", learner, "average")
+        for name, module in (("teacher", learner.ctx.ema), ("encoder", learner.ctx.encoder)):
+            if module is not None:
+                parts.module(name, module)
+        for head in learner.arm.heads.values():
+            parts.module("heads", head)
+        parts.call("in all", self, "step")
+        for _ in range(PARTED):
+            self.step()
+        seconds = parts.read()
+        whole = seconds.pop("in all")
+        seconds["backbone"] = whole - sum(seconds.values())
+        return {name: value / whole for name, value in seconds.items()}
+
+
+def _data(cfg: Config) -> DataSet:
+    """The data set, or random latents of its shape where data.root=DIR is not said."""
+    values, recipe = cfg.data.values, cfg.data.recipe
+    if values.get("root", "") is not None or "shape" not in recipe:
+        return build(cfg.data)
+    *cells, channels = recipe["shape"]
+    grid = TokenGrid(tuple(cells), values["patch"], channels)
+    return RandomLatents(grid, values["classes"], max(ROWS, 2 * cfg.batch))
+
+
+def _encoder(cfg: Config, data: DataSet, processes: Processes) -> Encoder:
+    assert cfg.encoder is not None
+    parts = {"token_grid": data.grid, "dataset": data, "cache": Path(cfg.cache)}
+    return build(cfg.encoder, **parts).to(processes.device)
+
+
+def _features(data: DataSet, encoder: Encoder) -> np.ndarray:
+    """Random features, one picture's for all, which takes no room."""
+    one = np.random.default_rng(0).standard_normal((1, data.grid.tokens, encoder.width), np.float32)
+    return np.broadcast_to(one, (data.n_train, *one.shape[1:]))
+
+
+def _picture(data: DataSet) -> tuple[int, ...]:
+    if isinstance(data, RandomLatents):
+        return data.side, data.side
+    return tuple(data.images("train", slice(0, 1)).shape[2:])
+
+
+def _batches(learner: Learner, data: DataSet) -> Iterator[Examples]:
+    """Batches without end."""
+    if isinstance(data, RandomLatents):
+        two = learner.batches(until=2 * learner.batch)
+        return itertools.cycle(list(two))
+    return learner.batches(until=learner.batch * 10**6)

@@ -1,0 +1,88 @@
+"""Passes without gradient: sampling by sampler, and features of every block.
+
+for row in passes(arm, ("ode50",), peak): ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from bench.commands.timing.arms import TimedArm
+from bench.commands.timing.clock import step_seconds
+from bench.commands.timing.rows import Timing
+from bench.core.model.sampling import sample_block, velocity_of
+from bench.core.model.sampling_protocol import sampling_protocol
+
+STEPS = 6  # of a sampler: each costs what every other does
+REPEATS = 3
+
+
+def passes(arm: TimedArm, samplers: Sequence[str], peak: float) -> Iterator[Timing]:
+    """A row a sampler and one of features, of the arm's EMA; compiled, as its steps are, and once
+    more without.
+    """
+    compiled = arm.learner.cfg.compute.compile
+    for eager in (False, True) if compiled else (False,):
+        stance = torch.compiler.set_stance("force_eager") if eager else contextlib.nullcontext()
+        with stance:
+            for name in samplers:
+                yield _sampling(arm, name, peak, " (plain)" if eager else "")
+            yield _features(arm, peak, "(plain)" if eager else "")
+
+
+def _sampling(arm: TimedArm, name: str, peak: float, note: str) -> Timing:
+    learner, protocol = arm.learner, sampling_protocol(name)
+    device, grid, backbone = learner.processes.device, learner.data.grid, learner.ema
+    few = dataclasses.replace(protocol, steps=STEPS)
+    velocity = velocity_of(backbone, learner.precision)
+    shape = (grid.tokens, grid.token_dim)
+
+    def sample() -> object:
+        return sample_block(velocity, few, shape, backbone.classes, 0, 0, device)
+
+    seconds = _median(sample, device) / few.evaluations
+    row = _row(arm, "sampling", name + note, protocol.block, seconds, peak)
+    rate = protocol.block / seconds / protocol.evaluations
+    return dataclasses.replace(row, images_per_s=rate)
+
+
+def _features(arm: TimedArm, peak: float, note: str) -> Timing:
+    learner, n = arm.learner, min(64, arm.learner.batch)
+    device, backbone, grid = learner.processes.device, learner.ema, learner.data.grid
+    tokens = torch.randn(n, grid.tokens, grid.token_dim, device=device)
+    t, label = torch.rand(n, device=device), torch.zeros(n, dtype=torch.long, device=device)
+    every = range(1, backbone.size.depth + 1)
+
+    @torch.no_grad()
+    def look() -> object:
+        with learner.autocast:
+            return backbone(tokens, t, label, taps=every)
+
+    return _row(arm, "features", note, n, _median(look, device), peak)
+
+
+def _median(act: Callable[[], object], device: torch.device) -> float:
+    """Seconds of a call, the first one left out."""
+    act()
+    return statistics.median(step_seconds(act, REPEATS, device))
+
+
+def _row(arm: TimedArm, what: str, name: str, images: int, seconds: float, peak: float) -> Timing:
+    flops = arm.forward_flops * images
+    return Timing(
+        what=what,
+        arm=name,
+        size=arm.learner.ctx.size.name,
+        levels="1",
+        batch=images,
+        device=arm.learner.processes.device.type,
+        ms_per_step=1e3 * seconds,
+        images_per_s=images / seconds,
+        flops_per_step=flops,
+        share=flops / seconds / peak,
+    )

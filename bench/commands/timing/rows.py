@@ -1,0 +1,118 @@
+"""What bench.speed found: rows, in a file and as a table.
+
+write_timings(Path("speed.json"), facts, rows)      # after each row: a run cut off loses little
+print(markdown(*read_timings(Path("speed.json"))))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.core.store.files import Json, read_json, write_json
+
+PARTS = ("data", "backbone", "teacher", "encoder", "heads", "optimiser", "EMA")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One thing that was timed.
+
+    what: step (of training), sampling (an evaluation of a block) or features (a pass with every
+    block's output); levels: noise levels a sample, "token" for one a token; ratios: against
+    vanilla, of counted FLOPs and of seconds; share: of the measured matrix peak; parts: a
+    step's milliseconds by part.
+    """
+
+    what: str
+    arm: str
+    size: str
+    levels: str
+    batch: int
+    device: str
+    ms_per_step: float
+    images_per_s: float
+    flops_per_step: float
+    share: float
+    peak_bytes: int | None = None
+    activation_bytes: int | None = None
+    counted_ratio: float | None = None
+    measured_ratio: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_timings(path: Path, facts: Json, rows: Sequence[Timing]) -> None:
+    """The rows so far, whole; facts: device, versions, date and matrix peak."""
+    write_json(path, facts | {"rows": [dataclasses.asdict(row) for row in rows]})
+
+
+def read_timings(path: Path) -> tuple[Json, list[Timing]]:
+    """Facts and rows of a file. Raises ValueError for another file."""
+    try:
+        facts = read_json(path)
+        return facts, [Timing(**row) for row in facts.pop("rows")]
+    except (OSError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"table={path} is no file of timings ({error}): write one with out={path}"
+        ) from error
+
+
+def _optional(value: float | None, text: Callable[[float], str]) -> str:
+    return "" if value is None else text(value)
+
+
+_STEPS: dict[str, Callable[[Timing], str]] = {
+    "size": lambda row: row.size,
+    "arm": lambda row: row.arm,
+    "levels": lambda row: row.levels,
+    "batch": lambda row: str(row.batch),
+    "ms a step": lambda row: f"{row.ms_per_step:.2f}",
+    "images/s": lambda row: f"{row.images_per_s:.0f}",
+    "x vanilla": lambda row: _optional(row.measured_ratio, "{:.3f}".format),
+    "x FLOPs": lambda row: _optional(row.counted_ratio, "{:.3f}".format),
+    "TFLOP/s": lambda row: f"{row.flops_per_step / row.ms_per_step / 1e9:.3g}",
+    "of peak": lambda row: f"{row.share:.0%}",
+    "MB": lambda row: _optional(row.peak_bytes, lambda n: f"{n / 1e6:.0f}"),
+    "MB of the step": lambda row: _optional(row.activation_bytes, lambda n: f"{n / 1e6:.0f}"),
+    **{
+        part: lambda row, part=part: _optional(row.parts.get(part), "{:.2f}".format)
+        for part in PARTS
+    },
+}
+_PASSES: dict[str, Callable[[Timing], str]] = {
+    "size": lambda row: row.size,
+    "pass": lambda row: f"{row.what} {row.arm}".strip(),
+    "batch": lambda row: str(row.batch),
+    "ms an evaluation": lambda row: f"{row.ms_per_step:.2f}",
+    "images/s": lambda row: f"{row.images_per_s:.3g}",
+    "of peak": lambda row: f"{row.share:.0%}",
+}
+
+
+def markdown(facts: Json, rows: Sequence[Timing]) -> str:
+    """What was measured where, and one table of steps and one of passes."""
+    versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
+    said = [
+        f"{facts['device_name']}, {facts['threads']} thread(s), {versions}, {facts['date']}: "
+        f"{facts['precision']}, {'compiled' if facts['compiled'] else 'not compiled'}; a matrix "
+        f"product reaches {facts['matrix_peak'] / 1e12:.3g} TFLOP/s. Parts are in milliseconds."
+    ]
+    for columns, steps in ((_STEPS, True), (_PASSES, False)):
+        if chosen := [row for row in rows if (row.what == "step") == steps]:
+            said.append(_table(columns, chosen))
+    return "\n\n".join(said)
+
+
+def _table(columns: Mapping[str, Callable[[Timing], str]], rows: Sequence[Timing]) -> str:
+    cells = [list(columns), *([text(row) for text in columns.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "| "
+        + " | ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in cells
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
