@@ -13,7 +13,7 @@ from bench.config.groups import options
 from bench.core.model.sampling_protocol import PROTOCOLS
 from bench.keys import Choice, File, Several, Text, Whole
 
-SAMPLERS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.steps)
+TIMED_SAMPLERS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.steps)
 
 SPEED = Command(
     "speed",
@@ -45,7 +45,7 @@ SPEED = Command(
         ),
         "sampling": Several(
             "samplers to time, and features with them",
-            of=Choice("sampler", among=SAMPLERS),
+            of=Choice("sampler", among=TIMED_SAMPLERS),
             default=("ode50",),
         ),
         "encoder_width": Whole("numbers of a random feature", default=768, least=1),

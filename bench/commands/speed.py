@@ -19,6 +19,7 @@ from bench.commands.timing.passes import passes
 from bench.commands.timing.peers import Peer
 from bench.commands.timing.rows import Timing, markdown, read_timings, write_timings
 from bench.config.compose import compose, uses_encoder
+from bench.config.words import split_word
 from bench.core.store.environment import environment
 from bench.core.store.files import Json
 from bench.core.train import distributed
@@ -50,11 +51,10 @@ def time_arms(
     if table is not None:
         print(markdown(*read_timings(table)))
         return 0
-    for word in overrides:
-        key, _, value = word.partition("=")
+    for key, value in map(split_word, overrides):
         if key in ("method", "size"):
             plural = {"method": "arms", "size": "sizes"}[key]
-            raise ValueError(f"{word}: several are timed here: write {plural}={value}")
+            raise ValueError(f"{key}={value}: several are timed here: write {plural}={value}")
     first = compose(overrides_of(BASE, overrides))
     if first.compute.threads:
         torch.set_num_threads(first.compute.threads)
@@ -73,7 +73,7 @@ def time_arms(
 
 def overrides_of(method: str, overrides: Sequence[str]) -> list[str]:
     """The words of bench.run that are for a method: an encoder's only where it uses one."""
-    said = {word.partition("=")[0] for word in overrides}
+    said = {key for key, _ in map(split_word, overrides)}
     usual = {"measure": "none", "diagnostics_images": "null"}
     words = [f"{key}={value}" for key, value in usual.items() if key not in said]
     encoder = uses_encoder(method)

@@ -10,7 +10,7 @@ from torch import nn
 from bench.cli import guarded
 from bench.commands.timing.arms import level_a_token
 from bench.commands.timing.clock import Parts, kept_for_backward, matrix_peak, step_seconds
-from bench.commands.timing.rows import PARTS, read_timings
+from bench.commands.timing.rows import STEP_PARTS, read_timings
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.cost import count
@@ -67,7 +67,7 @@ def test_rows_of_random_latents(tmp_path, capsys, monkeypatch):
             row.flops_per_step / row.ms_per_step * 1e3 / facts["matrix_peak"]
         )
         if "peer" not in name:
-            assert set(row.parts) <= set(PARTS)
+            assert set(row.parts) <= set(STEP_PARTS)
             assert sum(row.parts.values()) == pytest.approx(row.ms_per_step)
     assert {"teacher", "heads"} <= set(steps["selfflow", "2"].parts)
     assert {(row.what, row.arm) for row in rows if row.what != "step"} == {

@@ -36,6 +36,7 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.train.cost import count
 from bench.core.train.distributed import Processes
 from bench.core.train.learner import Learner
+from bench.core.train.loading import ahead
 
 ROWS = 512  # random latents and features in all
 PARTED = 5  # steps that are taken apart
@@ -208,6 +209,6 @@ def _picture(data: DataSet) -> tuple[int, ...]:
 def _batches(learner: Learner, data: DataSet) -> Iterator[Examples]:
     """Batches without end."""
     if isinstance(data, RandomLatents):
-        two = learner.batches(until=2 * learner.batch)
-        return itertools.cycle(list(two))
+        two = list(learner.read(until=2 * learner.batch))
+        return ahead(itertools.cycle(two), learner.processes.device)
     return learner.batches(until=learner.batch * 10**6)

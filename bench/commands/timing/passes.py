@@ -18,7 +18,7 @@ from bench.commands.timing.rows import Timing
 from bench.core.model.sampling import sample_block, velocity_of
 from bench.core.model.sampling_protocol import sampling_protocol
 
-STEPS = 6  # of a sampler: each costs what every other does
+FEW_STEPS = 6  # of a sampler: each costs what every other does
 REPEATS = 3
 
 
@@ -38,7 +38,7 @@ def passes(arm: TimedArm, samplers: Sequence[str], peak: float) -> Iterator[Timi
 def _sampling(arm: TimedArm, name: str, peak: float, note: str) -> Timing:
     learner, protocol = arm.learner, sampling_protocol(name)
     device, grid, backbone = learner.processes.device, learner.data.grid, learner.ema
-    few = dataclasses.replace(protocol, steps=STEPS)
+    few = dataclasses.replace(protocol, steps=FEW_STEPS)
     velocity = velocity_of(backbone, learner.precision)
     shape = (grid.tokens, grid.token_dim)
 

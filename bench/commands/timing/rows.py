@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.core.store.files import Json, read_json, write_json
 
-PARTS = ("data", "backbone", "teacher", "encoder", "heads", "optimiser", "EMA")
+STEP_PARTS = ("data", "backbone", "teacher", "encoder", "heads", "optimiser", "EMA")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ _STEPS: dict[str, Callable[[Timing], str]] = {
     "MB of the step": lambda row: _optional(row.activation_bytes, lambda n: f"{n / 1e6:.0f}"),
     **{
         part: lambda row, part=part: _optional(row.parts.get(part), "{:.2f}".format)
-        for part in PARTS
+        for part in STEP_PARTS
     },
 }
 _PASSES: dict[str, Callable[[Timing], str]] = {

@@ -106,7 +106,11 @@ class Learner:
         self.diagnostics: dict[str, float] = {}
 
     def batches(self, until: int) -> Iterator[Examples]:
-        """Micro-batches of this process, from the images seen so far until so many."""
+        """Micro-batches of this process on its device, from the images seen so far to so many."""
+        return loading.ahead(self.read(until), self.processes.device)
+
+    def read(self, until: int) -> Iterator[Examples]:
+        """The same as they are read, on the CPU."""
         return loading.batches(
             self.data,
             self.cfg.seed,

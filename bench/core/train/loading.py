@@ -92,3 +92,35 @@ def batches(
             pinned = {k: v.pin_memory() for k, v in item._asdict().items() if v is not None}
             item = item._replace(**pinned)
         yield item
+
+
+def ahead(items: Iterable[Examples], device: torch.device) -> Iterator[Examples]:
+    """The items on a device. To a GPU each is copied while the one before it is computed with: on a
+    stream of its own, from page-locked memory.
+    """
+    if device.type != "cuda":
+        yield from items
+        return
+    stream = torch.cuda.Stream(device)
+
+    def copied(item: Examples) -> tuple[Examples, torch.cuda.Event]:
+        with torch.cuda.stream(stream):
+            parts = (None if part is None else part.to(device, non_blocking=True) for part in item)
+            return Examples(*parts), stream.record_event()  # type: ignore[arg-type]
+
+    def ready(item: Examples, arrived: torch.cuda.Event) -> Examples:
+        computing = torch.cuda.current_stream(device)
+        computing.wait_event(arrived)
+        for part in item:
+            if part is not None:  # its memory is not free before the computation is done with it
+                part.record_stream(computing)
+        return item
+
+    before = None
+    for item in items:
+        now = copied(item)
+        if before is not None:
+            yield ready(*before)
+        before = now
+    if before is not None:
+        yield ready(*before)
