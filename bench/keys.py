@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,30 @@ class Number(Key):
             raise ValueError(f"{key}={text} is not a number: write it like {like}") from None
         check_range(key, value, self.within)
         return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Key):
+    """At least two numbers above 0: with commas between them, or LOW..HIGH, a factor of 2 apart."""
+
+    default: object = ()
+    shape: str = "X,X,...|LOW..HIGH"
+
+    def read(self, key: str, text: str) -> tuple[float, ...]:
+        number = Number("", within="(0, inf)", default="1e-3")
+        low, dots, high = text.partition("..")
+        if not dots:
+            values = [number.read(key, part) for part in text.split(",")]
+        else:
+            start, end = number.read(key, low), number.read(key, high)
+            steps = math.floor(math.log2(end / start) + 1e-9)
+            values = [start * 2**step for step in range(steps + 1)]
+        if len(set(values)) < 2:
+            raise ValueError(
+                f"{key}={text} makes fewer than two: write at least two, as {key}=1e-3,2e-3, or "
+                f"from the lowest to the highest, {key}=1e-3..8e-3"
+            )
+        return tuple(sorted(set(values)))
 
 
 @dataclass(frozen=True, kw_only=True)

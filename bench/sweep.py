@@ -7,8 +7,8 @@ terminal is left.
 from __future__ import annotations
 
 from bench.cli import Command
-from bench.keys import Choice, Flag, Text, Whole
-from bench.study import runs as studies
+from bench.keys import Choice, Flag, Grid, Text, Whole
+from bench.study import studies
 
 ACTIONS = {
     "run": "print the plan, run what is missing, show how it goes (the default)",
@@ -55,11 +55,17 @@ SWEEP = Command(
             "how often a worker that died is started again without having saved anything in "
             "between; default: 2"
         ),
+        "rates": Grid(
+            "instead of the study, find the learning rate of each of its sizes among these, a "
+            "factor of 2 apart in LOW..HIGH: on vanilla alone, by held-out loss, from seeds that "
+            "no study uses, in folders below runs/rates"
+        ),
     },
     examples={
         "study=demo": "three arms, three seeds, a worker a CPU",
         "study=encoder_bottleneck compute=slurm": "on a cluster, see docs/cluster.md",
         "study=family data=digits dry_run=true": "only the plan",
+        "study=scaling rates=1e-3..16e-3": "a rate for every size, as text for the study's file",
         "study=demo seed=0 size=micro": "only this seed, in this size",
     },
     passes=("",),

@@ -36,6 +36,12 @@ def expand(arms: Arms, axes: Mapping[str, Sequence[object]]) -> Arms:
     }
 
 
+def matches_of(content: Json, here: Json) -> tuple[str, ...]:
+    """Of "images" and "flops", what the arms are given alike on a data set."""
+    said = here.get("match", content.get("match", "images"))
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
 def words_of_sizes(sizes: Sizes) -> dict[str, list[str]]:
     """{size: its words} of `sizes`, {} where it is a list of names."""
     return sizes if isinstance(sizes, dict) else {}

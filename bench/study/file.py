@@ -7,6 +7,8 @@ arms:                             # name -> KEY=VALUE words
 axes:                             # any keys: an arm for each combination of their values, here
   method.weight: [0.25, 0.5]      # "repa, method.weight=0.25" and "repa, method.weight=0.5";
                                   # without `arms` every combination is an arm of its own
+match: images                     # every arm sees as many images; flops: as many as cost what
+                                  # `images` cost vanilla; [images, flops]: both, see below
 data:
   digits:                         # data=digits
     lasts: about five minutes on two cores
@@ -15,7 +17,18 @@ data:
                                   # {nano: [optimizer.lr=0.004], micro: []}: of its recipe alone,
                                   # so that an arm is the same arm at every size
     overrides: [measure=full]     # words of every run; an arm's and a size's win over them
-    arms: {}                      # further arms, or others in place of those above; `axes` too
+    arms: {}                      # further arms, or others in place of those above; `axes` and
+                                  # `match` too
+
+With `match: flops` each arm is trained to the end of its own schedule, on images x (FLOPs an image
+of vanilla flow matching) / (its own, teacher and encoder included), less what the harness spent on
+the encoder's training; rounded to a whole step. Such a run is named <name>-flops-<hash>, since the
+number of images is no part of a run's identity; an arm that costs what vanilla costs has one run
+for both. An encoder's FLOPs are counted once it is at hand; a dry run shows its images as "?".
+Who reads the study finds them in `RunSpec.matched`, of which a page's `PlannedRun` tells:
+
+    [run.id for run in runs("mine") if "flops" in run.matched]       # cells of equal FLOPs
+    read_study(folder, "mine", runs("mine")).rows_matched("flops")   # their rows
 """
 
 from __future__ import annotations
@@ -27,11 +40,12 @@ from typing import Any, TypeGuard
 from bench.config.groups import options
 from bench.config.schema import nearest
 from bench.core.store.files import Json
-from bench.study.arms import Arms, Sizes, arms_of, keys_of, text, words_of_sizes
+from bench.study.arms import Arms, Sizes, arms_of, keys_of, matches_of, text, words_of_sizes
 from reports.findings.claims import load_claims
 
-KEYS = {"description", "claims", "arms", "axes", "data"}
-DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "axes"}
+KEYS = {"description", "claims", "arms", "axes", "match", "data"}
+DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "axes", "match"}
+MATCHES = ("images", "flops")
 FORBIDDEN_AXES = {
     "seed": "seeds: NUMBER",
     "size": "sizes: [NAME]",
@@ -95,6 +109,7 @@ def _check(content: Json) -> None:
     _claims(content)
     _arms("arms", content.get("arms", {}))
     _axes("axes", content.get("axes", {}))
+    _match("match", content.get("match", "images"))
     scales = content.get("data")
     if not isinstance(scales, dict) or not scales:
         raise ValueError(
@@ -111,11 +126,15 @@ def _check(content: Json) -> None:
         _seeds(f"{at}.seeds", here.get("seeds"), here.get("sizes", []))
         _arms(f"{at}.arms", here.get("arms", {}))
         _axes(f"{at}.axes", here.get("axes", {}))
+        _match(f"{at}.match", here.get("match", "images"))
         if not any(node.get(key) for node in (content, here) for key in ("arms", "axes")):
             raise ValueError(
                 f"{at} has no arms: write arms: {{vanilla: [method=vanilla]}} there or at the top"
             )
-        _sizes_and_arms(f"{at}.sizes", here.get("sizes", []), arms_of(content, here))
+        arms = arms_of(content, here)
+        _sizes_and_arms(f"{at}.sizes", here.get("sizes", []), arms)
+        if "flops" in matches_of(content, here):
+            _own_images(at, arms)
 
 
 def _known(prefix: str, node: Json, known: set[str]) -> None:
@@ -215,6 +234,26 @@ def _seeds_count(key: str, seeds: object, remedy: str) -> None:
             f"{key} is {seeds}: at most {FIRST_RATE_SEED}, as seeds from {FIRST_RATE_SEED} on are "
             "those of the search for learning rates"
         )
+
+
+def _match(key: str, match: object) -> None:
+    named = [match] if isinstance(match, str) else match
+    if not _texts(named) or not named or not set(named) <= set(MATCHES):
+        raise ValueError(
+            f"{key} is {match!r}: write match: images, match: flops, or both, "
+            "match: [images, flops]"
+        )
+    if len(set(named)) < len(named):
+        raise ValueError(f"{key} names {named[0]} twice: leave one of them")
+
+
+def _own_images(at: str, arms: Arms) -> None:
+    for arm, words in arms.items():
+        if "images" in keys_of(words):
+            raise ValueError(
+                f"{at}: the arm {arm} sets images, and match: flops gives each arm its own: leave "
+                "images out of the arm, or write match: images"
+            )
 
 
 def _arms(key: str, arms: object) -> None:

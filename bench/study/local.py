@@ -60,6 +60,7 @@ class Local:
             f"study={sweep.study}",
             f"data={sweep.data}",
             f"retries={sweep.restarts}",
+            *sweep.rate_words,
             *sweep.overrides,
         ]
         argv += [f"workers={sweep.workers}"] if sweep.workers else []

@@ -4,112 +4,61 @@ what cannot be run.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.config.groups import build
 from bench.config.identity import arm_name
-from bench.config.schema import Config, Option
-from bench.core.model.method import Method
-from bench.core.model.tokens import TokenGrid
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
-from bench.core.train.cost import count, flops_until
+from bench.core.train.cost import flops_until
 from bench.evaluation.tasks import pending
+from bench.study.costs import Costs
 from bench.study.request import Planned
 from bench.study.runs import RunSpec
 from bench.training.session import Session
 
+MATCHED = {"images": "images", "flops": "FLOPs"}
+
 
 def make(specs: list[RunSpec]) -> list[Planned]:
     """The plan, in the study's order."""
-    costs: dict[str, tuple[dict[str, Any], bool] | None] = {}
+    # what runs that have begun wrote down of their cost holds for other seeds too
+    costs, sessions = Costs(), {}
+    for spec in specs:
+        if spec.cfg is not None and spec.id is not None:
+            sessions[spec.id] = Session(spec.cfg)
+            costs.read(spec.cfg, sessions[spec.id].path)
     plan = []
     for spec in specs:
         if spec.cfg is None or spec.id is None:
-            plan.append(
-                Planned(
-                    spec, spec.arm, "", RunState("not possible", message=spec.reason), done=False
-                )
-            )
+            impossible = RunState("not possible", message=spec.reason)
+            plan.append(Planned(spec, spec.arm, "", impossible, done=False))
             continue
-        session = Session(spec.cfg)
+        session = sessions[spec.id]
         state = run_state(session.path)
         done = state.name == "complete" and session.trained() and not pending(session)
         if not done and state.name == "complete":
             state = RunState("trained", state.images, state.total, state.loss)
         planned = Planned(spec, arm_name(spec.cfg), spec.cfg.size.name, state, done)
-        key = json.dumps(
-            [spec.cfg.to_dict()[group] for group in ("method", "size", "encoder", "data")],
-            default=str,
-        )
-        if key not in costs:
-            costs[key] = _cost(spec.cfg, session.path)
-        if (cost := costs[key]) is not None:
-            counted, planned.at_least = cost
-            planned.parameters, planned.flops = (
-                counted["parameters"]["backbone"] + counted["parameters"]["heads"],
-                flops_until(counted, spec.cfg.images),
-            )
+        planned.images = spec.cfg.images if spec.counted else None
+        if (cost := costs.of(spec.cfg)) is not None:
+            trained = cost.counted["parameters"]
+            planned.parameters = trained["backbone"] + trained["heads"]
+            planned.flops = flops_until(cost.counted, spec.cfg.images)
+            planned.at_least = cost.at_least
         plan.append(planned)
-    _copy_costs(plan)
     _hours(plan)
     return plan
-
-
-def _cost(cfg: Config, path: Path) -> tuple[dict[str, Any], bool] | None:
-    """A run's cost, as stored, and whether it is of the backbone alone.
-
-    From the run's cost.json, else counted. Counting an encoder would build it, so perhaps train or
-    download it: until its first run has begun, its arm is planned as vanilla.
-    """
-    stored = read_part(path, COST)
-    if stored:
-        return stored, False
-    known = _grid_and_classes(cfg.data)
-    if known is None:
-        return None
-    method = Method() if cfg.encoder else build(cfg.method)
-    counted = count(method, known[0], cfg.size, known[1]).to_json()
-    return counted, bool(cfg.encoder)
-
-
-def _grid_and_classes(option: Option) -> tuple[TokenGrid, int] | None:
-    """Of the data set, or, where it is not at hand (a login node),
-    of what its recipe says of it; None if neither.
-    """
-    try:
-        data = build(option)
-        return data.grid, data.classes
-    except (ValueError, OSError):
-        says = option.recipe
-        if "shape" not in says:
-            return None
-        *cells, channels = says["shape"]
-        return TokenGrid(tuple(cells), option.values["patch"], channels), says["classes"]
-
-
-def _copy_costs(plan: list[Planned]) -> None:
-    """Other seeds of an arm cost the same as one that has been started."""
-    known = {(p.arm, p.size): p for p in plan if p.flops is not None and not p.at_least}
-    for planned in plan:
-        like = known.get((planned.arm, planned.size))
-        if (
-            (planned.flops is None or planned.at_least)
-            and like is not None
-            and planned.spec.cfg is not None
-        ):
-            planned.parameters, planned.flops, planned.at_least = like.parameters, like.flops, False
 
 
 def _hours(plan: list[Planned]) -> None:
     """Training hours: measured for finished runs; else from finished runs of the arm,
     or by FLOPs from any arm.
     """
-    same: dict[tuple[str, str], list[float]] = defaultdict(list)
+    an_image: dict[tuple[str, str], list[float]] = defaultdict(list)
     per_flop: list[float] = []
     for planned in plan:
         cfg = planned.spec.cfg
@@ -119,21 +68,63 @@ def _hours(plan: list[Planned]) -> None:
         if seconds:
             hours = float(seconds * cfg.images / cfg.batch / 3600)
             planned.hours = hours
-            same[planned.arm, planned.size].append(hours)
+            an_image[planned.arm, planned.size].append(hours / cfg.images)
             if planned.flops and not planned.at_least:
                 per_flop.append(hours / planned.flops)
     for planned in plan:
         if planned.hours is None and planned.spec.cfg is not None:
-            like = same.get((planned.arm, planned.size))
-            if like:
-                planned.hours = statistics.mean(like)
+            like = an_image.get((planned.arm, planned.size))
+            if like and planned.images:
+                planned.hours = statistics.mean(like) * planned.images
             elif per_flop and planned.flops:
                 planned.hours = statistics.median(per_flop) * planned.flops
 
 
+# What the plan is for ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """An arm at a size whose seeds a claim reads. arm: as reports call it; matched: "images" or
+    "flops", with which of the others' cells it is compared.
+    """
+
+    arm: str
+    size: str
+    matched: str
+    seeds: tuple[int, ...]
+
+
+def cells(plan: Iterable[Planned]) -> list[PlannedCell]:
+    """The cells of the runs that are possible here, in the plan's order."""
+    seeds: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for planned in plan:
+        if planned.spec.cfg is not None and planned.spec.id is not None:
+            for matched in planned.spec.matched:
+                seeds[planned.arm, planned.size, matched].append(planned.spec.cfg.seed)
+    return [PlannedCell(*place, tuple(sorted(of_cell))) for place, of_cell in seeds.items()]
+
+
+def outlook(claims: Sequence[str], of_study: Sequence[PlannedCell]) -> str:
+    """What the runs are for: the claims, and arms and seeds by size, of each comparison."""
+    lines = [f"for {', '.join(claims)}" if claims else "for no claim in particular"]
+    for matched in dict.fromkeys(cell.matched for cell in of_study):
+        here = [cell for cell in of_study if cell.matched == matched]
+        parts = []
+        for size in dict.fromkeys(cell.size for cell in here):
+            counts = sorted({len(cell.seeds) for cell in here if cell.size == size})
+            arms = sum(cell.size == size for cell in here)
+            parts.append(f"{size} {arms} arms x {' or '.join(map(str, counts))} seeds")
+        lines.append(f"  at equal {MATCHED[matched]}: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+# The plan as text --------------------------------------------------------------------------------
+
+
 def table(plan: list[Planned]) -> str:
     """The plan as text: a line a run, then the sums."""
-    header = ("run", "arm", "parameters", "FLOPs", "hours", "state")
+    header = ("run", "arm", "parameters", "images", "FLOPs", "hours", "state")
     lines: list[tuple[str, ...]] = [header]
     for p in plan:
         if p.spec.id is None:
@@ -145,6 +136,7 @@ def table(plan: list[Planned]) -> str:
                     "",
                     "",
                     "",
+                    "",
                     f"not possible here: {p.spec.reason}",
                 )
             )
@@ -152,9 +144,9 @@ def table(plan: list[Planned]) -> str:
         state = "done" if p.done else describe(p.state)
         least = ">= " if p.at_least and p.flops is not None else ""
         cost = (_number(p.parameters), _number(p.flops), _hours_text(p.hours))
-        lines.append(
-            (p.spec.id, p.arm, *(least + cell if cell != "?" else cell for cell in cost), state)
-        )
+        parameters, *spent = (least + cell if cell != "?" else cell for cell in cost)
+        images = "?" if p.images is None else str(p.images)
+        lines.append((p.spec.id, p.arm, parameters, images, *spent, state))
     widths = [max(len(line[column]) for line in lines) for column in range(len(header) - 1)]
     text = [
         "  ".join(

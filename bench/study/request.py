@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.core.store.states import RunState
+from bench.study.rates import rate_runs
 from bench.study.runs import RunSpec, run_ids, runs
 
 RETRIES = 2  # where nothing is said
@@ -31,7 +32,8 @@ LOCAL_ONLY = {
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """A study as asked for. overrides: KEY=VALUE words given to every run; workers, retries: None
-    where nothing was said.
+    where nothing was said; rates: the learning rates among which that of each size is looked for,
+    () where the study itself is run.
 
     Raises ValueError for words that do not go together, and where no run is possible.
     """
@@ -43,6 +45,7 @@ class Sweep:
     dry_run: bool = False
     workers: int | None = None
     retries: int | None = None
+    rates: tuple[float, ...] = ()
     overrides: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -58,8 +61,17 @@ class Sweep:
 
     @cached_property
     def specs(self) -> list[RunSpec]:
-        """The runs of the study, with these words."""
-        return runs(self.study, self.data, [f"compute={self.compute}", *self.overrides])
+        """The runs of the study, with these words, or those of the search for its rates."""
+        trains = self.action in ("run", "retry", "work") and not self.dry_run
+        words = [f"compute={self.compute}", *self.overrides]
+        if self.rates:
+            return rate_runs(self.study, self.data, self.rates, words)
+        return runs(self.study, self.data, words, build_encoders=trains)
+
+    @property
+    def rate_words(self) -> list[str]:
+        """How `rates` is typed."""
+        return [f"rates={','.join(f'{rate:g}' for rate in self.rates)}"] if self.rates else []
 
     @cached_property
     def runs(self) -> Path:
@@ -77,8 +89,10 @@ class Sweep:
         extra = [
             word for word in self.overrides if not word.startswith(("runs=", "cache=", "compute."))
         ]
+        extra += self.rate_words
         digest = hashlib.sha256(" ".join(sorted(extra)).encode()).hexdigest()
-        return f"{self.study}-{self.data}{f'-{digest[:4]}' if extra else ''}"
+        what = f"{self.study}-{self.data}{'-rates' if self.rates else ''}"
+        return f"{what}{f'-{digest[:4]}' if extra else ''}"
 
     @property
     def folder(self) -> Path:
@@ -104,6 +118,7 @@ class Sweep:
             f"compute={self.compute}",
             *([f"workers={self.workers}"] if self.workers else []),
             *([f"retries={self.restarts}"] if self.restarts != RETRIES else []),
+            *self.rate_words,
             *self.overrides,
             *([f"action={action}"] if action else []),
         ]
@@ -114,7 +129,7 @@ class Sweep:
 class Planned:
     """A run of the plan, its state and its cost in all; None: not known yet.
 
-    parameters: of what is trained; hours: of training.
+    images: of the whole training; parameters: of what is trained; hours: of training.
 
     at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet.
     """
@@ -124,6 +139,7 @@ class Planned:
     size: str
     state: RunState
     done: bool
+    images: int | None = None
     parameters: int | None = None
     flops: float | None = None
     hours: float | None = None

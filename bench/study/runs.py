@@ -1,13 +1,8 @@
-"""A study is a file: arms x sizes x seeds on one data set,
-and the claims that it is for (bench/conf/study/*.yaml).
-
-What such a file may hold is described at the head of bench/study/file.py.
+"""The runs of a study, each named by what it is (`identity.run_id`), never by its study: a run that
+two studies share is trained once.
 
     >>> for run in runs("demo", "digits"):
     ...     print(run.arm, run.id, run.overrides)
-
-A run is named by what it is (`identity.run_id`), never by its study: a run that two studies share
-is trained once.
 
     python -m bench.sweep study=demo dry_run=true
 """
@@ -15,21 +10,19 @@ is trained once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.config.checks import never_ends
 from bench.config.compose import compose
-from bench.config.groups import CONF, build
-from bench.config.identity import earlier_id, run_id
-from bench.config.schema import Config, nearest
+from bench.config.groups import build
+from bench.config.identity import earlier_id, run_id, run_name
+from bench.config.schema import Config
 from bench.config.words import last_of_each, values_of
 from bench.core.store.runs import is_run
-from bench.study import file as study_file
-from bench.study.arms import Sizes, arms_of, words_of_sizes
-
-FOLDER = CONF / "study"
+from bench.study.costs import Costs
+from bench.study.studies import Study, load
 
 
 @dataclass(frozen=True)
@@ -37,6 +30,9 @@ class RunSpec:
     """One run of a study. arm: its key in the file; id: the run folder's name,
     None where `reason` says why not; earlier: the name that its words made before options were
     added whose default is another now, "" where it is another run's of the study.
+
+    matched: the comparisons that it is for, at equal "images", "flops" or both (`match` of the
+    file); counted: whether its images are known, which at equal FLOPs depend on an encoder's.
     """
 
     arm: str
@@ -45,6 +41,8 @@ class RunSpec:
     reason: str = ""
     cfg: Config | None = field(default=None, repr=False, compare=False)
     earlier: str = ""
+    matched: tuple[str, ...] = ("images",)
+    counted: bool = True
 
     def found_in(self, runs: Path) -> RunSpec:
         """Itself, or, where its folder is not there and the earlier one is, that run."""
@@ -54,107 +52,57 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
-class Study:
-    """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; of_sizes: size
-    -> further overrides; seeds: of every size, the most where `seeds_by_size` says it of each.
+class _Variant:
+    """An arm at a size for any seed: its configuration or why there is none, and its last words.
+
+    of_flops: it is not the run that is compared at equal images.
     """
 
-    name: str
-    data: str
-    description: str
-    claims: tuple[str, ...]
-    lasts: str
-    overrides: tuple[str, ...]
-    arms: dict[str, tuple[str, ...]]
-    sizes: tuple[str, ...]
-    seeds: int
-    of_sizes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    seeds_by_size: dict[str, int] = field(default_factory=dict)
+    made: Config | str
+    matched: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    of_flops: bool = False
+    counted: bool = True
 
-    def chosen_sizes(self, size: str | None) -> tuple[str | None, ...]:
-        """The sizes to run, or the one that was asked for; None: the recipe's.
-
-        Raises ValueError for one of which the file says neither words nor seeds where it says them
-        of others.
-        """
-        if size is None:
-            return self.sizes or (None,)
-        if (self.of_sizes or self.seeds_by_size) and size not in self.sizes:
-            raise ValueError(
-                f"size={size}: study={self.name} says words or seeds by size, and of {size} "
-                f"nothing: choose one of {', '.join(self.sizes)}, or add it to the study's file"
-            )
-        return (size,)
-
-    def chosen_seeds(self, size: str | None, seed: str | None) -> range:
-        """The seeds of a size, from 0 on, or the one that was asked for."""
-        if seed is not None:
-            return range(int(seed), int(seed) + 1)
-        return range(self.seeds_by_size.get(size or "", self.seeds))
+    def at(self, seed: int) -> Config | str:
+        """The configuration for a seed, on which no other key depends but the name."""
+        if isinstance(self.made, str):
+            return self.made
+        cfg = dataclasses.replace(self.made, seed=seed)
+        return named_by_flops(cfg) if self.of_flops else cfg
 
 
-def names() -> list[str]:
-    """The studies that there are."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
-def scales(name: str) -> list[str]:
-    """The data sets that a study is for, as its file has them in order."""
-    return list(study_file.read(FOLDER / f"{name}.yaml")["data"])
-
-
-def load(name: str, data: str = "digits") -> Study:
-    """Read a study file.
-
-    Raises ValueError for an unknown study or data set, and for a file that is no study.
+def named_by_flops(cfg: Config) -> Config:
+    """The run beside that of equal images, which the number of images alone would not tell apart:
+    it is no part of a run's identity.
     """
-    path = FOLDER / f"{name}.yaml"
-    if not path.exists():
-        raise ValueError(
-            f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})"
-        )
-    content = study_file.read(path)
-    if data not in content["data"]:
-        raise ValueError(
-            f"data={data}: study={name} has no such scale (choices: {', '.join(content['data'])})"
-        )
-    here = content["data"][data]
-    sizes: Sizes = here.get("sizes", [])
-    seeds: int | dict[str, int] = here["seeds"]
-    return Study(
-        name=name,
-        data=data,
-        description=content["description"],
-        claims=tuple(content["claims"]),
-        lasts=here["lasts"],
-        overrides=tuple(here.get("overrides", ())),
-        arms=arms_of(content, here),
-        sizes=tuple(sizes),
-        seeds=seeds if isinstance(seeds, int) else max(seeds.values()),
-        of_sizes={size: tuple(own) for size, own in words_of_sizes(sizes).items()},
-        seeds_by_size={} if isinstance(seeds, int) else seeds,
-    )
+    return dataclasses.replace(cfg, name=f"{run_name(cfg)}-flops")
 
 
-def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[RunSpec]:
+def runs(
+    name: str, data: str = "digits", extra: Iterable[str] = (), build_encoders: bool = False
+) -> list[RunSpec]:
     """All runs of a study, seeds outermost, so that every arm has one run before any has two.
 
     extra: `key=value` words given to every run; `size=...` and `seed=...` among them narrow the
-    study to these. Raises ValueError when a word of `extra` is wrong or makes two arms one; an arm
-    that cannot be run here gets a reason instead of an id.
+    study to these. build_encoders: train or fetch those whose FLOPs `match: flops` needs. Raises
+    ValueError when a word of `extra` is wrong or makes two arms one; an arm that cannot be run here
+    gets a reason instead of an id.
     """
     study, extra = load(name, data), tuple(extra)
     given = values_of(extra)
     compose([f"data={data}", *(word for word in extra if not word.startswith("method"))])
     extra = tuple(word for word in extra if not word.startswith(("size=", "seed=")))
-    specs = []
+    costs, specs = Costs(build_encoders), []
     for size in study.chosen_sizes(given.get("size")):
         of_size = (f"size={size}", *study.of_sizes.get(size, ())) if size else ()
         seeds = study.chosen_seeds(size, given.get("seed"))
         for arm, own in study.arms.items():
             words = (f"data={data}", *study.overrides, *own, *of_size)
-            made = _possible((*words, *extra))  # composed once for all seeds
-            specs += [_spec(arm, (*words, f"seed={seed}", *extra), seed, made) for seed in seeds]
+            for variant in _variants(study, (*words, *extra), seeds, costs):
+                for seed in seeds:
+                    said = (*words, f"seed={seed}", *extra, *variant.words)
+                    specs.append(_spec(arm, said, variant, seed))
     specs.sort(key=lambda spec: int(values_of(spec.overrides)["seed"]))  # else as in the file
     _check_distinct(name, specs, extra)
     ids = {spec.id for spec in specs}
@@ -163,16 +111,36 @@ def runs(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[Run
     ]
 
 
-def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) -> None:
-    """Raise ValueError where two arms are one run, as words given to every arm can make them."""
-    arms: dict[str, str] = {}
-    for spec in specs:
-        if spec.id and (other := arms.setdefault(spec.id, spec.arm)) != spec.arm:
-            remedy = f"leave out {' '.join(extra)}, or write a study of your own"
-            raise ValueError(
-                f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}: "
-                + (remedy if extra else "leave one of them, or make them differ")
-            )
+def _variants(
+    study: Study, words: tuple[str, ...], seeds: Iterable[int], costs: Costs
+) -> Iterator[_Variant]:
+    """An arm at a size, composed once for all seeds: for equal images, for equal FLOPs, or one for
+    both where it costs what vanilla costs.
+    """
+    plain = _possible(words)
+    if isinstance(plain, str) or "flops" not in study.match:
+        yield _Variant(plain, study.match)
+        return
+    # what a run of any seed has written down of its cost
+    for seed in seeds:
+        cfg = dataclasses.replace(plain, seed=seed)
+        for folder in (run_id(cfg), run_id(named_by_flops(cfg))):
+            costs.read(plain, Path(plain.runs) / folder)
+    try:
+        images = costs.images_at_equal_flops(plain)
+    except ValueError as error:
+        yield _Variant(str(error).splitlines()[0], study.match)
+        return
+    if images == plain.images and plain.encoder is None:
+        yield _Variant(plain, study.match)
+        return
+    if "images" in study.match:
+        yield _Variant(plain, ("images",))
+    if images is None:
+        yield _Variant(plain, ("flops",), of_flops=True, counted=False)
+        return
+    more = (f"images={images}",)
+    yield _Variant(_possible((*words, *more)), ("flops",), more, of_flops=True)
 
 
 def _possible(words: tuple[str, ...]) -> Config | str:
@@ -186,12 +154,40 @@ def _possible(words: tuple[str, ...]) -> Config | str:
         return str(error)
 
 
-def _spec(arm: str, words: tuple[str, ...], seed: int, made: Config | str) -> RunSpec:
-    overrides = tuple(last_of_each(words))
+def spec_of(arm: str, words: tuple[str, ...]) -> RunSpec:
+    """The run of these words, seed= among them."""
+    made = _possible(words)
+    seed = int(values_of(words)["seed"])
+    return _spec(arm, words, _Variant(made, ("images",)), seed)
+
+
+def _spec(arm: str, words: tuple[str, ...], variant: _Variant, seed: int) -> RunSpec:
+    made, matched = variant.at(seed), variant.matched
     if isinstance(made, str):
-        return RunSpec(arm, overrides, None, made)
-    cfg = dataclasses.replace(made, seed=seed)
-    return RunSpec(arm, overrides, run_id(cfg), cfg=cfg, earlier=earlier_id(cfg))
+        return RunSpec(arm, tuple(last_of_each(words)), None, made, matched=matched)
+    named = (f"name={made.name}",) if variant.of_flops else ()
+    overrides = tuple(last_of_each((*words, *named)))
+    return RunSpec(
+        arm,
+        overrides,
+        run_id(made),
+        cfg=made,
+        earlier=earlier_id(made),
+        matched=matched,
+        counted=variant.counted,
+    )
+
+
+def _check_distinct(study: str, specs: Iterable[RunSpec], extra: Iterable[str]) -> None:
+    """Raise ValueError where two arms are one run, as words given to every arm can make them."""
+    arms: dict[str, str] = {}
+    for spec in specs:
+        if spec.id and (other := arms.setdefault(spec.id, spec.arm)) != spec.arm:
+            remedy = f"leave out {' '.join(extra)}, or write a study of your own"
+            raise ValueError(
+                f"study={study}: the arms {other} and {spec.arm} are one run, {spec.id}: "
+                + (remedy if extra else "leave one of them, or make them differ")
+            )
 
 
 def run_ids(name: str, data: str = "digits", extra: Iterable[str] = ()) -> list[str]:

@@ -13,9 +13,12 @@ from bench.core.store.checkpoints import checkpoints, is_whole
 from bench.core.store.files import leftovers
 from bench.study import plan
 from bench.study.local import Local
+from bench.study.rates import conclude
 from bench.study.request import Launcher, Planned, Sweep
+from bench.study.studies import load
 from bench.study.view import View
 
+LEFT = 130  # exit code of a view that was left with Ctrl-C
 LAUNCHERS: dict[str, Callable[[Sweep], Launcher]] = {
     "local": Local,
     "slurm": lambda sweep: locate("slurm.launch:Slurm")(sweep),
@@ -38,10 +41,12 @@ def run_sweep(sweep: Sweep) -> int:
     if sweep.action == "clean":
         return clean(sweep, planned)
     if sweep.action == "attach":
-        return watch(sweep, launcher, planned)
+        return _to_the_end(sweep, launcher, planned)
     print(plan.table(planned), flush=True)
     if sweep.action == "status":
-        return _show_notes(launcher, planned)
+        _show_notes(launcher, planned)
+        _conclude(sweep)
+        return 0
     # what is to be done
     missing = [p for p in planned if p.spec.id and not p.done]
     if sweep.action == "retry":
@@ -50,19 +55,38 @@ def run_sweep(sweep: Sweep) -> int:
         missing = [p for p in missing if p.state.name in ended or p.spec.id in notes]
         if not missing:
             print("\nnothing to retry: no run of this study has failed, died or was stopped")
-    if sweep.dry_run or not missing:
+    if sweep.dry_run:
+        if not sweep.rates:  # what these runs can show belongs below these lines
+            claims = load(sweep.study, sweep.data).claims
+            print("\n" + plan.outlook(claims, plan.cells(planned)))
+        return 0
+    if not missing:
+        _conclude(sweep)
         return 0
     print()
     launcher.start(missing, retry=sweep.action == "retry")
-    return watch(sweep, launcher, planned)
+    return _to_the_end(sweep, launcher, planned)
 
 
-def _show_notes(launcher: Launcher, planned: list[Planned]) -> int:
+def _to_the_end(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
+    code = watch(sweep, launcher, planned)
+    if code != LEFT:
+        _conclude(sweep)
+    return code
+
+
+def _conclude(sweep: Sweep) -> None:
+    """What a search for learning rates has found so far; a study's answers are bench.report's."""
+    if sweep.rates:
+        path = sweep.runs / f"{sweep.name}.yaml"
+        conclude(sweep.study, sweep.data, sweep.rates, sweep.specs, path)
+
+
+def _show_notes(launcher: Launcher, planned: list[Planned]) -> None:
     unfinished = {p.spec.id for p in planned if not p.done}
     for run, note in launcher.notes().items():
         if run in unfinished:
             print(f"{run}: {note}")
-    return 0
 
 
 def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
@@ -75,7 +99,7 @@ def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
             f"\nthe study goes on in the background; to see it again: {sweep.command('attach')}\n"
             f"to stop it: {sweep.command('cancel')}"
         )
-        return 130
+        return LEFT
     planned = plan.make(sweep.specs)
     print("\n" + plan.summary(planned))
     unfinished = [p for p in planned if p.spec.id and not p.done]

@@ -29,7 +29,8 @@ class PlannedRun(Protocol):
     """A run that a study asks for (bench.study.runs.RunSpec), as far as a page names it.
 
     id: its folder's name, None where it cannot be run for a reason; overrides: the command's words;
-    found_in: itself, or, where only that is there, the run that its words made earlier.
+    found_in: itself, or, where only that is there, the run that its words made earlier; matched:
+    the comparisons that it is for, at equal "images", "flops" or both (`match` of a study file).
     """
 
     @property
@@ -40,6 +41,8 @@ class PlannedRun(Protocol):
     def overrides(self) -> tuple[str, ...]: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def matched(self) -> tuple[str, ...]: ...
     def found_in(self, runs: Path) -> PlannedRun: ...
 
 
@@ -54,6 +57,13 @@ class StudyResults:
     runs: dict[str, RunRecord]
     planned: tuple[PlannedRun, ...] = ()
     problems: list[str] = field(default_factory=list)
+
+    def rows_matched(self, by: str) -> pd.DataFrame:
+        """Rows of the study's runs for comparisons at equal "images" or "flops", none of a folder's
+        page; at equal FLOPs the arms' numbers of images differ.
+        """
+        named = {run.id for run in self.planned if by in run.matched}
+        return self.rows[self.rows["run"].isin(named)]
 
     def first_seeds(self) -> dict[tuple[str, str], list[RunRecord]]:
         """{(data, size): the run of the lowest seed of each arm}, the largest size first."""

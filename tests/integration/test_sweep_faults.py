@@ -22,7 +22,7 @@ from bench.core.store import lease
 from bench.core.store.files import read_json, write_json
 from bench.core.store.states import RunState, run_state
 from bench.study import local as local_sweep
-from bench.study import plan
+from bench.study import plan, studies
 from bench.study import pool as local_pool
 from bench.study import runs as study
 from bench.study.pool import Job, Pool
@@ -174,7 +174,7 @@ def one_run(tmp_path, monkeypatch):
         "description: One run\nclaims: []\narms:\n  vanilla: [method=vanilla]\n"
         "data:\n  digits: {lasts: seconds, overrides: [size=nano], seeds: 1}\n"
     )
-    monkeypatch.setattr(study, "FOLDER", folder)
+    monkeypatch.setattr(studies, "FOLDER", folder)
     words = [word for word in tiny_run(tmp_path / "runs") if not word.startswith("compute")]
     return Sweep(study="one", overrides=words)
 

@@ -98,7 +98,7 @@ def submit(
     """submit("demo" or "one", words...) -> Submitted;
     what is left in the queue at the end is cancelled.
     """
-    from bench.study import runs as study
+    from bench.study import studies as study
 
     folder = tmp_path / "study"
     folder.mkdir()

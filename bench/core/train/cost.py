@@ -144,6 +144,14 @@ def flops_until(cost: Mapping[str, Any], images: int) -> float:
     return flops
 
 
+def images_of(cost: Mapping[str, Any], flops: float) -> float:
+    """Images whose training these FLOPs pay for, the inverse of `flops_until`."""
+    ends, each = cost.get("ends"), cost["flops_per_image"]["total"]
+    if ends is None or flops <= each * ends:
+        return flops / each
+    return ends + (flops - each * ends) / cost["flops_per_image_after"]["total"]
+
+
 def _below(by_module: dict[str, float], prefix: str) -> float:
     """FLOPs of the modules directly below a prefix (a ModuleDict has no forward pass)."""
     return sum(

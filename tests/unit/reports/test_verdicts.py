@@ -49,7 +49,7 @@ def test_every_claim_of_the_list_is_shipped_with_its_source_and_range():
 def test_studies_name_claims_that_exist():
     import yaml
 
-    from bench.study.runs import FOLDER
+    from bench.study.studies import FOLDER
 
     for path in FOLDER.glob("*.yaml"):
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]) <= set(CLAIMS), (

@@ -6,9 +6,10 @@ import pytest
 import yaml
 from support.runs import run_cli
 
+from bench.config.groups import CONF
 from bench.config.identity import arm_name, identity
 from bench.core.store.runs import Description, write_description
-from bench.study import plan
+from bench.study import plan, studies
 from bench.study import runs as study
 from bench.study.request import Sweep
 from bench.sweep import SWEEP
@@ -28,28 +29,28 @@ STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")
 
 
 def test_the_shipped_studies():
-    assert set(STUDIES) <= set(study.names())
+    assert set(STUDIES) <= set(studies.names())
     assert len(study.runs("demo")) == 9
     assert (
-        len(study.load("scaling").arms)
-        * len(study.load("scaling").sizes)
-        * study.load("scaling").seeds
+        len(studies.load("scaling").arms)
+        * len(studies.load("scaling").sizes)
+        * studies.load("scaling").seeds
         == 60
     )
     for name in STUDIES:
         for data in ("digits", "cifar10", "imagenet256"):
-            assert study.load(name, data).seeds >= 3
+            assert studies.load(name, data).seeds >= 3
 
 
 def test_claims_of_studies_exist():
     known = {
         claim["name"]
         for claim in yaml.safe_load(
-            (study.CONF.parents[1] / "reports" / "findings" / "claims.yaml").read_text()
+            (CONF.parents[1] / "reports" / "findings" / "claims.yaml").read_text()
         )["claims"]
     }
     for name in STUDIES:
-        assert set(study.load(name).claims) <= known, name
+        assert set(studies.load(name).claims) <= known, name
 
 
 def test_shared_runs_have_one_identity():
@@ -140,7 +141,7 @@ data:
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Writes the study file `mine`."""
-    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    monkeypatch.setattr(studies, "FOLDER", tmp_path)
 
     def write(content: str | bytes) -> None:
         (tmp_path / "mine.yaml").write_bytes(
@@ -249,6 +250,21 @@ def written(tmp_path, monkeypatch):
             GOOD.replace("[selfflow_faster]", "selfflow_faster"),
             "claims is 'selfflow_faster': write a list",
         ),
+        (GOOD + "match: nonsense\n", "match is 'nonsense': write match: images, match: flops, or"),
+        (GOOD + "match: []\n", r"match is \[\]: write match: images"),
+        (GOOD + "match: {flops: 1}\n", "match is {'flops': 1}: write match: images"),
+        (GOOD + "match: [flops, flops]\n", "match names flops twice: leave one of them"),
+        (
+            GOOD.replace("seeds: 1", "seeds: 1, match: cost"),
+            "data.digits.match is 'cost': write match: images",
+        ),
+        (
+            GOOD.replace("[method=vanilla]", "[method=vanilla, images=100steps]").replace(
+                "seeds: 1", "seeds: 1, match: flops"
+            ),
+            "data.digits: the arm vanilla sets images, and match: flops gives each arm its own",
+        ),
+        (GOOD + "match: flops\naxes: {images: [64, 128]}\n", "vanilla, images=64 sets images"),
         (GOOD + "axes: [encoder]\n", r"axes is \['encoder'\]: write"),
         (GOOD + "axes: {method.weight: 1}\n", "axes.method.weight is 1: write a list"),
         (GOOD + "axes: {batch: [64, 64]}\n", "axes.batch has a value twice"),
@@ -258,7 +274,7 @@ def written(tmp_path, monkeypatch):
 def test_a_bad_study_file_is_one_sentence_and_leaves_the_help_page(written, content, message):
     written(content)
     with pytest.raises(ValueError, match=r"^mine.yaml: .*" + message) as caught:
-        study.load("mine")
+        studies.load("mine")
     assert "\n" not in str(caught.value)
     assert "mine                        cannot be read: mine.yaml: " in SWEEP.help_page()
 
@@ -326,7 +342,7 @@ def test_axes_make_an_arm_for_every_combination(written):
         run.id for run in runs.values()
     }
     written(file.replace(arms, "axes: {method: [vanilla, selfflow], deterministic: [true]}\n"))
-    assert set(study.load("mine").arms) == {
+    assert set(studies.load("mine").arms) == {
         "method=vanilla, deterministic=true",
         "method=selfflow, deterministic=true",
     }
@@ -353,6 +369,28 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
         "an encoder that is not there yet is not counted"
     )
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_knows_its_cells(written, tmp_path):
+    written(
+        GOOD.replace("arms:\n", "match: [images, flops]\narms:\n  selfflow: [method=selfflow]\n")
+        .replace("[nano]", "[nano, micro]")
+        .replace("seeds: 1", "seeds: {nano: 3, micro: 1}")
+    )
+    cells = plan.cells(plan.make(runs_of_mine(f"runs={tmp_path}")))
+    assert [(c.arm, c.size, c.matched, c.seeds) for c in cells if c.size == "nano"] == [
+        ("selfflow", "nano", "images", (0, 1, 2)),
+        ("selfflow", "nano", "flops", (0, 1, 2)),
+        ("vanilla", "nano", "images", (0, 1, 2)),
+        ("vanilla", "nano", "flops", (0, 1, 2)),
+    ]
+    assert plan.outlook(["a", "b"], cells).splitlines() == [
+        "for a, b",
+        "  at equal images: nano 2 arms x 3 seeds, micro 2 arms x 1 seeds",
+        "  at equal FLOPs: nano 2 arms x 3 seeds, micro 2 arms x 1 seeds",
+    ]
+    no_claims = plan.outlook([], cells[:1])
+    assert no_claims.startswith("for no claim in particular\n  at equal images: nano 1 arms")
 
 
 def test_words_that_make_two_arms_one_run_are_refused():
