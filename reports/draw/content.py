@@ -226,16 +226,18 @@ def figures_by_place(
 class VerdictEntry:
     """A verdict as a page shows it.
 
-    word: supported, contradicted or inconclusive; holm: the same after Holm's adjustment for the
-    number of claims of the page; outside: whether the runs are outside the claim's range; sentence:
-    the claim; reason: its numbers and why this word; short: that and Holm's word; facts: names and
-    values behind a click.
+    word: supported, contradicted, not monotone or inconclusive; holm: the same after Holm's
+    adjustment for the number of tests of the page; outside: whether the runs are outside the
+    claim's range; sentences: the claim, and others of which the same test speaks, each with its
+    word; by: what was measured instead of a distance, "" for that; reason: its numbers and why this
+    word; short: that and Holm's word; facts: names and values behind a click.
     """
 
     word: str
     holm: str
     outside: bool
-    sentence: str
+    sentences: Sequence[tuple[str, str]]
+    by: str
     reason: str
     short: str
     facts: Sequence[tuple[str, str]]

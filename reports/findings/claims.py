@@ -81,6 +81,7 @@ class Claim:
     order: str = ""
     blocks: tuple[float, float] = (0.0, 1.0)
     needs: Mapping[str, int] = field(default_factory=dict)
+    control: str = ""
 
     def __post_init__(self) -> None:
         allowed = {
@@ -133,7 +134,15 @@ def load_claims(path: Path = CLAIMS_FILE) -> list[Claim]:
     """
     import yaml
 
-    return [_claim(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+    found = [_claim(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+    names = {claim.name for claim in found}
+    for claim in found:
+        if claim.control and claim.control not in names:
+            raise ValueError(
+                f"claim {claim.name}: its control is {claim.control!r}, which is no claim of the "
+                f"file: {', '.join(sorted(names))}"
+            )
+    return found
 
 
 def _claim(entry: Mapping[str, Any]) -> Claim:

@@ -1,5 +1,5 @@
 """What a statistic is computed from and what it gives: the arms and sizes that a claim means, and
-the outcome, in numbers and in words.
+the outcome with its error.
 
 Which runs enter is decided by how many there are, never by what they say: a stray run at a larger
 size or with a new encoder does not take the verdict from those that have their seeds.
@@ -7,15 +7,12 @@ size or with a new encoder does not take the verdict from those that have their 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from reports.findings.claims import Claim, match
 from reports.study.cells import ArmSize, Comparable
-from reports.study.contrasts import LEAST_SEEDS, Estimate
+from reports.study.contrasts import CONTROL, LEAST_SEEDS, Estimate
 from reports.study.strengths import MeasuredStrength
 
 Properties = Mapping[str, Mapping[str, MeasuredStrength]]  # order, encoder
@@ -27,27 +24,40 @@ class Untestable(ValueError):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A statistic and what it rests on; effect, interval and floor are in `unit`.
+class Step:
+    """A neighbouring pair of levels: p after Holm's adjustment inside the claim."""
 
-    detail: what its name leaves open (the nearest rival, the pairs of sizes); notes: what was left
-    out or is not told.
-    """
-
+    name: str
     effect: float
     low: float
     high: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A statistic and what it rests on, in `unit`.
+
+    low, high, p: of the estimate, unless a statistic has an interval of its own; steps: between the
+    levels of a trend; detail: what its name leaves open (the nearest rival, the pair of sizes);
+    notes: what was left out or is not told.
+    """
+
+    estimate: Estimate
+    low: float
+    high: float
     p: float
-    df: float
-    floor: float
-    pooled_df: int
-    runs: int
     unit: str
     left: tuple[str, ...]
     right: tuple[str, ...]
     sizes: tuple[str, ...]
     detail: str = ""
     notes: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def effect(self) -> float:
+        return self.estimate.effect
 
 
 def outcome(
@@ -57,20 +67,20 @@ def outcome(
     right: Sequence[str],
     sizes: Sequence[str],
     detail: str = "",
-    notes: Sequence[str] = (),
+    notes: Iterable[str] = (),
+    steps: Sequence[Step] = (),
 ) -> Outcome:
     """The outcome of one contrast."""
     low, high = estimate.interval()
-    e = estimate
     return Outcome(
-        e.effect, low, high, e.p, e.df, e.floor, e.pooled_df, e.runs, unit,
-        tuple(left), tuple(right), tuple(sizes), detail, tuple(notes),
+        estimate, low, high, estimate.p, unit,
+        tuple(left), tuple(right), tuple(sizes), detail, tuple(notes), tuple(steps),
     )  # fmt: skip
 
 
-def unit_of(claim: Claim) -> str:
+def unit_of(runs: Comparable) -> str:
     """What the effect of a difference is in."""
-    return "log distance" if claim.measure == "distance" else "accuracy"
+    return "accuracy" if runs.group.per_block else f"log {runs.group.facts.family}"
 
 
 def either(arms: Sequence[str]) -> str:
@@ -78,14 +88,12 @@ def either(arms: Sequence[str]) -> str:
     return " or ".join(arms)
 
 
-def size_strata(cells: Mapping[ArmSize, np.ndarray]) -> dict[ArmSize, str]:
-    """Sizes as strata: each has its own deviation."""
-    return {cell: cell[1] for cell in cells}
-
-
 def cells_of(arms: Sequence[str], size: str) -> list[ArmSize]:
     """The cells of arms at a size."""
     return [(arm, size) for arm in arms]
+
+
+# Which arms and sizes -----------------------------------------------------------------------------
 
 
 def arms_meant(claim: Claim, patterns: Sequence[str], runs: Comparable, size: str) -> list[str]:
@@ -169,82 +177,46 @@ def largest(claim: Claim, runs: Comparable) -> tuple[str, list[str], list[str], 
     size, (left, right) = list(sides_with_seeds(sides, runs).items())[-1]
     from_here = list(sides)[list(sides).index(size) :]
     given = [cell for at in from_here for arms in sides[at] for cell in cells_of(arms, at)]
-    return size, left, right, few_seeds(runs, given, cells_of([*left, *right], size))
+    return size, left, right, seed_notes(runs, given, cells_of([*left, *right], size))
 
 
-def few_seeds(runs: Comparable, given: Iterable[ArmSize], used: Collection[ArmSize]) -> list[str]:
-    """A note on the cells that were left out for their number of seeds."""
+# What the runs leave open -------------------------------------------------------------------------
+
+
+def seed_notes(runs: Comparable, given: Iterable[ArmSize], used: Collection[ArmSize]) -> list[str]:
+    """Notes on the cells that were left out for their number of seeds, and on the seeds that not
+    all compared cells have.
+    """
     counts = {cell: len(runs.final[cell]) for cell in given if cell not in used}
     few = [f"{arm} at {size} ({n})" for (arm, size), n in counts.items() if n < LEAST_SEEDS]
-    return [f"left out, with fewer than {LEAST_SEEDS} seeds: {', '.join(few)}"] if few else []
+    notes = [f"left out, with fewer than {LEAST_SEEDS} seeds: {', '.join(few)}"] if few else []
+    shared = set.intersection(*(set(runs.final[cell]) for cell in used))
+    if shared and runs.paired(used):
+        more = {
+            f"{arm} at {size}": sorted(runs.final[arm, size].keys() - shared)
+            for arm, size in used
+            if runs.final[arm, size].keys() - shared
+        }
+        notes += [
+            "seeds that not all compared arms have are left out: "
+            + "; ".join(f"{', '.join(map(str, seeds))} of {name}" for name, seeds in more.items())
+        ] * bool(more)
+    return notes
 
 
-# In words -----------------------------------------------------------------------------------------
+def require_room(runs: Comparable, used: Collection[ArmSize]) -> None:
+    """Raise Untestable where a compared cell is saturated."""
+    full = [why for cell, why in runs.saturated.items() if cell in used]
+    if full:
+        raise Untestable("; ".join(full))
 
 
-_WHAT = {
-    "difference": "{left} against {right}, {size}",
-    "equal_flops": "{left} against {right} at equal FLOPs, {size}",
-    "speed_up": (
-        "images that {left} needs against {right} to the worst final quality of their runs, {size}"
-    ),
-    "next_size": "{left} against {right} one size larger, mean of {detail}",
-    "gap_trend": "change of {left} against {right} from {first} to {size}",
-    "level_trend": "change along {levels}, {size}",
-    "worst": "{left} against {detail}, the nearest of {rivals} rivals, {size}",
-}
-
-
-def outcome_text(claim: Claim, runs: Comparable, outcome: Outcome, why: str) -> str:
-    """What was compared, where, what came out, what it rests on, and why the verdict is what it is.
-
-    fd_pixels, selfflow against repa/local_m, tiny, digits: -5.7 % (-12.4 % to +1.5 %), floor 5.3 %,
-    5 seeds, 24 df: the interval contains zero.
-    """
-    what = _WHAT[claim.statistic].format(
-        left=", ".join(outcome.left),
-        right=", ".join(outcome.right),
-        size=outcome.sizes[-1],
-        first=outcome.sizes[0],
-        levels=" → ".join(outcome.left),
-        rivals=len(outcome.right),
-        detail=outcome.detail,
-    )
-    floor = _size_text(outcome.floor, outcome.unit, signed=False)
-    return (
-        f"{runs.group.metric}, {what}, {runs.group.data}: {_effect_text(outcome)}, floor {floor}, "
-        f"{outcome.runs} seed{'s' * (outcome.runs != 1)}, {_df_text(outcome.df)} df: {why}."
-    )
-
-
-def _effect_text(outcome: Outcome) -> str:
-    """ "-7.3 % (-12.0 % to -2.1 %)" """
-    effect, low, high = (
-        _size_text(value, outcome.unit, signed=True)
-        for value in (outcome.effect, outcome.low, outcome.high)
-    )
-    between = (
-        f"{low} to {high}"
-        if math.isfinite(outcome.low) or math.isfinite(outcome.high)
-        else "interval unknown"
-    )
-    return f"{effect} ({between})"
-
-
-def _size_text(value: float, unit: str, signed: bool) -> str:
-    """A size in its unit: "2.1 %" of a distance, "1.20 times" of images, "0.8 points" of an
-    accuracy; with its direction "-2.1 %", "x 0.83", "-0.8 points".
-    """
-    if not math.isfinite(value):
-        return "unbounded" if signed else "unknown"
-    if unit == "log images":
-        return f"x {math.exp(value):.2f}" if signed else f"{math.exp(abs(value)):.2f} times"
-    sign, size = ("+", value) if signed else ("", abs(value))
-    if unit == "accuracy":
-        return f"{100 * size:{sign}.1f} points"
-    return f"{100 * math.expm1(size):{sign}.1f} %"
-
-
-def _df_text(df: float) -> str:
-    """Degrees of freedom, which are no whole number where sizes have deviations of their own."""
-    return f"{df:.3g}" if df < 1000 else "over 1,000"
+def lenders_text(outcome: Outcome) -> str:
+    """Whose deviation the interval is of: "the compared arms and vanilla", "all 5 arms"."""
+    lent = {arm for arm, _ in outcome.estimate.lenders}
+    compared = {*outcome.left, *outcome.right}
+    if not lent - compared:
+        return "the compared arms"
+    if lent - compared == {CONTROL}:
+        return f"the compared arms and {CONTROL}"
+    return f"all {len(lent)} arms of the size"

@@ -2,19 +2,23 @@
 
     outcome = STATISTICS[claim.statistic](claim, runs, properties)
 
-Distances are compared on the log, so an effect of -0.05 reads "5 % lower"; speed-ups on the log of
-images; probes as differences of accuracies. Every function raises `Untestable`, with what is
-missing, where the runs do not suffice.
+Distances and losses are compared on the log, so an effect of -0.05 reads "5 % lower"; speed-ups on
+the log of images; probes as differences of accuracies. Every function raises `Untestable`, with
+what is missing, where the runs do not suffice or an arm has no room left (it is saturated).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from reports.findings.along_training import equal_flops, speed_up
 from reports.findings.claims import Claim, match
+from reports.findings.ladder import level_trend
 from reports.findings.outcomes import (
     Outcome,
     Properties,
@@ -22,31 +26,24 @@ from reports.findings.outcomes import (
     arms_meant,
     cells_of,
     either,
-    few_seeds,
     have_seeds,
     largest,
     outcome,
+    require_room,
+    seed_notes,
     sides_of,
     sides_with_seeds,
-    size_strata,
     unit_of,
     with_seeds,
 )
 from reports.study.cells import ArmSize, Comparable
 from reports.study.contrasts import (
     CONFIDENCE,
-    LEAST_SEEDS,
-    contrast,
     difference_weights,
     end_to_end_weights,
-    ranks,
 )
 
-ORDER_NAMES = {
-    "encoder_linear_probe": "linear probe",
-    "encoder_parameters": "parameters",
-    "encoder_structure": "spatial structure",
-}
+LARGEST_STEP = 2.0  # of parameters, from a size to the next; the published one is 1.6
 
 
 def difference(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
@@ -55,9 +52,10 @@ def difference(claim: Claim, runs: Comparable, properties: Properties) -> Outcom
     """
     size, left, right, notes = largest(claim, runs)
     weights = difference_weights(cells_of(left, size), cells_of(right, size))
-    known = 0.0 if claim.measure == "distance" else _picture_variance(runs, weights)
-    estimate = contrast(weights, runs.final, size_strata(runs.final), known_variance=known)
-    return outcome(estimate, unit_of(claim), left, right, [size], notes=notes)
+    require_room(runs, weights)
+    known = _picture_variance(runs, weights) if runs.group.per_block else 0.0
+    estimate = runs.contrast(weights, known_variance=known)
+    return outcome(estimate, unit_of(runs), left, right, [size], notes=notes)
 
 
 def _picture_variance(runs: Comparable, weights: Mapping[ArmSize, float]) -> float:
@@ -73,66 +71,68 @@ def _picture_variance(runs: Comparable, weights: Mapping[ArmSize, float]) -> flo
     return sum(weight**2 * runs.binomial[cell] for cell, weight in weights.items())
 
 
+# Over sizes ---------------------------------------------------------------------------------------
+
+
 def next_size(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Left at one size minus right at the next larger, averaged over the neighbouring sizes that
-    have both.
+    """Left at one size minus right at the next larger one, of at most twice the parameters.
+
+    Of the largest such pair with its seeds; the others are notes, as a mean over unlike steps is no
+    step. "Next" is next in the study.
     """
-    # the pairs that there are, and of them those with their seeds
-    given = []
-    for small, big in zip(runs.sizes, runs.sizes[1:], strict=False):
-        left, right = (
-            arms_meant(claim, claim.left, runs, small),
-            arms_meant(claim, claim.right, runs, big),
-        )
+    # the pairs that there are, those that are near, and of them those with their seeds
+    given: list[tuple[list[ArmSize], list[ArmSize]]] = []
+    for small, big in itertools.pairwise(runs.sizes):
+        left = arms_meant(claim, claim.left, runs, small)
+        right = arms_meant(claim, claim.right, runs, big)
         if left and right:
-            given.append((cells_of(left, small), cells_of(right, big)))
+            given.append((_seeded(left, runs, small), _seeded(right, runs, big)))
     if not given:
         raise Untestable(
             f"needs {either(claim.left)} at one size and {either(claim.right)} at "
             "the next larger one"
         )
-    reduced = [
-        tuple(
-            cells_of(with_seeds([arm for arm, _ in side], runs, side[0][1]), side[0][1])
-            for side in pair
+    near = [pair for pair in given if _step(runs, pair) <= LARGEST_STEP]
+    if not near:
+        steps = ", ".join(f"{_steps_text(pair)} is x {_step(runs, pair):.2g}" for pair in given)
+        raise Untestable(
+            f"needs neighbouring sizes of at most {LARGEST_STEP:g} times the parameters: {steps}"
         )
-        for pair in given
-    ]
-    enough = [pair for pair in reduced if all(have_seeds(side, runs) for side in pair)]
-    pairs = enough or reduced
+    seeded = [pair for pair in near if all(have_seeds(side, runs) for side in pair)]
+    chosen = (seeded or near)[-1]
+    weights = difference_weights(*chosen)
+    require_room(runs, weights)
 
-    # the mean of their differences
-    weights: dict[ArmSize, float] = {}
-    for left, right in pairs:
-        for cell, weight in difference_weights(left, right).items():
-            weights[cell] = weights.get(cell, 0.0) + weight / len(pairs)
-    estimate = contrast(weights, runs.final, size_strata(runs.final))
-
-    # what it rests on, in words
-    sizes = [
-        size
-        for size in runs.sizes
-        if any(size in (left[0][1], right[0][1]) for left, right in pairs)
-    ]
-    notes = few_seeds(runs, [cell for pair in given for side in pair for cell in side], weights)
-    notes += [f"{_at(left)} against {_at(right)}" for left, right in pairs]
-    steps = ", ".join(f"{left[0][1]} to {right[0][1]}" for left, right in pairs)
-    left, right = (_names([arm for arm, _ in pair[i]] for pair in pairs) for i in (0, 1))
-    return outcome(estimate, "log distance", left, right, sizes, steps, notes)
+    # what it rests on, and what the other pairs are
+    notes = seed_notes(runs, [cell for pair in given for side in pair for cell in side], weights)
+    for pair in given:
+        if pair is not chosen:
+            one = outcome(runs.contrast(difference_weights(*pair)), unit_of(runs), (), (), ())
+            apart = f"{100 * math.expm1(one.effect):+.1f} %"
+            notes.append(f"{_steps_text(pair)} (x {_step(runs, pair):.2g}): {apart}")
+    left, right = ([arm for arm, _ in side] for side in chosen)
+    sizes = [chosen[0][0][1], chosen[1][0][1]]
+    estimate = runs.contrast(weights)
+    return outcome(estimate, unit_of(runs), left, right, sizes, _steps_text(chosen), notes)
 
 
-def _at(side: Sequence[ArmSize]) -> str:
-    """ "repa/s, repa/m at nano" """
-    return f"{', '.join(arm for arm, _ in side)} at {side[0][1]}"
+def _seeded(arms: Sequence[str], runs: Comparable, size: str) -> list[ArmSize]:
+    return cells_of(with_seeds(arms, runs, size), size)
 
 
-def _names(lists: Iterable[Sequence[str]]) -> list[str]:
-    return list(dict.fromkeys(arm for arms in lists for arm in arms))
+def _step(runs: Comparable, pair: tuple[list[ArmSize], list[ArmSize]]) -> float:
+    """Ratio of the parameters of the two sizes of a pair."""
+    small, big = (runs.parameters.get(side[0][1], math.nan) for side in pair)
+    return big / small if small else math.inf
+
+
+def _steps_text(pair: tuple[list[ArmSize], list[ArmSize]]) -> str:
+    return f"{pair[0][0][1]} to {pair[1][0][1]}"
 
 
 def gap_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
     """Change of (left minus right) from the smallest to the largest size, on a straight line over
-    the sizes' ranks.
+    the logarithm of the parameters.
     """
     given = sides_of(claim, runs)
     if len(given) < claim.needs_sizes:
@@ -140,85 +140,21 @@ def gap_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outcome
             f"needs both arms at {claim.needs_sizes} sizes, there is {', '.join(given)}"
         )
     sides = sides_with_seeds(given, runs, claim.needs_sizes)
+    scores = np.log([runs.parameters[size] for size in sides])
     weights: dict[ArmSize, float] = {}
-    for (size, (left, right)), slope in zip(
-        sides.items(), end_to_end_weights(range(len(sides))), strict=True
-    ):
-        for cell, weight in difference_weights(cells_of(left, size), cells_of(right, size)).items():
-            weights[cell] = slope * weight
-    estimate = contrast(weights, runs.final, size_strata(runs.final), runs_in_a_unit=2)
-    left, right = (_names(side[i] for side in sides.values()) for i in (0, 1))
-    notes = few_seeds(
-        runs,
-        [(arm, size) for size, both in given.items() for arms in both for arm in arms],
-        weights,
+    for (size, (left, right)), slope in zip(sides.items(), end_to_end_weights(scores), strict=True):
+        weights |= difference_weights(cells_of(left, size), cells_of(right, size), slope)
+    require_room(runs, weights)
+    left, right = (
+        list(dict.fromkeys(arm for side in sides.values() for arm in side[i])) for i in (0, 1)
     )
-    return outcome(estimate, "log distance", left, right, list(sides), notes=notes)
+    every = [cell for at, both in given.items() for arms in both for cell in cells_of(arms, at)]
+    notes = seed_notes(runs, every, weights)
+    estimate = runs.contrast(weights)
+    return outcome(estimate, unit_of(runs), left, right, list(sides), notes=notes)
 
 
-def level_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
-    """Change from the first to the last level on a straight line over their ranks, at the largest
-    size with enough.
-    """
-    # sizes with enough arms whose encoders have the property
-    known = properties.get(claim.order, {})
-    order, needed = claim.order.replace("_", " "), claim.needs_levels
-    given = {
-        size: [
-            arm
-            for arm in arms_meant(claim, claim.left, runs, size)
-            if runs.encoders.get(arm) in known
-        ]
-        for size in runs.sizes
-    }
-    given = {size: arms for size, arms in given.items() if len(arms) >= needed}
-    if not given:
-        raise Untestable(
-            f"needs {needed} arms {either(claim.left)} of one size with a known {order}"
-        )
-    # the largest of them where those arms have their seeds
-    kept = {size: with_seeds(arms, runs, size, needed) for size, arms in given.items()}
-    seeds = {size: min(len(runs.final[arm, size]) for arm in arms) for size, arms in kept.items()}
-    size = ([size for size in kept if seeds[size] >= LEAST_SEEDS] or list(kept))[-1]
-    arms = kept[size]
-
-    # the line over the ranks of the levels
-    levels = [known[runs.encoders[arm]].value for arm in arms]
-    if len(set(levels)) < needed:
-        raise Untestable(f"the encoders do not differ in their {order}")
-    weights = dict(zip(cells_of(arms, size), end_to_end_weights(ranks(levels)), strict=True))
-    estimate = contrast(weights, runs.final, size_strata(runs.final))
-
-    # what was left out, and what these runs cannot tell apart
-    ordered = [arms[i] for i in np.argsort(levels, kind="stable")]
-    from_here = list(given)[list(given).index(size) :]
-    notes = few_seeds(runs, [cell for at in from_here for cell in cells_of(given[at], at)], weights)
-    encoders = [runs.encoders[arm] for arm in ordered]
-    notes += _other_orders(claim.order, properties, encoders)
-    notes += dict.fromkeys(known[encoder].note for encoder in encoders if known[encoder].note)
-    return outcome(estimate, "log distance", ordered, (), [size], notes=notes)
-
-
-def _other_orders(order: str, properties: Properties, encoders: Sequence[str]) -> list[str]:
-    """A note on the properties that order the encoders the same way, or the other way round."""
-    found = {
-        name: ranks([properties[name][encoder].value for encoder in encoders])
-        for name in ORDER_NAMES
-        if all(encoder in properties.get(name, {}) for encoder in encoders)
-    }
-    own = found.pop(order)
-    same = [ORDER_NAMES[name] for name, other in found.items() if np.array_equal(other, own)]
-    same += [
-        f"{ORDER_NAMES[name]} from high to low"
-        for name, other in found.items()
-        if np.array_equal(len(own) - 1 - other, own)
-    ]
-    if not same:
-        return []
-    return [
-        f"the order by {ORDER_NAMES[order]} is also that by {' and by '.join(same)}; "
-        "these runs cannot tell them apart"
-    ]
+# The worst of all ---------------------------------------------------------------------------------
 
 
 def worst(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
@@ -246,15 +182,15 @@ def worst(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
     all_of = {size: cells_of([*sides[size][0], *sides[size][1]], size) for size in full}
     enough = [size for size in full if have_seeds(all_of[size], runs)]
     size = (enough or full)[-1]
-    notes = few_seeds(
+    require_room(runs, all_of[size])
+    notes = seed_notes(
         runs, [cell for at in full[full.index(size) :] for cell in all_of[at]], all_of[size]
     )
     left, right = sides[size]
 
     # each rival by itself, and the nearest one
-    strata = size_strata(runs.final)
     pairs = [difference_weights(cells_of(left, size), [(rival, size)]) for rival in right]
-    each = [contrast(weights, runs.final, strata) for weights in pairs]
+    each = [runs.contrast(weights, beside=all_of[size]) for weights in pairs]
     alpha = 1 - CONFIDENCE
     against = alpha / 2 / len(each)
     support = alpha - against
@@ -269,11 +205,9 @@ def worst(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
     one_sided = [e.p / 2 if claim.sign * e.effect > 0 else 1 - e.p / 2 for e in each]
     p = min(1.0, alpha * max(one_sided) / support, alpha * (1 - max(one_sided)) / against)
     low, high = sorted((claim.sign * low, claim.sign * high))
-    seeds = min(e.runs for e in each)
-    return Outcome(
-        nearest.effect, low, high, p, nearest.df, nearest.floor, nearest.pooled_df, seeds,
-        unit_of(claim), tuple(left), tuple(right), (size,), rival, tuple(notes),
-    )  # fmt: skip
+    nearest = replace(nearest, seeds=min(e.seeds for e in each))
+    found = outcome(nearest, unit_of(runs), left, right, [size], rival, notes)
+    return replace(found, low=low, high=high, p=p)
 
 
 STATISTICS: dict[str, Callable[[Claim, Comparable, Properties], Outcome]] = {

@@ -1,5 +1,5 @@
-"""The arms of a study as a table for the terminal: mean, spread, noise floor, cost, agreement of
-labels.
+"""The arms of a study as a table for the terminal: mean, spread, scatter of a run, cost, agreement
+of labels.
 
 python -m bench.report all --study demo
 """
@@ -44,14 +44,14 @@ def _block(rows: pd.DataFrame, group: Group) -> str:
     lines = []
     for size, part in by_size(of_group(rows, group)):
         deviation, freedom = pooled_deviation(part)
-        floor = (
-            f"noise floor {floor_text(deviation)} ({freedom} df)"
+        scatter = (
+            f"a run scatters by {floor_text(deviation)} ({freedom} df)"
             if deviation is not None
-            else "no noise floor from one seed"
+            else "one seed tells no scatter"
         )
         lines.append(
             f"\n{group.metric}, {group.data}, size {size}, {group.images_total} images; "
-            f"{group.facts.direction}; {floor}"
+            f"{group.facts.direction}; {scatter}"
         )
         lines.append(f"  {'arm':28} {'mean':>9} {'sd':>9} {'n':>3} {'real':>9} {'FLOPs':>9}")
         for line in summarise(part, ["arm"]):

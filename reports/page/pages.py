@@ -23,7 +23,7 @@ from reports.page.figures import ablation, cost, distance, pictures, probes, tra
 from reports.page.figures.laws import law_figure
 from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
-from reports.page.verdicts import verdict_entries
+from reports.page.verdicts import judge
 from reports.study.groups import sorted_arms
 from reports.study.runs import StudyResults
 
@@ -133,8 +133,8 @@ def build_page(study: StudyResults, kind: str) -> Page:
     appendix = [build(study).without_empty_columns() for build in run_tables.APPENDIX]
     # around them
     head = EVERYTHING if everything else QUESTIONS[kind]
-    verdicts, untested, verdicts_note = verdict_entries(study, kind)
-    missing, notices = missing_parts(study), _notices(study, kind, lead)
+    judged = judge(study, kind)
+    missing, notices = missing_parts(study), [*judged.warnings, *_notices(study, kind, lead)]
     return Page(
         kind=kind,
         title=head.title,
@@ -143,9 +143,9 @@ def build_page(study: StudyResults, kind: str) -> Page:
         summary=_summary(study),
         notices=notices,
         arms=arm_styles(sorted_arms(run.arm for run in study.runs.values())),
-        verdicts=verdicts,
-        untested=untested,
-        verdicts_note=verdicts_note,
+        verdicts=judged.entries,
+        untested=judged.untested,
+        verdicts_note=judged.note,
         lead=lead,
         sections=[section for section in sections if section.figures or section.tables],
         missing=missing,

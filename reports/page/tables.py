@@ -18,6 +18,7 @@ from reports.study.groups import (
     is_related,
     log_means,
     of_group,
+    paired_deviation,
     pooled_deviation,
     sorted_arms,
     summarise,
@@ -55,6 +56,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
     for size, of_size in by_size(part):
         summaries = {summary.arm: summary for summary in summarise(of_size, ["arm"])}
         floor, freedom = pooled_deviation(of_size)
+        pair = paired_deviation(of_size)
         logs = log_means(of_size)
         for arm in sorted_arms(summaries):
             summary = summaries[arm]
@@ -71,6 +73,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
                 cell(summary.mean), cell(summary.sd, 2), cell(summary.n),
                 Cell("–" if change is None else f"{change:+.1f} %", rounded(change)),
                 Cell(_floor_cell(floor, freedom), rounded(floor)),
+                Cell("–" if pair is None else floor_text(pair), rounded(pair)),
                 cell(summary.real, 3),
                 *(cell(quality.get((arm, size, metric)), 3) for metric in beside),
                 cell(summary.flops, 3),
@@ -79,15 +82,15 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
     note = (
         f"{group.facts.axis}, {group.facts.direction}. "
         "Mean and deviation (SD) over n seeds of finished runs. "
-        "Against vanilla: of the means of the log. Noise floor: "
-        "the deviation of the log, pooled over the arms of a "
-        "size, with its degrees of freedom. Related: to the arm's encoder. "
+        "Against vanilla: of the means of the log. A run, a pair: "
+        "by how much one run scatters over seeds, pooled over the arms of a size, with its degrees "
+        "of freedom, and the difference of two runs of one seed. Related: to the arm's encoder. "
         f"Protocol {group.protocol_id} is written out at the end."
     )
     for facts in map(facts_of, beside):
         note += f" {facts.label.capitalize()}: {facts.meaning}." if facts.meaning else ""
     heads = columns(
-        *("arm", "size", "#mean", "#SD", "#n", "#against vanilla", "#noise floor"),
+        *("arm", "size", "#mean", "#SD", "#n", "#against vanilla", "#a run", "#a pair"),
         "#held-out real",
         *(f"#{facts_of(metric).label}" for metric in beside),
         *("#FLOPs", "note"),

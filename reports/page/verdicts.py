@@ -5,25 +5,35 @@ click.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from bench.core.metrics import facts_of
 from reports.draw.axes import number
 from reports.draw.content import Untested, VerdictEntry
-from reports.findings.claims import load_claims
-from reports.findings.verdicts import INCONCLUSIVE, OUTSIDE, Verdict, judge_claims
+from reports.findings.claims import Claim, load_claims
+from reports.findings.decisions import INCONCLUSIVE, OUTSIDE, SUPPORTED, Verdict
+from reports.findings.verdicts import judge_claims
 from reports.study.runs import StudyResults
 from reports.study.strengths import encoder_parameters
 
 
-def verdict_entries(
-    study: StudyResults, kind: str
-) -> tuple[list[VerdictEntry], list[Untested], str]:
-    """Tested claims, in range and decided first; the others and why; how many there are of each.
-
-    The adjustment for the number of claims is over those of the page.
+@dataclass(frozen=True)
+class Judged:
+    """The verdicts of a page: tested claims, in range and decided first; the others and why; how
+    many there are of each; and what a reader must know before any of them.
     """
+
+    entries: list[VerdictEntry] = field(default_factory=list)
+    untested: list[Untested] = field(default_factory=list)
+    note: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+def judge(study: StudyResults, kind: str) -> Judged:
+    """The claims of a page on a study; Holm's adjustment is over the tests of that page."""
     claims = [claim for claim in load_claims() if kind == "all" or kind in claim.pages]
     if not len(study.rows) or not claims:
-        return [], [], ""
+        return Judged()
     verdicts = judge_claims(claims, study.rows, encoder_parameters(study.runs.values()))
     tested = sorted(
         (one for one in verdicts if one.tested),
@@ -34,20 +44,42 @@ def verdict_entries(
         if not one.tested:
             reasons.setdefault(one.sentence, []).append(one.reason)
     untested = [Untested(sentence, " ".join(why)) for sentence, why in reasons.items()]
-    return [_entry(one) for one in tested], untested, verdict_counts(verdicts)
+    warnings = unreadable(claims, verdicts)
+    return Judged([_entry(one) for one in tested], untested, verdict_counts(verdicts), warnings)
+
+
+def unreadable(claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[str]:
+    """Controls that failed where a claim rests on them: an encoder that does not help at all cannot
+    tell whether a stronger one helps more.
+    """
+    resting = {claim.name: claim.control for claim in claims if claim.control}
+    found = {}
+    for verdict in verdicts:
+        if verdict.claim not in resting or not verdict.tested:
+            continue
+        place = (resting[verdict.claim], verdict.data, verdict.measure)
+        control = next((v for v in verdicts if (v.claim, v.data, v.measure) == place), None)
+        if control is None or control.here != SUPPORTED:
+            word = "not tested" if control is None else control.here or control.word
+            why = f": {control.reason}" if control is not None and control.reason else ""
+            found[place] = (
+                f"Comparisons of encoders cannot be read on {verdict.data} "
+                f"by {facts_of(verdict.metric).label}, as that REPA beats vanilla flow matching is "
+                f"{word} there{why}"
+            )
+    return list(found.values())
 
 
 def _entry(verdict: Verdict) -> VerdictEntry:
     images = "" if verdict.images is None else f"{verdict.images:,} images"
     sides = filter(None, (", ".join(verdict.left), ", ".join(verdict.right)))
     where = filter(None, (verdict.data, "size " + ", ".join(verdict.sizes), images))
-    freedom = f"{number(verdict.df)} of the interval, {verdict.pooled_df} of the noise floor"
     facts = {
-        "source": verdict.source,
+        "source": "; ".join(dict.fromkeys([verdict.source, *(one.source for one in verdict.also)])),
         "compared": " against ".join(sides),
         "where": ", ".join(where),
         "measured by": f"{verdict.metric}, protocol {verdict.protocol_id}",
-        "degrees of freedom": freedom,
+        "interval": f"from {verdict.lenders}, {number(verdict.df)} degrees of freedom",
         "p, Holm's p": f"{number(verdict.p, 2)}, {number(verdict.p_holm, 2)}",
         "out of range": verdict.outside,
         "known elsewhere": verdict.elsewhere,
@@ -57,7 +89,11 @@ def _entry(verdict: Verdict) -> VerdictEntry:
         word=verdict.here,
         holm=verdict.holm_word,
         outside=verdict.word == OUTSIDE,
-        sentence=verdict.sentence,
+        sentences=[
+            (verdict.here, verdict.sentence),
+            *((one.word, one.sentence) for one in verdict.also),
+        ],
+        by=facts_of(verdict.metric).label if verdict.measure == "loss" else "",
         reason=verdict.reason,
         short=f"{verdict.reason} Holm: {verdict.holm_word}",
         facts=[(name, value) for name, value in facts.items() if value],
@@ -70,15 +106,13 @@ def verdict_counts(verdicts: Sequence[Verdict]) -> str:
     kept = sum(verdict.here != INCONCLUSIVE for verdict in tested)
     after = sum(verdict.holm_word != INCONCLUSIVE for verdict in tested)
     data = sorted({verdict.data for verdict in verdicts} - {""})
-    on = (
-        f" on {len(data)} data sets ({', '.join(data)}), {len(tested)} times in all"
-        if len(data) > 1
-        else ""
-    )
+    on = f" on {len(data)} data sets ({', '.join(data)})" if len(data) > 1 else ""
+    also = {one.claim for verdict in tested for one in verdict.also}
+    every = {verdict.claim for verdict in verdicts} | also
     return (
-        f"{len({one.claim for one in tested})} of {len({one.claim for one in verdicts})} "
-        f"claims could be tested{on}; "
+        f"{len({one.claim for one in tested} | also)} of {len(every)} "
+        f"claims could be tested{on}, in {len(tested)} test{'s' * (len(tested) != 1)}; "
         f"{kept} came out other than inconclusive, "
-        f"{after} of them also after Holm's adjustment for the number tested. "
+        f"{after} of them also after Holm's adjustment for the number of tests. "
         "In brackets: 95 % intervals. A verdict is on the sentence at this scale."
     )

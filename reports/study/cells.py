@@ -1,7 +1,8 @@
 """From the rows of a group to numbers an arm, a size and a seed: what verdicts are computed from.
 
     for cells in comparable(rows, "distance"):
-        cells.final["selfflow", "nano"]      # log distance of each seed at the end of training
+        cells.final["selfflow", "nano"]      # {seed: log distance at the end of training}
+        cells.contrast({("selfflow", "nano"): 1.0, ("vanilla", "nano"): -1.0})
 
 A *cell* is an arm at a size. Only finished runs enter; what cannot be used (no value, two runs with
 one seed) is left out and named in `notes`.
@@ -9,6 +10,7 @@ one seed) is left out and named in `notes`.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,17 +18,19 @@ import numpy as np
 
 from bench.core import numbers
 from bench.core.metrics import facts_of
+from reports.study.ceiling import saturated
+from reports.study.contrasts import ArmSize, Estimate, contrast, shared_seeds
 from reports.study.groups import Group, by_size, groups, of_group
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ArmSize = tuple[str, str]
+LOGARITHMIC = ("distance", "loss")  # families of metrics that are compared by their logarithm
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Snapshots of one run, ascending: images and FLOPs spent, and the log distance there."""
+    """Snapshots of one run, ascending: images and FLOPs spent, and the logarithm of the value."""
 
     images: np.ndarray
     flops: np.ndarray
@@ -35,22 +39,27 @@ class Curve:
 
 @dataclass
 class Comparable:
-    """The cells of one group.
+    """The cells of one group; a cell's dictionaries are by seed.
 
-    sizes: from the smallest backbone to the largest; final: values [seeds] of a cell, log distances
-    or accuracies; curves: of the same runs in the same order; binomial: variance of an accuracy
-    because its pictures are a sample; correct: share of right answers for each picture [pictures],
-    where it was kept; related: cells whose metric is not independent of the arm's encoder; notes:
-    what was left out of a cell.
+    sizes: from the smallest backbone to the largest, with their parameters; final: logarithms or
+    accuracies; curves: of the same runs; streams: what a seed's pictures, noise and times depend on
+    beside the seed; schedules: of the learning rate; binomial: variance of an accuracy because its
+    pictures are a sample; correct: share of right answers for each picture [pictures], where it was
+    kept; related: cells whose metric is not independent of the arm's encoder; saturated: why
+    nothing better or worse can be said of a cell; notes: what was left out of a cell.
     """
 
     group: Group
     sizes: tuple[str, ...] = ()
-    final: dict[ArmSize, np.ndarray] = field(default_factory=dict)
-    curves: dict[ArmSize, list[Curve]] = field(default_factory=dict)
+    parameters: dict[str, float] = field(default_factory=dict)
+    final: dict[ArmSize, dict[int, float]] = field(default_factory=dict)
+    curves: dict[ArmSize, dict[int, Curve]] = field(default_factory=dict)
+    streams: dict[ArmSize, dict[int, str]] = field(default_factory=dict)
+    schedules: dict[ArmSize, set[str]] = field(default_factory=dict)
     binomial: dict[ArmSize, float] = field(default_factory=dict)
     correct: dict[ArmSize, np.ndarray] = field(default_factory=dict)
     related: set[ArmSize] = field(default_factory=set)
+    saturated: dict[ArmSize, str] = field(default_factory=dict)
     encoders: dict[str, str] = field(default_factory=dict)
     notes: dict[ArmSize, list[str]] = field(default_factory=dict)
 
@@ -58,36 +67,66 @@ class Comparable:
         """Arms that have a finished run of a size."""
         return [arm for arm, other in self.final if other == size]
 
+    def paired(self, cells: Collection[ArmSize]) -> bool:
+        """Whether runs of one seed of these cells saw the same pictures, noise and times: by
+        design, whatever their values say.
+        """
+        known = [self.streams[cell] for cell in cells if cell in self.streams]
+        seeds = shared_seeds(known) if known else []
+        return all(len({of_cell[seed] for of_cell in known}) == 1 for seed in seeds)
+
+    def contrast(
+        self,
+        weights: Mapping[ArmSize, float],
+        values: Mapping[ArmSize, Mapping[int, float]] | None = None,
+        beside: Collection[ArmSize] = (),
+        known_variance: float = 0.0,
+    ) -> Estimate:
+        """The contrast of final values, or of other values of the same runs."""
+        cells = self.final if values is None else values
+        return contrast(weights, cells, beside, self.paired(weights), known_variance)
+
 
 def comparable(
     rows: pd.DataFrame, measure: str, blocks: tuple[float, float] = (0.0, 1.0)
 ) -> list[Comparable]:
-    """The groups of a measure: "distance", or a probe by block, averaged over a part of the depth
-    and all noise levels. Metrics in their order; of one, the group of most runs first.
+    """The groups of a measure: "distance", "loss" (both families of metrics), or a probe by block,
+    averaged over a part of the depth and all noise levels. Metrics in their order; of one, the
+    group of most runs first.
     """
     chosen = rows[rows["state"] == "complete"]
-    per_block = measure != "distance"
+    per_block = measure not in LOGARITHMIC
     if per_block:
         place = chosen["block"] / chosen["depth"].astype(float)
         chosen = chosen[(chosen["metric"] == measure) & (place > blocks[0]) & (place <= blocks[1])]
     else:
-        names = [name for name in chosen["metric"].unique() if facts_of(str(name)).is_distance]
+        names = [
+            name for name in chosen["metric"].unique() if facts_of(str(name)).family == measure
+        ]
         chosen = chosen[chosen["metric"].isin(names)]
-    found = []
-    for group in groups(chosen, per_block):
-        part = of_group(chosen, group)
-        if not part["final"].any():
-            continue
-        made = Comparable(group, tuple(size for size, _ in by_size(part)))
-        for (arm, size), cell in part.groupby(["arm", "size"], sort=True):
-            _fill(made, (str(arm), str(size)), cell)
-        found.append(made)
+    found = [
+        cells(rows, chosen, group)
+        for group in groups(chosen, per_block)
+        if of_group(chosen, group)["final"].any()
+    ]
 
     def position(made: Comparable) -> tuple[tuple[int, str], int, str]:
         runs = sum(map(len, made.final.values()))
         return made.group.facts.position, -runs, made.group.protocol_id
 
     return sorted(found, key=position)
+
+
+def cells(study: pd.DataFrame, rows: pd.DataFrame, group: Group) -> Comparable:
+    """The cells of one group of rows; study: all rows, among them the copy rates of its runs."""
+    part = of_group(rows, group)
+    sizes = {size: float(of_size["parameters"].mean()) for size, of_size in by_size(part)}
+    made = Comparable(group, tuple(sizes), sizes)
+    for (arm, size), cell in part.groupby(["arm", "size"], sort=True):
+        _fill(made, (str(arm), str(size)), cell)
+    if group.facts.is_distance:
+        made.saturated = saturated(made.final, part, study)
+    return made
 
 
 def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
@@ -105,9 +144,12 @@ def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
         made.encoders[arm] = str(encoder.iloc[0])
     if final["related"].map(bool).any():
         made.related.add(cell)
-    # a number a run: the last log distance, or the mean accuracy of its places
+    # a number a run: the last logarithm, or the mean accuracy of its places
     of_probes = made.group.per_block
-    values, curves, correct = [], [], []
+    values: dict[int, float] = {}
+    curves: dict[int, Curve] = {}
+    streams: dict[int, str] = {}
+    correct = []
     curve_of = {} if of_probes else _curves(rows)
     for run, of_run in final.sort_values("seed").groupby("run", sort=False):
         measured = of_run["value"].to_numpy(float)
@@ -115,14 +157,17 @@ def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
         if not usable.all():
             notes.append(f"{run} has no usable {made.group.metric} and is left out")
             continue
-        values.append(float(measured.mean() if of_probes else np.log(measured[-1])))
+        seed = int(of_run["seed"].iloc[0])
+        values[seed] = float(measured.mean() if of_probes else np.log(measured[-1]))
+        streams[seed] = str(of_run["streams"].iloc[0])
         if of_probes:
             correct.append(_correct(of_run))
         else:
-            curves.append(curve_of[str(run)])
+            curves[seed] = curve_of[str(run)]
     if not values:
         return
-    made.final[cell] = np.array(values)
+    made.final[cell], made.streams[cell] = values, streams
+    made.schedules[cell] = set(final["schedule"].astype(str))
     if not of_probes:
         made.curves[cell] = curves
         return

@@ -7,8 +7,9 @@
 A *group* holds rows of one data set, metric, protocol and budget (training images and batch). Rows
 of unlike groups never meet, in tables, figures and verdicts alike. How a metric is called, its
 place among others and its direction are its facts (bench.core.metrics). The spread is the standard
-deviation over seeds (n - 1), never over snapshots. The noise floor is that deviation pooled over
-the arms of one group and size, on the log for distances.
+deviation over seeds (n - 1), never over snapshots. Two noise floors are shown, on the log for
+distances: the deviation of one run, pooled over the arms of one group and size, and that of the
+difference of two runs of one seed, which share their luck.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.core.metrics import Facts, facts_of
-from reports.study.contrasts import pooled_variance
+from reports.study.contrasts import pooled_variance, shared_seeds, two_way_variance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,11 +207,25 @@ def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
 
 
 def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:
-    """The noise floor: deviation of the log over seeds, pooled over arms (0.02 reads 2 %), and its
+    """Deviation of the log of one run over seeds, pooled over arms (0.02 reads 2 %), and its
     degrees of freedom. None where no arm has two seeds.
     """
-    variance, freedom = pooled_variance(list(_logs(rows).values()))
+    variance, freedom = pooled_variance(
+        [np.array(list(values.values())) for values in _logs(rows).values()]
+    )
     return (math.sqrt(variance), freedom) if freedom else (None, 0)
+
+
+def paired_deviation(rows: pd.DataFrame) -> float | None:
+    """Deviation of the difference of two runs of one seed, from the seeds that all arms have; None
+    where fewer than two arms share two.
+    """
+    logs = list(_logs(rows).values())
+    seeds = shared_seeds(logs) if len(logs) > 1 else []
+    if len(seeds) < 2:
+        return None
+    variance, _ = two_way_variance(np.array([[one[seed] for seed in seeds] for one in logs]))
+    return math.sqrt(2 * variance)
 
 
 def floor_text(deviation: float) -> str:
@@ -220,12 +235,18 @@ def floor_text(deviation: float) -> str:
 
 def log_means(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
     """{arm: (mean of the logarithm of its positive values, how many)}."""
-    return {arm: (float(values.mean()), len(values)) for arm, values in _logs(rows).items()}
+    return {
+        arm: (float(np.mean(list(values.values()))), len(values))
+        for arm, values in _logs(rows).items()
+    }
 
 
-def _logs(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """{arm: logarithms of its positive values}, arms without one left out."""
+def _logs(rows: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """{arm: {seed: logarithm of its value}}, arms without a positive one left out."""
     positive = rows[rows["value"] > 0]
     return {
-        str(arm): np.log(part["value"].to_numpy(float)) for arm, part in positive.groupby("arm")
+        str(arm): dict(
+            zip(part["seed"].astype(int), np.log(part["value"].to_numpy(float)), strict=True)
+        )
+        for arm, part in positive.groupby("arm")
     }

@@ -16,6 +16,7 @@ from reports.study.strengths import MeasuredStrength
 SPREAD = 0.02  # deviation of a run, log distance or accuracy
 SLOPE = 0.5  # of log distance over log images
 IMAGES = np.array([1, 2, 4, 8, 16, 32, 64]) * 1e5
+COST = 1.1  # FLOPs of an image of the dearer arm, where arms are compared at equal FLOPs
 SIZES = ("small", "middle", "large")
 ENCODERS = {"s": 0.7, "m": 0.8, "l": 0.9}
 STRENGTHS = {name: MeasuredStrength(value) for name, value in ENCODERS.items()}
@@ -29,27 +30,27 @@ def arms_of(claim: Claim) -> list[str]:
     """Three arms that a claim can be tested with; the worst of all has all of its rivals."""
     if claim.statistic == "level_trend":
         return [f"repa/{encoder}" for encoder in ENCODERS]
-    right = [name.replace("*", "m") for name in claim.right]
-    return (
-        [*claim.left, *right] if claim.statistic == "worst" else [claim.left[0], right[0], "spare"]
+    left, right = (
+        [name.replace("*", "m") for name in names] for names in (claim.left, claim.right)
     )
+    return [*left, *right] if claim.statistic == "worst" else [left[0], right[0], "spare"]
 
 
-def shifts(claim: Claim, floors: float) -> dict[tuple[str, str], float]:
-    """What makes the statistic of a claim `floors` noise floors large, in the claim's direction,
-    by cell.
+def shifts(claim: Claim, deviations: float) -> dict[tuple[str, str], float]:
+    """What makes the statistic of a claim as large as so many deviations of a run, in the claim's
+    direction, by cell.
     """
     unit = SPREAD if claim.measure == "distance" else np.sqrt(SPREAD**2 + binomial())
-    effect = claim.sign * floors * unit
+    effect = claim.sign * deviations * unit
     if claim.statistic == "level_trend":
         return {
             (f"repa/{name}", size): effect * i / 2
             for i, name in enumerate(ENCODERS)
             for size in SIZES
         }
-    if claim.statistic == "gap_trend":  # the unit of a gap is a difference of two runs
-        return {(claim.left[0], size): np.sqrt(2) * effect * i / 2 for i, size in enumerate(SIZES)}
-    return {(claim.left[0], size): effect for size in SIZES}
+    if claim.statistic == "gap_trend":
+        return {(arms_of(claim)[0], size): effect * i / 2 for i, size in enumerate(SIZES)}
+    return {(arms_of(claim)[0], size): effect for size in SIZES}
 
 
 def binomial() -> float:
@@ -57,30 +58,60 @@ def binomial() -> float:
     return 0.25 / PICTURES
 
 
+def luck(
+    arms: list[str], seeds: int, rng: np.random.Generator, correlation: float
+) -> dict[tuple[str, str], np.ndarray]:
+    """Deviations of the runs of each cell, of variance 1; those of one seed have the correlation
+    inside a size, between the sizes of an arm, and 0.6 of it between anything else.
+    """
+    shared, part = 0.6 * correlation, 0.4 * correlation
+    of_seed = np.sqrt(shared) * rng.standard_normal(seeds)
+    of_size = {size: np.sqrt(part) * rng.standard_normal(seeds) for size in SIZES}
+    of_arm = {arm: np.sqrt(part) * rng.standard_normal(seeds) for arm in arms}
+    rest = np.sqrt(1 - shared - 2 * part)
+    return {
+        (arm, size): of_seed + of_size[size] + of_arm[arm] + rest * rng.standard_normal(seeds)
+        for arm in arms
+        for size in SIZES
+    }
+
+
 def table(
-    claim: Claim, seeds: int, rng: np.random.Generator, shift: dict[tuple[str, str], float]
+    claim: Claim,
+    seeds: int,
+    rng: np.random.Generator,
+    shift: dict[tuple[str, str], float],
+    correlation: float = 0.0,
 ) -> Comparable:
-    """A study of the claim's arms and three sizes with normal seeds; shift:
-    of the mean of a cell.
+    """A study of the claim's arms and three sizes with normal seeds; shift: of the mean of a cell;
+    correlation: of the runs of one seed, as in `luck`.
     """
     distance = claim.measure == "distance"
     metric = "fd_pixels" if distance else "linear_probe"
     group = Group("digits", metric, "p", int(IMAGES[-1]), 64, not distance, not distance)
-    made = Comparable(group, SIZES)
-    for arm in arms_of(claim):
+    made = Comparable(group, SIZES, dict(zip(SIZES, (1e5, 1.6e5, 2.6e5), strict=True)))
+    for cell, deviations in luck(arms_of(claim), seeds, rng, correlation).items():
+        arm, _ = cell
         if "/" in arm:
             made.encoders[arm] = arm.partition("/")[2]
-        for size in SIZES:
-            mean = (0.0 if distance else 0.5) + shift.get((arm, size), 0.0)
-            values = mean + SPREAD * rng.standard_normal(seeds)
-            if distance:
-                curves = -SLOPE * np.log(IMAGES / IMAGES[-1]) + values[:, None]
-                made.curves[arm, size] = [Curve(IMAGES, 10 * IMAGES, curve) for curve in curves]
-            else:
-                # the pictures' share of the error: all seeds of an arm see the same ones
-                values = values + np.sqrt(binomial()) * rng.standard_normal()
-                made.binomial[arm, size] = binomial()
-            made.final[arm, size] = values
+        values = (0.0 if distance else 0.5) + shift.get(cell, 0.0) + SPREAD * deviations
+        cost = 1.0
+        if claim.statistic == "equal_flops" and arm == arms_of(claim)[0]:
+            # it spends more on an image and is as much better at equal images as that costs it
+            cost, values = COST, values - SLOPE * np.log(COST)
+        if distance:
+            # a snapshot has luck of its own beside that of its run
+            curves = -SLOPE * np.log(IMAGES / IMAGES[-1]) + values[:, None]
+            curves[:, :-1] += SPREAD / 4 * rng.standard_normal(curves[:, :-1].shape)
+            made.curves[cell] = {
+                seed: Curve(IMAGES, 10 * cost * IMAGES, curve) for seed, curve in enumerate(curves)
+            }
+            made.schedules[cell] = {"constant"}
+        else:
+            # the pictures' share of the error: all seeds of an arm see the same ones
+            values = values + np.sqrt(binomial()) * rng.standard_normal()
+            made.binomial[cell] = binomial()
+        made.final[cell] = dict(enumerate(values.tolist()))
     return made
 
 
@@ -107,6 +138,8 @@ def rows(means: dict[str, float], seeds: int = 3, **common: object) -> pd.DataFr
                     "data": "digits",
                     "seed": number,
                     "batch": 64,
+                    "streams": "",
+                    "schedule": "constant",
                     "parameters": 1e5,
                     "images": int(images),
                     "images_total": int(IMAGES[-1]),

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.core.store.files import Json, write_json
+from bench.core.store.files import Json, short_hash, write_json
 from bench.core.store.schema import (
     COST_VALUES,
     DESCRIPTION_VALUES,
@@ -126,6 +126,22 @@ class RunRecord(Description):
             for key, value in self.identity.items()
             if key not in named and not key.startswith("method.")
         }
+
+    @property
+    def streams(self) -> str:
+        """What the pictures, noise, times and dropped labels of its steps depend on beside the
+        seed: runs that agree in it and in the seed share them.
+        """
+        settings = {"batch": self.batch, "device": self.environment.get("device")}
+        settings |= {key: self.configuration.get(key) for key in ("label_drop", "time")}
+        # two copies of a data set in different places are the same pictures
+        return short_hash([self.data, self.fingerprints.get("data"), settings])
+
+    @property
+    def schedule(self) -> str:
+        """Of the learning rate, "" where its configuration does not say."""
+        optimizer = self.configuration.get("optimizer")
+        return str(optimizer.get("schedule", "")) if isinstance(optimizer, dict) else ""
 
     @cached_property
     def metrics(self) -> list[Json]:
@@ -304,7 +320,7 @@ _OF_ROW = (
 )
 _STORED = (*_OF_ROW, "encoder")
 ROW_COLUMNS = (
-    *("run", *_OF_RUN, "parameters", "images", "images_total", "final"),
+    *("run", *_OF_RUN, "streams", "schedule", "parameters", "images", "images_total", "final"),
     *("flops", "hours", "state", "kind", *_OF_ROW),
 )
 
@@ -321,7 +337,7 @@ def row_table(runs: Iterable[RunRecord], problems: list[str]) -> pd.DataFrame:
     lines: list[Json] = []
     for run in runs:
         of_run = {"run": run.id, "images_total": run.images, "state": run.state}
-        of_run |= {column: getattr(run, column) for column in _OF_RUN}
+        of_run |= {column: getattr(run, column) for column in (*_OF_RUN, "streams", "schedule")}
         of_run["parameters"] = (run.cost.get("parameters") or {}).get("backbone")
         for row in run.results.rows:
             lines.append(of_run | row | {"encoder": row["encoder"] or run.encoder})

@@ -18,11 +18,10 @@ from reports.draw.content import (
     figures_by_place,
 )
 from reports.page.figures.distance import AXES, group_note
+from reports.study.cells import Comparable, cells
 from reports.study.groups import (
     by_size,
     distances,
-    is_related,
-    log_means,
     of_group,
     places,
     pooled_deviation,
@@ -34,16 +33,18 @@ if TYPE_CHECKING:
 
 
 def effects(rows: pd.DataFrame) -> list[Figure]:
-    """A figure a size, a panel a distance: change of the mean log distance in percent with a 95 %
-    Student interval.
+    """A figure a size, a panel a distance: change of the mean log distance in percent with the
+    interval that a verdict has.
     """
     final = rows[rows["final"]]
     found = distances(final)
     reference = reference_arm(set(final["arm"]))
     panels = []
     for group in found:
+        compared = cells(rows, final, group)
         for size, part in by_size(of_group(final, group)):
-            changes, floor = _changes(part, reference)
+            changes = _changes(compared, size, reference)
+            floor, _ = pooled_deviation(part)
             if changes:
                 panel = ForestPanel(
                     title=group.title(size),
@@ -54,10 +55,9 @@ def effects(rows: pd.DataFrame) -> list[Figure]:
                 )
                 panels.append(((group.data, size), panel))
     caption = (
-        f"Difference of mean log distance from {reference}, in percent, "
-        "with a 95 % Student interval from the "
-        "deviation pooled over arms of a size. Grey band: "
-        "that deviation, the noise floor. One seed gives no interval."
+        f"Difference of mean log distance from {reference}, in percent, with its 95 % interval "
+        "over the seeds that both arms share, as in the verdicts. Grey band: by how much one run "
+        "scatters, which decides nothing. One seed gives no interval."
     )
     title = f"What each arm changes, against {reference}"
     return figures_by_place("effects", title, caption, panels, places(final))
@@ -72,11 +72,12 @@ def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
     reference = reference_arm(set(final["arm"]))
     panels = []
     for group in found:
+        compared = cells(rows, final, group)
         # the points of each arm, from the smallest size to the largest
         by_arm: dict[str, list[Point]] = {}
         for size, part in by_size(of_group(final, group)):
             x = float(part["parameters"].mean())
-            for one in _changes(part, reference)[0]:
+            for one in _changes(compared, size, reference):
                 tip = f"{one.arm} {size}: {one.note}"
                 point = Point(x, one.value, one.low, one.high, one.n, tip, one.related)
                 by_arm.setdefault(one.arm, []).append(point)
@@ -94,8 +95,8 @@ def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
             panels.append(panel)
     caption = (
         f"Difference of mean log distance from {reference}, in percent, "
-        "finished runs. Whiskers are 95 % Student "
-        "intervals from the deviation pooled over the arms of a size."
+        "finished runs. Whiskers are 95 % intervals over the seeds that both arms share, as in the "
+        "verdicts."
     )
     return figures("size-effects", f"Change from {reference} against model size", caption, panels)
 
@@ -109,25 +110,21 @@ def reference_arm(arms: set[str]) -> str:
     return "vanilla" if "vanilla" in arms or not arms else sorted_arms(arms)[0]
 
 
-def _changes(part: pd.DataFrame, reference: str) -> tuple[list[Effect], float | None]:
-    """What each arm of one size changes, and the noise floor of the log."""
-    from scipy.stats import t
-
-    means = log_means(part)
-    if reference not in means:
-        return [], None
-    deviation, freedom = pooled_deviation(part)
-    base, base_n = means[reference]
-    related = set(part.loc[is_related(part), "arm"])
+def _changes(compared: Comparable, size: str, reference: str) -> list[Effect]:
+    """What each arm of one size changes."""
+    if (reference, size) not in compared.final:
+        return []
+    base = compared.final[reference, size]
     changes = []
-    for arm in sorted_arms(means.keys() - {reference}):
-        mean, n = means[arm]
-        value, low, high = 100 * math.expm1(mean - base), None, None
+    for arm in sorted_arms(set(compared.arms(size)) - {reference}):
+        values = compared.final[arm, size]
+        estimate = compared.contrast({(arm, size): 1.0, (reference, size): -1.0})
+        value, low, high = 100 * math.expm1(estimate.effect), None, None
         note = f"{value:+.2f} %"
-        if deviation is not None:
-            half = float(t.ppf(0.975, freedom)) * deviation * math.sqrt(1 / n + 1 / base_n)
-            low, high = (100 * math.expm1(mean - base + end) for end in (-half, half))
+        if estimate.df:
+            low, high = (100 * math.expm1(end) for end in estimate.interval())
             note += f", {low:+.2f} to {high:+.2f}"
-        note += f", n={n} and {base_n}"
-        changes.append(Effect(arm, value, low, high, note, n, arm in related))
-    return changes, deviation
+        note += f", n={len(values)} and {len(base)}"
+        related = (arm, size) in compared.related
+        changes.append(Effect(arm, value, low, high, note, len(values), related))
+    return changes

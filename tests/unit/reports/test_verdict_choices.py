@@ -12,15 +12,16 @@ import pytest
 from support.truth import rows
 
 from reports.findings.claims import load_claims
-from reports.findings.verdicts import (
+from reports.findings.decisions import (
     CONTRADICTED,
     INCONCLUSIVE,
+    NOT_MONOTONE,
     NOT_TESTED,
     SUPPORTED,
     Verdict,
-    judge_claims,
 )
-from reports.page.verdicts import verdict_counts
+from reports.findings.verdicts import judge_claims
+from reports.page.verdicts import unreadable, verdict_counts
 from reports.study.strengths import MeasuredStrength, encoder_strengths
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -41,7 +42,7 @@ def strengths(
 
 def larger(means: dict[str, float], seeds: int, **common: object) -> pd.DataFrame:
     """Runs of a size above that of `rows`."""
-    table = rows(means, seeds=seeds, size="micro", parameters=5e5, **common)
+    table = rows(means, seeds=seeds, size="micro", parameters=1.8e5, **common)
     return table.assign(run=table["run"] + "-micro")
 
 
@@ -51,7 +52,7 @@ def verdict(name: str, *tables: pd.DataFrame, **more: object) -> Verdict:
 
 
 def test_encoders_of_one_name_are_ordered_on_each_data_set_by_their_own_strength():
-    digits, other = rows(REPA), rows(REPA, data="cifar10")
+    digits, other = rows(REPA, seeds=4), rows(REPA, seeds=4, data="cifar10")
     other = other.assign(run=other["run"] + "-c")
     reverse = dict(zip(LADDER, [0.99, 0.5, 0.1], strict=True))
     table = pd.concat([digits, other, strengths(digits, LADDER), strengths(other, reverse)])
@@ -69,7 +70,7 @@ def test_encoders_of_one_name_are_ordered_on_each_data_set_by_their_own_strength
     (alone,) = judge_claims([CLAIMS["stronger_encoders_worse"]], table[table["data"] == "digits"])
     assert (alone.effect, alone.low) == (ours.effect, ours.low)
     assert verdict_counts([cifar, ours]).startswith(
-        "1 of 1 claims could be tested on 2 data sets (cifar10, digits), 2 times in all"
+        "1 of 1 claims could be tested on 2 data sets (cifar10, digits), in 2 tests"
     )
 
 
@@ -89,26 +90,61 @@ def test_unlike_protocols_of_a_strength_are_never_averaged():
 
 
 @pytest.mark.parametrize(
-    ("structure", "note"),
+    ("structure", "note", "words"),
     [
+        ({"s": 0.1, "m": 0.2, "l": 0.3}, "that by spatial structure: one test", [CONTRADICTED]),
         (
-            {"s": 0.1, "m": 0.2, "l": 0.3},
-            "is also that by spatial structure; these runs cannot tell them apart",
+            {"s": 0.3, "m": 0.2, "l": 0.1},
+            "that by spatial structure from high to low: one test",
+            [SUPPORTED],
         ),
-        ({"s": 0.3, "m": 0.2, "l": 0.1}, "is also that by spatial structure from high to low"),
-        ({"s": 0.3, "m": 0.1, "l": 0.2}, ""),
+        ({"s": 0.3, "m": 0.1, "l": 0.2}, "", []),
     ],
 )
-def test_orders_that_coincide_are_named(structure, note):
-    table = rows(REPA)
-    told = verdict(
-        "stronger_encoders_worse",
-        table,
-        strengths(table, LADDER),
-        strengths(table, structure, "encoder_structure"),
-    )
-    found = [one for one in told.notes if one.startswith("the order by linear probe")]
-    assert (note in found[0]) if note else not found
+def test_orders_that_coincide_are_one_test(structure, note, words):
+    """Stronger is worse here: so is more structure where it goes with strength, and less where it
+    goes against it.
+    """
+    table = rows(REPA, seeds=5)
+    probes = (strengths(table, LADDER), strengths(table, structure, "encoder_structure"))
+    names = ("stronger_encoders_worse", "structured_encoders_better")
+    found = judge_claims([CLAIMS[name] for name in names], pd.concat([table, *probes]))
+    told = [one for one in found[0].notes if one.startswith("the order by linear probe")]
+    assert found[0].here == SUPPORTED
+    assert (note in told[0]) if note else not told
+    assert [one.word for one in found[0].also] == words
+    assert len(found) == 2 - len(words), "one test is counted once"
+    assert verdict_counts(found).startswith(f"2 of 2 claims could be tested, in {len(found)} test")
+
+
+def test_the_line_is_over_measured_strength_and_the_steps_are_told():
+    """Two weak encoders and a strong one: the line is that of a regression on the strength."""
+    table = rows({"repa/s": 8.0, "repa/m": 9.0, "repa/l": 10.0}, seeds=5)
+    uneven = {"s": 0.70, "m": 0.71, "l": 0.9}
+    found = verdict("stronger_encoders_worse", table, strengths(table, uneven))
+    final = table[table["final"]]
+    means = [np.log(final.loc[final["arm"] == f"repa/{e}", "value"]).mean() for e in uneven]
+    slope = np.polyfit(list(uneven.values()), means, 1)[0]
+    assert found.effect == pytest.approx(slope * 0.2)
+    assert any(one.startswith("step by step: repa/s to repa/m +1") for one in found.notes)
+
+
+def test_a_ladder_that_falls_and_rises_again_is_no_flat_one():
+    table = rows({"repa/s": 9.0, "repa/m": 8.0, "repa/l": 9.1}, seeds=5)
+    found = verdict("stronger_encoders_worse", table, strengths(table, LADDER))
+    assert (found.here, found.holm_word) == (NOT_MONOTONE, NOT_MONOTONE)
+    assert "it rises at one step and falls at another (repa/s to repa/m -1" in found.reason
+
+
+def test_encoders_that_do_not_help_cannot_be_compared():
+    names = ("repa_beats_vanilla", "stronger_encoders_worse")
+    claims = [CLAIMS[name] for name in names]
+    for vanilla, readable in ((8.9, False), (20.0, True)):
+        table = rows(REPA | {"vanilla": vanilla}, seeds=5)
+        found = judge_claims(claims, pd.concat([table, strengths(table, LADDER)]))
+        warnings = unreadable(claims, found)
+        assert (not warnings) == readable
+        assert all(one.startswith("Comparisons of encoders cannot be read on") for one in warnings)
 
 
 PARTS = {
@@ -149,7 +185,8 @@ def test_a_stray_larger_run_takes_no_verdict_whatever_it_says(ahead):
         "left out, with fewer than 3 seeds: selfflow at micro (1), repa/m at micro (1)"
         in found.notes
     )
-    enough = verdict("selfflow_beats_repa_images", rows(LEAD, seeds=5), larger(stray, 4))
+    more = larger(stray | {"vanilla": 6.0}, 4)
+    enough = verdict("selfflow_beats_repa_images", rows(LEAD, seeds=5), more)
     assert (enough.sizes, enough.here) == (("micro",), SUPPORTED if ahead else CONTRADICTED)
 
 
@@ -175,7 +212,7 @@ def test_a_stray_encoder_does_not_enter_the_mean_and_is_named():
 def test_sizes_without_seeds_do_not_enter_a_trend_over_sizes():
     small = rows(LEAD, seeds=4)
     middle = larger({"selfflow": 6.0, "repa/m": 7.5}, 4)
-    largest = rows({"selfflow": 9.0, "repa/m": 2.0}, seeds=1, size="mini", parameters=1e6)
+    largest = rows({"selfflow": 9.0, "repa/m": 2.0}, seeds=1, size="mini", parameters=3.2e5)
     largest = largest.assign(run=largest["run"] + "-mini")
     for name in ("gap_widens_with_size", "selfflow_beats_next_size"):
         found, alone = verdict(name, small, middle, largest), verdict(name, small, middle)
@@ -183,25 +220,47 @@ def test_sizes_without_seeds_do_not_enter_a_trend_over_sizes():
         assert any("at mini (1)" in note for note in found.notes)
 
 
-def test_neighbouring_sizes_are_named():
-    found = verdict(
-        "selfflow_beats_next_size", rows(LEAD), larger({"selfflow": 6.0, "repa/m": 7.0}, 3)
-    )
-    assert "one size larger, mean of nano to micro, digits" in found.reason
-    assert "selfflow at nano against repa/m at micro" in found.notes
+def test_the_next_size_is_near_and_no_mean_over_unlike_steps():
+    middle, far = ({"selfflow": 6.0, "repa/m": 7.0}, {"selfflow": 3.0, "repa/m": 4.0})
+    big = rows(far, size="mini", parameters=9e5)
+    big = big.assign(run=big["run"] + "-mini")
+    found = verdict("selfflow_beats_next_size", rows(LEAD), larger(middle, 3), big)
+    assert found.effect == pytest.approx(math.log(8 / 7), abs=0.06), "nano to micro alone"
+    assert "one size larger, nano to micro, digits" in found.reason
+    assert any(one.startswith("micro to mini (x 5): +") for one in found.notes)
+    alone = verdict("selfflow_beats_next_size", rows(LEAD), big)
+    assert alone.word == NOT_TESTED
+    assert "at most 2 times the parameters: nano to mini is x 9" in alone.reason
 
 
-def test_an_unknown_deviation_is_no_floor_of_zero():
+def test_one_seed_has_no_interval():
     found = verdict("selfflow_beats_repa_images", rows(LEAD, seeds=1))
-    assert found.here == INCONCLUSIVE and found.floor is not None and np.isnan(found.floor)
+    assert found.here == INCONCLUSIVE and found.run_floor is not None and np.isnan(found.run_floor)
+    why = "(interval unknown), 1 seed, 0 df: the compared arms share 1 seed where 3 are needed."
+    assert why in found.reason
+
+
+def test_a_size_that_only_one_arm_has_and_a_missing_cell_are_sentences():
+    lonely = verdict("gap_widens_with_size", rows(LEAD, seeds=5), larger({"selfflow": 6.0}, 5))
     assert (
-        "(interval unknown), floor unknown, 1 seed, 0 df: an arm has 1 seed where 3 are needed."
-        in found.reason
+        lonely.word == NOT_TESTED and "needs both arms at 2 sizes, there is nano" in lonely.reason
     )
+    table = rows(LEAD, seeds=5)
+    missing = table[~((table["arm"] == "selfflow") & (table["seed"] > 1))]
+    found = verdict("selfflow_beats_repa_images", missing)
+    assert "the compared arms share 2 seeds where 3 are needed" in found.reason
+
+
+def test_ten_arms_of_three_seeds_lend_each_other_their_deviation():
+    arms = LEAD | {f"other{i}": 10.0 + i for i in range(7)}
+    found = verdict("selfflow_beats_repa_images", rows(arms))
+    assert (found.df, found.lenders) == (18, "all 10 arms of the size")
+    over = verdict("gap_widens_with_size", rows(arms), larger(arms, 3))
+    assert (over.df, over.seeds) == (2, 3)
 
 
 def test_larger_encoders_are_told_by_the_data_set():
-    table = rows(REPA)
+    table = rows(REPA, seeds=4)
     sizes = {
         name: MeasuredStrength(value, "of two sizes" * (name == "s"))
         for name, value in LADDER.items()

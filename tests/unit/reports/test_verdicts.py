@@ -14,16 +14,16 @@ from support.truth import IMAGES, rows
 from bench.core import numbers
 from reports.findings.claims import STATISTIC_NAMES as NAMES
 from reports.findings.claims import load_claims
-from reports.findings.statistics import STATISTICS
-from reports.findings.verdicts import (
+from reports.findings.decisions import (
     CONTRADICTED,
     INCONCLUSIVE,
     NOT_TESTED,
     OUTSIDE,
     SUPPORTED,
     Verdict,
-    judge_claims,
 )
+from reports.findings.statistics import STATISTICS
+from reports.findings.verdicts import judge_claims
 from reports.page.verdicts import verdict_counts
 from reports.study.strengths import MeasuredStrength
 
@@ -68,21 +68,21 @@ def sized(arm: str, size: str, parameters: float, values: list[float]) -> list[p
     ]
 
 
-def test_the_intervals_own_degrees_of_freedom_must_suffice():
-    spread = np.exp([0.0, 0.3, -0.3])
+def test_over_sizes_the_seeds_own_changes_decide():
+    """One size scatters a hundred times the other: no pooling, the change of each seed counts."""
+    noise = np.exp([0.0, 0.3, -0.3, 0.1])
     table = pd.concat(
         [
-            *sized("selfflow", "nano", 1e5, list(spread)),
-            *sized("repa/m", "nano", 1e5, list(spread)),
-            *sized("selfflow", "micro", 2e5, [0.1, 0.1001, 0.0999]),
-            *sized("repa/m", "micro", 2e5, [1.0, 1.001, 0.999]),
+            *sized("selfflow", "nano", 1e5, list(noise)),
+            *sized("repa/m", "nano", 1e5, list(noise)),
+            *sized("selfflow", "micro", 1.5e5, [0.8, 0.801, 0.799, 0.8]),
+            *sized("repa/m", "micro", 1.5e5, [1.0, 1.001, 0.999, 1.0]),
         ]
     )
     found = verdict("gap_widens_with_size", table)
-    assert found.pooled_df == 8 and found.df < 6, (
-        "Satterthwaite's: one size has all of the deviation"
-    )
-    assert found.here == INCONCLUSIVE and "4 degrees of freedom where 6 are needed" in found.reason
+    assert found.df == 3 and found.here == SUPPORTED, "what the arms of a seed share cancels"
+    unshared = table.assign(streams=table["arm"] + table["size"])
+    assert verdict("gap_widens_with_size", unshared).here == INCONCLUSIVE
 
 
 def test_runs_of_another_recipe_are_not_part_of_an_arm():
@@ -111,11 +111,10 @@ def test_a_lead_is_supported_at_this_scale_and_outside_the_claims_range():
     assert found.effect == pytest.approx(math.log(8 / 9), abs=0.05)
     assert found.low is not None and found.high is not None
     assert found.low < found.effect < found.high < 0
-    assert (found.seeds, found.pooled_df) == (3, 8)
+    assert (found.seeds, found.df, found.lenders) == (3, 6, "all 4 arms of the size")
     assert found.reason.startswith("fd_pixels, selfflow against repa/m, nano, digits: -")
-    assert ", floor 1.4 %" in found.reason and found.reason.endswith(
-        "3 seeds, 8 df: the interval excludes zero and the effect is above the noise floor."
-    )
+    assert "; a run scatters by 1.4 %, a pair of one seed by " in found.reason
+    assert found.reason.endswith(": the interval excludes zero.")
 
 
 def test_the_opposite_is_contradicted():
@@ -163,8 +162,16 @@ def test_equal_flops_charge_the_dearer_arm():
     table.loc[dear, "flops"] *= 2.0  # so it is compared at half its images: 2**0.5 worse
     found = verdict("selfflow_beats_repa_flops", table)
     assert found.effect == pytest.approx(0.5 * math.log(2), abs=0.05)
-    assert found.pooled_df == 8
+    assert found.df == 6
     assert found.here == CONTRADICTED
+    cosine = verdict("selfflow_beats_repa_flops", table.assign(schedule="cosine"))
+    assert cosine.word == NOT_TESTED and "read mid-schedule" in cosine.reason
+
+
+def test_equal_flops_of_runs_that_end_there_need_no_snapshots():
+    table = rows(ARMS).query("final").assign(schedule="cosine")
+    found = verdict("selfflow_beats_repa_flops", table)
+    assert "at equal FLOPs (at their ends)" in found.reason and found.here == SUPPORTED
 
 
 def probe_rows(gain: float, correct: dict[str, np.ndarray] | None = None) -> pd.DataFrame:
@@ -185,9 +192,8 @@ def probe_rows(gain: float, correct: dict[str, np.ndarray] | None = None) -> pd.
 def test_probes_carry_the_error_of_the_pictures():
     found = verdict("selfflow_probes_early_middle", probe_rows(0.03))
     assert found.effect == pytest.approx(0.03)
-    assert (
-        found.here == INCONCLUSIVE
-    )  # the seeds agree to 0.001, 600 pictures do not tell 0.80 from 0.83
+    # the seeds agree to 0.001, 600 pictures do not tell 0.80 from 0.83
+    assert found.here == INCONCLUSIVE
     assert verdict("selfflow_probes_early_middle", probe_rows(0.06)).here == SUPPORTED
 
 
@@ -196,7 +202,7 @@ def test_paired_pictures_tell_more():
     selfflow = np.arange(600) < 498  # the same pictures right, and 18 more
     correct = {"vanilla": vanilla, "selfflow": selfflow, "repa/m": vanilla}
     found = verdict("selfflow_probes_early_middle", probe_rows(0.03, correct))
-    variance = np.var(selfflow.astype(float) - vanilla, ddof=1) / 600 + 2 / 3 * 0.001**2
+    variance = np.var(selfflow.astype(float) - vanilla, ddof=1) / 600  # what seeds share cancels
     assert found.low is not None and found.high is not None
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * math.sqrt(variance), rel=0.02)
     assert found.here == SUPPORTED
@@ -214,7 +220,8 @@ def test_answers_survive_packing():
     [
         (rows(ARMS, seeds=1), "1 seed"),
         (rows(ARMS, seeds=2), "2 seeds"),
-        (rows({"repa/m": 9.0, "selfflow": 8.0}), "4 degrees of freedom"),
+        (rows({"repa/m": 9.0, "selfflow": 8.0}), "2 degrees of freedom where 6 are needed"),
+        (rows({"repa/m": 9.0, "selfflow": 8.0}), "as these arms have with 7 seeds"),
         (rows(ARMS | {"selfflow": 9.0}), "contains zero"),
     ],
 )
@@ -224,18 +231,81 @@ def test_too_little_is_inconclusive(table, why):
     assert why in found.reason
 
 
-def test_an_effect_under_the_floor_is_inconclusive():
+def test_an_effect_under_the_scatter_of_a_run_is_an_effect():
     found = verdict("selfflow_beats_repa_images", rows(ARMS | {"selfflow": 8.9}, seeds=100))
-    assert found.high is not None and found.high < 0  # a hundred seeds see even half a floor
+    assert found.effect is not None and found.run_floor is not None
+    assert abs(found.effect) < found.run_floor
+    assert found.here == SUPPORTED, "a hundred seeds see half of what one run scatters by"
+
+
+def test_an_inconclusive_verdict_says_what_it_would_take():
+    found = verdict("selfflow_beats_repa_images", rows(ARMS | {"selfflow": 8.97}, seeds=5))
     assert found.here == INCONCLUSIVE
-    assert "under the noise floor" in found.reason
+    assert "four times in five these runs would have shown 4." in found.reason
+    assert " seen would take " in found.reason and found.reason.endswith(" seeds.")
+
+
+def test_seeds_that_not_all_arms_have_are_left_out_and_named():
+    table = rows(ARMS, seeds=5)
+    table = table[~((table["arm"] == "selfflow") & (table["seed"] == 4))]
+    found = verdict("selfflow_beats_repa_images", table)
+    assert (found.seeds, found.df) == (4, 6)
+    assert "seeds that not all compared arms have are left out: 4 of repa/m at nano" in found.notes
+    apart = rows(ARMS, seeds=5).assign(
+        seed=lambda part: part["seed"] + 3 * (part["arm"] == "selfflow")
+    )
+    found = verdict("selfflow_beats_repa_images", apart)
+    assert found.here == INCONCLUSIVE
+    assert "the compared arms share 2 seeds where 3 are needed" in found.reason
+
+
+def test_runs_that_share_nothing_are_compared_unpaired():
+    table = rows(ARMS)
+    table = table.assign(streams=table["arm"] == "selfflow")
+    found = verdict("selfflow_beats_repa_images", table)
+    assert (found.here, found.df) == (
+        SUPPORTED,
+        6,
+    ) and "scatters by 1.4 %, unpaired" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("copies", "real", "why"),
+    [(1.0, 8.05, "within one run's deviation of that of held-out pictures, 8.05"),
+     (0.9, 1.0, "its copy rate of 0.900 is below that of held-out pictures")],
+)  # fmt: skip
+def test_nothing_better_or_worse_is_said_of_a_saturated_arm(copies, real, why):
+    table = rows(ARMS).assign(real=real)
+    final = table[table["final"] & (table["arm"] == "selfflow")]
+    rates = final.assign(metric="copy_rate", value=copies + 0.001 * final["seed"])
+    found = verdict("selfflow_beats_repa_images", pd.concat([table, rates.assign(value=copies)]))
+    assert found.word == NOT_TESTED and "selfflow at nano is saturated" in found.reason
+    assert why in found.reason
+    free = verdict("selfflow_beats_repa_images", table.assign(real=1.0))
+    assert free.here == SUPPORTED
+
+
+def test_the_held_out_loss_gives_a_verdict_of_its_own():
+    loss = rows(ARMS | {"selfflow": 9.9}, metric="heldout_loss")
+    of_distance, of_loss = judge_claims(
+        [CLAIMS["selfflow_beats_repa_images"]], pd.concat([rows(ARMS), loss])
+    )
+    assert (of_distance.metric, of_distance.here) == ("fd_pixels", SUPPORTED)
+    assert (of_loss.metric, of_loss.here, of_loss.unit) == (
+        "heldout_loss",
+        CONTRADICTED,
+        "log loss",
+    )
+    assert "heldout_loss (published: a distance)" in of_loss.outside
 
 
 def test_missing_arms_and_no_rows_are_sentences():
     assert "repa/*" in verdict("selfflow_beats_repa_images", rows({"selfflow": 8.0})).reason
     found = judge_claims(list(CLAIMS.values()), rows({}))
     assert {one.word for one in found} == {NOT_TESTED}
-    assert verdict_counts(found).startswith(f"0 of {len(CLAIMS)}")
+    assert verdict_counts(found).startswith(
+        f"0 of {len(CLAIMS)} claims could be tested, in 0 tests"
+    )
     unfinished = rows(ARMS, state="stopped", final=False)
     assert verdict("selfflow_beats_repa_images", unfinished).word == NOT_TESTED
 
@@ -286,8 +356,8 @@ def test_an_encoder_dearer_than_a_whole_run_is_named():
 
 
 def test_equal_flops_pool_arms_that_spent_less():
-    table = rows({"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0})
+    table = rows({"vanilla": 10.0, "repa/m": 9.0, "selfflow": 8.0}, seeds=5)
     cheap = table["arm"] == "vanilla"
     table.loc[cheap, "flops"] *= 0.5
     found = verdict("selfflow_beats_repa_flops", table)
-    assert (found.here, found.pooled_df) == (SUPPORTED, 6)
+    assert (found.here, found.df) == (SUPPORTED, 8)

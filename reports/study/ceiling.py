@@ -1,0 +1,61 @@
+"""Where a distance has no room left: an arm that is as near to the data as held-out pictures are,
+or that comes near by copying, is *saturated*, and no better or worse is said of it.
+
+    saturated(cells.final, rows_of_the_group, rows)   # {("selfflow", "tiny"): "why"}
+
+A distance of N samples does not fall to zero but to that of N held-out pictures (the rows' `real`).
+Below it, or within one run's deviation of it, differences are those of the sample of pictures; and
+what copies its training pictures passes below it without being better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import stdtrit
+
+from reports.study.contrasts import CONFIDENCE, LEAST_SEEDS, ArmSize, Values, pooled_variance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COPIES = "copy_rate"
+
+
+def saturated(
+    final: Mapping[ArmSize, Values], group: pd.DataFrame, rows: pd.DataFrame
+) -> dict[ArmSize, str]:
+    """Why nothing better or worse can be said of a cell, for those of which it cannot.
+
+    final: log distances by seed; group: the rows that they are of, with the distance of held-out
+    pictures; rows: of the study, with the copy rates of the same runs.
+    """
+    last = group[group["final"].astype(bool)]
+    copies = rows[(rows["metric"] == COPIES) & rows["final"] & rows["run"].isin(last["run"])]
+    out: dict[ArmSize, str] = {}
+    for cell, values in final.items():
+        arm, size = cell
+        mean = float(np.mean(list(values.values())))
+        variance, _ = pooled_variance(
+            [np.array(list(other.values())) for (_, at), other in final.items() if at == size]
+        )
+        real = float(last.loc[(last["arm"] == arm) & (last["size"] == size), "real"].mean())
+        if real > 0 and mean - math.sqrt(variance) <= math.log(real):
+            out[cell] = (
+                f"{arm} at {size} is saturated: its distance of {math.exp(mean):.3g} is within one "
+                f"run's deviation of that of held-out pictures, {real:.3g}"
+            )
+            continue
+        rates = copies.loc[(copies["arm"] == arm) & (copies["size"] == size), "value"].dropna()
+        if len(rates) >= LEAST_SEEDS:
+            t = float(stdtrit(len(rates) - 1, (1 + CONFIDENCE) / 2))
+            highest = float(rates.mean() + t * rates.std() / math.sqrt(len(rates)))
+            if highest < 1:
+                out[cell] = (
+                    f"{arm} at {size} is saturated: its copy rate of {rates.mean():.3f} is below "
+                    "that of held-out pictures, so a part of its nearness is copying"
+                )
+    return out
