@@ -95,7 +95,7 @@ def test_worst_of_all_errs_rarely_where_one_rival_equals_it(correlation):
 
 @pytest.mark.parametrize(("seeds", "correlation"), [(4, 0.0), (5, 0.5)])
 def test_power_of_two_arms_is_that_of_the_noncentral_t(seeds, correlation):
-    """Three arms, n seeds: 2 (n - 1) degrees of freedom; what runs of a seed share does not count."""
+    """Three arms, n seeds: 2 (n - 1) degrees of freedom; what runs of a seed share is no noise."""
     claim = CLAIMS["dual_timestep_alone"]
     df, centre = 2 * (seeds - 1), 2 / np.sqrt((1 - correlation) * 2 / seeds)
     expected = 1 - nct.cdf(student.ppf(0.975, df), df, centre)
