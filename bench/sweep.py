@@ -40,7 +40,7 @@ SWEEP = Command(
     "Keys of bench.run (see its --help) go to every run; seed= and size= narrow the study; "
     "compute.threads=N is a worker's (default: its share of the cores; another number may change "
     "last digits).",
-    body="bench.commands.sweep:sweep",
+    body="bench.commands.sweep:run_or_plan",
     request="bench.study.request:Sweep",
     keys={
         "study": Choice("which one", among=studies.names, required=True, shape="STUDY"),

@@ -9,7 +9,7 @@ from reports.findings.planned import what_it_can_show
 from reports.study.runs import read_study
 
 
-def sweep(request: Sweep) -> int:
+def run_or_plan(request: Sweep) -> int:
     """Do what was asked; its exit status.
 
     Raises ValueError where there is no SLURM.

@@ -16,7 +16,7 @@ from reports.findings.claims import Claim
 from reports.findings.outcomes import (
     Outcome,
     Properties,
-    Step,
+    Rung,
     Untestable,
     arms_meant,
     cells_of,
@@ -89,7 +89,7 @@ def level_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outco
     )  # fmt: skip
 
 
-def _steps(runs: Comparable, cells: Sequence[ArmSize]) -> list[Step]:
+def _steps(runs: Comparable, cells: Sequence[ArmSize]) -> list[Rung]:
     """Each level against the one before it; Holm's adjustment is over the steps."""
     pairs = list(itertools.pairwise(cells))
     found = [runs.contrast({after: 1.0, before: -1.0}, beside=cells) for before, after in pairs]
@@ -99,7 +99,7 @@ def _steps(runs: Comparable, cells: Sequence[ArmSize]) -> list[Step]:
         running = max(running, min(1.0, (len(found) - rank) * found[i].p))
         adjusted[i] = running
     return [
-        Step(f"{before[0]} to {after[0]}", one.effect, *one.interval(), p)
+        Rung(f"{before[0]} to {after[0]}", one.effect, *one.interval(), p)
         for (before, after), one, p in zip(pairs, found, adjusted, strict=True)
     ]
 

@@ -24,7 +24,7 @@ class Untestable(ValueError):
 
 
 @dataclass(frozen=True)
-class Step:
+class Rung:
     """A neighbouring pair of levels: p after Holm's adjustment inside the claim."""
 
     name: str
@@ -53,7 +53,7 @@ class Outcome:
     sizes: tuple[str, ...]
     detail: str = ""
     notes: tuple[str, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Rung, ...] = ()
 
     @property
     def effect(self) -> float:
@@ -68,7 +68,7 @@ def outcome(
     sizes: Sequence[str],
     detail: str = "",
     notes: Iterable[str] = (),
-    steps: Sequence[Step] = (),
+    steps: Sequence[Rung] = (),
 ) -> Outcome:
     """The outcome of one contrast."""
     low, high = estimate.interval()

@@ -22,11 +22,11 @@ from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, shared_seeds, two_way
 if TYPE_CHECKING:
     import pandas as pd
 
-Planned = Mapping[str, Iterable[tuple[str, int]]]  # of a size: arm and seed of every run
+PlannedArms = Mapping[str, Iterable[tuple[str, int]]]  # of a size: arm and seed of every run
 MORE = 2  # how many times the seeds, beside what is planned
 
 
-def what_it_can_show(rows: pd.DataFrame, data: str, planned: Planned) -> list[str]:
+def what_it_can_show(rows: pd.DataFrame, data: str, planned: PlannedArms) -> list[str]:
     """A line a size and measure: the smallest difference of two arms that the planned seeds find
     four times in five, and that twice as many would.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
-from reports.study.contrasts import CONFIDENCE, LEAST_SEEDS, ArmSize, Values, pooled_variance
+from reports.study.contrasts import CONFIDENCE, LEAST_SEEDS, ArmSize, BySeed, pooled_variance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ COPIES = "copy_rate"
 
 
 def saturated(
-    final: Mapping[ArmSize, Values], group: pd.DataFrame, rows: pd.DataFrame
+    final: Mapping[ArmSize, BySeed], group: pd.DataFrame, rows: pd.DataFrame
 ) -> dict[ArmSize, str]:
     """Why nothing better or worse can be said of a cell, for those of which it cannot.
 

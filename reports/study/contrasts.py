@@ -27,7 +27,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 ArmSize = tuple[str, str]
-Values = Mapping[int, float]  # seed: value
+BySeed = Mapping[int, float]  # seed: value
 
 CONFIDENCE = 0.95
 CONTROL = "vanilla"  # the arm whose deviation is taken beside that of the compared ones
@@ -112,7 +112,7 @@ def shared_seeds(cells: Collection[Mapping[int, object]]) -> list[int]:
 
 def contrast(
     weights: Mapping[ArmSize, float],
-    cells: Mapping[ArmSize, Values],
+    cells: Mapping[ArmSize, BySeed],
     beside: Collection[ArmSize] = (),
     paired: bool = True,
     known_variance: float = 0.0,
@@ -136,7 +136,7 @@ def contrast(
 
 def _within_size(
     weights: Mapping[ArmSize, float],
-    cells: Mapping[ArmSize, Values],
+    cells: Mapping[ArmSize, BySeed],
     own: Collection[ArmSize],
     seeds: Sequence[int],
     known: float,
@@ -158,7 +158,7 @@ def _within_size(
 
 def _over_sizes(
     weights: Mapping[ArmSize, float],
-    cells: Mapping[ArmSize, Values],
+    cells: Mapping[ArmSize, BySeed],
     seeds: Sequence[int],
     known: float,
 ) -> Estimate:
@@ -176,7 +176,7 @@ def _over_sizes(
 
 def _unpaired(
     weights: Mapping[ArmSize, float],
-    cells: Mapping[ArmSize, Values],
+    cells: Mapping[ArmSize, BySeed],
     own: Collection[ArmSize],
     known: float,
 ) -> Estimate:
@@ -206,7 +206,7 @@ def _unpaired(
 
 def _estimate(
     weights: Mapping[ArmSize, float],
-    cells: Mapping[ArmSize, Values],
+    cells: Mapping[ArmSize, BySeed],
     seeds: Sequence[int],
     df: float,
     of_run: float,
