@@ -215,6 +215,7 @@ class SiT(nn.Module):
         if isinstance(noise, Tensor):
             noise = NoiseLevels.single(noise)
         noise.check(tokens.shape[1])
+        noise = noise.located()
         mask = noise.attention_mask(tokens.shape[1])
         condition = self.t_embedder(noise.levels) + self.y_embedder(label)[:, None]
         x = self.x_embedder(tokens) + self.pos_embed

@@ -9,7 +9,7 @@ point of use (`pick`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,12 +21,14 @@ class NoiseLevels:
     (token n has level n).
 
     separated: the attention rule. False: every token attends to every token; True: only to tokens
-    of its own level.
+    of its own level. stands [B, N, K - 1]: 1.0 where a token has level 1, 2, ..., else 0.0; of
+    `located`.
     """
 
     levels: Tensor
     index: Tensor | None = None
     separated: bool = False
+    stands: Tensor | None = None
 
     @classmethod
     def single(cls, t: Tensor) -> NoiseLevels:
@@ -54,18 +56,29 @@ class NoiseLevels:
     def pick(self, function: Callable[..., Tensor], *vectors: Tensor) -> Tensor:
         """`function` of the vectors [B, K, W] of each token's own level -> [B, N, W].
 
-        The function is evaluated once a level and its results are blended by the mask, so that
-        autograd keeps the vectors as they are, [B, K, W], and never a copy of them for each token;
-        nothing is gathered, and nothing scattered in the backward pass.
+        Each token's vector is the first level's plus, where it stands at another, the difference:
+        one pass forward, one masked sum backward; nothing is gathered and nothing scattered, and a
+        compiled block keeps no copy of the vectors for each token.
         """
         if self.index is None:  # K = 1 broadcasts over the tokens, K = N has a row for each
             return function(*vectors)
-        result = function(*(v[:, :1] for v in vectors))
+        stands = self.located().stands
+        assert stands is not None
+        own = [v[:, :1] for v in vectors]
         for k in range(1, self.levels.shape[1]):
-            stands_at_k = (self.index == k)[..., None]
-            at_k = function(*(v[:, k : k + 1] for v in vectors))
-            result = torch.where(stands_at_k, at_k, result)
-        return result
+            at_k = stands[..., k - 1 : k]
+            own = [
+                torch.addcmul(one, at_k, v[:, k : k + 1] - v[:, :1])
+                for one, v in zip(own, vectors, strict=True)
+            ]
+        return function(*own)
+
+    def located(self) -> NoiseLevels:
+        """The same, with what every `pick` of a pass needs computed once."""
+        if self.index is None or self.stands is not None:
+            return self
+        others = torch.arange(1, self.levels.shape[1], device=self.index.device)
+        return replace(self, stands=(self.index[..., None] == others).to(self.levels.dtype))
 
     def attention_mask(self, tokens: int) -> Tensor | None:
         """[B, 1, N, N], True where a query may see a key; None when everything may see
