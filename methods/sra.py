@@ -8,6 +8,11 @@ An EMA teacher at a lower level, a deeper block.
 or, with similarity=cosine, + 0.5 * mean(1 - cos) of the same; beta of smooth L1 is 0.05. From 192M
 images on its weight is 0.2 * 10^(-(epoch - 149) / 1000), an epoch being 1.28M images.
 
+The cosine is over the channels of a token, as in the text. The released code's default is a cosine
+too, but calls F.cosine_similarity without an axis, which is then the tokens: every channel of a
+picture is compared over its places. similarity=cosine_tokens is that. The paper's rows are smooth
+L1's.
+
     python -m bench.run method=sra
 """
 
@@ -20,7 +25,7 @@ import torch.nn.functional as F
 from bench.core.model.method import Arm, Batch, Context, Step, Term, generative
 from methods.parts import EmaTeacher, token_cosine
 
-WEIGHTS = {"smooth_l1": 0.2, "cosine": 0.5}
+WEIGHTS = {"smooth_l1": 0.2, "cosine": 0.5, "cosine_tokens": 0.5}
 EPOCH = 1_280_000  # images, as the paper counts
 SMOOTH = ("similarity", "smooth_l1")
 
@@ -28,7 +33,7 @@ SMOOTH = ("similarity", "smooth_l1")
 @dataclass
 class SRA(EmaTeacher):
     """weight: None is the paper's, 0.2 or 0.5; gap: the most that the teacher is cleaner by;
-    similarity: over channels; beta: of smooth L1.
+    similarity: cosine is over channels, cosine_tokens over tokens; beta: of smooth L1.
 
     decay_images: images after which smooth_l1's weight decays, None for never.
     """
@@ -42,7 +47,8 @@ class SRA(EmaTeacher):
     def weight_at(self, images: int) -> float:
         """The term's weight after so many images."""
         weight = WEIGHTS[self.similarity] if self.weight is None else self.weight
-        if self.similarity == "cosine" or self.decay_images is None or images < self.decay_images:
+        decay = self.decay_images if self.similarity == "smooth_l1" else None
+        if decay is None or images < decay:
             return weight
         return weight * 10 ** (-(images // EPOCH - 149) / 1000)
 
@@ -55,4 +61,6 @@ class SRA(EmaTeacher):
         distance = 1 - token_cosine(student, teacher, step)
         if self.similarity == "smooth_l1":
             distance = F.smooth_l1_loss(student, teacher, beta=self.beta)
+        elif self.similarity == "cosine_tokens":
+            distance = (1 - F.cosine_similarity(student, teacher, dim=1)).mean()
         return {"velocity": term, "representation": Term(distance, self.weight_at(step.images))}

@@ -98,7 +98,7 @@ def build(option: Option, **extra: Any) -> Any:
     return factory(**values, **{key: part for key, part in extra.items() if key in takes})
 
 
-def values_before(option: Option) -> dict[str, Any]:
+def values_before(option: Option) -> dict[str, object]:
     """What runs had that were made before an option of its class was there.
 
     Such an option, and no other, has a default in the class; the YAML says today's.

@@ -57,7 +57,7 @@ def _groups(cfg: Config) -> dict[str, str]:
     return {group: option.name for group, option in chosen.items() if option is not None}
 
 
-def before_options(cfg: Config) -> dict[str, Any]:
+def before_options(cfg: Config) -> dict[str, object]:
     """The values, {"method.head_init": "torch"}, of a run whose folder lacks the keys."""
     return {f"method.{key}": value for key, value in values_before(cfg.method).items()}
 

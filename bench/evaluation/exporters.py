@@ -1,17 +1,19 @@
 """Our backbones under the names and conventions of REPA's and Self-Flow's released code:
 bench/evaluation/released.py reversed.
 
+    export_checkpoint(backbone, Path("repa.pt"), "repa", trained_heads(Path("runs/<run>")))
     export_checkpoint(backbone, Path("selfflow.pt"), "selfflow")
 
 Reading such a file back gives the same weights bit for bit. For that the one weight that is rotated
 (the first of the timestep embedder, for Self-Flow's reversed time) is stored in float64;
-`load_state_dict` of any reader casts it. Projection heads are not written, as sampling does not use
-them: the released code, which loads strictly, asks for them (`projectors.*`, `projector.*`) and has
-to be told strict=False.
+`load_state_dict` of any reader casts it. The released code loads strictly and so asks for the
+projection heads too, though sampling does not use them: without `heads` it has to be told
+strict=False.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -19,16 +21,40 @@ from torch import Tensor
 
 from bench.core.model.backbone import SiT
 from bench.core.model.tokens import TokenGrid
+from bench.core.store import checkpoints
 from bench.core.store.files import atomic
 from bench.evaluation.released import FINAL, PATCH, TIME, format_of, reverse_time, velocity_rows
 
-EXPORTED = ("repa", "selfflow")
+# The linear layers of a head by their names here -> there. REPA has a list of heads, of which a run
+# here has the one.
+EXPORTED = {
+    "repa": {f"projector.{layer}": f"projectors.0.{layer}" for layer in (0, 2, 4)},
+    "selfflow": {"projector.0": "projector.linear1", "projector.2": "projector.linear2"},
+}
 
 
-def to_theirs(backbone: SiT, format_name: str) -> dict[str, Tensor]:
-    """The backbone's weights under the format's names, shapes and convention, on the CPU.
+def trained_heads(run: Path) -> dict[str, Tensor]:
+    """The heads of a run's newest checkpoint, as trained: only the backbone is averaged here.
 
-    Raises ValueError for a format that is not written, and for data that are not pictures.
+    Raises ValueError where there is no checkpoint, as after `bench.sweep action=clean`.
+    """
+    state = checkpoints.load_checkpoint(run / "checkpoints")
+    if state is None:
+        raise ValueError(
+            f"{run} has no checkpoint, and snapshots hold no heads: "
+            "export the backbone alone, and load it with strict=False"
+        )
+    return state["heads"]
+
+
+def to_theirs(
+    backbone: SiT, format_name: str, heads: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The backbone's weights under the format's names, shapes and convention, on the CPU; heads:
+    the state dict of a method's, "projector.0.weight", for a reader that loads strictly.
+
+    Raises ValueError for a format that is not written, for data that are not pictures, and for
+    heads that are not the format's.
     """
     found = format_of(format_name)
     if format_name not in EXPORTED:
@@ -49,7 +75,22 @@ def to_theirs(backbone: SiT, format_name: str) -> dict[str, Tensor]:
         )
     if found.reversed:
         state[TIME] = reverse_time(state[TIME])
-    return state
+    return state | (_their_heads(heads, format_name) if heads is not None else {})
+
+
+def _their_heads(heads: Mapping[str, Tensor], format_name: str) -> dict[str, Tensor]:
+    names = {
+        f"{ours}.{leaf}": f"{theirs}.{leaf}"
+        for ours, theirs in EXPORTED[format_name].items()
+        for leaf in ("weight", "bias")
+    }
+    if heads.keys() != names.keys():
+        raise ValueError(
+            f"format={format_name} has one head of {len(EXPORTED[format_name])} linear layers, and "
+            f"these have {', '.join(heads) or 'no parameters'}: leave heads out, and load the file "
+            "with strict=False"
+        )
+    return {names[key]: value.detach().cpu().clone() for key, value in heads.items()}
 
 
 def _their_rows(ours: Tensor, grid: TokenGrid, learn_sigma: bool, sign: int) -> Tensor:
@@ -62,11 +103,13 @@ def _their_rows(ours: Tensor, grid: TokenGrid, learn_sigma: bool, sign: int) -> 
     return theirs
 
 
-def export_checkpoint(backbone: SiT, path: Path, format_name: str) -> Path:
-    """Write the backbone atomically: REPA's under "model" and "ema",
-    Self-Flow's as a bare state dict.
+def export_checkpoint(
+    backbone: SiT, path: Path, format_name: str, heads: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write backbone and heads, as `to_theirs` takes them, atomically: REPA's under "model" and
+    "ema", Self-Flow's as a bare state dict.
     """
-    state = to_theirs(backbone, format_name)
+    state = to_theirs(backbone, format_name, heads)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         torch.save({"model": state, "ema": state} if format_name == "repa" else state, temporary)

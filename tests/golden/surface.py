@@ -87,6 +87,8 @@ posthoc_ema run=* | posthoc_ema run=* decay=x | posthoc_ema run=* decay=2 | post
 posthoc_ema run=* decay=0.9 warmup=maybe | posthoc_ema run=* decay=0.9 images=x | speed word
 speed size=Q | speed method=selfflw | speed steps=0 | speed steps=x | speed arms=selfflw
 speed sizes=Q | speed levels=two | speed sampling=dopri5
+run method=irepa method.kernel=2 | run method=sra method.similarity=l1
+run method=repa method.head_init=kaiming | run method=irepa method.head_init=torch
 """
 HASH = re.compile(
     r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}\b"

@@ -15,6 +15,7 @@ from bench.config.compose import compose
 from bench.core.data.base import Digits
 from bench.core.model.sizes import SIZES
 from bench.core.store import checkpoints
+from bench.core.store.files import write_json
 from bench.posthoc_ema import POSTHOC_EMA
 from bench.report import REPORT
 from bench.run import RUN
@@ -60,6 +61,16 @@ def test_runs_made_before_heads_started_as_the_official_ones_are_kept_apart(old_
     assert f"{run} is complete" in capsys.readouterr().out
     assert Session(compose(words)).path.name not in {path.name for path in old_runs.iterdir()}
     assert (run / "run.json").read_bytes() == before
+
+
+def test_a_run_without_an_option_goes_on_where_the_default_is_what_it_had(tmp_path):
+    session = Session(compose(["method=irepa", f"runs={tmp_path}"]))
+    stored = session.cfg.to_dict()
+    del stored["method"]["kernel"]
+    write_json(session.path / "config.json", stored)
+    assert session.differences() == []
+    write_json(session.path / "config.json", stored | {"batch": 32})
+    assert session.differences() == ["batch: 32 then, 64 now"]
 
 
 def test_seeds_of_before_and_after_an_option_are_two_arms(old_runs):

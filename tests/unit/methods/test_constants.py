@@ -10,10 +10,15 @@ from methods import haste, sra
 
 # What is the same at every size.
 EVERYWHERE = {
-    "repa": {"weight": 0.5, "head_width": None},
-    "repa_stop": {"weight": 0.5, "head_width": None, "stop_images": 400_000 * 256},
-    "irepa": {"weight": 1.0, "mean_share": 0.6},
-    "haste": {"weight": 0.5, "attention_weight": 0.5, "head_width": None},
+    "repa": {"weight": 0.5, "head_width": None, "head_init": "xavier"},
+    "repa_stop": {
+        "weight": 0.5,
+        "head_width": None,
+        "head_init": "xavier",
+        "stop_images": 400_000 * 256,
+    },
+    "irepa": {"weight": 1.0, "mean_share": 0.6, "kernel": 3},
+    "haste": {"weight": 0.5, "attention_weight": 0.5, "head_width": None, "head_init": "xavier"},
     "selfflow": {
         "mask_ratio": 0.25,
         "weight": 0.8,
@@ -21,6 +26,7 @@ EVERYWHERE = {
         "near": None,
         "similarity": "cosine",
         "attention": "full",
+        "head_init": "xavier",
     },
     "dual_timestep": {"mask_ratio": 0.25},
     "full_masking": {"mask_ratio": 0.25},
@@ -31,6 +37,7 @@ EVERYWHERE = {
         "similarity": "smooth_l1",
         "beta": 0.05,
         "decay_images": 150 * 1_280_000,
+        "head_init": "xavier",
     },
     "layersync": {"weight": 0.2},
     "dispersive": {"weight": 0.25, "tau": 1.0, "block": "last", "group": 32},
@@ -90,6 +97,9 @@ def test_hastes_layer_pairs_and_stops(size, pairs, stop):
 
 
 def test_sras_weights_and_where_they_decay():
-    assert sra.WEIGHTS == {"smooth_l1": 0.2, "cosine": 0.5} and sra.EPOCH == 1_280_000
+    assert (
+        sra.WEIGHTS == {"smooth_l1": 0.2, "cosine": 0.5, "cosine_tokens": 0.5}
+        and sra.EPOCH == 1_280_000
+    )
     m = method("sra")
     assert m.weight_at(191_999_999) == 0.2 > m.weight_at(192_000_000) == 0.2 * 10 ** (-1 / 1000)

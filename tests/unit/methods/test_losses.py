@@ -203,6 +203,29 @@ def test_sra_from_the_formula():
     assert term.weight == arm.method.weight_at(1_280_000 * 649) == 0.5
 
 
+def test_sras_released_cosine_compares_a_channel_over_the_tokens():
+    arm, ctx = arm_of(method("sra", similarity="cosine_tokens"))
+    batch, step = batch_of(), step_of()
+    term = arm(batch, ctx, step)["representation"]
+    lower = (batch.t - 0.2 * draw().uniform()).clamp(min=0)
+    assert ctx.ema is not None
+    _, teacher = ctx.ema(noised(batch, lower[:, None].expand(-1, N)), lower, batch.label, taps=(3,))
+    _, student = arm.backbone(
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+    )
+    a, b = arm.heads["projector"](student[1]), teacher[3]
+    over_tokens = (a * b).sum(1) / ((a * a).sum(1) * (b * b).sum(1)).sqrt()  # [B, W]
+    torch.testing.assert_close(term.value, 1 - over_tokens.mean())
+    assert term.weight == arm.method.weight_at(1_280_000 * 649) == 0.5
+    torch.testing.assert_close(step.logged["alignment_cosine"], cosine(a, b))  # over channels still
+    for option in ({"beta": 0.1}, {"decay_images": 1}):
+        with pytest.raises(ValueError, match=r"of method\.similarity=smooth_l1 alone; drop it"):
+            method("sra", similarity="cosine_tokens", **option)
+    choices = r"method.similarity=l1 is unknown \(choices: smooth_l1, cosine, cosine_tokens\)"
+    with pytest.raises(ValueError, match=choices):
+        method("sra", similarity="l1")
+
+
 def test_full_masking_and_diffusion_forcing_levels():
     batch = batch_of()
     arm, ctx = arm_of(method("full_masking"))
@@ -258,6 +281,24 @@ def test_irepa_target_and_head():
         terms["alignment"].value, -cosine(out, target).mean(), atol=1e-5, rtol=1e-4
     )
     assert terms["alignment"].weight == 1.0
+
+
+def test_irepas_released_kernel_is_a_linear_map_of_each_token():
+    arm, _ = arm_of(method("irepa", kernel=1))
+    batch = batch_of()
+    _, features = arm.backbone(
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+    )
+    head = arm.heads["projector"]
+    weight = head.convolution.weight
+    assert weight.shape == (12, NANO.width, 1, 1)
+    expected = features[1] @ weight[:, :, 0, 0].T + head.convolution.bias
+    torch.testing.assert_close(head(features[1]), expected)
+    assert head.description == "1x1 convolution on the token grid"
+    with pytest.raises(ValueError, match=r"method.kernel=2 has no middle token: choose an odd"):
+        method("irepa", kernel=2)
+    with pytest.raises(ValueError, match=r"method.kernel=0 is outside \[1, inf\)"):
+        method("irepa", kernel=0)
 
 
 def test_layersync_from_the_formula_and_only_the_student_learns():
