@@ -86,12 +86,13 @@ def _train(cfg: Config, dry: bool) -> None:
     assert cfg.encoder is not None
     if dry:
         print(
-            f"trained  {cfg.encoder.name}: "
+            f"trained  {(cfg.encoder.inner or cfg.encoder).name}: "
             f"on {cfg.data.name}, when it is asked for, into {cfg.cache}"
         )
         return
-    data = build(cfg.data)
-    encoder = build(cfg.encoder, token_grid=data.grid, dataset=data, cache=Path(cfg.cache))
+    data = build(cfg.data, cache=Path(cfg.cache))
+    option = cfg.encoder.inner or cfg.encoder
+    encoder = build(option, token_grid=data.grid, dataset=data, cache=Path(cfg.cache))
     found = encoder.heldout_probe
     print(
         f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from bench.config.groups import encoder_option, locate, options
+from bench.config.groups import encoder_option, locate, made_of_another, options
 from bench.config.schema import Config, Option, nearest
-from bench.core.metrics import metric_entries
+from bench.core.metrics import find_entry, metric_entries
 
 if TYPE_CHECKING:
     from bench.core.model.method import (
@@ -33,13 +33,17 @@ def check_metrics(key: str, names: Iterable[str], of_run: bool = False) -> None:
     """Raise ValueError for a metric that bench/conf/metrics.yaml does not have; of_run: a family
     without its encoder (cknna for cknna_*) is of the run's encoders.
     """
-    table, encoders = metric_entries(), options("encoder")
+    table = metric_entries()
+    encoders = [name for name in options("encoder") if not made_of_another(name)]
     known = [name.replace("*", encoder) for name in table for encoder in encoders]
     if of_run:
         known += [name.removesuffix("_*") for name in table if name.endswith("_*")]
     known = list(dict.fromkeys(known))
     for name in names:
-        if name not in known:
+        entry = find_entry(name)
+        if entry is not None and "(" in entry.encoder(name):  # made of another: too many to list
+            encoder_option(entry.encoder(name))
+        elif name not in known:
             shown = ", ".join(one.replace("*", "<encoder>") for one in table)
             raise ValueError(f"{key}={name} is unknown{nearest(name, known)} ({shown})")
 

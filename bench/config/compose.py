@@ -20,7 +20,15 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.config.checks import check_method, check_metrics
-from bench.config.groups import CONF, GROUPS, build, encoder_option, locate, options
+from bench.config.groups import (
+    CONF,
+    GROUPS,
+    build,
+    check_made_of,
+    encoder_option,
+    locate,
+    options,
+)
 from bench.config.schema import Config, check_type, check_values, hydra_schema, nearest
 from bench.config.words import parse_count, split_word
 from bench.core.model.sampling_protocol import sampling_protocol
@@ -35,7 +43,12 @@ CHOSEN_BY = {
 WARMUPS = ("optimizer.warmup_steps", "optimizer.warmup_share")  # the same thing, said in two ways
 # Keys whose value is any text, though their default is null; where the default is text it is text
 # as well.
-TEXT = ("name", "data.root", "encoder.path", "encoder.weights", "encoder.model")
+TEXT = (
+    *("name", "data.root"),
+    *(f"{of}.{key}" for of in ("encoder", "encoder.of") for key in ("path", "weights", "model")),
+)
+OF = "encoder.of"
+"""Chooses an option of the group encoder, as `encoder` does: what that one is made of."""
 
 
 def _is_count(key: str, value: str) -> bool:
@@ -76,7 +89,7 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for word in overrides:
         key, value = split_word(word, GROUPS)
-        if key in ("size", "encoder") and value == "null":
+        if key in ("size", "encoder", OF) and value == "null":
             continue  # the data's recipe chooses, as it does where nothing is said
         if (group := CHOSEN_BY.get(key)) is not None:
             raise ValueError(
@@ -107,20 +120,27 @@ def _choices(chosen: dict[str, str]) -> dict[str, str]:
     groups.setdefault("size", recipe["size"])
     if uses_encoder(base["method"]["name"]):
         groups.setdefault("encoder", recipe["encoder"])
-    elif "encoder" in groups:
+        if OF in chosen:
+            groups[OF] = chosen[OF]
+    elif said := [key for key in ("encoder", OF) if key in chosen]:
         name = base["method"]["name"]
         raise ValueError(
-            f"encoder={groups['encoder']}: method={name} uses no encoder; "
+            f"{said[0]}={chosen[said[0]]}: method={name} uses no encoder; "
             "drop it, or choose method=repa"
         )
     return groups
+
+
+def _choosing(group: str, name: str) -> str:
+    """Hydra's word for an option of a group; one that another is made of lies in its node."""
+    return f"+encoder@{OF}={name}" if group == OF else f"{group}={name}"
 
 
 def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    words = tuple(f"{group}={name}" for group, name in groups.items())
+    words = tuple(_choosing(group, name) for group, name in groups.items())
     known = flatten(_hydra_compose(words))
     sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
     for key, value in values.items():
@@ -190,7 +210,9 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     """The checked configuration of a list of `key=value` words. Raises ValueError, one sentence."""
     chosen = _split(overrides)
     groups = _choices(chosen)
-    values = {key: value for key, value in chosen.items() if key not in GROUPS}
+    if "encoder" in groups:
+        check_made_of(groups["encoder"], groups.get(OF))
+    values = {key: value for key, value in chosen.items() if key not in (*GROUPS, OF)}
     counts = {key: values.pop(key) for key, value in chosen.items() if _is_count(key, value)}
     batch = int(_compose(groups, values)["batch"])
     values |= {key: str(parse_count(key, text, batch)) for key, text in counts.items()}
@@ -216,5 +238,9 @@ def defaults(groups: dict[str, str]) -> dict[str, Any]:
 
     Options of no file are left out.
     """
-    known = {group: name for group, name in groups.items() if name in options(group)}
+    known = {
+        group: name
+        for group, name in groups.items()
+        if name in options("encoder" if group == OF else group)
+    }
     return flatten(_compose(_choices(known), {}))

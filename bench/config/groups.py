@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,52 @@ def options(group: str) -> list[str]:
 
 
 def encoder_option(name: str) -> Option:
-    """An encoder as its YAML says, for `build`. Raises ValueError for an unknown one."""
+    """An encoder as its YAML says, for `build`; "averaged(dinov2_b)" is one made of another.
+
+    Raises ValueError for an unknown one.
+    """
+    of_another = re.fullmatch(r"(\w+)\((.+)\)", name)
+    if of_another and of_another[1] in options("encoder"):
+        outer, inner = of_another.groups()
+        check_made_of(outer, inner)
+        return Option.of(_yaml("encoder", outer) | {"of": _yaml("encoder", inner)})
     if name not in options("encoder"):
         raise ValueError(f"encoder {name} is unknown{nearest(name, options('encoder'))}")
     return Option.of(_yaml("encoder", name))
+
+
+def made_of_another(encoder: str) -> bool:
+    """Whether an encoder of the group is made of another one, which encoder.of names."""
+    return "of" in _yaml("encoder", encoder)
+
+
+def check_made_of(encoder: str, of: str | None) -> None:
+    """Raise ValueError unless an encoder of the group may be made of `of`, None where it is of
+    none.
+    """
+    plain = [name for name in options("encoder") if not made_of_another(name)]
+    outer = [name for name in options("encoder") if name not in plain]
+    if of is None:
+        if encoder in outer:
+            raise ValueError(
+                f"encoder={encoder} is made of another encoder: say of which, encoder.of=NAME "
+                f"(choices: {', '.join(plain)})"
+            )
+        return
+    if encoder not in outer:
+        raise ValueError(
+            f"encoder.of={of}: encoder={encoder} is made of no other; "
+            f"drop it, or choose encoder={' or '.join(outer)}"
+        )
+    if of in outer:
+        raise ValueError(
+            f"encoder.of={of} is itself made of another encoder: name one that reads pictures, "
+            "as encoder.of=dinov2_b"
+        )
+    if of not in plain:
+        raise ValueError(
+            f"encoder.of={of} is unknown{nearest(of, plain)} (choices: {', '.join(plain)})"
+        )
 
 
 def current(group: str, node: Mapping[str, Any]) -> Option:
@@ -72,9 +115,9 @@ def locate(target: str) -> Any:
 def build(option: Option, **extra: Any) -> Any:
     """The object that an option describes: its class called with its values, types checked.
 
-    An encoder's class takes the keys that all encoders share as its card. extra: arguments that no
-    YAML can hold (a token grid, a data set), given where the class takes them. Raises ValueError
-    for unknown keys and wrong types.
+    An encoder's class takes the keys that all encoders share as its card, and the encoder that it
+    is made of built. extra: arguments that no YAML can hold (a token grid, a data set), given where
+    the class takes them. Raises ValueError for unknown keys and wrong types.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -91,10 +134,14 @@ def build(option: Option, **extra: Any) -> Any:
             ) from error
         check_fields(factory, values)
     takes = inspect.signature(factory).parameters
+    if "of" in values:
+        if option.inner is None:
+            check_made_of(option.name, None)
+        values["of"] = build(option.inner, **extra)
     if "card" in takes:
         card = locate(CARD)
         own = {f.name: values.pop(f.name) for f in dataclasses.fields(card) if f.name in values}
-        extra["card"] = card(**own)
+        extra["card"] = card(**own | {"name": option.name})
     return factory(**values, **{key: part for key, part in extra.items() if key in takes})
 
 
@@ -103,8 +150,9 @@ def values_before(option: Option) -> dict[str, object]:
 
     Such an option, and no other, has a default in the class; the YAML says today's.
     """
-    fields = getattr(locate(option.target), "__dataclass_fields__", {}).values()
-    return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+    parameters = inspect.signature(locate(option.target)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {key: value for key, value in defaults.items() if key in option.values}
 
 
 def check_fields(method: type, values: Mapping[str, Any]) -> None:

@@ -7,9 +7,10 @@ run_id(cfg) == "digits-vanilla-nano-s0-5e639187"
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
-from bench.config.compose import defaults
+from bench.config.compose import OF, defaults
 from bench.config.groups import GROUPS, values_before
 from bench.config.schema import Config
 from bench.core.store.files import flatten, short_hash
@@ -34,10 +35,8 @@ NOT_IDENTITY = (
     "data.in_memory",
     "data.download",
     "data.decoder",
-    "encoder.path",
-    "encoder.source",
-    "encoder.weights",
-    *(f"{g}.target" for g in GROUPS),
+    *(f"{of}.{key}" for of in ("encoder", OF) for key in ("path", "source", "weights")),
+    *(f"{g}.target" for g in (*GROUPS, OF)),
 )
 
 
@@ -54,12 +53,20 @@ def is_identity(key: str) -> bool:
 def _groups(cfg: Config) -> dict[str, str]:
     """The options of the groups that say what a run is, by name."""
     chosen = {"method": cfg.method, "size": cfg.size, "encoder": cfg.encoder, "data": cfg.data}
-    return {group: option.name for group, option in chosen.items() if option is not None}
+    groups = {group: option.name for group, option in chosen.items() if option is not None}
+    if cfg.encoder and cfg.encoder.inner:
+        groups |= {"encoder": str(cfg.encoder.values["name"]), OF: cfg.encoder.inner.name}
+    return groups
 
 
 def before_options(cfg: Config) -> dict[str, object]:
     """The values, {"method.head_init": "torch"}, of a run whose folder lacks the keys."""
-    return {f"method.{key}": value for key, value in values_before(cfg.method).items()}
+    options = {"method": cfg.method, "data": cfg.data}
+    return {
+        f"{group}.{key}": value
+        for group, option in options.items()
+        for key, value in values_before(option).items()
+    }
 
 
 def identity(cfg: Config) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def run_hash(cfg: Config) -> str:
 
 
 def arm_name(cfg: Config) -> str:
-    """What a report calls the arm: "repa/local_m", "selfflow(similarity=l1)"."""
+    """What a report calls the arm: "repa/averaged(local_m)", "selfflow(similarity=l1)"."""
     usual = defaults(_groups(cfg))
     own = [
         f"{key.partition('.')[2]}={value}"
@@ -110,7 +117,8 @@ def run_name(cfg: Config) -> str:
         cfg.size.name,
         f"s{cfg.seed}",
     ]
-    return "-".join(parts).replace("/", "-")  # timm's names of models on a hub have a slash
+    # timm's names of models on a hub have a slash, encoders made of others have brackets
+    return re.sub(r"[/(]", "-", "-".join(parts)).replace(")", "")
 
 
 def run_id(cfg: Config) -> str:

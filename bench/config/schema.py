@@ -48,8 +48,18 @@ class Option:
 
     @property
     def name(self) -> str:
-        """What the option calls itself; timm models, folders and data sets may be renamed."""
-        return str(self.values["name"])
+        """What the option calls itself; timm models, folders and data sets may be renamed.
+
+        Of one that is made of another, both: "averaged(dinov2_b)".
+        """
+        own = str(self.values["name"])
+        return f"{own}({self.inner.name})" if self.inner else own
+
+    @property
+    def inner(self) -> Option | None:
+        """The option that this one is made of, its key `of`."""
+        node = self.values.get("of")
+        return Option.of(node) if isinstance(node, Mapping) else None
 
     def changed(self, **values: Any) -> Option:
         """The option with other values."""

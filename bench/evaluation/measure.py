@@ -292,8 +292,14 @@ def evaluate(overrides: list[str], **words: Any) -> int:
     processes = distributed.start(words["device"])
     try:
         if words["run"]:
-            average = words["ema"]
-            subject = run_subject(words["run"], processes.device, words["images"], average, of_data)
+            subject = run_subject(
+                words["run"],
+                processes.device,
+                words["images"],
+                average=words["ema"],
+                data_words=of_data,
+                cache=words["cache"] or words["run"].parent / "cache",
+            )
         else:
             subject = released_subject(
                 words["checkpoint"],

@@ -127,10 +127,12 @@ def run_subject(
     images: ImageCount | None = None,
     average: Path | None = None,
     data_words: Mapping[str, str] | None = None,
+    cache: Path | None = None,
 ) -> Subject:
     """A run's snapshot (the newest, or that at `images`), or its rebuilt average in a file.
 
-    data_words: values of data.KEY=VALUE. Raises ValueError where there is none.
+    data_words: values of data.KEY=VALUE; cache: where decoded pictures may be kept.
+    Raises ValueError where there is none.
     """
     run, there = find_run(folder), checkpoints.snapshots(folder)
     stored = run.configuration if run else {}
@@ -161,7 +163,7 @@ def run_subject(
 
     # what they are the weights of
     option = current("data", stored["data"])
-    data = build(option.changed(**_elsewhere(option, data_words or {})))
+    data = build(option.changed(**_elsewhere(option, data_words or {})), cache=cache)
     backbone = SiT(data.grid, Size(**stored["size"]), data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
     context = spent_until(folder, at)

@@ -57,7 +57,7 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     if cfg.encoder:
         yield encoder_finding(cfg.encoder, Path(cfg.cache), needed=True)
     try:
-        data = build(cfg.data)
+        data = build(cfg.data, cache=Path(cfg.cache))
     except ValueError as error:
         yield Finding("missing", f"data {cfg.data.name}", str(error))
         return

@@ -52,13 +52,14 @@ def encoder_resources(option: Option, cache: Path) -> list[Resource]:
     """What an encoder needs from outside, by the `resources` of its module;
     nothing for one that is trained here.
     """
+    option = option.inner or option
     find = getattr(_module(option), "resources", None)
     return find(option.values, cache) if find else []
 
 
 def trained_here(option: Option) -> bool:
     """Whether the harness trains this encoder itself."""
-    return not hasattr(_module(option), "resources")
+    return not hasattr(_module(option.inner or option), "resources")
 
 
 def _module(option: Option) -> object:
@@ -79,6 +80,8 @@ def staged(cache: Path) -> Iterator[Finding]:
 def encoder_finding(option: Option, cache: Path, needed: bool) -> Finding:
     """Whether an encoder's code and weights are here; needed: whether they must be."""
     name = f"encoder {option.name}"
+    if "of" in option.values and option.inner is None:
+        return Finding("ok", name, "made of any other: encoder.of=NAME")
     if trained_here(option):
         return Finding("ok", name, "is trained here when it is asked for")
     if option.name == "timm":
@@ -95,5 +98,5 @@ def encoder_finding(option: Option, cache: Path, needed: bool) -> Finding:
     return Finding(
         "missing" if needed else "-",
         name,
-        f"lacks {what}: python -m bench.prepare encoder={option.name}",
+        f"lacks {what}: python -m bench.prepare encoder={(option.inner or option).name}",
     )

@@ -16,6 +16,7 @@ data:
     sizes: [nano, micro]          # left out: the recipe's; or with words that a size's runs have,
                                   # {nano: [optimizer.lr=0.004], micro: []}: of its recipe alone,
                                   # so that an arm is the same arm at every size
+    flops_per_second: 1.5e+14     # of a worker, if known: for hours before a run has finished
     overrides: [measure=full]     # words of every run; an arm's and a size's win over them
     arms: {}                      # further arms, or others in place of those above; `axes` and
                                   # `match` too
@@ -44,7 +45,10 @@ from bench.study.arms import Arms, Sizes, arms_of, keys_of, matches_of, text, wo
 from reports.findings.claims import load_claims
 
 KEYS = {"description", "claims", "arms", "axes", "match", "data"}
-DATA_KEYS = {"lasts", "overrides", "sizes", "seeds", "arms", "axes", "match"}
+DATA_KEYS = {
+    *("lasts", "overrides", "sizes", "seeds", "arms", "axes", "match"),
+    "flops_per_second",
+}
 MATCHES = ("images", "flops")
 FORBIDDEN_AXES = {
     "seed": "seeds: NUMBER",
@@ -121,6 +125,7 @@ def _check(content: Json) -> None:
             raise ValueError(f"{at} is {here!r}: write {at}: {{lasts: SOME TIME, seeds: 3}}")
         _known(f"{at}.", here, DATA_KEYS)
         _text("lasts", here, f"{at}.")
+        _rate(at, here.get("flops_per_second", 1.0))
         _words(f"{at}.overrides", here.get("overrides", []))
         _sizes(f"{at}.sizes", here.get("sizes", []))
         _seeds(f"{at}.seeds", here.get("seeds"), here.get("sizes", []))
@@ -254,6 +259,14 @@ def _own_images(at: str, arms: Arms) -> None:
                 f"{at}: the arm {arm} sets images, and match: flops gives each arm its own: leave "
                 "images out of the arm, or write match: images"
             )
+
+
+def _rate(at: str, rate: object) -> None:
+    if not isinstance(rate, float) or not 0 < rate < float("inf"):
+        raise ValueError(
+            f"{at}.flops_per_second is {rate!r}: write a number above 0 as YAML reads one, "
+            "flops_per_second: 1.5e+14"
+        )
 
 
 def _arms(key: str, arms: object) -> None:

@@ -23,8 +23,10 @@ from bench.training.session import Session
 MATCHED = {"images": "images", "flops": "FLOPs"}
 
 
-def make(specs: list[RunSpec]) -> list[Planned]:
-    """The plan, in the study's order."""
+def make(specs: list[RunSpec], flops_per_second: float | None = None) -> list[Planned]:
+    """The plan, in the study's order; flops_per_second: of a worker, for hours while no run has
+    finished.
+    """
     # what runs that have begun wrote down of their cost holds for other seeds too
     costs, sessions = Costs(), {}
     for spec in specs:
@@ -50,13 +52,13 @@ def make(specs: list[RunSpec]) -> list[Planned]:
             planned.flops = flops_until(cost.counted, spec.cfg.images)
             planned.at_least = cost.at_least
         plan.append(planned)
-    _hours(plan)
+    _hours(plan, flops_per_second)
     return plan
 
 
-def _hours(plan: list[Planned]) -> None:
+def _hours(plan: list[Planned], flops_per_second: float | None) -> None:
     """Training hours: measured for finished runs; else from finished runs of the arm,
-    or by FLOPs from any arm.
+    or by FLOPs from any arm, or at the rate that the study assumes.
     """
     an_image: dict[tuple[str, str], list[float]] = defaultdict(list)
     per_flop: list[float] = []
@@ -71,6 +73,8 @@ def _hours(plan: list[Planned]) -> None:
             an_image[planned.arm, planned.size].append(hours / cfg.images)
             if planned.flops and not planned.at_least:
                 per_flop.append(hours / planned.flops)
+    if not per_flop and flops_per_second:
+        per_flop.append(1 / flops_per_second / 3600)
     for planned in plan:
         if planned.hours is None and planned.spec.cfg is not None:
             like = an_image.get((planned.arm, planned.size))

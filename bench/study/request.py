@@ -19,6 +19,7 @@ from typing import Protocol
 from bench.core.store.states import RunState
 from bench.study.rates import rate_runs
 from bench.study.runs import RunSpec, run_ids, runs
+from bench.study.studies import load
 
 RETRIES = 2  # where nothing is said
 LOCAL_ONLY = {
@@ -67,6 +68,11 @@ class Sweep:
         if self.rates:
             return rate_runs(self.study, self.data, self.rates, words)
         return runs(self.study, self.data, words, build_encoders=trains)
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """What the study takes a worker to do while no run has finished."""
+        return load(self.study, self.data).flops_per_second
 
     @property
     def rate_words(self) -> list[str]:

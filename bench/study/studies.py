@@ -22,7 +22,8 @@ FOLDER = CONF / "study"
 class Study:
     """A study on one data set. arms: name -> overrides; sizes: () is the recipe's; of_sizes: size
     -> further overrides; seeds: of every size, the most where `seeds_by_size` says it of each;
-    match: of "images" and "flops", what arms are given alike.
+    match: of "images" and "flops", what arms are given alike; flops_per_second: that a worker is
+    taken to do while no run has finished.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Study:
     of_sizes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seeds_by_size: dict[str, int] = field(default_factory=dict)
     match: tuple[str, ...] = ("images",)
+    flops_per_second: float | None = None
 
     def chosen_sizes(self, size: str | None) -> tuple[str | None, ...]:
         """The sizes to run, or the one that was asked for; None: the recipe's.
@@ -101,4 +103,5 @@ def load(name: str, data: str = "digits") -> Study:
         of_sizes={size: tuple(own) for size, own in words_of_sizes(sizes).items()},
         match=matches_of(content, here),
         seeds_by_size={} if isinstance(seeds, int) else seeds,
+        flops_per_second=here.get("flops_per_second"),
     )

@@ -37,7 +37,7 @@ def run_sweep(sweep: Sweep) -> int:
     if sweep.action == "cancel":
         return launcher.cancel()
     # what needs no printed plan
-    planned = plan.make(sweep.specs)
+    planned = plan.make(sweep.specs, sweep.flops_per_second)
     if sweep.action == "clean":
         return clean(sweep, planned)
     if sweep.action == "attach":
@@ -100,7 +100,7 @@ def watch(sweep: Sweep, launcher: Launcher, planned: list[Planned]) -> int:
             f"to stop it: {sweep.command('cancel')}"
         )
         return LEFT
-    planned = plan.make(sweep.specs)
+    planned = plan.make(sweep.specs, sweep.flops_per_second)
     print("\n" + plan.summary(planned))
     unfinished = [p for p in planned if p.spec.id and not p.done]
     notes = launcher.notes()

@@ -44,7 +44,7 @@ class AssembledArm:
     def of(cls, cfg: Config, processes: Processes) -> AssembledArm:
         """Build everything that can fail for the user's reasons. Raises ValueError."""
         # data, and what tracking and measuring will need of them
-        data = build(cfg.data)
+        data = build(cfg.data, cache=Path(cfg.cache))
         for problem in missing(cfg, data):
             raise ValueError(problem)
 

@@ -1,8 +1,11 @@
-"""What encoders share in reading a picture: its scaling, and patches that fit the token grid."""
+"""What encoders share: a picture's scaling, patches that fit the token grid, and being made of
+another encoder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,6 +35,23 @@ class PatchEncoder(Encoder):
         size = list(self.grid)
         maps = F.interpolate(maps, size=size, mode="bilinear", antialias=True, align_corners=False)
         return maps.flatten(2).transpose(1, 2)
+
+
+class DerivedEncoder(Encoder):
+    """An encoder made of another one, `of`, by changing its features or its weights.
+
+    change: how, in words. Grid, width and card are those of `of`, which it is as related to as to
+    itself, unless trained_on says that nothing learned is left.
+    """
+
+    def __init__(self, card: EncoderCard, of: Encoder, change: str, trained_on: str | None = None):
+        learned = trained_on is None
+        inner = of.card if learned else replace(of.card, trained_on=trained_on, labels="")
+        super().__init__(replace(inner, name=card.name))
+        self.width, self.grid = of.width, of.grid
+        self.reading = f"{change}; {of.reading}"
+        if learned:
+            self.not_counted, self.training_flops = of.not_counted, of.training_flops
 
 
 def fitting_grids(

