@@ -118,8 +118,8 @@ def outlook(claims: Sequence[str], of_study: Sequence[PlannedCell]) -> str:
         for size in dict.fromkeys(cell.size for cell in here):
             counts = sorted({len(cell.seeds) for cell in here if cell.size == size})
             arms = sum(cell.size == size for cell in here)
-            parts.append(f"{size} {arms} arms x {' or '.join(map(str, counts))} seeds")
-        lines.append(f"  at equal {MATCHED[matched]}: {', '.join(parts)}")
+            parts.append(f"{size} {arms} arms, seeds: {' or '.join(map(str, counts))}")
+        lines.append(f"  at equal {MATCHED[matched]}: {'; '.join(parts)}")
     return "\n".join(lines)
 
 

@@ -69,7 +69,8 @@ run compute.threads=1.5 | run label_drop=2 | run ema.decay=1 | sweep | sweep stu
 sweep study=demo action=go | sweep study=demo dry_run=maybe | sweep study=demo workers=0
 sweep study=demo study=family | sweep study=demo workers=2 compute=slurm | sweep study=demo word
 sweep data=digits | sweep study=demo action=work dry_run=true | sweep study=demo retries=-1
-sweep study=demo size=Q | evaluate run=* | evaluate run=a checkpoint=b | evaluate samples=1
+sweep study=demo size=Q | sweep study=demo rates=1e-3
+evaluate run=* | evaluate run=a checkpoint=b | evaluate samples=1
 evaluate run=* smples=1 | evaluate run=* samples= | evaluate checkpoint=a
 evaluate checkpoint=a format=dit size=XL data=digits | evaluate run=* format=sit
 evaluate run=* threads=0 | evaluate run=* threads=x | evaluate run=* metrics=fdi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 
 from bench.config.groups import build
@@ -12,6 +13,7 @@ from bench.core.model.sizes import SIZES
 from bench.core.train.cost import count, flops_until, images_of
 from bench.study import plan, studies
 from bench.study.runs import named_by_flops, runs
+from reports.study.runs import StudyResults
 
 FILE = """\
 description: Equal FLOPs
@@ -127,3 +129,14 @@ def test_too_few_images_for_an_encoders_training_are_not_possible(asked):
     made = asked("flops", "seed=0", "images=64", build_encoders=True)
     repa = made["repa", None, ("flops",)]
     assert repa.id is None and "cost less than the training of encoder local_s" in repa.reason
+
+
+def test_a_page_finds_the_rows_that_are_matched(asked):
+    planned = tuple(asked("[images, flops]", "seed=0").values())
+    rows = pd.DataFrame({"run": [*(run.id for run in planned), "another"]})
+    study = StudyResults("mine", rows, {}, planned)
+    at_equal_flops = set(study.rows_matched("flops")["run"])
+    assert at_equal_flops == {run.id for run in planned if "flops" in run.matched}
+    of_vanilla = {run.id for run in planned if run.arm == "vanilla"}
+    assert at_equal_flops & set(study.rows_matched("images")["run"]) == of_vanilla
+    assert study.rows_matched("images")["run"].nunique() == 3

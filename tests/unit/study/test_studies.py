@@ -386,8 +386,8 @@ def test_a_plan_knows_its_cells(written, tmp_path):
     ]
     assert plan.outlook(["a", "b"], cells).splitlines() == [
         "for a, b",
-        "  at equal images: nano 2 arms x 3 seeds, micro 2 arms x 1 seeds",
-        "  at equal FLOPs: nano 2 arms x 3 seeds, micro 2 arms x 1 seeds",
+        "  at equal images: nano 2 arms, seeds: 3; micro 2 arms, seeds: 1",
+        "  at equal FLOPs: nano 2 arms, seeds: 3; micro 2 arms, seeds: 1",
     ]
     no_claims = plan.outlook([], cells[:1])
     assert no_claims.startswith("for no claim in particular\n  at equal images: nano 1 arms")
