@@ -15,18 +15,22 @@ from reports.page import PAGES
 FIT = Command(
     "report fit",
     does="A scaling law of any table: its parameters with 95 % intervals, and its curve as a "
-    "picture. Rows that share x (and x2) are taken as seeds.",
+    "picture. Rows that share x (and x2) are taken as seeds; without any, rows are resampled.",
     body="reports.laws.command:fit_table",
     keys={
         "csv": File("table with a header line", required=True),
         "x": Text("size, for example N or parameters", required=True, shape="COLUMN"),
         "y": Text("what falls with size, for example loss", required=True, shape="COLUMN"),
         "x2": Text("data seen: fits E + A N^-a + B D^-b", default="", shape="COLUMN"),
+        "run": Text(
+            "which run a row is a snapshot of; its rows share luck", default="", shape="COLUMN"
+        ),
         "out": File("picture, .svg or .png; default: beside the table"),
     },
     examples={
         "--csv runs.csv --x parameters --y heldout_loss": "",
         "--csv runs.csv --x N --x2 D --y loss --out law.svg": "",
+        "--csv runs.csv --x N --x2 D --y loss --run run": "rows are snapshots",
     },
     alone=True,
 )

@@ -2,44 +2,51 @@
 
     python -m bench.report fit --csv runs.csv --x parameters --y heldout_loss
     python -m bench.report fit --csv runs.csv --x N --x2 D --y loss --out law.svg
+    python -m bench.report fit --csv runs.csv --x N --x2 D --y loss --run run
 
-Rows that share x (and x2) are taken as seeds. Parameters are printed with 95 % intervals; the curve
-is a picture file.
+Rows that share x (and x2) are taken as seeds; without any, intervals come from resampled rows.
+Rows of one run (its snapshots, where they are honest shorter runs) share that run's luck.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from reports.draw.axes import Scale, number
+from reports.draw.axes import number
 from reports.laws.comparison import predict_largest
-from reports.laws.fits import Law, Refusal, fit_power_law
+from reports.laws.fits import MANY_ROWS, Law, Refusal, fit_power_law
+from reports.laws.picture import TablePoints, draw_law
+from reports.laws.table_file import read_columns
+from reports.laws.words import MISFIT
 
 
-def fit_table(csv: Path, x: str, y: str, x2: str = "", out: Path | None = None) -> None:
+def fit_table(
+    csv: Path, x: str, y: str, x2: str = "", run: str = "", out: Path | None = None
+) -> None:
     """Print the law of the columns x (size), x2 (data seen, "" for none) and y (what falls), and
     write its picture.
 
-    out: an .svg or a .png, by default beside the table. Raises ValueError for what the user can
-    mend.
+    run: the column that says which run a row is a snapshot of, "" where every row is a run; out: an
+    .svg or a .png, by default beside the table. Raises ValueError for what the user can mend.
     """
     out = out or csv.with_name(f"{csv.stem}-fit.svg")
     if out.suffix not in (".svg", ".png"):
         raise ValueError(f"--out {out}: the picture is written as .svg or .png")
-    n, y_values, d = read_columns(csv, x, y, x2)
+    if run and not x2:
+        raise ValueError(f"--run {run}: snapshots of a run differ in data seen; give it as --x2")
+    table = read_columns(csv, [name for name in (x, y, x2) if name], [run] if run else [])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
             f"--out {out}: the folder {out.parent} cannot be made ({error.strerror})"
         ) from None
-    law = fit_power_law(n, y_values, d)
+    n, values, d = table[x], table[y], table.get(x2)
+    law = fit_power_law(n, values, d, runs=table.get(run))
     print("\n".join(law_lines(law, x, y, x2)))
     if d is None:
         try:
-            foretold = predict_largest(n, y_values)
+            foretold = predict_largest(n, values)
             print(
                 f"{y} at {x} = {number(foretold.n)} from the smaller ones: "
                 f"{foretold.predicted:.5g} "
@@ -47,98 +54,31 @@ def fit_table(csv: Path, x: str, y: str, x2: str = "", out: Path | None = None) 
             )
         except Refusal as reason:
             print(f"no prediction of the largest {x} from the smaller ones: {reason}")
-    draw_law(law, n, y_values, d, x, y, x2, out)
+    draw_law(law, TablePoints(n, values, d, (x, y, x2)), out)
     print(f"curve: {out}")
 
 
-def read_columns(
-    path: Path, x: str, y: str, x2: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The columns x, y and x2 (None for "") of a table as numbers.
-
-    Raises ValueError for a missing file or column, or a word in it.
-    """
-    import pandas as pd
-
-    if not path.exists():
-        raise ValueError(f"no file {path}: give a table with a header line with --csv")
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no table: {error}") from None
-
-    def column(name: str) -> np.ndarray:
-        if name not in table:
-            raise ValueError(
-                f"{path} has no column {name!r} (it has: {', '.join(map(str, table.columns))})"
-            )
-        values = pd.to_numeric(table[name], errors="coerce")
-        if values.isna().any():
-            line = int(np.flatnonzero(values.isna())[0])
-            raise ValueError(
-                f"{path} line {line + 2}: {name} is {table[name].iloc[line]!r}, not a number"
-            )
-        return values.to_numpy(float)
-
-    return column(x), column(y), column(x2) if x2 else None
-
-
 def law_lines(law: Law, x: str, y: str, x2: str = "") -> list[str]:
-    """Lines that say what was fitted."""
+    """Lines that say what was fitted, and where the intervals come from."""
     form = f"{y} = E + A {x}^-a" + (f" + B {x2}^-b" if x2 else "")
-    whence = "seeds" if law.from_seeds else "residuals"
     lines = [form, "parameter       value   95 % interval"]
     for name in law.names:
         low, high = law.interval(name)
         lines.append(f"{name:<9}{law[name]:>12.5g}   {low:.5g} to {high:.5g}")
-    return [
-        *lines,
-        "deviation of a run: "
-        f"{100 * law.deviation:.2g} % (from {whence}, {law.df} degrees of freedom)",
-    ]
-
-
-def draw_law(
-    law: Law,
-    n: np.ndarray,
-    y: np.ndarray,
-    d: np.ndarray | None,
-    x_name: str,
-    y_name: str,
-    d_name: str,
-    out: Path,
-) -> None:
-    """Points, curve and its 95 % band on logarithmic axes; with a second axis one curve for each
-    value of D.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullLocator
-
-    with matplotlib.rc_context({"svg.hashsalt": "fit", "font.family": "DejaVu Sans"}):
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        # points, curve and band of each level of D
-        grid = np.geomspace(n.min(), n.max() * 2, 60)
-        levels = [None] if d is None else [float(value) for value in np.unique(d)]
-        for index, level in enumerate(levels):
-            colour = f"C{index % 10}"
-            here = np.ones(len(n), bool) if level is None else d == level
-            name = None if level is None else f"{d_name} = {number(level)}"
-            axes.plot(n[here], y[here], "o", color=colour, ms=4, label=name)
-            axes.plot(grid, [law.predict(at, level) for at in grid], color=colour)
-            band = np.array([law.predict_interval(at, level) for at in grid])
-            axes.fill_between(grid, band[:, 0], band[:, 1], color=colour, alpha=0.2, lw=0)
-        # axes with the ticks of a page
-        axes.set(xscale="log", yscale="log", xlabel=x_name, ylabel=y_name)
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = axis.get_view_interval()
-            ticks, labels = zip(*Scale(low, high, 0.0, 1.0, log=True).ticks(), strict=True)
-            axis.set_ticks(ticks, labels)
-            axis.set_minor_locator(NullLocator())
-        if d is not None:
-            axes.legend(frameon=False, fontsize=8)
-        # no date, so that the same table gives the same bytes
-        figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None, dpi=150)
+    whence = {
+        "seeds": "from seeds",
+        "rows": "from residuals; intervals: rows drawn with replacement",
+        "residuals": "from residuals, taken as normal"
+        + ("" if law.run_deviation else f": under {MANY_ROWS} rows are too few to resample"),
+    }[law.source]
+    lines.append(
+        f"deviation of a row: {100 * law.deviation:.2g} % ({law.df} degrees of freedom, {whence})"
+    )
+    if law.run_deviation:
+        lines.append(f"of it shared by the rows of a run: {100 * law.run_deviation:.2g} %")
+    if law.misfit is not None and law.misfit < MISFIT:
+        lines.append(
+            f"the form misses the means by more than seeds explain (p {number(law.misfit, 2)}): "
+            "intervals take it for true"
+        )
+    return lines

@@ -16,11 +16,14 @@ from bench.core.store.files import flatten
 from reports.draw.content import Figure, Page, Section
 from reports.draw.table import Table
 from reports.draw.theme import arm_styles
-from reports.laws.arms import Fitted, fitted_laws, law_tables
+from reports.laws.arms import fitted_laws
+from reports.laws.joint import joint_laws
+from reports.laws.joint_tables import joint_tables
+from reports.laws.tables import law_tables
 from reports.page import run_tables, tables
 from reports.page.commands import training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
-from reports.page.figures.laws import law_figure
+from reports.page.figures.laws import frontier_figure, law_figure
 from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
 from reports.page.verdicts import judge
@@ -118,18 +121,21 @@ def build_page(study: StudyResults, kind: str) -> Page:
     """The page. kind: a key of `QUESTIONS`, or "all" for every one of them on a single page."""
     everything = kind == "all"
     chosen = list(QUESTIONS.values()) if everything else [QUESTIONS[kind]]
-    laws = fitted_laws(study.rows) if any(part.laws for part in chosen) else []
+    laws = any(part.laws for part in chosen)
+    fitted = fitted_laws(study.rows) if laws else []
+    joint = joint_laws(study.rows, study.runs) if laws else []
     # figures, section by section; the one of the first screen is taken out
     sections = []
     for part in chosen:
         builders = part.figures if everything else (*part.figures, *part.borrowed)
         found = [figure for build in builders for figure in build(study)]
-        found[1:1] = law_figure(laws) if part.laws else []
+        found[1:1] = [*law_figure(fitted), *frontier_figure(joint)] if part.laws else []
         title, question = (part.title, part.question) if everything else ("More figures", "")
         sections.append(Section(title, question, found, []))
     lead = _take_lead(sections, LEADS_OF_ALL if everything else ())
     # tables
-    sections.append(Section("Numbers", "", [], _numbers(study, chosen, laws)))
+    of_laws = [*law_tables(fitted), *joint_tables(joint)]
+    sections.append(Section("Numbers", "", [], _numbers(study, chosen, of_laws)))
     appendix = [build(study).without_empty_columns() for build in run_tables.APPENDIX]
     # around them
     head = EVERYTHING if everything else QUESTIONS[kind]
@@ -154,13 +160,13 @@ def build_page(study: StudyResults, kind: str) -> Page:
     )
 
 
-def _numbers(study: StudyResults, chosen: list[Question], laws: list[Fitted]) -> list[Table]:
+def _numbers(study: StudyResults, chosen: list[Question], laws: list[Table]) -> list[Table]:
     """The tables of the page's numbers, without those that say nothing."""
     of_distances = any(part.distances for part in chosen)
     found = tables.results_tables(study.rows) if of_distances else []
     found += tables.probe_tables(study.rows) if any(part.probes for part in chosen) else []
     found += tables.encoder_tables(study)
-    found += law_tables(laws)
+    found += laws
     found += published_tables(study) if of_distances else []
     return [table.without_empty_columns() for table in found if table.rows or table.note]
 

@@ -405,7 +405,7 @@ def test_laws_are_fitted_where_there_are_sizes_enough(tmp_path):
     write_runs(
         tmp_path,
         arms={"vanilla": 1.0, "selfflow": 0.8},
-        sizes=("nano", "micro", "mini", "tiny"),
+        sizes=("nano", "micro", "mini", "tiny", "S"),
         snapshots=1,
     )
     found = build_page(read_study(tmp_path), "scaling").sections[-1].tables

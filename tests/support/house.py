@@ -56,7 +56,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "reports.study": ("bench.core.store", "bench.core.model.sampling_protocol", *LEAVES),
     "reports.draw": LEAVES,
     "reports.findings": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
-    "reports.laws": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
+    "reports.laws": (
+        *("reports.study", "reports.draw", "bench.core.store", *LEAVES),
+        "bench.core.model.sizes",  # which sizes there are beside those of a study
+    ),
     "reports.output": ("reports.study", "reports.draw", *LEAVES, "bench.core.store"),
     "reports.page": ("reports", "bench.core.store", "bench.core.model.sampling_protocol", *LEAVES),
     "slurm": ("bench.study.request", "bench.cli", "bench.core.store", "bench.config.schema"),

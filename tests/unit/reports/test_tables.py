@@ -40,7 +40,7 @@ def test_columns_of_an_exported_law_have_names_of_their_own(tmp_path):
     write_runs(
         tmp_path / "runs",
         arms={"vanilla": 1.0},
-        sizes=("nano", "micro", "mini", "tiny"),
+        sizes=("nano", "micro", "mini", "tiny", "S"),
         snapshots=1,
     )
     export_page(build_page(read_study(tmp_path / "runs"), "scaling"), tmp_path / "out")
