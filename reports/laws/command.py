@@ -34,6 +34,8 @@ def fit_table(
         raise ValueError(f"--out {out}: the picture is written as .svg or .png")
     if run and not x2:
         raise ValueError(f"--run {run}: snapshots of a run differ in data seen; give it as --x2")
+    if run and run in (x, x2, y):
+        raise ValueError(f"--run {run}: that column is fitted; name one that says which run it was")
     table = read_columns(csv, [name for name in (x, y, x2) if name], [run] if run else [])
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,8 @@ def test_rows_of_unlike_d_are_a_map_with_residuals_and_names_stay_as_they_are(tm
     assert "D = " not in drawn
     fit_table(table, "a$b_$", "lo$s^$", "D", run="run")
     assert "shared by the rows of a run" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="--run D: that column is fitted"):
+        fit_table(table, "a$b_$", "lo$s^$", "D", run="D")
     with pytest.raises(ValueError, match="give it as --x2"):
         fit_table(table, "a$b_$", "lo$s^$", run="run")
 
