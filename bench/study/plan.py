@@ -99,7 +99,7 @@ class PlannedCell:
     seeds: tuple[int, ...]
 
 
-def cells(plan: Iterable[Planned]) -> list[PlannedCell]:
+def planned_cells(plan: Iterable[Planned]) -> list[PlannedCell]:
     """The cells of the runs that are possible here, in the plan's order."""
     seeds: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     for planned in plan:

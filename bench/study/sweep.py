@@ -58,7 +58,7 @@ def run_sweep(sweep: Sweep) -> int:
     if sweep.dry_run:
         if not sweep.rates:  # what these runs can show belongs below these lines
             claims = load(sweep.study, sweep.data).claims
-            print("\n" + plan.outlook(claims, plan.cells(planned)))
+            print("\n" + plan.outlook(claims, plan.planned_cells(planned)))
         return 0
     if not missing:
         _conclude(sweep)

@@ -377,7 +377,7 @@ def test_a_plan_knows_its_cells(written, tmp_path):
         .replace("[nano]", "[nano, micro]")
         .replace("seeds: 1", "seeds: {nano: 3, micro: 1}")
     )
-    cells = plan.cells(plan.make(runs_of_mine(f"runs={tmp_path}")))
+    cells = plan.planned_cells(plan.make(runs_of_mine(f"runs={tmp_path}")))
     assert [(c.arm, c.size, c.matched, c.seeds) for c in cells if c.size == "nano"] == [
         ("selfflow", "nano", "images", (0, 1, 2)),
         ("selfflow", "nano", "flops", (0, 1, 2)),
