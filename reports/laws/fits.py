@@ -213,7 +213,8 @@ def check_points(n: np.ndarray, y: np.ndarray, d: np.ndarray | None) -> None:
     for name, values in (("N", n), ("D", d)):
         if values is not None and (count := len(np.unique(values))) < own + SPARE:
             raise Refusal(
-                f"there {'is 1 value' if count == 1 else f'are {count} values'} of {name}, and {own} parameters need {own + SPARE}, "
+                f"there {'is 1 value' if count == 1 else f'are {count} values'} of {name}, and "
+                f"{own} parameters need {own + SPARE}, "
                 f"so that {SPARE} degrees of freedom judge them{_helping(name, values, own)}"
             )
     if d is None:

@@ -152,13 +152,13 @@ def test_resampled_rows_cover_where_scatter_differs_and_one_deviation_is_too_sur
 
 def test_few_rows_without_seeds_cover_too():
     covered = 0
-    for seed in range(50):
+    for seed in range(30):
         y = law(N7) * np.exp(0.01 * np.random.default_rng(seed).standard_normal(len(N7)))
         found = fit_power_law(N7, y, bootstrap=80, seed=seed)
         low, high = found.interval("a")
         covered += low <= 0.4 <= high
     assert found.source == "residuals" and found.df == len(N7) - 3
-    assert covered >= 43  # 50 at 95 %: fewer happens once in 100
+    assert covered >= 25  # 30 at 95 %: fewer happens once in 300
 
 
 def test_a_form_that_misses_the_means_is_told():

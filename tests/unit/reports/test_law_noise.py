@@ -154,7 +154,7 @@ def test_joint_exponents_are_covered_where_snapshots_share_the_luck_of_their_run
     )
     n, d, run = N[size], D[snapshot], seeds * size + seed
     covered, alone = {"a": 0, "b": 0}, 0
-    for trial in range(30):
+    for trial in range(30 if seeds > 1 else 20):
         rng = np.random.default_rng(trial)
         luck = shared(rng, (size, size, seed), correlation, 1 - correlation)
         noise_of_snapshots = 0.005 * rng.standard_normal(len(n))
@@ -164,10 +164,10 @@ def test_joint_exponents_are_covered_where_snapshots_share_the_luck_of_their_run
         for name, value in (("a", 0.4), ("b", 0.35)):
             low, high = found.interval(name)
             covered[name] += low <= value <= high
-        if trial < 15 and not correlation:
+        if trial < 15 and seeds > 1 and not correlation:
             low, high = fit_power_law(n, y, d, bootstrap=80, seed=trial).interval("a")
             alone += low <= 0.4 <= high
     print(correlation, seeds, covered, "every snapshot taken as a run:", alone, "of 15")
-    assert min(covered.values()) >= 25  # 30 at 95 %: fewer happens once in 100
+    assert min(covered.values()) >= trial - 4  # of 30 at 95 %: fewer happens once in 300
     if seeds > 1 and not correlation:
         assert alone <= 10
