@@ -1,27 +1,18 @@
-"""A study on SLURM through submitit: an array that trains, a job a run that evaluates,
-one that reports.
-
-Each waits for those before it (`afterok`, and `--kill-on-invalid-dep=yes`: what can never start
-leaves the queue). The script that SLURM was given lies in every run's folder as
-slurm/<phase>-<job>.sh, the run's output beside it.
-"""
+"""A study on SLURM: submitted, watched, cancelled (`python -m bench.sweep compute=slurm`)."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.config.schema import Cluster
-from bench.core.store.files import read_json, write_json
+from bench.core.store.files import read_json
 from bench.core.store.lease import Leases
 from bench.core.store.states import run_state
-from slurm import code_snapshot, queue
-from slurm.job import SlurmJob
+from slurm import queue
+from slurm.submission import Submission, report_file
 
 if TYPE_CHECKING:
     from bench.study.request import Planned, Sweep
@@ -47,7 +38,12 @@ class Slurm:
     # Submitting -----------------------------------------------------------------------------------
 
     def start(self, planned: list[Planned], retry: bool) -> None:
-        """Submit what is missing and not already in the queue."""
+        """Submit what is missing and not already in the queue, whatever an earlier submission that
+        broke off has left.
+        """
+        for p in planned:
+            if p.spec.cfg and isinstance(p.spec.cfg.compute, Cluster):
+                check_time(p.spec.cfg.compute)
         name = f"submit-{self.sweep.name}"
         lease = Leases(self.leases).acquire_watching(name, "is submitting this study")
         if lease is None:
@@ -57,130 +53,11 @@ class Slurm:
             )
         lease.keep()  # many sbatch calls take longer than a silent lease is believed
         try:
-            queue_now = self.queued(fresh=True)
-            self._submit([p for p in planned if not self._in_queue(p, queue_now)])
-            self._asked = float("-inf")  # the answer is from before
+            jobs = {run: self.jobs_of(run) for run in self.sweep.ids}
+            Submission(self.sweep, jobs, self.queued(fresh=True)).make(planned)
         finally:
+            self._asked = float("-inf")  # the answer is from before
             lease.release()
-
-    def _in_queue(self, planned: Planned, queue_now: dict[str, str]) -> bool:
-        jobs = [job for job in self.jobs_of(str(planned.spec.id)).values() if job in queue_now]
-        if jobs:
-            print(f"{planned.spec.id}: already in the queue as job {', '.join(jobs)}")
-        return bool(jobs)
-
-    def _submit(self, planned: list[Planned]) -> None:
-        if not planned:
-            return
-        self.jobs_folder.mkdir(parents=True, exist_ok=True)
-        cfg = planned[0].spec.cfg
-        assert cfg is not None
-        assert isinstance(cfg.compute, Cluster)
-        self.compute = cfg.compute
-        check_time(self.compute)
-        self.code = code_snapshot.take(self.sweep.runs.resolve() / "sweeps")
-        training = [p for p in planned if p.state.name != "trained"]
-        trained = self._submit_many("train", training)
-        evaluations = []
-        for p in planned:
-            run = str(p.spec.id)
-            after = [trained[run]] if run in trained else []
-            evaluations.append(self._submit_many("evaluate", [p], after)[run])
-        report = SlurmJob(
-            (
-                "-m",
-                "bench.report",
-                "all",
-                "--runs",
-                str(self.sweep.runs),
-                *self.sweep.report_words(),
-            ),
-            "report",
-            os.getcwd(),
-        )
-        job = self._executor("report", evaluations, small=True).submit(report).job_id
-        write_json(self.sweep.folder / "report.json", {"job": job})
-        print(
-            f"{len(training)} training job(s), {len(evaluations)} evaluation job(s), "
-            f"and job {job} for the report, "
-            f"from {self.code.name}"
-        )
-
-    def _submit_many(
-        self, phase: str, planned: list[Planned], after: Sequence[str] = ()
-    ) -> dict[str, str]:
-        """Submit a job a run, as one array where there are several; returns run -> job."""
-        if not planned:
-            return {}
-        executor = self._executor(phase, after)
-        jobs = {}
-        with executor.batch():
-            submitted = [executor.submit(self._job(phase, p)) for p in planned]
-        for p, job in zip(planned, submitted, strict=True):
-            run = str(p.spec.id)
-            jobs[run] = job.job_id
-            self._keep(run, phase, job)
-        return jobs
-
-    def _job(self, phase: str, planned: Planned) -> SlurmJob:
-        words = [
-            word
-            for word in planned.spec.overrides
-            if phase != "train" or not word.startswith("measure=")
-        ]
-        words += ["measure=none"] if phase == "train" else []
-        run = self.sweep.runs.resolve() / str(planned.spec.id)
-        threads = self.compute.threads or self.compute.cpus
-        return SlurmJob(
-            ("-m", "bench.run", *words), phase, os.getcwd(), str(run), str(self.leases), threads
-        )
-
-    def _keep(self, run: str, phase: str, job: Any) -> None:
-        """The job's number and its script, in the run's folder."""
-        folder = self.sweep.runs / run / "slurm"
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(job.paths.submission_file, folder / f"{phase}-{job.job_id}.sh")
-        jobs = read_json(folder / "jobs.json") | {phase: job.job_id}
-        write_json(folder / "jobs.json", jobs)
-
-    def _executor(self, phase: str, after: Sequence[str] = (), small: bool = False) -> Any:
-        """submitit's executor with the settings of conf/compute/slurm.yaml.
-
-        Raises ValueError for what it refuses.
-        """
-        import submitit
-
-        c = self.compute
-        # submitit's own count of time-outs is not used: slurm.job requeues as long as something is
-        # saved
-        executor = submitit.SlurmExecutor(folder=self.jobs_folder)
-        parameters: dict[str, Any] = {
-            "job_name": f"{self.sweep.name}-{phase}",
-            "time": c.time,
-            "nodes": 1 if small else c.nodes,
-            "ntasks_per_node": 1 if small else c.processes,
-            "cpus_per_task": c.cpus,
-            "signal_delay_s": c.signal,
-            "array_parallelism": c.parallel,
-            "setup": [*c.setup, f"export PYTHONPATH={_quote(self.code)} PYTHONSAFEPATH=1"],
-            "srun_args": ["--kill-on-bad-exit=1"],
-            "stderr_to_stdout": True,
-            "additional_parameters": {
-                "requeue": True,
-                **({"kill-on-invalid-dep": "yes"} if after else {}),
-                **c.extra,
-            },
-        }
-        places = ("partition", "account", "qos", "constraint")
-        parameters |= {key: value for key in places if (value := getattr(c, key))}
-        if c.gpus and not small:
-            parameters["gpus_per_node"] = c.gpus
-        if c.memory:
-            parameters["mem"] = f"{c.memory}G"
-        if after:
-            parameters["dependency"] = "afterok:" + ":".join(after)
-        executor.update_parameters(**parameters)
-        return executor
 
     # Watching -------------------------------------------------------------------------------------
 
@@ -208,17 +85,17 @@ class Slurm:
 
     def _jobs(self) -> list[str]:
         jobs = [job for run in self.sweep.ids for job in self.jobs_of(run).values()]
-        report = read_json(self.sweep.folder / "report.json").get("job")
+        report = read_json(report_file(self.sweep)).get("job")
         return [*jobs, report] if report else jobs
 
     def notes(self) -> dict[str, str]:
         """What the queue says of runs that are not running,
         and of jobs that ended without finishing their run.
         """
-        queued = self.queued()
+        queued, known = self.queued(), {run: self.jobs_of(run) for run in self.sweep.ids}
+        begun = any(known.values())
         notes = {}
-        for run in self.sweep.ids:
-            jobs = self.jobs_of(run)
+        for run, jobs in known.items():
             waiting = [(phase, job) for phase, job in jobs.items() if job in queued]
             if waiting:
                 phase, job = waiting[0]
@@ -229,11 +106,14 @@ class Slurm:
                     f"job {job} ended without a word; see {self.sweep.runs / run / 'slurm'} "
                     f"and {self.jobs_folder}/{job}_0_log.out"
                 )
+            elif begun and not jobs and run_state(self.sweep.runs / run).name == "new":
+                notes[run] = "not submitted yet: the command that started the study does it"
         return notes
 
     def cancel(self) -> int:
         """scancel all jobs of the study; running ones save first."""
-        jobs = [job for job in self._jobs() if job in self.queued(fresh=True)]
+        queued = self.queued(fresh=True)
+        jobs = [job for job in self._jobs() if job in queued]
         if self.sweep.dry_run:
             print(f"would cancel {len(jobs)} job(s): {', '.join(jobs) or 'none is in the queue'}")
             return 0
@@ -269,9 +149,3 @@ def check_time(compute: Cluster) -> None:
 def _explain(state: str) -> str:
     reason = state.partition("(")[2].rstrip(")")
     return f"{state}: {WAITING[reason]}" if reason in WAITING else state
-
-
-def _quote(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))

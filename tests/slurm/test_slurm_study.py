@@ -5,13 +5,14 @@ and with a job that fails.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.runs import ROOT, each_once, numbers
-from support.submitted import LONG, SMALL, command, wait_until
+from support.submitted import JOBS, LONG, ONE, SMALL, command, wait_until
 
 pytestmark = pytest.mark.slurm
 
@@ -90,3 +91,60 @@ def test_a_run_that_is_queued_is_not_queued_again(submit, capsys):
         wait_until(lambda: first.launcher.queued(fresh=True) == {}, 60, "an empty queue")
     finally:
         command("scontrol", "update", "partitionname=main", "state=up")
+
+
+def test_a_submission_that_broke_off_is_completed(submit, capsys):
+    command("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        first = submit("one", *LONG)
+        folder = first.run / "slurm"
+        evaluation = json.loads((folder / "jobs.json").read_text())["evaluate"]
+        report = json.loads((first.sweep.folder / "report.json").read_text())["job"]
+        command("scancel", evaluation, report)
+        wait_until(lambda: list(first.launcher.queued(fresh=True)) == [first.train], 60, "one job")
+        again = submit("one", *LONG)
+        jobs = again.launcher.jobs_of(again.run.name)
+        assert jobs["train"] == first.train and jobs["evaluate"] != evaluation
+        script = (folder / f"evaluate-{jobs['evaluate']}.sh").read_text()
+        assert f"--dependency=afterok:{first.train}" in script
+        assert len(again.launcher.queued(fresh=True)) == 3, "the report too"
+        first.launcher.cancel()
+        wait_until(lambda: first.launcher.queued(fresh=True) == {}, 60, "an empty queue")
+    finally:
+        command("scontrol", "update", "partitionname=main", "state=up")
+
+
+SUBMIT = """
+import os, sys
+from pathlib import Path
+assert "SLURM_MEM_PER_CPU" in os.environ
+os.environ.update(word.split("=") for word in sys.argv.pop(1).split())
+from bench.study import studies
+studies.FOLDER = Path(sys.argv[1])
+from bench.sweep import SWEEP
+sys.exit(SWEEP.main(sys.argv[2:]))
+"""
+
+
+def test_a_study_that_is_submitted_from_inside_an_allocation(cluster, tmp_path):
+    (tmp_path / "one.yaml").write_text(ONE)
+    seen = tmp_path / "environment"
+    words = ["study=one", *JOBS, *SMALL, "measure=none", f"runs={tmp_path / 'runs'}"]
+    words += ["compute.memory=1", f'compute.setup=["env > {seen}"]']
+    inside = ["salloc", "--ntasks=1", "--mem-per-cpu=64", "srun"]
+    shell = dict.fromkeys(("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"), "7")
+    shell |= {"SBATCH_PARTITION": "gone", "SRUN_CPUS_PER_TASK": "9", "SBATCH_MEM_PER_GPU": "1"}
+    shell |= {"SLURM_CPU_BIND": "quiet,mask_cpu:0x1", "SLURM_MEM_BIND": "local"}
+    told = " ".join(f"{name}={value}" for name, value in shell.items())
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", SUBMIT, told, str(tmp_path), *each_once(words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 runs, 1 done" in done.stdout
+    job = dict(line.partition("=")[::2] for line in seen.read_text().splitlines() if "=" in line)
+    assert not job.keys() & {*shell, "SLURM_MEM_PER_CPU", "SLURM_STEP_ID"}
+    assert job["SLURM_CONF"] == os.environ["SLURM_CONF"] and job["SLURM_MEM_PER_NODE"] == "1024"
