@@ -83,13 +83,14 @@ def memory_bytes() -> tuple[int, int]:
     (0, 0) where it cannot be told.
     """
     try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        lines = dict(line.split(":", 1) for line in text.splitlines())
         total, free = (1024 * int(lines[key].split()[0]) for key in ("MemTotal", "MemAvailable"))
     except (OSError, KeyError, ValueError):
         return 0, 0
     try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no limit says "max"
         return total, free
     return min(total, limit), min(free, limit - used)

@@ -48,7 +48,8 @@ def copy_run(run: Path, to: Path, runs: str) -> None:
             shutil.copy(path, target)
         else:
             target.write_text(
-                json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1)
+                json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1),
+                encoding="utf-8",
             )
     pictures = (
         sorted((run / "samples").glob("grid-*.png"))[-1:]

@@ -41,8 +41,8 @@ def render_html(page: Page) -> str:
     styles = page.styles
     return environment.get_template("page.html.j2").render(
         page=page,
-        css=Markup((TEMPLATES / "page.css").read_text() + _arm_css(styles)),
-        js=Markup((TEMPLATES / "page.js").read_text()),
+        css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8") + _arm_css(styles)),
+        js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
         draw=lambda panel: Markup(draw_panel(panel, styles)),
         legend=[(style, Markup(swatch(style))) for style in styles.values()],
         key_of=lambda arm: styles[arm].key if arm in styles else "",

@@ -60,7 +60,7 @@ def render_pngs(pictures: list[str], dots_per_inch: float) -> list[bytes]:
         for index, picture in enumerate(pictures):
             (folder / f"{index}.svg").write_text(picture, encoding="utf-8")
             lines.append(f'#page(image("{index}.svg"))')
-        (folder / "figures.typ").write_text("\n".join(lines))
+        (folder / "figures.typ").write_text("\n".join(lines), encoding="utf-8")
         pages = typst.compile(
             str(folder / "figures.typ"),
             root=name,

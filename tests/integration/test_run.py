@@ -144,6 +144,7 @@ def test_killed_twenty_times_it_ends_with_the_same_numbers(undisturbed, tmp_path
     ("sent", "code"),
     [
         (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR2, 75, marks=pytest.mark.slow),
     ],
@@ -181,6 +182,33 @@ def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(tmp_path, ca
         assert run_in_process(words) == 0
         assert "going back to the checkpoint before it" in capsys.readouterr().err
         assert numbers(run) == whole and last_weights(run) == weights
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("optimizer"),
+        lambda state: state.update(window=None),
+        lambda state: state["ema"].popitem(),
+        lambda state: state["backbone"].update({"x_embedder.proj.weight": torch.zeros(3, 3)}),
+        lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(7)),
+    ],
+    ids=["optimizer", "window", "a tensor", "a shape", "a moment"],
+)
+def test_a_checkpoint_of_wrong_content_falls_back_to_the_one_before(tmp_path, capsys, change):
+    words = tiny_run(tmp_path)
+    assert run_in_process(words) == 0
+    run = only_run(tmp_path)
+    whole, weights = numbers(run), last_weights(run)
+    newest = checkpoints.checkpoints(run / "checkpoints")[-1]
+    state = torch.load(newest, weights_only=True)
+    change(state)
+    newest.unlink()
+    checkpoints.save_checkpoint(run / "checkpoints", state["images"], state)
+    list(checkpoints.snapshots(run).values())[-1].unlink()
+    assert run_in_process(words) == 0
+    assert "going back to the checkpoint before it" in capsys.readouterr().err
+    assert numbers(run) == whole and last_weights(run) == weights
 
 
 def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monkeypatch):

@@ -124,7 +124,7 @@ def encode_split(files: list[Path], labels: np.ndarray, folder: Path, how: Encod
     }
     if folder.is_dir():
         record = folder / "made_from.json"
-        made = json.loads(record.read_text()) if record.exists() else wanted
+        made = json.loads(record.read_text(encoding="utf-8")) if record.exists() else wanted
         if made != wanted:
             raise ValueError(
                 f"{folder} was made from {made}, not {wanted}: choose another out=, or remove it"
@@ -133,7 +133,11 @@ def encode_split(files: list[Path], labels: np.ndarray, folder: Path, how: Encod
     making = folder.with_name(f".{folder.name}.making")
     making.mkdir(parents=True, exist_ok=True)
     state = making / "state.json"
-    before = json.loads(state.read_text()) if state.exists() else {"done": 0, "wanted": wanted}
+    before = (
+        json.loads(state.read_text(encoding="utf-8"))
+        if state.exists()
+        else {"done": 0, "wanted": wanted}
+    )
     if before["wanted"] != wanted:
         raise ValueError(
             f"{making} was begun with {before['wanted']}, not {wanted}: remove it to begin anew"

@@ -16,6 +16,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.core.store.files import open_lock
+
 
 def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
     """Return `folder`, after `make(temporary folder)` filled it if it was not there yet.
@@ -26,7 +28,7 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.with_name(f"{folder.name}.lock"), "w")  # noqa: SIM115 - closed below
+        lock = open_lock(folder.with_name(f"{folder.name}.lock"))
     except OSError as error:
         raise ValueError(
             f"the cache {folder.parent} cannot be written ({error}); name another cache folder"

@@ -8,9 +8,10 @@ the one before, with a warning. A snapshot is the EMA backbone alone,
 
 from __future__ import annotations
 
+import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -65,26 +66,61 @@ def is_whole(path: Path) -> bool:
     return match is not None and file_hash(path).startswith(match[2])
 
 
-def load_checkpoint(folder: Path, map_location: torch.device | str = "cpu") -> TrainingState | None:
+def load_checkpoint(
+    folder: Path,
+    map_location: torch.device | str = "cpu",
+    fault: Callable[[TrainingState], str] = lambda state: "",
+) -> TrainingState | None:
     """The newest undamaged checkpoint's state, or None when there is none.
 
-    Each damaged one is named in a warning and set aside, so that it does not count among the last
-    two.
+    fault(state): why a run cannot go on from it, "" where it can. Each damaged one is named in a
+    warning and set aside, so that it does not count among the last two. Raises ValueError where
+    whole ones are there and none can be gone on from: they may be another version's.
     """
+    unfit: dict[Path, str] = {}
     for path in reversed(checkpoints(folder)):
-        if is_whole(path):
-            return torch.load(path, map_location=map_location, weights_only=True)
-        path.rename(path.with_name(f"damaged-{path.name}"))
-        warnings.warn(
-            f"{path.name} is damaged (its checksum differs) and set aside: "
-            + (
-                "going back to the checkpoint before it"
-                if checkpoints(folder)
-                else "no other is left, so training starts anew"
-            ),
-            stacklevel=2,
+        state = _read(path, map_location)
+        if isinstance(state, str):
+            _set_aside(path, state, len(checkpoints(folder)) > 1)
+        elif wrong := fault(state):
+            unfit[path] = wrong
+        else:
+            for newer, wrong in unfit.items():
+                _set_aside(newer, wrong, True)
+            return state
+    if unfit:
+        path, wrong = next(iter(unfit.items()))
+        raise ValueError(
+            f"{path} is no checkpoint of this run ({wrong}), nor is one before it: resume with the "
+            f"version that wrote it, or delete {folder} to train anew"
         )
     return None
+
+
+def _read(path: Path, map_location: torch.device | str) -> TrainingState | str:
+    """A checkpoint's state, or what is wrong with the file."""
+    if not is_whole(path):
+        return "its checksum differs"
+    unreadable = "it cannot be read as tensors, numbers and texts alone"
+    try:
+        state = torch.load(path, map_location=map_location, weights_only=True)
+    except RuntimeError as error:  # also of memory that does not suffice, and then the file is fine
+        if "PytorchStreamReader" not in str(error):
+            raise
+        return unreadable
+    # whatever a file that is none makes the reader of pickles raise; its words advise to trust it
+    except (pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError, ValueError):
+        return unreadable
+    images = state.get("images") if isinstance(state, dict) else None
+    return state if path.name.startswith(f"ckpt-{images or 0:012}-") else "it is another's"
+
+
+def _set_aside(path: Path, wrong: str, others: bool) -> None:
+    path.rename(path.with_name(f"damaged-{path.name}"))
+    instead = "no other is left, so training starts anew"
+    if others:
+        instead = "going back to the checkpoint before it"
+    warnings.warn(f"{path.name} is damaged ({wrong}) and set aside: {instead}", stacklevel=3)
 
 
 def snapshot_path(run_dir: Path, images: int) -> Path:

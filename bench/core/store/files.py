@@ -18,7 +18,9 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+from bench.core.store.untrusted import parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_CAUSES = {
+    errno.ENOSPC: "no space is left",
+    errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "this shell allows no larger file, see ulimit -f",
+}
 
 
 @contextlib.contextmanager
@@ -85,8 +92,13 @@ def _sync(path: Path) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write UTF-8 text, atomically, in a folder that is there."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, atomically, in a folder that is there."""
     with atomic(path) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
@@ -110,10 +122,24 @@ def write_yaml(path: Path, content: Mapping[str, object]) -> None:
 def read_json(path: Path) -> Json:
     """A JSON object, empty when there is none or it cannot be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError):
         return {}
+
+
+def open_lock(path: Path) -> IO[bytes]:
+    """A file to lock, made where there is none. Raises ValueError for a link, which would have a
+    file elsewhere made or changed, and OSError.
+    """
+    try:
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+b")
+    except OSError as error:
+        if path.is_symlink():
+            raise ValueError(
+                f"{path} is a link (to {os.readlink(path)}) and no lock of this program: remove it"
+            ) from error
+        raise
 
 
 def file_hash(path: Path) -> str:
@@ -128,18 +154,43 @@ def short_hash(content: object) -> str:
 
 
 def disk_full(error: BaseException, path: Path, needed: int = 0) -> OSError | None:
-    """The clear message for a full disk, or None when the error is another one.
+    """The clear message for a file that finds no room, with its path and the cause (disk, quota,
+    limit of the shell), or None when the error is another one.
 
     needed: bytes, where it takes many: libraries report a full disk with errors of their own.
     """
-    full = isinstance(error, OSError) and error.errno in FULL
-    if not full and (not needed or _free(path.parent) >= needed):
+    code = error.errno if isinstance(error, OSError) else None
+    if code not in _CAUSES:
+        code = _no_room_for(path.parent, needed) if needed else None
+    if code is None:
         return None
     what = f"needs {needed / 1e6:.1f} MB" if needed else "cannot be written"
+    full = "the file is too large" if code == errno.EFBIG else "the disk is full"
     return OSError(
-        errno.ENOSPC,
-        f"the disk is full: {path.name} {what}; free some space and run the same command again",
+        code,
+        f"{full}: {path.name} {what}; free some space and run the same command again "
+        f"({_CAUSES[code]}, in {path.parent})",
     )
+
+
+def _no_room_for(folder: Path, needed: int) -> int | None:
+    """Why so many bytes cannot be had in a folder, None where they can. A quota is only seen by
+    asking for them.
+    """
+    if _free(folder) < needed:
+        return errno.ENOSPC
+    if not hasattr(os, "posix_fallocate"):  # macOS has none
+        return None
+    probe = temporary_beside(folder / "room")
+    try:
+        with open(probe, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
+    except OSError as error:
+        return error.errno if error.errno in _CAUSES else None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return None
 
 
 def _free(folder: Path) -> float:

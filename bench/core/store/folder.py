@@ -19,7 +19,7 @@ import warnings
 from pathlib import Path
 from typing import IO
 
-from bench.core.store.files import Json, disk_full
+from bench.core.store.files import Json, disk_full, open_lock
 from bench.core.store.lease import is_fresh, this_process
 from bench.core.store.runs import read_status, write_status
 
@@ -31,7 +31,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         self._status: Json = {}
         self._written = float("-inf")
         self._writing = threading.Lock()
@@ -47,7 +47,7 @@ class RunFolder:
         self._released, self._beating = threading.Event(), False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115
+            self._lock = open_lock(self.path / ".lock")
         except OSError as error:
             reason = f"{self.path} cannot be written ({error.strerror})"
             raise ValueError(f"{reason}: choose another folder with runs=DIR") from error

@@ -26,6 +26,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.core.store.files import read_json, temporary_beside, write_text
+from bench.core.store.untrusted import parse_json
 
 STALE_SECONDS = 180.0  # a heartbeat older than this is a dead process's
 BEAT_SECONDS = 5.0  # between two beats of a held lease
@@ -36,7 +37,7 @@ def process_start(pid: int) -> str | None:
     one of its number); None if gone.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return _start_without_proc(pid)
     return None if fields[0] in "ZX" else fields[19]
@@ -144,7 +145,7 @@ def _lives(content: str) -> bool | None:
     or the lease is damaged.
     """
     with contextlib.suppress(ValueError, AttributeError):
-        return lives_here(json.loads(content))
+        return lives_here(parse_json(content))
     return None
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.core.store.files import Json, short_hash, write_json
 from bench.core.store.schema import (
+    CONFIGURATION_VALUES,
     COST_VALUES,
     DESCRIPTION_VALUES,
     MEASUREMENT_VALUES,
@@ -33,6 +34,7 @@ from bench.core.store.schema import (
     check_content,
     read_checked,
 )
+from bench.core.store.untrusted import parse_json, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +50,7 @@ _VALUES: Mapping[str, Values] = {
     STATUS: STATUS_VALUES,
     COST: COST_VALUES,
     ENVIRONMENT: {},
-    CONFIGURATION: {},
+    CONFIGURATION: CONFIGURATION_VALUES,
 }
 
 
@@ -95,10 +97,12 @@ class ResultRows(NamedTuple):
 class RunRecord(Description):
     """One run folder as its files say it; {} for a file that is missing or damaged.
 
-    problems: damaged files beside run.json, in words.
+    began_as: the folder's name when the run began; problems: damaged files beside run.json, in
+    words.
     """
 
     folder: Path
+    began_as: str = ""
     status: Json = field(default_factory=dict)
     cost: Json = field(default_factory=dict)
     environment: Json = field(default_factory=dict)
@@ -107,8 +111,8 @@ class RunRecord(Description):
 
     @property
     def id(self) -> str:
-        """The folder's name."""
-        return self.folder.name
+        """The folder's name, as it is shown."""
+        return printable(self.folder.name)
 
     @property
     def state(self) -> str:
@@ -155,7 +159,7 @@ class RunRecord(Description):
         found = ResultRows([], [])
         for path in sorted((self.folder / "results").glob("*.json")):
             # a file that cannot be read is named
-            where = f"{self.id}/results/{path.name}"
+            where = printable(f"{self.folder.name}/results/{path.name}")
             try:
                 content = read_measurement(path)
             except (OSError, ValueError) as error:
@@ -203,6 +207,7 @@ def read_run(folder: Path) -> RunRecord:
     return RunRecord(
         **description,
         folder=folder,
+        began_as=content.get("id") or "",
         status=status,
         cost=cost,
         environment=environment,
@@ -226,7 +231,8 @@ def read_runs(
             runs.append(read_run(folder))
             problems += runs[-1].problems
         except (OSError, ValueError) as error:
-            problems.append(f"{folder.name}/{DESCRIPTION}: {_why(error)}; the run is left out")
+            where = printable(f"{folder.name}/{DESCRIPTION}")
+            problems.append(f"{where}: {_why(error)}; the run is left out")
     return runs, problems
 
 
@@ -259,9 +265,13 @@ def read_status(folder: Path) -> Json:
 def _read_beside(folder: Path, file: str, problems: list[str]) -> Json:
     path = folder / file
     try:
-        return read_checked(path, _VALUES[file], SCHEMA_VERSION) if path.exists() else {}
+        # a folder of data that the configuration names is looked for under the very name
+        as_written = file == CONFIGURATION
+        values = _VALUES[file]
+        return read_checked(path, values, SCHEMA_VERSION, as_written) if path.exists() else {}
     except (OSError, ValueError) as error:
-        problems.append(f"{folder.name}/{file}: {_why(error)}; what it holds is missing")
+        where = printable(f"{folder.name}/{file}")
+        problems.append(f"{where}: {_why(error)}; what it holds is missing")
         return {}
 
 
@@ -287,7 +297,7 @@ def read_metrics(path: Path) -> list[Json]:
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(json.loads(line))
+            lines.append(parse_json(line))
         except ValueError:
             break
     return lines
@@ -304,6 +314,15 @@ def is_readable(path: Path) -> bool:
         return bool(read_measurement(path))
     except (OSError, ValueError):
         return False
+
+
+def is_row(content: object) -> bool:
+    """Whether what a result file lists is a row."""
+    try:
+        check_content(content, ROW_VALUES)
+    except ValueError:
+        return False
+    return True
 
 
 def _why(error: Exception) -> str:

@@ -7,13 +7,13 @@ that a damaged file made up.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.store.files import Json
+from bench.core.store.untrusted import LARGEST, parse_json
 
 SCHEMA_VERSION = 1  # of run.json, status.json, cost.json and the result files
 
@@ -48,7 +48,10 @@ def _whole(least: int) -> ValueKind:
 _TEXT = ValueKind("a text", lambda value: isinstance(value, str))
 _FLAG = ValueKind("true or false", lambda value: isinstance(value, bool))
 _NUMBER = ValueKind("a finite number", _is_number)
-_PLAIN = ValueKind("a plain value", lambda value: not isinstance(value, dict | list))
+_PLAIN = ValueKind(
+    f"a plain value, not above {LARGEST:g}",
+    lambda value: not isinstance(value, dict | list) and value not in (math.inf, -math.inf),
+)
 _LIST = ValueKind("a list", lambda value: isinstance(value, list))
 _OBJECT = ValueKind("a JSON object", lambda value: isinstance(value, dict))
 _NUMBERS = ValueKind(
@@ -62,21 +65,24 @@ DESCRIPTION_VALUES: Values = {
     **dict.fromkeys(("depth", "width"), _whole(1)),
     **dict.fromkeys(("seed", "images"), _whole(0)),
     "batch": _whole(1).or_null(),
-    **dict.fromkeys(("encoder", "hash", "head"), _TEXT.or_null()),
-    **dict.fromkeys(
-        ("identity", "blocks", "aligned", "fingerprints", "data_sizes"), _OBJECT.or_null()
-    ),
+    **dict.fromkeys(("encoder", "hash", "head", "id"), _TEXT.or_null()),
+    **dict.fromkeys(("identity", "blocks", "aligned", "fingerprints"), _OBJECT.or_null()),
+    "data_sizes": _NUMBERS.or_null(),
     "argv": _LIST.or_null(),
 }
+CONFIGURATION_VALUES: Values = {"images": _whole(1).or_null()}
 STATUS_VALUES: Values = {
-    **dict.fromkeys(("state", "phase", "message"), _TEXT.or_null()),
-    "images": _whole(0).or_null(),
+    **dict.fromkeys(("state", "phase", "message", "host"), _TEXT.or_null()),
+    **dict.fromkeys(("images", "images_total", "pid"), _whole(0).or_null()),
+    **dict.fromkeys(("loss", "images_per_second", "seconds_left", "heartbeat"), _NUMBER.or_null()),
 }
 COST_VALUES: Values = {
-    **dict.fromkeys(("parameters", "flops_per_image"), _NUMBERS.or_null()),
+    **dict.fromkeys(("parameters", "flops_per_image", "flops_per_image_after"), _NUMBERS.or_null()),
     **dict.fromkeys(
-        ("encoder_training_flops", "seconds_per_step", "peak_memory_bytes"), _NUMBER.or_null()
+        ("forward_flops", "encoder_training_flops", "seconds_per_step", "peak_memory_bytes"),
+        _NUMBER.or_null(),
     ),
+    "ends": _whole(1).or_null(),
     "not_counted": _TEXT.or_null(),
 }
 MEASUREMENT_VALUES: Values = {
@@ -108,12 +114,15 @@ def check_content(content: object, values: Values) -> None:
             raise ValueError(f"{key} is {content.get(key)!r:.60}, expected {kind.name}")
 
 
-def read_checked(path: Path, values: Values, unmarked: int | None = None) -> Json:
-    """A JSON object of this schema; unmarked: the version of a file that names none.
+def read_checked(
+    path: Path, values: Values, unmarked: int | None = None, as_written: bool = False
+) -> Json:
+    """A JSON object of this schema; unmarked: the version of a file that names none; as_written: as
+    for `parse_json`.
 
     Raises OSError, NewerSchema or another ValueError.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = parse_json(path.read_text(encoding="utf-8"), as_written)
     if not isinstance(content, dict):
         raise ValueError("is not a JSON object")
     if (version := content.get("schema_version", unmarked)) != SCHEMA_VERSION:

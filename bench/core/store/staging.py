@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.store.cache import whole_folder
-from bench.core.store.files import atomic, write_text
+from bench.core.store.files import atomic, open_lock, write_text
 
 ANSWER_SECONDS = 5.0
 STALL_SECONDS = 30.0  # a download that delivers nothing for so long has failed
@@ -135,7 +135,7 @@ def fetch(resource: Resource, progress: bool = True) -> Path:
     Raises ValueError when the download fails or is not the published file.
     """
     resource.path.parent.mkdir(parents=True, exist_ok=True)
-    with open(resource.path.with_name(f".{resource.path.name}.lock"), "w") as lock:
+    with open_lock(resource.path.with_name(f".{resource.path.name}.lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (there := resource.found()) is not None:
             return there

@@ -51,8 +51,8 @@ def run_state(folder: Path) -> RunState:
             message = f"{process} is gone; the next start goes on from its last checkpoint"
     return RunState(
         name,
-        images=int(status.get("images", 0)),
-        total=int(status.get("images_total", 0)),
+        images=status.get("images") or 0,
+        total=status.get("images_total") or 0,
         loss=status.get("loss"),
         speed=status.get("images_per_second"),
         left=status.get("seconds_left"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -247,12 +247,34 @@ class Learner:
         }
         return learned | {"images": self.images, "diagnostics": self.diagnostics}
 
+    def fault(self, state: dict[str, Any]) -> str:
+        """Why a `state` is none of this arm, "" where it is; nothing is changed."""
+        for name, module in self.modules().items():
+            if _shapes(state.get(name)) != _shapes(module.state_dict()):
+                return f"{name} has not the tensors of this arm"
+        shapes = dict(enumerate(tuple(p.shape) for p in self.parameters))
+        kept = state.get("optimizer")
+        moments = kept.get("state") if isinstance(kept, dict) else None
+        if not isinstance(moments, dict) or any(
+            set(_shapes(entries).values()) - {(), shapes.get(index)}
+            for index, entries in moments.items()
+        ):
+            return "the optimizer's moments are not of this arm"
+        whole = isinstance(state.get("images"), int) and isinstance(state.get("diagnostics"), dict)
+        return "" if whole else "images or diagnostics are missing"
+
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a `state`, made by any number of processes."""
         for name, module in self.modules().items():
             sharding.load_module(module, state[name])
         sharding.load_optimizer(self.optimizer, state["optimizer"])
         self.images, self.diagnostics = state["images"], state["diagnostics"]
+
+
+def _shapes(tensors: object) -> dict[object, tuple[int, ...] | None]:
+    """Shapes by name, None for what is no tensor."""
+    items = tensors.items() if isinstance(tensors, Mapping) else ()
+    return {key: tuple(one.shape) if isinstance(one, Tensor) else None for key, one in items}
 
 
 def learning_rate(base: float, schedule: str, warmup_steps: int, step: int, steps: int) -> float:

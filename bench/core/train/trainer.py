@@ -116,7 +116,8 @@ class Trainer:
         """Load the newest good checkpoint, if any; returns how much of metrics.jsonl it knew."""
         if not self.processes.main:  # the main one goes first: it sets damaged checkpoints aside
             self.processes.barrier()
-        state = checkpoints.load_checkpoint(self.folder.path / "checkpoints", self.learner.held)
+        folder = self.folder.path / "checkpoints"
+        state = checkpoints.load_checkpoint(folder, self.learner.held, self.fault)
         if self.processes.main:
             self.processes.barrier()
         if state is None:
@@ -126,6 +127,14 @@ class Trainer:
         self.window.columns = state["columns"]
         self.window.rows = list(state["window"].to(self.processes.device))
         return state["metrics_bytes"]
+
+    def fault(self, state: dict[str, Any]) -> str:
+        """Why a checkpoint's state is none that `save` made of this arm, "" where it is."""
+        kinds = {"seconds": float, "metrics_bytes": int, "columns": list, "window": Tensor}
+        for key, kind in kinds.items():
+            if not isinstance(state.get(key), kind):
+                return f"{key} is missing"
+        return self.learner.fault(state)
 
     def step(self, source: Iterator[Examples]) -> None:
         """One step, its numbers in the window; where a term begins or ends, a line is written

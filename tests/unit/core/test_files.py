@@ -12,7 +12,16 @@ from types import SimpleNamespace
 import pytest
 
 from bench.core.store import files
-from bench.core.store.files import atomic, file_hash, leftovers, read_json, write_json, write_yaml
+from bench.core.store.cache import cached_folder
+from bench.core.store.files import (
+    atomic,
+    file_hash,
+    leftovers,
+    open_lock,
+    read_json,
+    write_json,
+    write_yaml,
+)
 
 
 def test_threads_that_write_one_file_leave_one_whole_file(tmp_path):
@@ -61,6 +70,44 @@ def test_a_full_disk_is_named_with_what_the_file_needs(tmp_path, code):
     with pytest.raises(OSError, match=message), atomic(tmp_path / "a.pt", needed=2_000_000):
         raise OSError(code, "No space left on device")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (errno.ENOSPC, "no space is left"),
+        (errno.EDQUOT, "your quota is used up"),
+        (errno.EFBIG, r"the file is too large.*ulimit -f"),
+    ],
+)
+def test_a_write_that_fails_names_the_file_and_the_cause(tmp_path, monkeypatch, code, cause):
+    with pytest.raises(OSError, match=cause) as raised, atomic(tmp_path / "a.pt", needed=2000):
+        raise OSError(code, "cannot write")
+    assert "a.pt" in str(raised.value) and str(tmp_path) in str(raised.value)
+
+    # a library that keeps the system's error for itself: room is asked for once more
+    def refuse(handle, offset, length):
+        assert (offset, length) == (0, 2000)
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(OSError, match=cause), atomic(tmp_path / "a.pt", needed=2000):
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    for target in ("precious", "absent"):
+        (tmp_path / f"{target}-link.lock").symlink_to(tmp_path / target)
+        with pytest.raises(ValueError, match=r"is a link .*remove it"):
+            open_lock(tmp_path / f"{target}-link.lock")
+        with pytest.raises(ValueError, match="is a link"):
+            cached_folder(tmp_path / f"{target}-link", lambda folder: None)
+    assert (tmp_path / "precious").read_text() == "content"
+    assert not (tmp_path / "absent").exists()
+    with open_lock(tmp_path / "own.lock"), open_lock(tmp_path / "own.lock"):
+        pass
 
 
 def test_a_library_with_an_error_of_its_own_meets_a_full_disk_too(tmp_path, monkeypatch):

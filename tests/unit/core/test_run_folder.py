@@ -28,3 +28,11 @@ def test_a_withdrawn_folder_leaves_nothing_and_can_be_claimed(tmp_path):
     assert not folder.path.exists()
     again.claim()
     again.check_exists()
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (run := tmp_path / "run").mkdir()
+    (run / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"\.lock is a link .*elsewhere.* remove it"):
+        RunFolder(run).claim()
+    assert not (tmp_path / "elsewhere").exists()
