@@ -16,13 +16,14 @@ codes, signals.
 is 0); where `request` names a dataclass, that is made of the arguments and given to the body. Their
 modules are imported once the words are known to be right, so a help page costs nothing.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 130 and 143
-saved after Ctrl-C and SIGTERM.
+Exit codes: 0 done, 1 failed, 2 bad input, 75 saved after USR2 and to be started again, 129, 130 and
+143 saved after SIGHUP (a terminal that was closed), Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -37,7 +38,9 @@ from bench.config.words import split_word
 from bench.keys import Flag, Key
 
 FAILED, BAD_INPUT, REQUEUE = 1, 2, 75
-EXIT_OF_SIGNAL = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR2": REQUEUE}
+EXIT_OF_SIGNAL = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143, "SIGUSR2": REQUEUE}
+# A pipe without a reader, a terminal that hung up, a descriptor that was closed.
+_NO_READER = (errno.EPIPE, errno.EIO, errno.EBADF)
 PAGE_WIDTH = 100  # characters of a help page
 MOST_LEFT = 26  # of them for a key and its values
 HELP_WORDS = {"--help", "-h"}
@@ -256,9 +259,14 @@ def guarded(main: Callable[[list[str]], int], argv: list[str]) -> int:
     """
     traceback = "--traceback" in argv or os.environ.get("BENCH_TRACEBACK") == "1"
     argv = [word for word in argv if word != "--traceback"]
-    with ignoring_closed_pipes():
+    with ignoring_closed_pipes() as output:
         try:
-            return main(argv)
+            code = main(argv)
+            output.flush()
+            if output.lost:
+                print(f"error: the output was lost ({output.lost.strerror})", file=sys.stderr)
+                return code or FAILED
+            return code
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return EXIT_OF_SIGNAL["SIGINT"]
@@ -278,9 +286,13 @@ class StopFlag:
         self.reason: str | None = None
 
     def install(self) -> StopFlag:
-        """Catch SIGINT, SIGTERM and SIGUSR2 from now on."""
+        """Catch SIGHUP, SIGINT, SIGTERM and SIGUSR2 from now on; under nohup SIGHUP stays
+        ignored.
+        """
         for name in EXIT_OF_SIGNAL:
-            signal.signal(getattr(signal, name), self._set)
+            number = getattr(signal, name)
+            if signal.getsignal(number) != signal.SIG_IGN or name != "SIGHUP":
+                signal.signal(number, self._set)
         return self
 
     def _set(self, number: int, frame: object) -> None:
@@ -292,15 +304,20 @@ class StopFlag:
 
 
 class _Stream:
-    """A stream that goes on without its reader: what nobody reads any more
-    (`| head`, a dead `tee`) is dropped.
+    """A stream that goes on without its reader: what nobody reads any more (`| head`, a dead `tee`,
+    a terminal that hung up, `>&-`) is dropped. Letters that it has not are written as escapes.
+
+    lost: why more than a reader is gone, as a disk that is full.
     """
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
+    def __init__(self, stream: TextIO | None):
+        self._stream = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
-        self._unless_closed(lambda: self._stream.write(text))
+        encoding = self._stream.encoding or "utf-8"
+        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        self._unless_closed(lambda: self._stream.write(shown))
         return len(text)
 
     def flush(self) -> None:
@@ -309,7 +326,9 @@ class _Stream:
     def _unless_closed(self, act: Callable[[], object]) -> None:
         try:
             act()
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in _NO_READER:
+                self.lost = self.lost or error
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> object:
@@ -317,15 +336,16 @@ class _Stream:
 
 
 @contextlib.contextmanager
-def ignoring_closed_pipes() -> Iterator[None]:
-    """Within it a closed pipe at the other end ends nothing:
-    hours of training do not hang on a terminal.
+def ignoring_closed_pipes() -> Iterator[_Stream]:
+    """Within it a closed pipe at the other end ends nothing: hours of training do not hang on a
+    terminal. Yields what is written to.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Stream(sys.stdout), _Stream(sys.stderr)  # type: ignore[assignment]
+    output, errors = _Stream(sys.stdout), _Stream(sys.stderr)
+    sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
     try:
-        yield
+        yield output
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        output.flush()
+        errors.flush()
         sys.stdout, sys.stderr = before

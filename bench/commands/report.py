@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.core.store.files import write_bytes, write_text
 from bench.study.runs import RunSpec, runs
 from reports.output.export import export_page
 from reports.output.html import render_html
@@ -56,10 +57,10 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     stem = f"{page}-{study}" if study else page
     written = [out / f"{stem}.html"]
-    written[0].write_text(render_html(content), encoding="utf-8")
+    write_text(written[0], render_html(content))
     if pdf:
         written.append(out / f"{stem}.pdf")
-        written[1].write_bytes(render_pdf(content))
+        write_bytes(written[1], render_pdf(content))
     if export:
         written += export_page(content, export)
     return written

@@ -15,8 +15,8 @@ from typing import Any
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store import checkpoints
 from bench.core.store.rows import result_path
-from bench.core.store.runs import COST, find_run, is_readable, read_measurement, read_part
-from bench.core.train.cost import flops_until
+from bench.core.store.runs import COST, find_run, is_readable, is_row, read_measurement, read_part
+from bench.core.train.cost import flops_until, says_all
 from bench.evaluation.request import Request, entry_of
 from bench.training.session import Session
 from probes.metric import metric_class
@@ -44,9 +44,9 @@ def all_tasks(session: Session) -> list[Task]:
     """
     cfg, path = session.cfg, session.path
     request = Request.of_config(cfg)
-    forward = read_part(path, COST).get("forward_flops", 0.0)
+    forward = read_part(path, COST).get("forward_flops") or 0.0
     run = find_run(path)
-    sizes = (run.data_sizes if run else {}) or {"train": 0, "heldout": 0}
+    sizes = {"train": 0, "heldout": 0} | (run.data_sizes if run else {})
     evaluations = sampling_protocol(str(request.sampling["protocol"])).evaluations
     most = cfg.evaluation.probe_images
 
@@ -79,7 +79,7 @@ def planned(session: Session) -> tuple[list[Task], list[Task]]:
     if cfg.measure == "none":
         return [], tasks
     cost = read_part(session.path, COST)
-    training = flops_until(cost, cfg.images) if cost else 0.0
+    training = flops_until(cost, cfg.images) if says_all(cost) else 0.0
     small = [task for task in tasks if task.images == cfg.images and task.flops <= SHARE * training]
     return small, [task for task in tasks if task not in small]
 
@@ -104,7 +104,7 @@ def _lacking(session: Session, task: Task) -> list[Task]:
     file = result_path(path, task.kind, task.images)
     if not is_readable(file):
         return [task]
-    requests = [row["request"]["metrics"] for row in rows_of(file) if row.get("request")]
+    requests = [row["request"].get("metrics") for row in rows_of(file) if row.get("request")]
     if not requests:  # of a time when rows did not say what was asked for: all of its kind
         return []
     others = [
@@ -118,6 +118,7 @@ def _lacking(session: Session, task: Task) -> list[Task]:
 def rows_of(file: Path) -> list[dict[str, Any]]:
     """Rows of a result file as they are stored, none of a damaged one."""
     try:
-        return read_measurement(file)["rows"]
+        rows = read_measurement(file)["rows"]
     except (OSError, ValueError):
         return []
+    return [row for row in rows if is_row(row)]

@@ -21,7 +21,7 @@ from bench.core.model.method import Method
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.files import Json
 from bench.core.store.runs import COST, read_part
-from bench.core.train.cost import count, flops_until, images_of
+from bench.core.train.cost import count, flops_until, images_of, says_all
 from bench.core.train.distributed import Processes
 from bench.training.arm import AssembledArm
 
@@ -50,7 +50,7 @@ class Costs:
 
     def read(self, cfg: Config, folder: Path) -> None:
         """Take over what a run of this arm and size has written down."""
-        if stored := read_part(folder, COST):
+        if says_all(stored := read_part(folder, COST)):
             self._known[_key(cfg)] = ArmCost(stored)
 
     def of(self, cfg: Config) -> ArmCost | None:
@@ -78,7 +78,7 @@ class Costs:
             )
         if own.at_least:
             return None
-        flops = flops_until(vanilla, cfg.images) - own.counted["encoder_training_flops"]
+        flops = flops_until(vanilla, cfg.images) - (own.counted["encoder_training_flops"] or 0)
         if flops <= 0:
             raise ValueError(
                 f"match: flops: {cfg.images} images of vanilla cost less than the training of "

@@ -78,7 +78,7 @@ def load(name: str, data: str = "digits") -> Study:
     Raises ValueError for an unknown study or data set, and for a file that is no study.
     """
     path = FOLDER / f"{name}.yaml"
-    if not path.exists():
+    if name not in names():
         raise ValueError(
             f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})"
         )

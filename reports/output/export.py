@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bench.core.store.files import write_bytes
 from reports.draw.content import (
     BarPanel,
     Chart,
@@ -24,6 +26,8 @@ from reports.draw.table import Cell
 from reports.output.pdf import render_pngs
 
 DOTS_PER_INCH = 144
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that is computed
+_SIGNED = re.compile(r"[-+][-+ 0-9.,%()eto]*")  # "-4.8 to +8.0 %"
 
 Value = str | float | None  # of a CSV's cell
 
@@ -107,11 +111,21 @@ def _csv_value(cell: Cell, number: bool) -> Value:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
+    write_bytes(path, content)
     return path
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Value]]) -> Path:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-    return path
+    text = io.StringIO()
+    lines = ([_no_formula(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return _write(path, text.getvalue().encode("utf-8"))
+
+
+def _no_formula(value: Value) -> Value:
+    """A text that a spreadsheet would compute, with the apostrophe that tells it not to; signed
+    numbers are left as they are.
+    """
+    if isinstance(value, str) and value[:1] in _FORMULA and not _SIGNED.fullmatch(value):
+        return f"'{value}"
+    return value

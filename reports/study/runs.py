@@ -10,13 +10,14 @@ Nothing here fails because of one bad file: it is named in `study.problems` and 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench.core.store.files import Json, flatten
-from bench.core.store.runs import METRICS_LOG, RunRecord, read_runs, row_table
+from bench.core.store.runs import METRICS_LOG, Description, RunRecord, read_runs, row_table
+from bench.core.store.untrusted import parse_json
 from reports.study.groups import sorted_arms
 
 if TYPE_CHECKING:
@@ -97,9 +98,40 @@ def read_study(
     run_ids = {run.id for run in planned if run.id} if name else None
     records, problems = read_runs(runs_dir, run_ids)
     rows = _typed(row_table(records, problems))
+    records, copies = without_copies(records)
+    problems += copies
     runs = _marked_by_recipe({run.id: run for run in records})
+    rows = rows[rows["run"].isin(list(runs))].reset_index(drop=True)
     rows = rows.assign(arm=rows["run"].map({run.id: run.arm for run in runs.values()}).astype(str))
     return StudyResults(name, rows, runs, planned, problems)
+
+
+def without_copies(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[str]]:
+    """The runs in their order, each training once, and the folders that are left out, in words.
+
+    The same settings, seed, images and data give the same numbers, so a folder that was copied, or
+    a training that was repeated under another name, is no further run. The one stays whose folder
+    has the name that it began with; of several such a complete one, then the first.
+    """
+    there = list(runs)
+    first: dict[str, RunRecord] = {}
+    for run in sorted(there, key=lambda run: (run.began_as != run.id, run.state != "complete")):
+        first.setdefault(_training(run), run)
+    kept = [run for run in there if first[_training(run)] is run]
+    return kept, [
+        f"{run.id}: has the settings, seed and data of {first[_training(run)].id}, so it is the "
+        "same run; it is left out"
+        for run in there
+        if first[_training(run)] is not run
+    ]
+
+
+def _training(run: RunRecord) -> str:
+    """What two folders of one training share: all that run.json says but the words of the command,
+    which may name another folder.
+    """
+    said = {one.name: getattr(run, one.name) for one in fields(Description)}
+    return json.dumps({key: value for key, value in said.items() if key != "argv"}, sort_keys=True)
 
 
 def _marked_by_recipe(runs: dict[str, RunRecord]) -> dict[str, RunRecord]:
@@ -166,8 +198,12 @@ def training_curve(run: RunRecord, problems: list[str]) -> list[Json]:
     kept, damaged = [], 0
     for line in lines[::-stride][::-1]:
         try:
-            kept.append(mapping(json.loads(line)))
+            content = parse_json(line)
         except ValueError:
+            content = None
+        if isinstance(content, dict):
+            kept.append(content)
+        else:
             damaged += 1
     if damaged:
         problems.append(f"{run.id}/{METRICS_LOG}: {damaged} damaged lines are left out")

@@ -134,6 +134,14 @@ def _of_a_step(arm: Arm, batch: Batch, ctx: Context, seen: int) -> dict[str, flo
     return flops
 
 
+def says_all(cost: Mapping[str, Any]) -> bool:
+    """Whether a `Cost` as stored says what a plan reads of it; one of a damaged folder may not."""
+    flops = [cost.get("flops_per_image")]
+    flops += [cost.get("flops_per_image_after")] if cost.get("ends") is not None else []
+    parameters = (cost.get("parameters") or {}).keys()
+    return {"backbone", "heads"} <= parameters and all("total" in (one or {}) for one in flops)
+
+
 def flops_until(cost: Mapping[str, Any], images: int) -> float:
     """Training FLOPs of the first `images` images, from a `Cost` as stored."""
     ends = cost.get("ends")

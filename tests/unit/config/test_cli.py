@@ -2,13 +2,17 @@
 the word and the remedy, and the help page says every key.
 """
 
+import errno
+import io
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bench.cli import BAD_INPUT, FAILED, Command, guarded
+from bench.cli import BAD_INPUT, EXIT_OF_SIGNAL, FAILED, Command, StopFlag, guarded
 from bench.config.words import ImageCount, last_of_each
 from bench.keys import Choice, Count, File, Flag, Folder, ImagesSeen, Number, Several, Text, Whole
 
@@ -182,3 +186,55 @@ def test_a_reader_that_goes_away_ends_nothing():
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")
+
+
+@pytest.mark.parametrize("problem", [errno.EPIPE, errno.EIO, errno.EBADF])
+def test_a_terminal_that_is_gone_ends_nothing(monkeypatch, problem):
+    class Gone(io.StringIO):
+        encoding = "utf-8"
+
+        def write(self, text):
+            raise OSError(problem, "gone")
+
+        def fileno(self):
+            return unused
+
+    unused = os.open(os.devnull, os.O_WRONLY)
+    monkeypatch.setattr(sys, "stdout", Gone())
+    assert guarded(lambda argv: print("x") or 0, []) == 0
+    os.close(unused)
+
+
+def test_no_stdout_at_all_ends_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert guarded(lambda argv: print("x") or 0, []) == 0
+
+
+def test_letters_that_the_terminal_has_not_are_escapes(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert guarded(lambda argv: print("µ \udcff done") or 0, []) == 0
+    assert written.getvalue() == rb"\xb5 \udcff done" + b"\n"
+
+
+def test_output_that_a_full_disk_lost_is_a_failure(monkeypatch, capsys):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert guarded(lambda argv: print("x") or 0, []) == FAILED
+    assert "the output was lost (No space left" in capsys.readouterr().err
+
+
+def test_a_hang_up_is_noted_and_under_nohup_ignored():
+    before = {name: signal.getsignal(getattr(signal, name)) for name in EXIT_OF_SIGNAL}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        flag = StopFlag().install()
+        signal.raise_signal(signal.SIGHUP)
+        assert flag.reason is None
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        flag = StopFlag().install()
+        signal.raise_signal(signal.SIGHUP)
+        assert flag.reason == "SIGHUP"
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
