@@ -12,7 +12,19 @@ from bench.cli import Command
 from bench.config.groups import options
 from bench.core.metrics import metric_entries
 from bench.core.model.sampling_protocol import CHOICES, PROTOCOLS
-from bench.keys import Choice, Count, File, Folder, ImagesSeen, Key, Number, Several, Text, Whole
+from bench.keys import (
+    Choice,
+    Count,
+    File,
+    Flag,
+    Folder,
+    ImagesSeen,
+    Key,
+    Number,
+    Several,
+    Text,
+    Whole,
+)
 
 
 def _settings() -> dict[str, Key]:
@@ -94,6 +106,7 @@ EVALUATE = Command(
             "device": Choice("to compute on", among=("auto", "cpu", "cuda"), default="auto"),
             "threads": Whole("of a CPU; another number may change last digits", default=1, least=1),
             "cache": Folder("of features and statistics (default: beside the run)"),
+            "anyway": Flag("start though by its estimate it cannot be done on this machine"),
         },
     },
     examples={

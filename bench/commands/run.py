@@ -21,6 +21,7 @@ from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped
 from bench.evaluation.run import check_measurable, measure_run
 from bench.evaluation.tasks import pending
+from bench.machine.estimate import refuse_what_cannot_fit
 from bench.training.session import Session
 
 
@@ -60,7 +61,7 @@ def complete(cfg: Config, words: list[str]) -> int:
     # train what is missing, measure what is missing
     processes = distributed.start(cfg.compute.device)
     try:
-        session.assemble(processes)
+        session.assemble(processes, None if session.trained() else refuse_what_cannot_fit)
         if not session.trained():
             check_measurable(session)
         session.open_folder()

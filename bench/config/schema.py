@@ -122,6 +122,7 @@ class Config(Settings):
     evaluation: Evaluation = field(default_factory=Evaluation)
     runs: str = "runs"
     cache: str = "runs/cache"
+    anyway: bool = False
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> Config:

@@ -40,6 +40,7 @@ from bench.evaluation.subject import (
     run_subject,
 )
 from bench.evaluation.tasks import Task, rows_of
+from bench.machine.estimate import estimate_samples, what_cannot_fit
 from probes.metric import DATA, PICTURES, REFERENCE, TOKENS, Inputs, Metric, Sampled, metric_class
 
 
@@ -310,14 +311,31 @@ def evaluate(overrides: list[str], **words: Any) -> int:
                 data_words=of_data,
                 out=words["out"],
                 aligned=words["aligned"],
-                argv=[f"{key}={value}" for key, value in words.items() if value is not None],
+                argv=[
+                    f"{key}={value}" for key, value in words.items() if value not in (None, False)
+                ],
             )
+        if not words["anyway"] and (request.keeps_pictures or request.parts(request.metrics)):
+            refuse_samples(request, subject, processes)
         cache = words["cache"] or subject.folder.parent / "cache"
         evaluator = Evaluator(request, processes, cache, progress=sys.stderr.isatty())
         evaluate_subject(evaluator, subject)
         return 0
     finally:
         distributed.finish()
+
+
+def refuse_samples(request: Request, subject: Subject, processes: Processes) -> None:
+    """Raise ValueError, with the estimate, for more samples than can be made here."""
+    backbone = subject.backbone
+    evaluations = request.protocol(backbone.grid).evaluations
+    n, size = request.samples, backbone.size
+    least = estimate_samples(n, evaluations, backbone.grid, size, processes)
+    if lacks := what_cannot_fit(least, subject.folder, processes.device):
+        raise ValueError(
+            f"samples={n} cannot be made here, they take at least {'; '.join(lacks)}: fewer "
+            "samples=, or say anyway=true"
+        )
 
 
 def evaluate_subject(evaluator: Evaluator, subject: Subject) -> None:

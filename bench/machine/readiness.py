@@ -21,11 +21,11 @@ from bench.core.data.base import DataSet
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.train import cost
+from bench.core.train.distributed import Processes
+from bench.machine.estimate import BYTES_PER_PARAMETER, estimate, what_cannot_fit
 from bench.machine.host import Finding, existing, memory_bytes, slurm
 from bench.machine.resources import encoder_finding
 from bench.machine.software import installed_version
-
-BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
 
 
 def vision() -> Finding:
@@ -69,6 +69,14 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     )
     for problem in missing(cfg, data):
         yield Finding("missing", "measuring", problem)
+    gpu = torch.cuda.is_available() and cfg.compute.device != "cpu"
+    device = torch.device("cuda" if gpu else "cpu")
+    least = estimate(cfg, data.grid, data.classes, Processes(0, 1, device))
+    lacks = what_cannot_fit(least, Path(cfg.runs), device)
+    if lacks and cfg.compute.name != "slurm":  # whose jobs may run on another machine
+        state = "warning" if cfg.anyway else "missing"
+        yield Finding(state, "estimate", f"it takes at least {'; '.join(lacks)}")
+        return
     size, method = cfg.size, build(cfg.method)
     parameters = (
         _parameters(data, size)

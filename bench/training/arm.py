@@ -7,6 +7,7 @@ arm.learner()                            # before its first step
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from bench.core.model.backbone import SiT
 from bench.core.model.encoder import Encoder
 from bench.core.model.method import Context, Method, described_heads
 from bench.core.model.streams import generator
+from bench.core.model.tokens import TokenGrid
 from bench.core.store import checkpoints
 from bench.core.train.cost import Cost, count
 from bench.core.train.distributed import Processes
@@ -26,6 +28,9 @@ from bench.core.train.feature_cache import patch_tokens
 from bench.core.train.learner import Learner
 from bench.core.train.loading import micro_rows
 from bench.core.train.trainer import snapshot_counts
+
+Fits = Callable[[Config, TokenGrid, int, Processes], None]
+"""Raises ValueError where a run of this configuration cannot be done here."""
 
 
 @dataclass
@@ -41,10 +46,15 @@ class AssembledArm:
     cost: Cost
 
     @classmethod
-    def of(cls, cfg: Config, processes: Processes) -> AssembledArm:
-        """Build everything that can fail for the user's reasons. Raises ValueError."""
+    def of(cls, cfg: Config, processes: Processes, fits: Fits | None = None) -> AssembledArm:
+        """Build everything that can fail for the user's reasons. Raises ValueError.
+
+        fits: asked once the data are known, and before anything is built of the size asked for.
+        """
         # data, and what tracking and measuring will need of them
         data = build(cfg.data, cache=Path(cfg.cache))
+        if fits:
+            fits(cfg, data.grid, data.classes, processes)
         for problem in missing(cfg, data):
             raise ValueError(problem)
 

@@ -49,7 +49,7 @@ from bench.core.store.runs import (
 from bench.core.train.distributed import Processes
 from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped, Trainer
-from bench.training.arm import AssembledArm
+from bench.training.arm import AssembledArm, Fits
 
 
 class Session:
@@ -92,25 +92,26 @@ class Session:
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key) and is_identity(key):
                 found.append(f"{key}: {before.get(key)} then, {now.get(key)} now")
-        if saved["images"] != self.cfg.images:
+        images = saved.get("images") or self.cfg.images
+        if images != self.cfg.images:
             o = self.cfg.optimizer
             if o.schedule != "constant" or o.warmup_share:
                 what = f"{o.schedule} schedule" if o.schedule != "constant" else "share of warm-up"
                 found.append(
-                    f"images: {saved['images']} then, {self.cfg.images} now, and a {what} cannot "
+                    f"images: {images} then, {self.cfg.images} now, and a {what} cannot "
                     "be continued"
                 )
-            elif self.cfg.images < saved["images"]:
-                found.append(
-                    f"images: {saved['images']} then, {self.cfg.images} now, which is fewer"
-                )
+            elif self.cfg.images < images:
+                found.append(f"images: {images} then, {self.cfg.images} now, which is fewer")
         return found
 
     # Beginning ------------------------------------------------------------------------------------
 
-    def assemble(self, processes: Processes) -> None:
-        """Build everything that can fail for the user's reasons, before the folder is made."""
-        self.processes, self.arm = processes, AssembledArm.of(self.cfg, processes)
+    def assemble(self, processes: Processes, fits: Fits | None = None) -> None:
+        """Build everything that can fail for the user's reasons, before the folder is made; fits:
+        as in `AssembledArm.of`.
+        """
+        self.processes, self.arm = processes, AssembledArm.of(self.cfg, processes, fits)
 
     def check_disk(self) -> None:
         """Raise ValueError where the disk is too small for a run that has not begun."""

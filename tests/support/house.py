@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "bench.training": ("bench.config", *CORE),
     "bench.evaluation": (
         *("bench.training", "bench.config", "bench.cli", "bench.keys", *CORE),
-        "probes.metric",
+        *("probes.metric", "bench.machine.estimate"),
     ),
     "bench.study": (
         *(

@@ -37,6 +37,7 @@ from bench.core.train.cost import count
 from bench.core.train.distributed import Processes
 from bench.core.train.learner import Learner
 from bench.core.train.loading import ahead
+from bench.machine.estimate import refuse_what_cannot_fit
 
 ROWS = 512  # random latents and features in all
 PARTED = 5  # steps that are taken apart
@@ -112,6 +113,7 @@ class TimedArm:
         """
         cfg = compose([f"method={method}", *words])
         data, built = _data(cfg), build(cfg.method)
+        refuse_what_cannot_fit(cfg, data.grid, data.classes, processes, whole=False)
         check_group(built, cfg.micro_batch or cfg.batch)
         draw = Draw.of(0, "levels", 0, 2, slice(0, 2), "cpu")
         k = built.noise(torch.rand(2), draw, Context(data.grid, cfg.size)).levels.shape[1]
