@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bench.core.data.base import described
 from bench.core.data.encode import Encoding, encode_split
 from bench.core.data.folder import FolderData
 from bench.core.data.latents import Decoder
@@ -18,6 +19,7 @@ def encode_folder(
         "pictures", str(pictures), size, 8, heldout, skip_damaged=False, in_memory=False
     )
     how = Encoding(Decoder(vae).load(), Path(vae).name, size, images, workers)
+    print(described(data), flush=True)
     out.mkdir(parents=True, exist_ok=True)
     _check_room(out, data.n_train + data.n_heldout, how)
     for split, files in data.files.items():

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from bench.cli import EXIT_OF_SIGNAL, StopFlag
 from bench.config.compose import compose
 from bench.config.schema import Config
+from bench.core.data.base import described
 from bench.core.model.sizes import SIZES
 from bench.core.train import distributed
 from bench.core.train.cost import flops_until
@@ -122,6 +123,7 @@ def _announcement(session: Session) -> str:
     disk = {kind: n / 1e9 for kind, n in session.arm.disk_bytes().items()}
     return (
         f"{session.path}\n"
+        f"  data: {described(session.arm.data)}\n"
         f"  parameters: {parameters}\n"
         f"  FLOPs: {flops:.3g} an image, {in_all:.3g} in all\n"
         f"  disk: {disk['checkpoints']:.2g} GB checkpoints, {disk['snapshots']:.2g} GB snapshots\n"

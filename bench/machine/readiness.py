@@ -17,7 +17,7 @@ from bench.config.identity import run_id
 from bench.config.needs import missing
 from bench.config.schema import Config
 from bench.core.compat import import_vision
-from bench.core.data.base import DataSet
+from bench.core.data.base import DataSet, described
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.train import cost
@@ -64,8 +64,7 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     yield Finding(
         "ok",
         f"data {data.name}",
-        f"{data.n_train} training and {data.n_heldout} held-out pictures, "
-        f"{data.grid.tokens} tokens",
+        f"{described(data)}; {data.grid.tokens} tokens each",
     )
     for problem in missing(cfg, data):
         yield Finding("missing", "measuring", problem)

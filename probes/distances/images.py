@@ -10,6 +10,8 @@ read in batches.
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,9 +24,9 @@ import torch
 from torch import Tensor
 
 from bench.core.data.base import DataSet
+from bench.core.data.pictures import list_pictures, picture_size, read_picture, readable
+from bench.core.data.splits import splits_in
 from bench.core.store.files import file_hash
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm")
 
 
 class ImageSource(Protocol):
@@ -116,9 +118,20 @@ class FolderImages:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        self.paths = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if len(splits := splits_in(self.folder)) > 1:
+            raise ValueError(
+                f"{readable(self.folder)} holds the splits {', '.join(map(readable, splits))}: "
+                f"name the one to compare with, {readable(self.folder / splits[0])}"
+            )
+        listing = list_pictures(self.folder)
+        self.paths = listing.paths
         if not self.paths:
-            raise ValueError(f"there is no picture ({', '.join(SUFFIXES)}) below {self.folder}")
+            other = f"; other files: {listing.left_out()}" if listing.others else ""
+            raise ValueError(
+                f"there is no picture (.png, .jpg, ...) below {readable(self.folder)}{other}"
+            )
+        for remark in listing.remarks:
+            warnings.warn(remark, stacklevel=2)
 
     @property
     def name(self) -> str:
@@ -128,7 +141,7 @@ class FolderImages:
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for path in self.paths:
-            digest.update(str(path.relative_to(self.folder)).encode() + path.read_bytes())
+            digest.update(os.fsencode(path.relative_to(self.folder)) + path.read_bytes())
         return digest.hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -138,40 +151,22 @@ class FolderImages:
         """Raise ValueError naming the first picture whose header cannot be
         read or tells another size.
         """
-        from PIL import Image
-
-        first: tuple[int, int] | None = None
-        for path in self.paths:
-            try:
-                with Image.open(path) as image:
-                    size = image.size
-            except (OSError, SyntaxError) as error:
-                raise ValueError(
-                    f"the picture {path} cannot be read ({error}); repair or remove it"
-                ) from error
-            first = first or size
-            _check_size(path, size, first)
+        first = picture_size(self.paths[0])
+        for path in self.paths[1:]:
+            _check_size(path, picture_size(path), first)
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """uint8 [B, 3, H, W]; raises ValueError naming a picture that cannot
         be read or is of another size.
         """
-        from PIL import Image
-
-        expected: tuple[int, ...] | None = None
+        first: tuple[int, int] | None = None
         for start in range(0, len(self), size):
             pictures = []
             for path in self.paths[start : start + size]:
-                try:
-                    with Image.open(path) as image:
-                        picture = np.array(image.convert("RGB"))
-                except (OSError, SyntaxError) as error:
-                    raise ValueError(
-                        f"the picture {path} cannot be read ({error}); repair or remove it"
-                    ) from error
-                expected = expected or picture.shape
-                _check_size(path, (picture.shape[1], picture.shape[0]), (expected[1], expected[0]))
-                pictures.append(torch.from_numpy(picture).permute(2, 0, 1))
+                image = read_picture(path)
+                first = first or image.size
+                _check_size(path, image.size, first)
+                pictures.append(torch.from_numpy(np.array(image)).permute(2, 0, 1))
             yield torch.stack(pictures)
 
 

@@ -9,6 +9,7 @@ on every machine that has scikit-learn.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -16,12 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.data.pictures import readable
 from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
 
 Indices = Tensor | np.ndarray | slice
 """Which examples of a split, by their place in it."""
 
+NAMES_SHOWN = 10  # classes that are named each where data are described
 ROUNDINGS = ("round_half_up", "truncate")
 
 
@@ -67,14 +70,17 @@ class Examples(NamedTuple):
 class DataSet(Protocol):
     """What training, measuring and encoders use of a data set. Splits are "train" and "heldout".
 
-    name: as results say it; grid: how data become tokens; classes: number of labels; in_memory:
-    False where batches are read by worker processes; latent: tokens are an autoencoder's latents
-    and not made from the picture.
+    name: as results say it; grid: how data become tokens; classes: number of labels; class_names:
+    of each, empty where they are not known; remarks: sentences on how the data were understood;
+    in_memory: False where batches are read by worker processes; latent: tokens are an autoencoder's
+    latents and not made from the picture.
     """
 
     name: str
     grid: TokenGrid
     classes: int
+    class_names: Sequence[str]
+    remarks: Sequence[str]
     in_memory: bool
     latent: bool
 
@@ -135,6 +141,19 @@ class DataSet(Protocol):
         ...
 
 
+def described(data: DataSet) -> str:
+    """What was found, in words that show at a glance whether the folders were understood:
+    "1797 pictures of 10 classes: 0, 1, ... (1197 training, 600 held out)".
+    """
+    names = [readable(name) for name in data.class_names]
+    if len(names) > NAMES_SHOWN:
+        names[NAMES_SHOWN - 1 : -1] = ["..."]
+    classes = f"{data.classes} class{'es' if data.classes > 1 else ''}{': ' if names else ''}"
+    counts = f"({data.n_train} training, {data.n_heldout} held out)"
+    found = f"{data.n_train + data.n_heldout} pictures of {classes}{', '.join(names)} {counts}"
+    return "; ".join([found, *data.remarks])
+
+
 class PictureData:
     """Pictures in memory, uint8 [n, 3, H, W], with labels, split into train and held-out.
 
@@ -145,6 +164,7 @@ class PictureData:
     in_memory = True
     latent = False
     has_pictures: bool = True
+    remarks: Sequence[str] = ()
 
     def __init__(
         self,
@@ -153,8 +173,10 @@ class PictureData:
         classes: int,
         pictures: dict[str, Tensor],
         labels: dict[str, Tensor],
+        class_names: Sequence[str] = (),
     ):
         self.name, self.grid, self.classes = name, grid, classes
+        self.class_names = class_names
         self._pictures, self._labels = pictures, labels
 
     def size(self, split: str) -> int:
@@ -236,7 +258,8 @@ class Digits(PictureData):
         split = {"train": torch.from_numpy(train), "heldout": torch.from_numpy(heldout)}
         pictures = {part: grey[i][:, None].repeat(1, 3, 1, 1) for part, i in split.items()}
         of_split = {part: labels[i] for part, i in split.items()}
-        super().__init__(name, TokenGrid((8, 8), patch, 1), 10, pictures, of_split)
+        names = tuple(str(digit) for digit in range(10))
+        super().__init__(name, TokenGrid((8, 8), patch, 1), 10, pictures, of_split, names)
 
     def to_tokens(self, images: Tensor) -> Tensor:
         values = (images[:, :1].float() * (16 / 255)).round()

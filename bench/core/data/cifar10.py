@@ -16,6 +16,8 @@ import torch
 from bench.core.compat import import_vision
 from bench.core.data.base import PictureData
 from bench.core.data.folder import FolderData, resized
+from bench.core.data.pictures import JPEG_SUFFIXES
+from bench.core.data.splits import TRAIN, splits_in
 from bench.core.model.tokens import TokenGrid
 
 
@@ -33,11 +35,11 @@ def cifar10(
     Raises ValueError where there is none.
     """
     folder = Path(root).expanduser() if root else None
-    if folder and (folder / "train").is_dir():
+    if folder and folder.is_dir() and any(n.casefold() in TRAIN for n in splits_in(folder)):
         data = FolderData(
             name, root, size, patch, heldout=0.1, skip_damaged=False, in_memory=True, cache=cache
         )
-        lossy = {path.suffix.lower() for path in data.files["train"]} & {".jpg", ".jpeg"}
+        lossy = any(path.suffix.lower() in JPEG_SUFFIXES for path in data.files["train"])
         data.name = f"{name}_jpeg" if lossy else name
         return data
     if folder is None:
@@ -61,4 +63,5 @@ def cifar10(
         for split, found in sets.items()
     }
     labels = {split: torch.tensor(found.targets) for split, found in sets.items()}
-    return PictureData(name, TokenGrid((size, size), patch, 3), 10, pictures, labels)
+    names = tuple(sets["train"].classes)
+    return PictureData(name, TokenGrid((size, size), patch, 3), 10, pictures, labels, names)

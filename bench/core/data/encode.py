@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.Image import Resampling
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.core.data.pictures import read_picture
 from bench.core.store.files import write_json
 
 BLOCK_OF_PICTURES = 64
@@ -82,7 +84,7 @@ def adm_crop(image: Image.Image, size: int) -> np.ndarray:
 
 
 class _Cropped:
-    """Pictures [3, size, size] of files; raises ValueError naming a damaged one."""
+    """Pictures uint8 [3, size, size] of files; raises ValueError naming a damaged one."""
 
     def __init__(self, files: list[Path], size: int):
         self.files, self.size = files, size
@@ -91,12 +93,8 @@ class _Cropped:
         return len(self.files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        path = self.files[index]
-        try:
-            with Image.open(path) as image:
-                return adm_crop(image, self.size).transpose(2, 0, 1).copy()
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): mend or remove it") from error
+        picture = read_picture(self.files[index], self.size)
+        return adm_crop(picture, self.size).transpose(2, 0, 1).copy()
 
 
 def moments(vae: LatentEncoder, pictures: Tensor) -> Tensor:
@@ -117,7 +115,7 @@ def encode_split(files: list[Path], labels: np.ndarray, folder: Path, how: Encod
     paths = "\n".join(f"{path.parent.name}/{path.name}" for path in files)
     wanted = {
         "files": len(files),
-        "names": hashlib.sha256(paths.encode()).hexdigest()[:16],
+        "names": hashlib.sha256(os.fsencode(paths)).hexdigest()[:16],
         "size": how.size,
         "images": how.images,
         "vae": how.vae_name,

@@ -1,6 +1,7 @@
 """Folders of pictures as a data set.
 
-One folder a class, any format that PIL reads, resized and cropped to a stated size.
+One folder a class, resized and cropped to a stated size. Which files count and how they are read
+is told in `bench.core.data.pictures`, which folders are splits in `bench.core.data.splits`.
 
 `root/<class>/*` is split into train and held-out, stratified and fixed; `root/train/<class>/*`
 beside `root/test/<class>/*` (or `val`) keeps its own split. Small sets are decoded once, kept in
@@ -12,10 +13,11 @@ the cache and read into memory as uint8, large ones by worker processes as they 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,14 +26,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.core.data.base import Indices, PictureData, stratified_split
+from bench.core.data.pictures import (
+    DECODER,
+    Listing,
+    list_pictures,
+    read_picture,
+    readable,
+    visible_folders,
+)
+from bench.core.data.splits import check_apart, find_layout
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.cache import cached_folder
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 IN_MEMORY_BYTES = 2 * 1024**3
-HELDOUT_FOLDERS = ("test", "val", "validation", "heldout")
+REMARKS = 3  # that are said each; of more, how many
 
 
 def decode(path: Path, size: int) -> Tensor:
@@ -40,15 +48,10 @@ def decode(path: Path, size: int) -> Tensor:
 
     Raises ValueError naming a file that cannot be read whole.
     """
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
-            pixels = torch.from_numpy(_rgb(image)).permute(2, 0, 1)
-    except Exception as error:  # each format's reader raises its own kinds for what is not whole
-        raise ValueError(
-            f"{path} cannot be read ({error}): mend or remove it, or allow data.skip_damaged=true"
-        ) from error
+        pixels = torch.from_numpy(np.array(read_picture(path, size))).permute(2, 0, 1)
+    except ValueError as error:
+        raise ValueError(f"{error}, or allow data.skip_damaged=true") from error
     return resized(pixels[None], size)[0]
 
 
@@ -59,68 +62,58 @@ def resized(pictures: Tensor, size: int) -> Tensor:
         return pictures
     scale = size / min(height, width)
     to = [max(size, round(height * scale)), max(size, round(width * scale))]
-    scaled = F.interpolate(
-        pictures.float(), size=to, mode="bicubic", antialias=True, align_corners=False
+    # a channel at a time: the same numbers, and a third of the memory
+    scaled = torch.cat(
+        [
+            F.interpolate(
+                channel.float(), size=to, mode="bicubic", antialias=True, align_corners=False
+            )
+            for channel in pictures.split(1, dim=1)
+        ],
+        dim=1,
     )
     top, left = (to[0] - size) // 2, (to[1] - size) // 2
     return scaled[..., top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
 
 
-def _rgb(image: Image) -> np.ndarray:
-    """uint8 [H, W, 3], upright.
-
-    Sixteen bits become eight. Raises ValueError for numbers whose range is unknown.
-    """
-    from PIL import ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        grey = np.rint(np.asarray(image.convert("I")) / 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"its pixels are {image.mode}, 32-bit numbers of no stated range: "
-            "convert it to 8 or 16 bits"
-        )
-    return np.array(image.convert("RGB"))
-
-
-def labelled_files(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
-    """Class names, picture files in order, and their labels.
+def labelled_files(folder: Path) -> tuple[list[str], Listing, np.ndarray]:
+    """Class names, picture files in order of their classes, and their labels.
 
     Raises ValueError for a folder that is empty or cannot be read.
     """
-    from PIL import Image
-
-    formats = Image.registered_extensions().items()
-    readable = {extension for extension, kind in formats if kind in Image.OPEN}
-
-    def pictures_in(name: str) -> list[Path]:
-        paths = sorted((folder / name).rglob("*"))
-        return [path for path in paths if path.suffix.lower() in readable and not path.is_dir()]
-
-    try:
-        folders = [entry.name for entry in folder.iterdir() if entry.is_dir()]
-        classes = sorted(name for name in folders if not name.startswith("."))
-        files = [pictures_in(name) for name in classes]
-    except OSError as error:
+    classes = visible_folders(folder)
+    listing = list_pictures(folder)
+    number = {name: i for i, name in enumerate(classes)}
+    in_class = [path for path in listing.paths if path.parent != folder]
+    beside = len(listing.paths) - len(in_class)
+    if not in_class:
+        what = f" ({beside} lie right in it)" if beside else ""
         raise ValueError(
-            f"data.root={folder} cannot be read ({error.strerror}): "
-            "give a folder with one folder a class"
-        ) from error
-    if not any(files):
-        raise ValueError(
-            f"data.root={folder} holds no pictures in class folders: expected "
-            f"{folder}/<class>/<picture>.png (or jpg, ...)"
+            f"data.root={readable(folder)} holds no pictures in class folders{what}: expected "
+            f"{readable(folder)}/<class>/<picture>.png (or jpg, ...){_found(listing)}"
         )
-    empty = [name for name, of_class in zip(classes, files, strict=True) if not of_class]
+    labels = np.array([number[path.relative_to(folder).parts[0]] for path in in_class], np.int64)
+    sizes = np.bincount(labels, minlength=len(classes))
+    empty = [readable(name) for name, size in zip(classes, sizes, strict=True) if not size]
     if empty:
         raise ValueError(
-            f"data.root={folder}: the class folder(s) {', '.join(empty)} hold no pictures: "
-            "fill or remove them"
+            f"data.root={readable(folder)}: the class folder(s) {', '.join(empty)} hold no "
+            f"pictures: fill or remove them{_found(listing)}"
         )
-    labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(of_class) for of_class in files])
-    return classes, [path for of_class in files for path in of_class], labels
+    remarks = [f"{beside} picture(s) beside the class folders are left out"] if beside else []
+    return classes, replace(listing, paths=in_class, remarks=remarks + listing.remarks), labels
+
+
+def _remarks(listing: Listing) -> list[str]:
+    """What has to be said of what is not used; of many links, how many."""
+    said = listing.remarks[:REMARKS]
+    if len(listing.remarks) > REMARKS:
+        said.append(f"and {len(listing.remarks) - REMARKS} more such")
+    return said + ([f"other files: {listing.left_out()}"] if listing.others else [])
+
+
+def _found(listing: Listing) -> str:
+    return "".join(f"; {remark}" for remark in _remarks(listing))
 
 
 def _both_have_all(
@@ -146,6 +139,8 @@ class FolderData(PictureData):
     decoded for the next who asks, None for nowhere.
     """
 
+    remarks: Sequence[str]
+
     def __init__(
         self,
         name: str,
@@ -165,13 +160,13 @@ class FolderData(PictureData):
         self.root, self.side = Path(root).expanduser(), size
         grid = TokenGrid((size, size), patch, 3)
         self.skip_damaged = skip_damaged
-        self.class_names, self.files, labels = self._find(heldout)
+        names, self.files, labels = self._find(heldout)
         count = sum(len(files) for files in self.files.values())
         fits = count * 3 * size * size <= IN_MEMORY_BYTES
         self.in_memory = fits if in_memory is None else in_memory
         tensors = {split: torch.from_numpy(of_split) for split, of_split in labels.items()}
         pictures = self._all_pictures(name, cache) if self.in_memory else {}
-        super().__init__(name, grid, len(self.class_names), pictures, tensors)
+        super().__init__(name, grid, len(names), pictures, tensors, names)
         if not self.in_memory:
             self.fingerprint = self._fingerprint_of_files()
 
@@ -182,47 +177,52 @@ class FolderData(PictureData):
         files = {"files": self._fingerprint_of_files()}
         return files | {"data": self.fingerprint} if self.in_memory else files
 
-    def _labelled_files(self, folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
+    def _labelled_files(self, folder: Path) -> tuple[list[str], Listing, np.ndarray]:
         """As `labelled_files`, without damaged files where the user allows that.
 
         Raises ValueError for a class without.
         """
-        classes, files, labels = labelled_files(folder)
+        classes, listing, labels = labelled_files(folder)
+        self.remarks = [*self.remarks, *_remarks(listing)]
         if not self.skip_damaged:
-            return classes, files, labels
-        decoded = self._decoded(files, f"checking {folder.name}")
+            return classes, listing, labels
+        decoded = self._decoded(listing.paths, f"checking {readable(folder.name)}")
         good = np.array([not isinstance(picture, ValueError) for picture in decoded])
-        for path in (p for p, fine in zip(files, good, strict=True) if not fine):
-            print(f"warning: {path} is damaged and left out (data.skip_damaged=true)")
-        gone = [name for i, name in enumerate(classes) if not (labels[good] == i).any()]
+        for path in (p for p, fine in zip(listing.paths, good, strict=True) if not fine):
+            print(f"warning: {readable(path)} is damaged and left out (data.skip_damaged=true)")
+        gone = [readable(n) for i, n in enumerate(classes) if not (labels[good] == i).any()]
         if gone:
             raise ValueError(
-                f"data.root={folder}: no picture of class {', '.join(gone)} can be read: mend some"
+                f"data.root={readable(folder)}: no picture of class {', '.join(gone)} can be read: "
+                "mend some"
             )
-        return classes, [p for p, fine in zip(files, good, strict=True) if fine], labels[good]
+        fine = [path for path, fine in zip(listing.paths, good, strict=True) if fine]
+        return classes, replace(listing, paths=fine), labels[good]
 
     def _find(self, share: float) -> tuple[list[str], dict[str, list[Path]], dict[str, np.ndarray]]:
         # folders with a split of their own
-        own = next((self.root / f for f in HELDOUT_FOLDERS if (self.root / f).is_dir()), None)
-        if own and (self.root / "train").is_dir():
-            classes, train_files, train_labels = self._labelled_files(self.root / "train")
-            held_classes, held_files, held_labels = self._labelled_files(own)
+        layout = find_layout(self.root)
+        self.remarks = layout.remarks
+        classes, listing, labels = self._labelled_files(layout.train)
+        if layout.heldout:
+            held_classes, held, held_labels = self._labelled_files(layout.heldout)
             if held_classes != classes:
-                odd = ", ".join(sorted(set(classes) ^ set(held_classes)))
+                odd = ", ".join(map(readable, sorted(set(classes) ^ set(held_classes))))
                 raise ValueError(
-                    f"data.root={self.root}: train and {own.name} have unlike class folders "
-                    f"({odd}): make them the same"
+                    f"data.root={readable(self.root)}: {layout.train.name} and "
+                    f"{layout.heldout.name} have unlike class folders ({odd}): make them the same"
                 )
-            both = {"train": train_files, "heldout": held_files}
-            return classes, both, {"train": train_labels, "heldout": held_labels}
+            check_apart(listing, held)
+            both = {"train": listing.paths, "heldout": held.paths}
+            return classes, both, {"train": labels, "heldout": held_labels}
 
         # else a stratified share, with every class on both sides
-        classes, files, labels = self._labelled_files(self.root)
-        alone = [classes[i] for i, n in enumerate(np.bincount(labels)) if n < 2]
+        files = listing.paths
+        alone = [readable(classes[i]) for i, n in enumerate(np.bincount(labels)) if n < 2]
         if alone:
             raise ValueError(
-                f"data.root={self.root}: class {', '.join(alone)} has one picture, and both splits "
-                "need one: add more or remove it"
+                f"data.root={readable(self.root)}: class {', '.join(alone)} has one picture, and "
+                "both splits need one: add more or remove it"
             )
         count = max(len(classes), round(share * len(labels)))
         if not 0 < share < 1 or len(labels) - count < len(classes):
@@ -256,7 +256,8 @@ class FolderData(PictureData):
                 np.save(folder / f"{split}.npy", self._decode_all(split).numpy())
 
         # the files' times as well: a picture may be mended without changing its size
-        key = f"{name}-{self._hash_of_files(f'pixels {self.side}', with_times=True)}"
+        read_as = f"pixels {self.side}, decoder {DECODER}"
+        key = f"{name}-{self._hash_of_files(read_as, with_times=True)}"
         folder = cached_folder(cache / "pictures" / key, make)
         try:
             return {s: torch.from_numpy(np.load(folder / f"{s}.npy")) for s in self.files}
@@ -281,10 +282,10 @@ class FolderData(PictureData):
         digest = hashlib.sha256(read_as.encode())
         for split, paths in self.files.items():
             for path in paths:
-                name, stat = path.relative_to(self.root), path.stat()
-                digest.update(f"{split}/{name}/{stat.st_size}".encode())
+                name, status = path.relative_to(self.root), path.stat()
+                digest.update(os.fsencode(f"{split}/{name}/{status.st_size}"))
                 if with_times:
-                    digest.update(f"@{stat.st_mtime_ns}".encode())
+                    digest.update(f"@{status.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
