@@ -31,27 +31,33 @@ from reports.study.strengths import Strengths, encoder_strengths
 if TYPE_CHECKING:
     import pandas as pd
 
+EQUAL_FLOPS = "equal_flops"
 DISTANCE = LOGARITHMIC[0]
 
 
 def judge_claims(
-    claims: Sequence[Claim], rows: pd.DataFrame, encoder_parameters: Strengths | None = None
+    claims: Sequence[Claim],
+    rows: pd.DataFrame,
+    encoder_parameters: Strengths | None = None,
+    matched: pd.DataFrame | None = None,
 ) -> list[Verdict]:
-    """One verdict a claim and data set, in the order of the claims.
+    """One verdict a claim, measure and data set, in the order of the claims.
 
     rows: of one study (`bench.core.store.runs.row_table`); encoder_parameters: of
-    `reports.study.strengths`, for the claims that order encoders by size. Never raises for what the
-    runs lack: the verdict is then "not tested", with the reason.
+    `reports.study.strengths`, for the claims that order encoders by size; matched: rows of the runs
+    that the study matched by FLOPs, which end at unlike numbers of images. Never raises for what
+    the runs lack: the verdict is then "not tested", with the reason.
     """
     strengths = encoder_strengths(rows) | {"encoder_parameters": encoder_parameters or {}}
-    cache: dict[tuple[str, tuple[float, float]], list[Comparable]] = {}
+    cache: dict[tuple[str, tuple[float, float], bool], list[Comparable]] = {}
+    by_flops = matched is not None and len(matched) > 0
     out: list[Verdict] = []
     for claim in claims:
         # what a distance says, the held-out loss may say too: in a verdict of its own
         for measure in dict.fromkeys((claim.measure, *LOGARITHMIC * (claim.measure == DISTANCE))):
-            key = (measure, claim.blocks)
+            key = (measure, claim.blocks, by_flops and claim.statistic == EQUAL_FLOPS)
             if key not in cache:
-                cache[key] = comparable(rows, *key)
+                cache[key] = comparable(_at_one_budget(matched) if key[2] else rows, *key[:2])
             for data in sorted({runs.group.data for runs in cache[key]}) or [""]:
                 own = {order: of_data.get(data, {}) for order, of_data in strengths.items()}
                 of_data = [runs for runs in cache[key] if runs.group.data == data]
@@ -59,6 +65,12 @@ def judge_claims(
                 if verdict.tested or measure == claim.measure:
                     out.append(verdict)
     return holm(one_test_an_order(out, {claim.name: claim for claim in claims}, strengths))
+
+
+def _at_one_budget(matched: pd.DataFrame | None) -> pd.DataFrame:
+    """The rows with the most images of their data set as everybody's: FLOPs are their budget."""
+    assert matched is not None
+    return matched.assign(images_total=matched.groupby("data")["images_total"].transform("max"))
 
 
 def _verdict(

@@ -34,7 +34,8 @@ def judge(study: StudyResults, kind: str) -> Judged:
     claims = [claim for claim in load_claims() if kind == "all" or kind in claim.pages]
     if not len(study.rows) or not claims:
         return Judged()
-    verdicts = judge_claims(claims, study.rows, encoder_parameters(study.runs.values()))
+    strengths = encoder_parameters(study.runs.values())
+    verdicts = judge_claims(claims, study.rows, strengths, study.rows_matched("flops"))
     tested = sorted(
         (one for one in verdicts if one.tested),
         key=lambda one: (one.word == OUTSIDE, one.here == INCONCLUSIVE),

@@ -361,3 +361,15 @@ def test_equal_flops_pool_arms_that_spent_less():
     table.loc[cheap, "flops"] *= 0.5
     found = verdict("selfflow_beats_repa_flops", table)
     assert (found.here, found.df) == (SUPPORTED, 8)
+
+
+def test_runs_that_a_study_matched_by_flops_decide_at_equal_flops():
+    """Self-Flow costs a quarter more an image, so it ends after four fifths of the images."""
+    table = rows(ARMS).query("final").assign(schedule="cosine")
+    dear = table["arm"] == "selfflow"
+    table.loc[dear, ["images", "images_total"]] = int(0.8 * IMAGES[-1])
+    claims = [CLAIMS["selfflow_beats_repa_flops"]]
+    assert judge_claims(claims, table)[0].word == NOT_TESTED
+    (found,) = judge_claims(claims, table, matched=table)
+    assert found.here == SUPPORTED and "at equal FLOPs (at their ends), nano" in found.reason
+    assert found.effect == pytest.approx(math.log(8 / 9), abs=0.05)
