@@ -82,6 +82,7 @@ class Claim:
     blocks: tuple[float, float] = (0.0, 1.0)
     needs: Mapping[str, int] = field(default_factory=dict)
     control: str = ""
+    wrong_encoders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         allowed = {
@@ -134,7 +135,9 @@ def load_claims(path: Path = CLAIMS_FILE) -> list[Claim]:
     """
     import yaml
 
-    found = [_claim(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    wrong = {"wrong_encoders": content.get("wrong_encoders", [])}
+    found = [_claim(entry | wrong) for entry in content["claims"]]
     names = {claim.name for claim in found}
     for claim in found:
         if claim.control and claim.control not in names:

@@ -100,13 +100,18 @@ def arms_meant(claim: Claim, patterns: Sequence[str], runs: Comparable, size: st
     """Arms of a size that a claim means; those of published encoders alone where there are any.
 
     An arm with a recipe of its own, "vanilla [optimizer.lr=0.001]", differs in more than a claim is
-    about.
+    about; and an encoder that is wrong on purpose is meant by its own name alone.
     """
+    wrong = {
+        arm
+        for arm in runs.arms(size)
+        if any(match(one, [runs.encoders.get(arm, "")]) for one in claim.wrong_encoders)
+    }
     found = [
         arm
         for pattern in patterns
         for arm in match(pattern, runs.arms(size))
-        if not arm.endswith("]")
+        if not arm.endswith("]") and not ("*" in pattern and arm in wrong)
     ]
     published = [
         arm

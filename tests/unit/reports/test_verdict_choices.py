@@ -271,3 +271,8 @@ def test_larger_encoders_are_told_by_the_data_set():
         verdict("larger_encoders_worse", table, encoder_parameters={"cifar10": sizes}).word
         == NOT_TESTED
     )
+
+
+def test_an_encoder_that_is_wrong_on_purpose_is_meant_by_its_own_name_alone():
+    arms = LEAD | {"repa/noise(m)": 30.0, "repa/digits_l": 30.0}
+    assert verdict("selfflow_beats_repa_images", rows(arms, seeds=4)).right == ("repa/m",)
