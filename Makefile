@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help demo test check slurm-test gpu-check clean
 
 help:
-	@echo "make demo        three arms x three seeds on digits, then the report (minutes on two cores)"
+	@echo "make demo        three arms x four seeds on digits, then the report (minutes on two cores)"
 	@echo "make test        unit, contract, golden and integration tests"
 	@echo "make check       lint and types"
 	@echo "make slurm-test  the tests on a real single-node SLURM (needs its packages; see tests/slurm)"

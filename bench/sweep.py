@@ -62,7 +62,7 @@ SWEEP = Command(
         ),
     },
     examples={
-        "study=demo": "three arms, three seeds, a worker a CPU",
+        "study=demo": "three arms, four seeds, a worker a CPU",
         "study=encoder_bottleneck compute=slurm": "on a cluster, see docs/cluster.md",
         "study=family data=digits dry_run=true": "only the plan",
         "study=scaling rates=1e-3..16e-3": "a rate for every size, as text for the study's file",
