@@ -93,9 +93,11 @@ def power_text(outcome: Outcome) -> str:
     least = least_effect(outcome.estimate)
     if not math.isfinite(least):
         return ""
-    could = f"four times in five these runs would have shown {size_text(least, outcome.unit)}"
+    # both in the direction of what was seen: 10 % more is not 10 % less turned round
+    shown = size_text(math.copysign(least, outcome.effect), outcome.unit, signed=True)
+    could = f"four times in five these runs would have shown {shown}"
     seeds = seeds_needed(outcome.estimate, outcome.effect)
-    seen = size_text(abs(outcome.effect), outcome.unit)
+    seen = size_text(outcome.effect, outcome.unit, signed=True)
     takes = "more than 1,000 seeds" if seeds is None else f"{seeds} seeds"
     return f"{could}, and the {seen} seen would take {takes}"
 

@@ -241,7 +241,7 @@ def test_an_effect_under_the_scatter_of_a_run_is_an_effect():
 def test_an_inconclusive_verdict_says_what_it_would_take():
     found = verdict("selfflow_beats_repa_images", rows(ARMS | {"selfflow": 8.97}, seeds=5))
     assert found.here == INCONCLUSIVE
-    assert "four times in five these runs would have shown 3.5 %" in found.reason
+    assert "four times in five these runs would have shown -3.4 %" in found.reason
     assert " seen would take " in found.reason and found.reason.endswith(" seeds.")
 
 
