@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+QUICK := not slow and not slurm and not browser and not gpu
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check slurm-test gpu-check clean
+.PHONY: help demo test check lowest-check slurm-test gpu-check clean
 
 help:
 	@echo "make demo        three arms x four seeds on digits, then the report (minutes on two cores)"
 	@echo "make test        unit, contract, golden and integration tests"
 	@echo "make check       lint and types"
+	@echo "make lowest-check  tests of numbers and words with the lowest versions that are allowed"
 	@echo "make slurm-test  the tests on a real single-node SLURM (needs its packages; see tests/slurm)"
 	@echo "make gpu-check   the tests that need a GPU"
 
@@ -24,12 +26,29 @@ demo: $(BIN)/.installed
 	$(BIN)/python -m bench.report all --runs runs --study demo
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 -m "not slow and not slurm and not browser and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 -m "$(QUICK)"
 
 check: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# distances, statistics, pictures, words and weights: what other versions could get wrong in silence
+OF_NUMBERS := $(addprefix tests/unit/,probes config evaluation core/test_pictures.py core/test_compat.py \
+	$(patsubst %,reports/test_%.py,contrasts fits groups laws tables charts verdicts))
+
+# torch and what is built for it stay: their folder stands behind this environment's own.
+# pytz: pandas 2 needs it, pandas 3 does not
+$(VENV)-lowest/.installed: pyproject.toml tests/support/lowest.py $(BIN)/.installed
+	$(BIN)/python -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install -qq --no-deps pytz $$($(BIN)/python tests/support/lowest.py)
+	folder='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	$(abspath $(BIN))/python -c "$$folder" > $$($(VENV)-lowest/bin/python -c "$$folder")/behind.pth
+	touch $@
+
+lowest-check: $(VENV)-lowest/.installed
+	$(VENV)-lowest/bin/python tests/support/lowest.py check
+	$(VENV)-lowest/bin/python -m pytest -n 2 --durations=5 -m "$(QUICK)" $(OF_NUMBERS)
 
 slurm-test: $(BIN)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster/with_slurm.sh $(BIN)/python -m pytest --durations=10 -m slurm tests/slurm
@@ -38,4 +57,4 @@ gpu-check: $(BIN)/.installed
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lowest .pytest_cache .ruff_cache

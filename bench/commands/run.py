@@ -14,6 +14,7 @@ from tqdm import tqdm
 from bench.cli import EXIT_OF_SIGNAL, StopFlag
 from bench.config.compose import compose
 from bench.config.schema import Config
+from bench.core.compat import use_threads
 from bench.core.data.base import described
 from bench.core.model.sizes import SIZES
 from bench.core.train import distributed
@@ -52,7 +53,7 @@ def complete(cfg: Config, words: list[str]) -> int:
         return 0
     # this process
     if cfg.compute.threads:
-        torch.set_num_threads(cfg.compute.threads)
+        use_threads(cfg.compute.threads)
     if cfg.deterministic:
         # without it cuBLAS refuses to be deterministic
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -20,6 +20,7 @@ from bench.commands.timing.peers import Peer
 from bench.commands.timing.rows import Timing, markdown, read_timings, write_timings
 from bench.config.compose import compose, uses_encoder
 from bench.config.words import split_word
+from bench.core.compat import use_threads
 from bench.core.store.environment import environment
 from bench.core.store.files import Json
 from bench.core.train import distributed
@@ -57,7 +58,7 @@ def time_arms(
             raise ValueError(f"{key}={value}: several are timed here: write {plural}={value}")
     first = compose(overrides_of(BASE, overrides))
     if first.compute.threads:
-        torch.set_num_threads(first.compute.threads)
+        use_threads(first.compute.threads)
     with tempfile.TemporaryDirectory() as folder:
         timer = Timer(
             distributed.start(first.compute.device),

@@ -1,8 +1,9 @@
-"""What differs between installations and devices: float32 that is float32,
+"""What differs between installations and devices: float32 that is float32, numbers of threads,
 and torchvision beside another torch.
 
     with full_float32():                                   # no TF32 inside
         features = network(pictures)
+    use_threads(1)                                         # PyTorch, NumPy, SciPy and scikit-learn
     timm = import_vision("timm")
 
 cuDNN rounds the inputs of float32 convolutions to TF32's ten bits unless told otherwise, and users
@@ -25,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 @contextmanager
@@ -41,6 +43,16 @@ def full_float32() -> Iterator[None]:
     finally:
         for kind, allowed in zip(kinds, before, strict=True):
             kind.allow_tf32 = allowed
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many CPU threads from now on: PyTorch, and the BLAS of NumPy, SciPy and
+    scikit-learn, which PyTorch's own setting does not reach. Last digits depend on the number.
+    """
+    for name in ("numpy.linalg", "scipy.linalg"):  # only a library that is loaded can be told
+        importlib.import_module(name)
+    torch.set_num_threads(count)
+    threadpool_limits(count, user_api="blas")
 
 
 _libraries: list[torch.library.Library] = []  # a Library's declarations live as long as it does

@@ -21,6 +21,7 @@ from torch import nn
 
 from bench.config.groups import build, encoder_option, locate
 from bench.config.words import split_word
+from bench.core.compat import use_threads
 from bench.core.data.base import DataSet
 from bench.core.model.sampling import block_labels
 from bench.core.store.environment import environment
@@ -289,7 +290,7 @@ def evaluate(overrides: list[str], **words: Any) -> int:
         for group in ("data.", "encoder.")
     )
     request = Request.of_words(words, of_encoder)
-    torch.set_num_threads(words["threads"])
+    use_threads(words["threads"])
     processes = distributed.start(words["device"])
     try:
         if words["run"]:

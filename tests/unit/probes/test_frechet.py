@@ -78,21 +78,50 @@ def test_fewer_samples_than_dimensions_are_named():
     assert "reference" not in distance_of(fit(x), file_without_n).note
 
 
-def test_an_unfit_root_is_offset(monkeypatch):
-    import scipy.linalg
+def test_commuting_covariances_have_a_closed_form():
+    """tr(S + T - 2 (S T)^(1/2)) = sum (sqrt s_i - sqrt t_i)^2 on common eigenvectors, zeros among
+    them.
+    """
+    random = np.random.default_rng(2)
+    axes = np.linalg.qr(random.normal(size=(40, 40)))[0]
+    s, t = random.uniform(0, 5, 40), random.uniform(0, 5, 40)
+    s[:15], t[10:25] = 0, 0
+    found = frechet_distance(np.zeros(40), axes * s @ axes.T, np.full(40, 0.1), axes * t @ axes.T)
+    assert found == pytest.approx(0.4 + ((np.sqrt(s) - np.sqrt(t)) ** 2).sum(), rel=1e-6)
 
-    calls = []
 
-    def first_fails(matrix):
-        calls.append(matrix)
-        return np.full_like(matrix, np.nan) if len(calls) == 1 else sqrtm(matrix)
-
-    monkeypatch.setattr(scipy.linalg, "sqrtm", first_fails)
-    identity = np.eye(2)
-    assert frechet_distance(np.zeros(2), identity, np.ones(2), identity) == pytest.approx(
-        2 - 4e-6, rel=1e-9
+@pytest.mark.parametrize(("width", "n"), [(64, 20), (256, 50), (512, 30)])
+def test_singular_covariances_are_right(width, n):
+    """Of centred data A and B, tr (S_a S_b)^(1/2) is the sum of singular values of A B^T / (n - 1):
+    a matrix as small as the data are few. General square roots fail here.
+    """
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, n, width))
+    centred = x - x.mean(0), y - y.mean(0)
+    common = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum() / (n - 1)
+    gap = x.mean(0) - y.mean(0)
+    traces = sum((part**2).sum() for part in centred) / (n - 1)
+    assert distance_of(fit(x), fit(y)).value == pytest.approx(
+        gap @ gap + traces - 2 * common, rel=1e-9
     )
-    np.testing.assert_allclose(calls[1], (1 + 1e-6) ** 2 * identity, rtol=1e-12)
+
+
+def test_what_is_no_covariance_is_refused():
+    good, zero = np.diag([4.0, 1.0, 0.0]), np.zeros(3)
+    cases = {
+        "negative variances": np.diag([4.0, 1.0, -0.1]),
+        "not symmetric": good + np.triu(np.ones((3, 3)), 1),
+        "not finite": np.full((3, 3), np.inf),
+    }
+    for said, matrix in cases.items():
+        for pair in ((matrix, good), (good, matrix)):
+            with pytest.raises(ValueError, match=said):
+                frechet_distance(zero, pair[0], zero, pair[1])
+    with pytest.raises(ValueError, match="a mean of features is not finite"):
+        frechet_distance(zero * np.nan, good, zero, good)
+    rounded = good.astype(np.float32) * np.float32(1 + 1e-7)
+    rounded[0, 1], rounded[2, 2] = 1e-7, -1e-7
+    assert frechet_distance(zero, rounded, zero, good) == pytest.approx(0, abs=1e-5)
 
 
 def test_values_that_are_not_finite_are_counted_or_refused():
