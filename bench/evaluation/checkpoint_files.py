@@ -1,44 +1,209 @@
-"""Reading files of weights that others published: tensors alone,
-nothing is unpickled that could run.
+"""Reading files of weights that others published: nothing is unpickled that could run.
 
-state, weights = read_weights(Path("SiT-XL-2-256.pt"))
+A training checkpoint holds several sets of weights under names of its own, wrapped by what trained
+them. `read_weights` takes the EMA where there is one, and says which of them it took.
+
+    found = read_weights(Path("SiT-XL-2-256.pt"))
+    found.state, found.weights, found.said       # {name: tensor}, "ema", "taken is 'ema'; ..."
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import pathlib
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+EMA, MODEL = "ema", "model"
+# Names of the model itself in training checkpoints and wrappers, in order of preference: of
+# DistributedDataParallel, of Lightning and its relatives.
+MODELS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "module",
+    "net",
+    "network",
+    "params",
+    "weights",
+)
+# Inside an EMA's own object: where its copy of the weights is.
+COPIES = ("state_dict", "shadow", "module", "model", "params", "ema_model", "ema")
+# What torch.compile, FSDP and activation checkpoints put into names, at any level.
+INSERTED = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a checkpoint and which weights they are:
-    EMA before model before state_dict before bare.
 
-    Nothing is unpickled but tensors, containers and the argparse.Namespace of SiT's and REPA's
-    training checkpoints.
+class Weights(NamedTuple):
+    """A set of weights. weights: "ema", "model" or "as published"; said: which of several was
+    taken, "" where there was no choice.
     """
-    content = _read_file(Path(path))
-    for key in ("ema", "model", "state_dict"):
-        if isinstance(content.get(key), Mapping):
-            content, weights = content[key], "model" if key == "state_dict" else key
-            break
-    else:
-        weights = "as published"
+
+    state: dict[str, Tensor]
+    weights: str
+    said: str
+
+
+def read_weights(path: Path) -> Weights:
+    """The tensors of a checkpoint: an EMA before the model before a bare state dict, without the
+    names of wrappers.
+
+    Nothing is unpickled but tensors, containers and `plain_types`. Raises ValueError for a file
+    without weights, with an EMA in a form that is not known, or with weights that are not finite.
+    """
+    path = Path(path)
+    content, weights, said = _read_file(path), "as published", list[str]()
+    while sets := _sets(content):
+        taken = min(sets, key=lambda name: _rank(name, len(sets[name])))
+        if _kind(taken) == EMA or weights == "as published":
+            # a prefix of a bare state dict's names says nothing of which weights they are
+            weights = EMA if _kind(taken) == EMA else MODEL if _is_nested(content) else weights
+        others = [name for name in sets if name != taken]
+        if not _is_nested(content):  # such as a loss's own weights
+            others += {_head(key) for key in content if not _kind(_head(key))}
+        if others:
+            said.append(f"taken is {taken!r} and not {', '.join(map(repr, others))}")
+        content = _copy(sets[taken]) if _kind(taken) == EMA else sets[taken]
     odd = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if odd or not content:
         raise ValueError(
             f"{path} holds no state dict (not tensors: {', '.join(odd) or 'nothing at all'}): "
             "give a model's checkpoint"
         )
-    return {str(key).removeprefix("module."): value for key, value in content.items()}, weights
+    state = {INSERTED.sub("", str(key)): value for key, value in content.items()}
+    check_finite(state, path)
+    return Weights(state, weights, "; ".join(said))
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ValueError naming the weights that are not numbers: what they would make is not
+    finite either, after hours.
+    """
+    odd = {
+        key: int((~torch.isfinite(value)).sum())
+        for key, value in state.items()
+        if value.is_floating_point() and not torch.isfinite(value).all()
+    }
+    if odd:
+        first = next(iter(odd))
+        raise ValueError(
+            f"{path} has {sum(odd.values())} weights that are not finite, in {len(odd)} of "
+            f"{len(state)} tensors ({first} first): its training had diverged, give an earlier one"
+        )
+
+
+# Sets of weights --------------------------------------------------------------------------------
+
+
+def _kind(name: str) -> str:
+    """Whether a key names an EMA, the model itself, or something else ("")."""
+    if "ema" in re.split(r"[^a-z]+", name.lower()):
+        return EMA
+    return MODEL if name.lower() in MODELS else ""
+
+
+def _rank(name: str, size: int) -> tuple[bool, int, int]:
+    """An EMA first, of several the largest; then models in the order of their names."""
+    if _kind(name) == EMA:
+        return False, 0, -size
+    return True, MODELS.index(name.lower()), 0
+
+
+def _sets(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Sets of weights in a mapping, by name: mappings under such a name, or tensors whose names
+    begin with one ("model.blocks.0..."). {} where it is a state dict itself.
+    """
+    if _is_nested(content):
+        return {
+            str(key): value
+            for key, value in content.items()
+            if isinstance(value, Mapping) and _kind(str(key)) and _holds_tensors(value)
+        }
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in content.items():
+        name, rest = _head(key), INSERTED.sub("", str(key)).partition(".")[2]
+        if rest and _kind(name):
+            found.setdefault(name, {})[rest] = value
+    return dict(found)
+
+
+def _is_nested(content: Mapping[str, Any]) -> bool:
+    """Whether it is a training checkpoint, and not a state dict."""
+    return not all(isinstance(value, Tensor) for value in content.values())
+
+
+def _head(key: object) -> str:
+    return INSERTED.sub("", str(key)).partition(".")[0]
+
+
+def _holds_tensors(value: object) -> bool:
+    """Whether there are weights anywhere in it, and not settings alone."""
+    if isinstance(value, Mapping):
+        return any(map(_holds_tensors, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_tensors, value))
+    return isinstance(value, Tensor)
+
+
+def _copy(average: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The weights of an EMA that was saved with its settings: {"shadow": {...}, "decay": ...}."""
+    if not _is_nested(average):
+        return average
+    return next(
+        (average[name] for name in COPIES if isinstance(average.get(name), Mapping)), average
+    )
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def plain_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """What a checkpoint may hold beside tensors and containers: settings (argparse.Namespace,
+    paths), and NumPy's numbers and arrays. None of them runs anything when it is made.
+    """
+    # NumPy 2 moved its core, and a file has the names of the NumPy that wrote it
+    core = importlib.import_module(
+        "numpy._core.multiarray"
+        if np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+        else "numpy.core.multiarray"
+    )
+    of_numpy = [
+        (getattr(core, name), f"numpy.{place}.multiarray.{name}")
+        for name in ("scalar", "_reconstruct")
+        for place in ("core", "_core")
+    ]
+    dtypes = {type(np.dtype(code)) for code in np.typecodes["All"] if code != "O"}
+    # a path of the other system cannot be made here, and what it says is the same
+    paths = [
+        (cls, f"{module}.{name}")
+        for cls, names in (
+            (pathlib.PurePosixPath, ("PosixPath", "PurePosixPath")),
+            (pathlib.PureWindowsPath, ("WindowsPath", "PureWindowsPath")),
+        )
+        for name in names
+        for module in ("pathlib", "pathlib._local")
+    ]
+    encode = (importlib.import_module("_codecs").encode, "_codecs.encode")
+    return [
+        *(argparse.Namespace, list, dict, set, int, float, np.ndarray, np.dtype, encode),
+        (_as_dict, "collections.defaultdict"),
+        *dtypes,
+        *of_numpy,
+        *paths,
+    ]
+
+
+def _as_dict(*_: object) -> dict[object, object]:
+    """In a defaultdict's place, which torch makes and then does not fill."""
+    return {}
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:
@@ -86,7 +251,7 @@ def _tensors(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals(plain_types()):
         # a training checkpoint holds four copies of the weights: mapped, only the one that is used
         # is read
         return torch.load(

@@ -78,12 +78,13 @@ FORMATS = {
 @dataclass(frozen=True)
 class Imported:
     """A backbone in our convention; weights: "ema", "model" or "as published"; dropped:
-    keys left out on purpose.
+    keys left out on purpose; said: which of several sets of weights it is, "" of one.
     """
 
     backbone: SiT
     weights: str
     dropped: list[str]
+    said: str
 
 
 def format_of(name: str) -> Format:
@@ -103,7 +104,7 @@ def import_checkpoint(
     pickled code, and a damaged file.
     """
     found = format_of(format_name)
-    state, weights = read_weights(path)
+    state, weights, said = read_weights(path)
     try:
         kept, dropped = _plain_names(state, found)
         check_dimensions(kept)
@@ -115,7 +116,7 @@ def import_checkpoint(
             _load(backbone, to_ours(kept, found, grid))
     except ValueError as error:
         raise ValueError(f"{path} as format={format_name}: {error}") from error
-    return Imported(backbone.requires_grad_(False), weights, dropped)
+    return Imported(backbone.requires_grad_(False), weights, dropped, said)
 
 
 def _plain_names(state: Mapping[str, Tensor], found: Format) -> tuple[dict[str, Tensor], list[str]]:

@@ -44,6 +44,7 @@ from bench.core.store.runs import (
 )
 from bench.core.train.cost import flops_until
 from bench.core.train.posthoc import about_average
+from bench.evaluation.checkpoint_files import check_finite
 from bench.evaluation.released import format_of, import_checkpoint
 from bench.training.session import Session
 
@@ -166,6 +167,7 @@ def run_subject(
     data = build(option.changed(**_elsewhere(option, data_words or {})), cache=cache)
     backbone = SiT(data.grid, Size(**stored["size"]), data.classes).to(device)
     checkpoints.load_snapshot(path, backbone)
+    check_finite(backbone.state_dict(), path)
     context = spent_until(folder, at)
     return Subject(
         backbone=backbone.requires_grad_(False),
@@ -261,6 +263,8 @@ def released_subject(
 
     # the weights
     imported = import_checkpoint(path, format_name, cfg.size, of_data["patch"], channels)
+    if imported.said:
+        print(f"{path.name}: {imported.said}", flush=True)
     backbone = imported.backbone.to(device)
     classes = of_data["classes"] if data is None else data.classes
     if backbone.classes != classes or (data is not None and backbone.grid != data.grid):

@@ -235,7 +235,7 @@ def test_wrappers_prefixes_and_legacy_names(tmp_path):
     from safetensors.torch import save_file
 
     save_file(state, tmp_path / "model.safetensors")
-    assert read_weights(tmp_path / "model.safetensors")[0].keys() == state.keys()
+    assert read_weights(tmp_path / "model.safetensors").state.keys() == state.keys()
 
 
 def refused(path, fmt="sit", size=SIZE):
