@@ -137,6 +137,7 @@ def build(option: Option, **extra: Any) -> Any:
     if "of" in values:
         if option.inner is None:
             check_made_of(option.name, None)
+        assert option.inner is not None, "refused above"
         values["of"] = build(option.inner, **extra)
     if "card" in takes:
         card = locate(CARD)

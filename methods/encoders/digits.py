@@ -11,8 +11,9 @@ token grid (at most 8 pixels a side, or one a token where there are more).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
-from bench.core.data.base import Digits
+from bench.core.data.base import DataSet, Digits
 from bench.core.model.encoder import EncoderCard
 from bench.core.model.tokens import TokenGrid
 from methods.encoders.local import LocalEncoder, local
@@ -39,6 +40,6 @@ def of_digits(
         batch,
         learning_rate,
         token_grid=token_grid,
-        dataset=digits,
+        dataset=cast(DataSet, digits),  # its fingerprint is cached, which no protocol can say
         cache=cache,
     )

@@ -19,7 +19,7 @@ nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -127,7 +127,9 @@ def draw_weights(network: nn.Module, seed: int) -> None:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
 
 
-def take_statistics(network: Encoder, norms: list[nn.Module], batches: Iterator[Tensor]) -> None:
+def take_statistics(
+    network: Encoder, norms: Sequence[BatchNorm], batches: Iterator[Tensor]
+) -> None:
     """Batch normalisation's means and variances from batches of pictures, plainly averaged."""
     before = [norm.momentum for norm in norms]
     for norm in norms:
