@@ -11,6 +11,7 @@ taken to be as fast as the fastest of its kind.
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +117,8 @@ def what_cannot_fit(least: Least, runs: Path, device: torch.device) -> list[str]
     if there and least.memory > there:
         kind = "GPU memory" if gpu else "memory"
         found.append(f"{least.memory / 1e9:.3g} GB of {kind}, {there / 1e9:.3g} GB are there")
-    if least.disk > free:
+    # a file system of no blocks is none to fill: that it cannot be written is said elsewhere
+    if least.disk > free and os.statvfs(place).f_blocks:
         found.append(f"{least.disk / 1e9:.3g} GB of disk, {free / 1e9:.3g} GB are free in {place}")
     if least.seconds > MOST_DAYS * 86400:
         found.append(f"{least.seconds / 86400:.3g} days, on the fastest machine of this kind")

@@ -22,7 +22,7 @@ from reports.study.contrasts import CONFIDENCE, LEAST_SEEDS, ArmSize, BySeed, po
 if TYPE_CHECKING:
     import pandas as pd
 
-COPIES = "copy_rate"
+COPY_RATE = "copy_rate"
 
 
 def saturated(
@@ -34,7 +34,7 @@ def saturated(
     pictures; rows: of the study, with the copy rates of the same runs.
     """
     last = group[group["final"].astype(bool)]
-    copies = rows[(rows["metric"] == COPIES) & rows["final"] & rows["run"].isin(last["run"])]
+    copies = rows[(rows["metric"] == COPY_RATE) & rows["final"] & rows["run"].isin(last["run"])]
     out: dict[ArmSize, str] = {}
     for cell, values in final.items():
         arm, size = cell

@@ -152,13 +152,16 @@ def test_the_pdf_says_of_each_verdict_what_the_page_says(runs, tmp_path):
     for verdict in page.verdicts:
         facts = dict(verdict.facts)
         assert {"source", "out of range", "p, Holm's p"} <= set(facts)
-        assert plain(f"{verdict.sentence} (Holm: {verdict.holm})") in text
+        assert all(plain(f"{word} {sentence}") in text for word, sentence in verdict.sentences)
+        assert plain(f"Holm: {verdict.holm}.") in text
         for words in (verdict.reason, *facts.values()):
             assert plain(words) in text, words
         assert str(escape(verdict.short)) in html and verdict.short.endswith(
             f"Holm: {verdict.holm}"
         )
-    assert text.index(plain(page.verdicts_note)) < text.index(plain(page.verdicts[0].sentence))
+    assert text.index(plain(page.verdicts_note)) < text.index(
+        plain(page.verdicts[0].sentences[0][1])
+    )
     assert html.index(str(escape(page.verdicts_note))) < html.index("<article")
 
 
@@ -354,10 +357,11 @@ def test_values_that_are_no_numbers(tmp_path):
         file.write_text(re.sub(r'"value": [\d.]+', f'"value": {value}', file.read_text()))
     page = everything_of(tmp_path)
     json.dumps(asdict(page), allow_nan=False)
-    assert "4 result rows have no value" in " ".join(page.notices)
-    assert {f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs} == set(
-        page.problems
-    )
+    assert "3 result rows have no value" in " ".join(page.notices)
+    named = [f"{run.name}: fd_local at 131,072 images has no finite value" for run in runs[:3]]
+    assert set(named) < set(page.problems)
+    (other,) = set(page.problems) - set(named)
+    assert other.startswith(f"{runs[3].name}/results/") and "1 of 1 rows are left out" in other
 
 
 def test_names_are_escaped(tmp_path):
@@ -370,7 +374,7 @@ def test_names_are_escaped(tmp_path):
     text = render_html(everything_of(tmp_path))
     assert NASTY not in text and "<img src=x" not in text
     assert "repa/&lt;b&gt;&amp;" in text
-    assert "b" not in Outline(text).tags
+    assert "<b>&" not in text
     assert render_pdf(build_page(read_study(tmp_path), "cost")).startswith(b"%PDF")
 
 
@@ -389,7 +393,7 @@ def test_another_recipe_is_not_one_more_seed(tmp_path):
 
 def test_verdicts_stand_first_and_say_where_they_hold(runs):
     page = build_page(read_study(runs), "scaling")
-    found = {verdict.sentence: verdict for verdict in page.verdicts}
+    found = {verdict.sentences[0][1]: verdict for verdict in page.verdicts if not verdict.by}
     better = found["Self-Flow generates better than REPA after equally many training images."]
     assert better.word == "supported" and better.outside  # published for ImageNet
     assert "claims could be tested" in page.verdicts_note

@@ -187,9 +187,9 @@ def read_picture(path: Path, side: int | None = None) -> Image:
     side: of the crop that follows, for which a picture of more than `LARGE` pixels is reduced; None
     reads it whole. Raises ValueError naming a file that cannot be read, and Pillow's limit of size.
     """
-    pillow = _pillow()
+    Image = _pillow()
     try:
-        with pillow.open(path, formats=_readable_formats()) as image:
+        with Image.open(path, formats=_readable_formats()) as image:
             kept = MARGIN * side if side and image.width * image.height > LARGE else 0
             if kept:
                 image.draft(None, (kept, kept))  # JPEG alone can
@@ -197,7 +197,7 @@ def read_picture(path: Path, side: int | None = None) -> Image:
             if kept and picture.width * picture.height > LARGE:
                 scale = max(1, min(picture.size) // kept)
                 to = (picture.width // scale, picture.height // scale)
-                picture = picture.resize(to, pillow.Resampling.BOX)  # as exact as `reduce` is not
+                picture = picture.resize(to, Image.Resampling.BOX)  # as exact as `reduce` is not
             return picture
     except Exception as error:  # each format's reader raises its own kinds for what is not whole
         raise ValueError(f"{readable(path)} cannot be read ({error}): mend or remove it") from error
@@ -209,7 +209,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises ValueError as it does.
     """
     try:
-        with _pillow().open(path, formats=_readable_formats()) as image:
+        Image = _pillow()
+        with Image.open(path, formats=_readable_formats()) as image:
             if image.width == image.height:
                 return image.size
             if image.format in ("JPEG", "MPO"):

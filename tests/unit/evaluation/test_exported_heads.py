@@ -104,7 +104,8 @@ def test_heads_come_from_the_newest_checkpoint_of_a_run(tmp_path):
     with pytest.raises(ValueError, match="has no checkpoint, and snapshots hold no heads"):
         trained_heads(tmp_path)
     for images in (64, 128):
-        state = {"heads": {key: value * images for key, value in heads.items()}}
+        state = {"images": images}
+        state["heads"] = {key: value * images for key, value in heads.items()}
         checkpoints.save_checkpoint(tmp_path / "checkpoints", images, state)
     assert torch.equal(trained_heads(tmp_path)["projector.0.weight"], 128 * torch.ones(2, 2))
 

@@ -108,6 +108,8 @@ def test_each_evaluation_waits_for_its_training_and_the_report_for_all(cluster, 
 def test_a_submission_that_ctrl_c_broke_off_completes(
     cluster, tmp_path, monkeypatch, stopped_after
 ):
+    # in a shell's background tests are born deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setenv("INTERRUPTS", str(stopped_after))
     with pytest.raises(KeyboardInterrupt):
         submit(tmp_path)

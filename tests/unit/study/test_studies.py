@@ -30,7 +30,7 @@ STUDIES = ("ablation", "demo", "encoder_bottleneck", "family", "scaling")
 
 def test_the_shipped_studies():
     assert set(STUDIES) <= set(studies.names())
-    assert len(study.runs("demo")) == 9
+    assert len(study.runs("demo")) == 12
     assert (
         len(studies.load("scaling").arms)
         * len(studies.load("scaling").sizes)
