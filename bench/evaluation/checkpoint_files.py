@@ -37,7 +37,7 @@ MODELS = (
     "weights",
 )
 # Inside an EMA's own object: where its copy of the weights is.
-COPIES = ("state_dict", "shadow", "module", "model", "params", "ema_model", "ema")
+WITHIN_EMA = ("state_dict", "shadow", "module", "model", "params", "ema_model", "ema")
 # What torch.compile, FSDP and activation checkpoints put into names, at any level.
 INSERTED = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
@@ -158,7 +158,7 @@ def _copy(average: Mapping[str, Any]) -> Mapping[str, Any]:
     if not _is_nested(average):
         return average
     return next(
-        (average[name] for name in COPIES if isinstance(average.get(name), Mapping)), average
+        (average[name] for name in WITHIN_EMA if isinstance(average.get(name), Mapping)), average
     )
 
 

@@ -18,7 +18,6 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -187,9 +186,10 @@ def read_picture(path: Path, side: int | None = None) -> Image:
     side: of the crop that follows, for which a picture of more than `LARGE` pixels is reduced; None
     reads it whole. Raises ValueError naming a file that cannot be read, and Pillow's limit of size.
     """
-    Image = _pillow()
+    from PIL.Image import Resampling
+
     try:
-        with Image.open(path, formats=_readable_formats()) as image:
+        with _opened(path) as image:
             kept = MARGIN * side if side and image.width * image.height > LARGE else 0
             if kept:
                 image.draft(None, (kept, kept))  # JPEG alone can
@@ -197,7 +197,7 @@ def read_picture(path: Path, side: int | None = None) -> Image:
             if kept and picture.width * picture.height > LARGE:
                 scale = max(1, min(picture.size) // kept)
                 to = (picture.width // scale, picture.height // scale)
-                picture = picture.resize(to, Image.Resampling.BOX)  # as exact as `reduce` is not
+                picture = picture.resize(to, Resampling.BOX)  # as exact as `reduce` is not
             return picture
     except Exception as error:  # each format's reader raises its own kinds for what is not whole
         raise ValueError(f"{readable(path)} cannot be read ({error}): mend or remove it") from error
@@ -209,8 +209,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises ValueError as it does.
     """
     try:
-        Image = _pillow()
-        with Image.open(path, formats=_readable_formats()) as image:
+        with _opened(path) as image:
             if image.width == image.height:
                 return image.size
             if image.format in ("JPEG", "MPO"):
@@ -245,17 +244,19 @@ def _opaque(image: ImageFile) -> Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def _opened(path: Path) -> ImageFile:
+    """The file, as one of our formats whatever its name says: Pillow would start Ghostscript."""
+    from PIL import Image
+
+    return Image.open(path, formats=_readable_formats())
+
+
 @functools.cache
-def _pillow() -> ModuleType:
+def _readable_formats() -> tuple[str, ...]:
     from PIL import Image
 
     # They name no file: what matters of them (a size limit, a cut file) is raised, with its path.
     # Set once, since filters are a process's, and threads read files.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     Image.init()
-    return Image
-
-
-@functools.cache
-def _readable_formats() -> tuple[str, ...]:
-    return tuple(name for name in PICTURE_FORMATS if name in _pillow().OPEN)
+    return tuple(name for name in PICTURE_FORMATS if name in Image.OPEN)
