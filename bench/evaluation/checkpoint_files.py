@@ -95,7 +95,7 @@ def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
     if odd:
         first = next(iter(odd))
         raise ValueError(
-            f"{path} has {sum(odd.values())} weights that are not finite, in {len(odd)} of "
+            f"{path} has {sum(odd.values())} weight(s) that are not finite, in {len(odd)} of "
             f"{len(state)} tensors ({first} first): its training had diverged, give an earlier one"
         )
 

@@ -182,6 +182,7 @@ def test_a_run_may_go_on_from_disk_but_not_with_other_files(tmp_path, capsys):
         "log_images=64",
     )
     assert run_in_process([*words, "data.in_memory=true"]) == 0
+    assert "data: 36 pictures of 3 classes: class0, class1, class2 (" in capsys.readouterr().out
     run = only_run(tmp_path / "runs")
     next(iter((run / "snapshots").glob("*64.safetensors"))).unlink()
     assert run_in_process([*words, "data.in_memory=false"]) == 0

@@ -173,7 +173,8 @@ def test_weights_that_are_not_finite_are_told(tmp_path, number, dtype):
     bad = {key: value.to(dtype).clone() for key, value in AVERAGE.items()}
     bad["pos_embed"][1] = number
     with pytest.raises(
-        ValueError, match=r"it\.pt has 1 weights that are not finite, in 1 of 2 .*pos_embed first"
+        ValueError,
+        match=r"it\.pt has 1 weight\(s\) that are not finite, in 1 of 2 .*pos_embed first",
     ):
         read(tmp_path, {"model": STATE, "ema": bad})
     other = {"model": bad, "ema": AVERAGE, "counter": torch.tensor(3)}
