@@ -63,7 +63,8 @@ class Slurm:
 
     def jobs_of(self, run: str) -> dict[str, str]:
         """The newest job of each phase of a run."""
-        return read_json(self.sweep.runs / run / "slurm" / "jobs.json")
+        jobs = read_json(self.sweep.runs / run / "slurm" / "jobs.json")
+        return {phase: job for phase, job in jobs.items() if isinstance(job, str)}
 
     def queued(self, fresh: bool = False) -> dict[str, str]:
         """squeue's answer, asked for at most every ten seconds;

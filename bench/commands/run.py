@@ -63,7 +63,7 @@ def complete(cfg: Config, words: list[str]) -> int:
     # train what is missing, measure what is missing
     processes = distributed.start(cfg.compute.device)
     try:
-        session.assemble(processes, None if session.trained() else refuse_what_cannot_fit)
+        session.assemble(processes, None if session.begun() else refuse_what_cannot_fit)
         if not session.trained():
             check_measurable(session)
         session.open_folder()

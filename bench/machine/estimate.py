@@ -22,7 +22,6 @@ from bench.config.schema import Config
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
-from bench.core.store import checkpoints
 from bench.core.train.distributed import Processes
 from bench.core.train.trainer import snapshot_counts
 from bench.machine.host import cores, existing, memory_bytes
@@ -38,8 +37,9 @@ STEP_SECONDS = 3e-3  # launching forward, backward and AdamW, of the smallest si
 
 @dataclass(frozen=True)
 class Least:
-    """At least so much. memory: bytes of a process, on its device; disk: bytes; seconds: of
-    training, with measure=full of sampling too.
+    """At least so much. memory: bytes of a process, on its device; disk: bytes of samples, as what
+    training writes is known to the byte (`AssembledArm.disk_bytes`); seconds: of training, with
+    measure=full of sampling too.
     """
 
     parameters: int
@@ -77,13 +77,11 @@ def estimate(cfg: Config, grid: TokenGrid, classes: int, processes: Processes) -
         learned + activations + 8.0 * cfg.batch + BYTES_PER_PIECE * (cfg.batch // world // rows)
     )
 
-    # disk: checkpoints and snapshots; the samples of every measured snapshot
+    # disk: the samples of every measured snapshot; quick leaves out what takes long
     counts = snapshot_counts(cfg.images, cfg.batch, cfg.snapshots)
-    disk = 16.0 * parameters * checkpoints.KEPT + 4.0 * parameters * len(counts)
     samples = cfg.evaluation.samples * (1 if cfg.evaluation.snapshots == "last" else len(counts))
-    if cfg.measure != "full":  # quick leaves out what takes long
-        samples = 0
-    disk += 4.0 * samples * grid.tokens * grid.token_dim
+    samples = samples if cfg.measure == "full" else 0
+    disk = 4.0 * samples * grid.tokens * grid.token_dim
 
     # time: three forward passes a training step, and the sampler's
     evaluations = sampling_protocol(cfg.evaluation.protocol).evaluations
@@ -119,7 +117,9 @@ def what_cannot_fit(least: Least, runs: Path, device: torch.device) -> list[str]
         found.append(f"{least.memory / 1e9:.3g} GB of {kind}, {there / 1e9:.3g} GB are there")
     # a file system of no blocks is none to fill: that it cannot be written is said elsewhere
     if least.disk > free and os.statvfs(place).f_blocks:
-        found.append(f"{least.disk / 1e9:.3g} GB of disk, {free / 1e9:.3g} GB are free in {place}")
+        found.append(
+            f"{least.disk / 1e9:.3g} GB of samples, {free / 1e9:.3g} GB are free in {place}"
+        )
     if least.seconds > MOST_DAYS * 86400:
         found.append(f"{least.seconds / 86400:.3g} days, on the fastest machine of this kind")
     return found

@@ -67,6 +67,11 @@ class Session:
 
     # What is there already ------------------------------------------------------------------------
 
+    def begun(self) -> bool:
+        """Whether something of it is saved."""
+        kept = checkpoints.checkpoints(self.path / "checkpoints")
+        return bool(kept or checkpoints.snapshots(self.path))
+
     def trained(self) -> bool:
         """Whether all images of this configuration were seen and the last snapshot is there."""
         return self.cfg.images in checkpoints.snapshots(self.path) and not self.differences()

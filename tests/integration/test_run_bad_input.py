@@ -57,9 +57,7 @@ def test_too_little_disk_is_told_before_the_start_and_leaves_nothing(tmp_path, m
         session.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10**6})()
     )
     assert run_in_process(tiny_run(tmp_path)) == BAD_INPUT
-    assert "GB of disk, 0.001 GB are free" in capsys.readouterr().err and not list(
-        tmp_path.iterdir()
-    )
+    assert "MB of disk, 1 MB are free" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ TOO_MUCH = [
     (["batch=2147483648", "images=2147483648"], "GB of memory"),
     (["batch=2147483648", "images=2147483648", "micro_batch=1"], "GB of memory"),
     (["size.depth=100000", "size.width=1024"], "GB of memory"),
-    (["size.width=1000000000"], "GB of disk"),
+    (["size.width=1000000000"], "GB of memory"),
     (["images=1e9steps"], "days, on the fastest machine"),
-    (["evaluation.samples=1e9", "measure=full", "evaluation.snapshots=all"], "GB of disk"),
+    (["evaluation.samples=1e9", "measure=full", "evaluation.snapshots=all"], "GB of samples"),
 ]
 
 
