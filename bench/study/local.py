@@ -120,7 +120,9 @@ class Local:
             pool = Pool(
                 sweep.runs, sweep.runs / "sweeps" / "logs", workers, jobs, gpus, sweep.restarts, say
             )
-            signal.signal(signal.SIGTERM, lambda *_: pool.stop())
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                    signal.signal(number, lambda *_: pool.stop())
             pool.work(between=lambda: self._between(pool, lease))
             if not lease.lost:
                 self._write_notes(pool)
