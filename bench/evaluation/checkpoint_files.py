@@ -15,17 +15,18 @@ import pathlib
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Content: TypeAlias = Mapping[str, Any]  # of a file: tensors, and whatever lies beside them
 EMA, MODEL = "ema", "model"
 # Names of the model itself in training checkpoints and wrappers, in order of preference: of
-# DistributedDataParallel, of Lightning and its relatives.
+# DistributedDataParallel, of Lightning and its relatives, of latent-diffusion.
 MODELS = (
     "model",
     "state_dict",
@@ -35,11 +36,15 @@ MODELS = (
     "network",
     "params",
     "weights",
+    "diffusion_model",
 )
 # Inside an EMA's own object: where its copy of the weights is.
 WITHIN_EMA = ("state_dict", "shadow", "module", "model", "params", "ema_model", "ema")
 # What torch.compile, FSDP and activation checkpoints put into names, at any level.
-INSERTED = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+INSERTED = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.?")
+# Of latent-diffusion's LitEma: its settings, and its own name in one word with an average's.
+LIT_EMA = ("decay", "num_updates")
+IN_ONE_WORD = re.compile(r"((?:[a-z]+_)?ema)_?(\w+)", re.IGNORECASE)
 
 
 class Weights(NamedTuple):
@@ -71,7 +76,13 @@ def read_weights(path: Path) -> Weights:
             others += {_head(key) for key in content if not _kind(_head(key))}
         if others:
             said.append(f"taken is {taken!r} and not {', '.join(map(repr, others))}")
-        content = _copy(sets[taken]) if _kind(taken) == EMA else sets[taken]
+        content = sets[taken]
+        if _kind(taken) == EMA:
+            models = [of_model for name, of_model in sets.items() if _kind(name) == MODEL]
+            content, own = _with_dots(_copy(content), models)
+            if own:
+                what = f"{len(own)} tensor(s) without an average, {own[0]} first"
+                said.append(f"{what}, are the model's")
     odd = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if odd or not content:
         raise ValueError(
@@ -117,7 +128,7 @@ def _rank(name: str, size: int) -> tuple[bool, int, int]:
     return True, MODELS.index(name.lower()), 0
 
 
-def _sets(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _sets(content: Content) -> dict[str, Content]:
     """Sets of weights in a mapping, by name: mappings under such a name, or tensors whose names
     begin with one ("model.blocks.0..."). {} where it is a state dict itself.
     """
@@ -132,10 +143,15 @@ def _sets(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         name, rest = _head(key), INSERTED.sub("", str(key)).partition(".")[2]
         if rest and _kind(name):
             found.setdefault(name, {})[rest] = value
+    flat = {name for of_model in found.values() for name in _without_dots(of_model)}
+    for key, value in content.items():
+        one = IN_ONE_WORD.fullmatch(INSERTED.sub("", str(key)))
+        if one and one[2] in flat:
+            found.setdefault(one[1], {})[one[2]] = value
     return dict(found)
 
 
-def _is_nested(content: Mapping[str, Any]) -> bool:
+def _is_nested(content: Content) -> bool:
     """Whether it is a training checkpoint, and not a state dict."""
     return not all(isinstance(value, Tensor) for value in content.values())
 
@@ -153,13 +169,37 @@ def _holds_tensors(value: object) -> bool:
     return isinstance(value, Tensor)
 
 
-def _copy(average: Mapping[str, Any]) -> Mapping[str, Any]:
+def _copy(average: Content) -> Content:
     """The weights of an EMA that was saved with its settings: {"shadow": {...}, "decay": ...}."""
     if not _is_nested(average):
         return average
     return next(
         (average[name] for name in WITHIN_EMA if isinstance(average.get(name), Mapping)), average
     )
+
+
+def _with_dots(average: Content, models: Sequence[Content]) -> tuple[Content, list[str]]:
+    """The average of latent-diffusion's LitEma under the model's own names, whose dots it leaves
+    out ("blocks0attnqkvweight"), and the names of what is not trained and so has no average:
+    that is the model's. Any other average as it is.
+    """
+    averages = {
+        INSERTED.sub("", str(key)): value for key, value in average.items() if key not in LIT_EMA
+    }
+    for outer in models:
+        model = outer
+        while model:
+            names = _without_dots(model)
+            if averages.keys() <= names.keys() and averages.keys() - {*names.values()}:
+                dotted = {names[key]: value for key, value in averages.items()}
+                return {**model, **dotted}, [str(key) for key in model if key not in dotted]
+            inner = [one for name, one in _sets(model).items() if _kind(name) == MODEL]
+            model = inner[0] if inner else {}
+    return average, []
+
+
+def _without_dots(model: Content) -> dict[str, str]:
+    return {INSERTED.sub("", str(key)).replace(".", ""): str(key) for key in model}
 
 
 # Files ------------------------------------------------------------------------------------------
@@ -206,7 +246,7 @@ def _as_dict(*_: object) -> dict[object, object]:
     return {}
 
 
-def _read_file(path: Path) -> Mapping[str, Any]:
+def _read_file(path: Path) -> Content:
     if not path.is_file():
         raise ValueError(
             f"there is no checkpoint {path}: "

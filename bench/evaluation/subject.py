@@ -91,13 +91,12 @@ def snapshot_subject(session: Session, images: int) -> Subject:
     """The snapshot at `images` of a run that is open here, with what it has built already."""
     path = checkpoints.snapshot_path(session.path, images)
     data = session.arm.data
-    backbone = SiT(data.grid, session.cfg.size, data.classes).to(session.processes.device)
-    checkpoints.load_snapshot(path, backbone)
+    backbone = _backbone(path, data, session.cfg.size, session.processes.device)
     environment = read_part(session.path, ENVIRONMENT)
     spent = spent_until(session.path, images) | {"environment": environment}
     return replace(
         untrained_subject(session),
-        backbone=backbone.requires_grad_(False),
+        backbone=backbone,
         sha256=file_hash(path),
         images=images,
         context=spent,
@@ -165,12 +164,10 @@ def run_subject(
     # what they are the weights of
     option = current("data", stored["data"])
     data = build(option.changed(**_elsewhere(option, data_words or {})), cache=cache)
-    backbone = SiT(data.grid, Size(**stored["size"]), data.classes).to(device)
-    checkpoints.load_snapshot(path, backbone)
-    check_finite(backbone.state_dict(), path)
+    backbone = _backbone(path, data, Size(**stored["size"]), device)
     context = spent_until(folder, at)
     return Subject(
-        backbone=backbone.requires_grad_(False),
+        backbone=backbone,
         weights=f"ema{suffix}",
         sha256=file_hash(path),
         decode=data.decode,
@@ -183,6 +180,16 @@ def run_subject(
         context=context | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
         average=suffix,
     )
+
+
+def _backbone(path: Path, data: DataSet, size: Size, device: torch.device) -> SiT:
+    """A snapshot, or a rebuilt average. Raises ValueError for one that is damaged, of another size,
+    or not finite.
+    """
+    backbone = SiT(data.grid, size, data.classes).to(device)
+    checkpoints.load_snapshot(path, backbone)
+    check_finite(backbone.state_dict(), path)
+    return backbone.requires_grad_(False)
 
 
 def spent_until(path: Path, images: int) -> Json:

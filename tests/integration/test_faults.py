@@ -10,10 +10,11 @@ import pytest
 import torch
 from support.runs import only_run, run_in_process, start, tiny_run
 
-from bench.cli import FAILED
+from bench.cli import BAD_INPUT, FAILED
 from bench.core.store import checkpoints, rows
 from bench.core.store.files import read_json
 from bench.core.store.runs import read_runs, row_table
+from bench.evaluation import samples
 
 
 def full_disk(*args, **kwargs):
@@ -55,6 +56,21 @@ def test_a_disk_that_fills_while_a_snapshot_is_written(tmp_path, monkeypatch, ca
     assert run_in_process(words) == FAILED
     assert "the disk is full" in capsys.readouterr().err
     assert not checkpoints.snapshots(only_run(tmp_path))
+
+
+def test_a_snapshot_that_is_not_finite_is_told_before_sampling(tmp_path, monkeypatch, capsys):
+    words = tiny_run(tmp_path, f"cache={tmp_path}/cache", "evaluation.samples=64")
+    assert run_in_process(words) == 0
+    ((_, path), *_) = reversed(checkpoints.snapshots(only_run(tmp_path)).items())
+    state = checkpoints.read_tensors(path)
+    state["blocks.0.attn.qkv.weight"][1, 2] = float("nan")
+    checkpoints.write_tensors(path, state, {})
+    monkeypatch.setattr(samples, "sample_block", None)
+    asked = ["measure=full", "evaluation.snapshots=last", "evaluation.metrics=[fd_local]"]
+    assert run_in_process([*words, *asked]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert f"{path} has 1 weight(s) that are not finite" in error
+    assert "blocks.0.attn.qkv.weight first" in error and "samples at 2048 images" in error
 
 
 def test_a_disk_that_fills_while_results_are_written(tmp_path, monkeypatch):

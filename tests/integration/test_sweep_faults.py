@@ -302,14 +302,41 @@ def test_the_background_process_takes_over_what_another_host_left(one_run, monke
     assert local_sweep.Local(one_run).work() == 0 and not path.exists()
 
 
+# A worker that ends as a run does that was asked to, once it hears.
+SAVES = (
+    "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); "
+    "print(1, flush=True); time.sleep(60)"
+)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_study_that_is_ended_lets_its_runs_save(one_run, monkeypatch, sent):
+    monkeypatch.setattr(local_sweep, "Pool", FakePool)
+    monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", SAVES])
+    started = FakePool.start
+
+    def start_and_end(self, job):
+        started(self, job)
+        while not self.running[0].log.read_text():
+            time.sleep(0.02)
+        signal.raise_signal(sent)
+
+    monkeypatch.setattr(FakePool, "start", start_and_end)
+    # pytest itself may be below nohup
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (sent, signal.SIGTERM)}
+    try:
+        assert local_sweep.Local(one_run).work() == 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    (note,) = local_sweep.Local(one_run).notes().values()
+    assert "stopped from outside with everything saved" in note
+
+
 def test_a_study_that_another_host_took_over_ends_here(one_run, monkeypatch):
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(local_sweep, "Pool", FakePool)
-    worker = (
-        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(143)); "
-        "print(1, flush=True); time.sleep(60)"
-    )
-    monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", worker])
+    monkeypatch.setattr(FakePool, "command", lambda self, job: [sys.executable, "-c", SAVES])
     started = FakePool.start
 
     def start_and_lose(self, job):

@@ -107,6 +107,51 @@ def test_lightning_files_and_averaged_models(tmp_path):
     assert values(found) == {2} and "taken is 'module' and not 'n_averaged'" in found.said
 
 
+def lit_ema(names=AVERAGE, **settings):
+    """As latent-diffusion's LitEma keeps averages: names without dots, of what is trained."""
+    flat = {name.replace(".", ""): AVERAGE[name] for name in names}
+    return flat | {"decay": torch.tensor(0.9999), "num_updates": torch.tensor(7)} | settings
+
+
+@pytest.mark.parametrize("wrapper", ["", "diffusion_model.", "module.", "_orig_mod."])
+@pytest.mark.parametrize("joint", ["model_ema.", "model_ema", "model_ema_"])
+def test_averages_under_names_without_dots(tmp_path, wrapper, joint):
+    inner, average = prefixed(STATE, wrapper), prefixed(AVERAGE, wrapper)
+    flat = {name.replace(".", ""): value for name, value in average.items()}
+    of_ema = prefixed(flat | {"decay": torch.tensor(0.9)}, joint)
+    lightning = prefixed(inner, "model.") | of_ema | {"first_stage_model.x": torch.ones(1)}
+    found = read(tmp_path, {"state_dict": lightning, "epoch": 3})
+    assert values(found) == {2} and found.weights == "ema"
+    assert "taken is 'model_ema' and not 'model', " in found.said
+    bare = read(tmp_path, lightning)
+    assert values(bare) == {2} and bare.weights == "ema"
+    beside = read(tmp_path, {"model": inner, "ema": flat | {"num_updates": torch.tensor(7)}})
+    assert values(beside) == {2} and beside.weights == "ema"
+    unwrapped = read(tmp_path, {"model": inner, "ema": lit_ema()})
+    assert values(unwrapped) == {2} and unwrapped.weights == "ema"
+
+
+def test_what_is_not_trained_has_no_average_and_is_the_model_s(tmp_path):
+    trained = [name for name in STATE if name != "pos_embed"]
+    found = read(tmp_path, {"model": STATE, "ema": lit_ema(trained)})
+    assert found.state.keys() == STATE.keys()
+    assert torch.equal(found.state["pos_embed"], STATE["pos_embed"])
+    assert all(torch.equal(found.state[name], AVERAGE[name]) for name in trained)
+    assert "1 tensor(s) without an average, pos_embed first, are the model's" in found.said
+
+
+def test_an_average_without_dots_of_another_model_is_not_filled_up(tmp_path):
+    other = {"model": STATE, "ema": lit_ema(blocks1attnweight=torch.ones(1))}
+    assert read(tmp_path, other).state.keys() == {*other["ema"]}
+
+
+def test_weights_that_are_called_like_an_average_are_the_model_s(tmp_path):
+    for name in ("ema_scale", "model_emascale", "emablocks"):
+        state = STATE | {name: torch.ones(1)}
+        assert read(tmp_path, prefixed(state, "model.")).state.keys() == state.keys()
+        assert read(tmp_path, {"model": state}).state.keys() == state.keys()
+
+
 def test_plain_things_beside_the_weights_are_read(tmp_path):
     beside = {
         "loss": np.float64(0.3),
