@@ -140,32 +140,22 @@ class Problem:
         going, damping = np.arange(len(x)), np.full(len(x), 1e-2)
         residual, slope, cost = weighed(x, log_y, times)
         for _ in range(most):
-            # a damped Newton step of the weighted squares, with Gauss and Newton's curvature
-            weight = times * np.minimum(1.0, EFFICIENT / np.maximum(np.abs(residual), 1e-300))
-            turned = slope.transpose(0, 2, 1) * weight[:, None]
-            gradient = turned @ residual[:, :, None]
-            curvature = turned @ slope
-            scale = np.maximum(np.diagonal(curvature, axis1=1, axis2=2), 1e-12)
-            damped = curvature + (damping[:, None] * scale)[:, :, None] * np.eye(x.shape[1])
-            step = np.linalg.solve(damped, gradient)[:, :, 0]
-            # taken where it lowers the cost; elsewhere the damping grows
-            tried = np.clip(x - np.clip(step, -2.0, 2.0), self.low, self.high)
+            # a step is taken where it lowers the cost; elsewhere the damping grows
+            step = _damped_step(residual, slope, times, damping)
+            tried = np.clip(x - step, self.low, self.high)
             new_residual, new_slope, new_cost = weighed(tried, log_y, times)
             better = new_cost < cost
             gain = np.where(better, cost - new_cost, 0.0)
             done = (better & (gain <= GAINED * cost)) | (damping >= 1e6) | (cost < 1e-18)
-            damping = np.clip(np.where(better, damping / 5, damping * 4), 1e-12, 1e8)
-            x = np.where(better[:, None], tried, x)
-            residual = np.where(better[:, None], new_residual, residual)
-            slope = np.where(better[:, None, None], new_slope, slope)
-            cost = np.where(better, new_cost, cost)
+            damping = _where(better, damping / 5, damping * 4).clip(1e-12, 1e8)
+            x, cost = _where(better, tried, x), _where(better, new_cost, cost)
+            residual = _where(better, new_residual, residual)
+            slope = _where(better, new_slope, slope)
             # a sample that gains no more is put away
             if done.any():
                 ends[going[done]], costs[going[done]] = x[done], cost[done]
-                left = ~done
-                going, damping, x, log_y = going[left], damping[left], x[left], log_y[left]
-                residual, slope, cost = residual[left], slope[left], cost[left]
-                times = times[left]
+                state = (going, damping, x, log_y, times, residual, slope, cost)
+                going, damping, x, log_y, times, residual, slope, cost = _rows(~done, state)
             if not len(going):
                 break
         ends[going], costs[going] = x, cost
@@ -198,3 +188,30 @@ def huber(residual: np.ndarray) -> np.ndarray:
     """Huber's loss of residuals in deviations: square up to `EFFICIENT`, straight beyond."""
     size = np.abs(residual)
     return np.where(size <= EFFICIENT, 0.5 * size**2, EFFICIENT * (size - 0.5 * EFFICIENT))
+
+
+# One iteration of the fit: functions with declared results, as without them a type checker takes
+# minutes over what the loop makes of its arrays.
+
+
+def _damped_step(
+    residual: np.ndarray, slope: np.ndarray, times: np.ndarray, damping: np.ndarray
+) -> np.ndarray:
+    """A damped Newton step of the weighted squares [s, p], with Gauss and Newton's curvature."""
+    weight = times * np.minimum(1.0, EFFICIENT / np.maximum(np.abs(residual), 1e-300))
+    turned = slope.transpose(0, 2, 1) * weight[:, None]
+    gradient = turned @ residual[:, :, None]
+    curvature = turned @ slope
+    scale = np.maximum(np.diagonal(curvature, axis1=1, axis2=2), 1e-12)
+    damped = curvature + (damping[:, None] * scale)[:, :, None] * np.eye(slope.shape[2])
+    return np.clip(np.linalg.solve(damped, gradient)[:, :, 0], -2.0, 2.0)
+
+
+def _rows(rows: np.ndarray, arrays: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """These rows [s] of each array."""
+    return [array[rows] for array in arrays]
+
+
+def _where(rows: np.ndarray, new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """The old array with these rows [s] of the new one."""
+    return np.where(rows.reshape(-1, *[1] * (old.ndim - 1)), new, old)
