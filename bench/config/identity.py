@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 from bench.config.compose import OF, defaults
 from bench.config.groups import GROUPS, values_before
 from bench.config.schema import Config
 from bench.core.store.files import flatten, short_hash
+from bench.core.store.runs import CONFIGURATION, is_run, read_part
 
-# Never compute, paths, logging, evaluation or the number of images.
+# Never compute, paths, logging or evaluation; the number of images where `length_of_its_own`.
 IDENTITY = (
     "method",
     "size",
@@ -38,6 +40,9 @@ NOT_IDENTITY = (
     *(f"{of}.{key}" for of in ("encoder", OF) for key in ("path", "source", "weights")),
     *(f"{g}.target" for g in (*GROUPS, OF)),
 )
+
+
+OF_FLOPS = "-flops"  # ends the name of a run whose number of images its cost decides
 
 
 def is_identity(key: str) -> bool:
@@ -80,16 +85,34 @@ def identity(cfg: Config) -> dict[str, Any]:
         for key, value in flatten(cfg.to_dict()).items()
         if is_identity(key) and not usual.get(key) == value == before.get(key, value)
     }
+    by_cost = (cfg.name or "").endswith(OF_FLOPS)
+    if has_length(cfg) and cfg.images != usual["images"] and not by_cost:
+        changed["images"] = cfg.images
     return groups | {"seed": cfg.seed} | changed
+
+
+def has_length(cfg: Config) -> bool:
+    """Whether the learning rate of a step depends on how many there will be: a run of another
+    length is then another run, and else the same one sooner.
+    """
+    return cfg.optimizer.schedule != "constant" or bool(cfg.optimizer.warmup_share)
 
 
 def run_hash(cfg: Config) -> str:
     """8 hexadecimal digits of the identity; a key that came later counts where its value is another
     than that of the runs before, which so keep their hashes.
     """
+    return _hash(cfg)
+
+
+def _hash(cfg: Config, without: str = "") -> str:
     before, told = before_options(cfg), identity(cfg)
     return short_hash(
-        {key: value for key, value in told.items() if key not in before or before[key] != value}
+        {
+            key: value
+            for key, value in told.items()
+            if key != without and (key not in before or before[key] != value)
+        }
     )
 
 
@@ -124,6 +147,18 @@ def run_name(cfg: Config) -> str:
 def run_id(cfg: Config) -> str:
     """The name of the run's folder, `<name>-<hash8>`."""
     return f"{run_name(cfg)}-{run_hash(cfg)}"
+
+
+def found_id(cfg: Config, runs: Path) -> str:
+    """`run_id`, or the name that the same run had before lengths were told apart where its folder
+    is in `runs`: of as many images, and of no other.
+    """
+    here = run_id(cfg)
+    before = f"{run_name(cfg)}-{_hash(cfg, without='images')}"
+    if before == here or is_run(runs / here) or not is_run(runs / before):
+        return here
+    same = read_part(runs / before, CONFIGURATION).get("images") == cfg.images
+    return before if same else here
 
 
 def earlier_id(cfg: Config) -> str:

@@ -24,7 +24,7 @@ data:
 With `match: flops` each arm is trained to the end of its own schedule, on images x (FLOPs an image
 of vanilla flow matching) / (its own, teacher and encoder included), less what the harness spent on
 the encoder's training; rounded to a whole step. Such a run is named <name>-flops-<hash>, since the
-number of images is no part of a run's identity; an arm that costs what vanilla costs has one run
+number of images would not name it; an arm that costs what vanilla costs has one run
 for both. An encoder's FLOPs are counted once it is at hand; a dry run shows its images as "?".
 Who reads the study finds them in `RunSpec.matched`, of which a page's `PlannedRun` tells:
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.config.checks import never_ends
 from bench.config.compose import compose
 from bench.config.groups import build
-from bench.config.identity import earlier_id, run_id, run_name
+from bench.config.identity import OF_FLOPS, earlier_id, found_id, run_id, run_name
 from bench.config.schema import Config
 from bench.config.words import last_of_each, values_of
 from bench.core.store.runs import is_run
@@ -46,9 +46,10 @@ class RunSpec:
 
     def found_in(self, runs: Path) -> RunSpec:
         """Itself, or, where its folder is not there and the earlier one is, that run."""
-        if not self.id or not self.earlier or is_run(runs / self.id):
+        if not self.id or self.cfg is None or is_run(runs / self.id):
             return self
-        return dataclasses.replace(self, id=self.earlier) if is_run(runs / self.earlier) else self
+        before = self.earlier if self.earlier and is_run(runs / self.earlier) else None
+        return dataclasses.replace(self, id=before or found_id(self.cfg, runs))
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,11 @@ class _Variant:
 
 
 def named_by_flops(cfg: Config) -> Config:
-    """The run beside that of equal images, which the number of images alone would not tell apart:
-    it is no part of a run's identity.
+    """The run beside that of equal images, which the number of images alone does not tell apart:
+    where the rate is constant it is no part of a run's identity, and a cost is looked up before it
+    is known.
     """
-    return dataclasses.replace(cfg, name=f"{run_name(cfg)}-flops")
+    return dataclasses.replace(cfg, name=f"{run_name(cfg)}{OF_FLOPS}")
 
 
 def runs(

@@ -24,10 +24,11 @@ import torch
 from bench.config.identity import (
     arm_name,
     before_options,
+    found_id,
+    has_length,
     identity,
     is_identity,
     run_hash,
-    run_id,
 )
 from bench.config.schema import Config
 from bench.core.store import checkpoints, tracking
@@ -60,7 +61,7 @@ class Session:
 
     def __init__(self, cfg: Config, argv: list[str] | None = None):
         self.cfg, self.argv = cfg, argv or []
-        self.path = Path(cfg.runs) / run_id(cfg)
+        self.path = Path(cfg.runs) / found_id(cfg, Path(cfg.runs))
         find_run(self.path)  # refuses a run of a newer version before anything is touched
         self.folder = RunFolder(self.path)
         self._tracker: tracking.Tracker | None = None
@@ -99,8 +100,8 @@ class Session:
                 found.append(f"{key}: {before.get(key)} then, {now.get(key)} now")
         images = saved.get("images") or self.cfg.images
         if images != self.cfg.images:
-            o = self.cfg.optimizer
-            if o.schedule != "constant" or o.warmup_share:
+            if has_length(self.cfg):
+                o = self.cfg.optimizer
                 what = f"{o.schedule} schedule" if o.schedule != "constant" else "share of warm-up"
                 found.append(
                     f"images: {images} then, {self.cfg.images} now, and a {what} cannot "

@@ -1,4 +1,5 @@
-"""Statistics between the snapshots of a run: at equal FLOPs, and the images until equal quality.
+"""Statistics between the snapshots of a run: early in it, at equal FLOPs, and the images until
+equal quality.
 
     >>> value_at(flops, log_distance, 1e12)          # at equal FLOPs
     >>> first_reached(images, log_distance, target)  # log of the images needed, for a speed-up
@@ -11,7 +12,7 @@ before the rate has come down, which flattered the arm that spends more on an im
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -32,6 +33,41 @@ from reports.study.contrasts import difference_weights, shared_seeds
 CONSTANT = "constant"  # of the learning rate
 WITHIN_FLOPS = 0.02  # share by which the FLOPs of arms may differ that a study matched
 ByCell = dict[ArmSize, dict[int, float]]
+
+
+def early_values(runs: Comparable, size: str, at: float) -> ByCell:
+    """Each seed's value after the share `at` of its images, of the arms of a size that have it."""
+    images = at * runs.group.images_total
+    read = {cell: values_after(runs, cell, images) for cell in runs.curves if cell[1] == size}
+    return {cell: values for cell, values in read.items() if _finite(values)}
+
+
+def over_training(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
+    """Change of (left minus right) from the share `at` of the images to the end of training.
+
+    Both are read after as many images of one schedule, so that no arm is further in it.
+    """
+    size, left, right, notes = largest(claim, runs)
+    weights = difference_weights(cells_of(left, size), cells_of(right, size))
+    require_room(runs, weights)
+    early = early_values(runs, size, claim.at)
+    require_snapshots(weights, early, claim.at)
+    change = {
+        cell: {seed: runs.final[cell][seed] - value for seed, value in values.items()}
+        for cell, values in early.items()
+    }
+    estimate = runs.contrast(weights, change)
+    return outcome(estimate, unit_of(runs), left, right, [size], f"{claim.at:.3g}", notes)
+
+
+def require_snapshots(used: Collection[ArmSize], early: ByCell, at: float) -> None:
+    """Raise Untestable where a compared arm was not looked at so early."""
+    missing = [arm for arm, size in used if (arm, size) not in early]
+    if missing:
+        raise Untestable(
+            f"{', '.join(missing)} has no snapshot after {at:.3g} of the images or before; "
+            "a larger `snapshots` takes more"
+        )
 
 
 def equal_flops(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
@@ -117,9 +153,9 @@ def speed_up(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
     slope = rise / math.log(images[after] / images[after - 1])
     cells: ByCell = {cell: dict(of) for cell, of in runs.final.items() if cell[1] == size}
     for cell in sides[fast]:
-        cells[cell] = _read(runs, cell, math.exp(reached))
+        cells[cell] = values_after(runs, cell, math.exp(reached))
     for cell in sides[slow]:
-        cells[cell] = _read(runs, cell, float(images[best]))
+        cells[cell] = values_after(runs, cell, float(images[best]))
     estimate = runs.contrast(difference_weights(sides[0], sides[1]), cells)
     effect = (reached - end) * (1 if fast == 0 else -1)
     if any(runs.schedules.get(cell, set()) != {CONSTANT} for side in sides for cell in side):
@@ -159,7 +195,7 @@ def _mean_curves(
     return images, means
 
 
-def _read(runs: Comparable, cell: ArmSize, at: float) -> dict[int, float]:
+def values_after(runs: Comparable, cell: ArmSize, at: float) -> dict[int, float]:
     """Value of each seed's run after so many images."""
     return {
         seed: value_at(curve.images, curve.values, at) for seed, curve in runs.curves[cell].items()

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 CLAIMS_FILE = Path(__file__).with_name("claims.yaml")
+ENCODER = "{encoder}"  # in a pattern: one encoder that all patterns of the claim find
 STATISTIC_NAMES = (
     "difference",
+    "over_training",
     "equal_flops",
     "speed_up",
     "next_size",
@@ -23,6 +25,7 @@ STATISTIC_NAMES = (
     "level_trend",
     "worst",
 )
+WITHIN_A_RUN = ("difference", "over_training")  # what may be read before its end
 MEASURES = ("distance", "linear_probe")
 ENCODER_ORDERS = ("", "encoder_linear_probe", "encoder_parameters", "encoder_structure")
 
@@ -80,6 +83,7 @@ class Claim:
     right: tuple[str, ...] = ()
     order: str = ""
     blocks: tuple[float, float] = (0.0, 1.0)
+    at: float = 1.0
     needs: Mapping[str, int] = field(default_factory=dict)
     control: str = ""
     wrong_encoders: tuple[str, ...] = ()
@@ -105,6 +109,13 @@ class Claim:
                 "a level_trend has `order` and no `right`, every other statistic `right`"
             )
 
+        within = self.statistic in WITHIN_A_RUN and self.measure == "distance"
+        if (self.at != 1 or self.statistic == "over_training") and not (within and 0 < self.at < 1):
+            raise ValueError(
+                f"claim {self.name}: `at`, a share of a run's images between 0 and 1, belongs to "
+                f"{' and '.join(WITHIN_A_RUN)} of a distance"
+            )
+
     @property
     def sign(self) -> int:
         """Sign of the statistic that the sentence says."""
@@ -113,6 +124,15 @@ class Claim:
     @property
     def needs_levels(self) -> int:
         return self.needs.get("levels", 1)
+
+    @property
+    def needs_arms(self) -> int:
+        return self.needs.get("arms", self.needs_levels)
+
+    @property
+    def published(self) -> bool:
+        """Whether somebody found it somewhere, and not only this project asks."""
+        return "*" not in self.domain.data
 
     @property
     def needs_sizes(self) -> int:

@@ -46,7 +46,7 @@ def level_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outco
     """
     # sizes with enough arms whose encoders have the property
     known = properties.get(claim.order, {})
-    order, needed = claim.order.replace("_", " "), claim.needs_levels
+    order, needed = claim.order.replace("_", " "), claim.needs_arms
     given = {
         size: [
             arm
@@ -68,7 +68,7 @@ def level_trend(claim: Claim, runs: Comparable, properties: Properties) -> Outco
     # the line over the levels as they were measured
     strength = {arm: known[runs.encoders[arm]].value for arm in kept[size]}
     arms = sorted(strength, key=lambda arm: (strength[arm], arm))
-    if len(set(strength.values())) < needed:
+    if len(set(strength.values())) < claim.needs_levels:
         raise Untestable(f"the encoders do not differ in their {order}")
     cells = cells_of(arms, size)
     scores = [strength[arm] for arm in arms]

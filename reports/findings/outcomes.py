@@ -7,10 +7,11 @@ size or with a new encoder does not take the verdict from those that have their 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.findings.claims import Claim, match
+from reports.findings.claims import ENCODER, Claim, match
 from reports.study.cells import ArmSize, Comparable
 from reports.study.contrasts import CONTROL, LEAST_SEEDS, Estimate
 from reports.study.strengths import MeasuredStrength
@@ -100,18 +101,18 @@ def arms_meant(claim: Claim, patterns: Sequence[str], runs: Comparable, size: st
     """Arms of a size that a claim means; those of published encoders alone where there are any.
 
     An arm with a recipe of its own, "vanilla [optimizer.lr=0.001]", differs in more than a claim is
-    about; and an encoder that is wrong on purpose is meant by its own name alone.
+    about; and an encoder that is wrong on purpose is meant where the pattern says so,
+    "repa/averaged(*)", and not by "repa/*".
     """
-    wrong = {
-        arm
-        for arm in runs.arms(size)
-        if any(match(one, [runs.encoders.get(arm, "")]) for one in claim.wrong_encoders)
-    }
+    wrong = {arm for arm in runs.arms(size) if _is_wrong(claim, runs.encoders.get(arm, ""))}
+    encoders = _encoders_of_all(claim, runs, size)
     found = [
         arm
-        for pattern in patterns
+        for template in patterns
+        for pattern in _with_encoders(template, encoders)
         for arm in match(pattern, runs.arms(size))
-        if not arm.endswith("]") and not ("*" in pattern and arm in wrong)
+        if not arm.endswith("]")
+        and not (arm in wrong and not _is_wrong(claim, pattern.rpartition("/")[2]))
     ]
     published = [
         arm
@@ -121,6 +122,29 @@ def arms_meant(claim: Claim, patterns: Sequence[str], runs: Comparable, size: st
     return list(
         dict.fromkeys(published if published and claim.statistic != "level_trend" else found)
     )
+
+
+def _is_wrong(claim: Claim, encoder: str) -> bool:
+    return any(match(one, [encoder]) for one in claim.wrong_encoders)
+
+
+def _encoders_of_all(claim: Claim, runs: Comparable, size: str) -> list[str]:
+    """What `{encoder}` stands for at a size: encoders, none wrong on purpose, that every pattern
+    with it finds.
+    """
+    found: list[list[str]] = []
+    for pattern in (*claim.left, *claim.right):
+        if ENCODER in pattern:
+            before, after = map(re.escape, pattern.split(ENCODER))
+            names = [re.fullmatch(f"{before}(.+){after}", arm) for arm in runs.arms(size)]
+            found.append([name[1] for name in names if name and not _is_wrong(claim, name[1])])
+    return [name for name in found[0] if all(name in one for one in found)] if found else []
+
+
+def _with_encoders(pattern: str, encoders: Sequence[str]) -> list[str]:
+    if ENCODER not in pattern:
+        return [pattern]
+    return [pattern.replace(ENCODER, encoder) for encoder in encoders]
 
 
 def with_seeds(arms: Sequence[str], runs: Comparable, size: str, least: int = 1) -> list[str]:

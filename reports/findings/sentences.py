@@ -16,7 +16,8 @@ from reports.study.cells import Comparable
 from reports.study.contrasts import UNPAIRED
 
 _WHAT = {
-    "difference": "{left} against {right}, {size}",
+    "difference": "{left} against {right}{detail}, {size}",
+    "over_training": "change of {left} against {right} from {detail} of the images on, {size}",
     "equal_flops": "{left} against {right} at equal FLOPs ({detail}), {size}",
     "speed_up": (
         "images that {left} needs against {right} to the best mean quality of the slower, {size}"

@@ -16,7 +16,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from reports.findings.along_training import equal_flops, speed_up
+from reports.findings.along_training import (
+    early_values,
+    equal_flops,
+    over_training,
+    require_snapshots,
+    speed_up,
+)
 from reports.findings.claims import Claim, match
 from reports.findings.ladder import level_trend
 from reports.findings.outcomes import (
@@ -48,10 +54,16 @@ LARGEST_STEP = 2.0  # of parameters, from a size to the next; the published one 
 
 def difference(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
     """Mean of the left arms minus mean of the right ones, at the largest size that has both with
-    three seeds.
+    three seeds; after the share `at` of the images where the claim names one.
     """
     size, left, right, notes = largest(claim, runs)
     weights = difference_weights(cells_of(left, size), cells_of(right, size))
+    if claim.at < 1:
+        early = early_values(runs, size, claim.at)
+        require_snapshots(weights, early, claim.at)
+        detail = f" after {claim.at:.3g} of the images"
+        estimate = runs.contrast(weights, early)
+        return outcome(estimate, unit_of(runs), left, right, [size], detail, notes)
     require_room(runs, weights)
     known = _picture_variance(runs, weights) if runs.group.per_block else 0.0
     estimate = runs.contrast(weights, known_variance=known)
@@ -212,6 +224,7 @@ def worst(claim: Claim, runs: Comparable, properties: Properties) -> Outcome:
 
 STATISTICS: dict[str, Callable[[Claim, Comparable, Properties], Outcome]] = {
     "difference": difference,
+    "over_training": over_training,
     "equal_flops": equal_flops,
     "speed_up": speed_up,
     "next_size": next_size,

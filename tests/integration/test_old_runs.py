@@ -29,8 +29,10 @@ IMAGES = 131072
 
 @pytest.fixture
 def old_runs(tmp_path):
-    """The demo's run folders as they were published: no weights, import paths of their day."""
-    with tarfile.open(ROOT / "reports" / "examples" / "demo" / "runs.tar.xz") as archive:
+    """Run folders as they were published: no weights, import paths of their day."""
+    with tarfile.open(
+        ROOT / "reports" / "examples" / "encoder_bottleneck" / "runs.tar.xz"
+    ) as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path / "runs"
 
@@ -54,7 +56,7 @@ def test_an_old_run_is_known_as_complete_and_not_trained_again(old_runs, capsys)
 
 
 def test_runs_made_before_heads_started_as_the_official_ones_are_kept_apart(old_runs, capsys):
-    run = with_snapshot(old_runs, "repa")
+    run = with_snapshot(old_runs, "repa-local_m")
     before = (run / "run.json").read_bytes()
     words = ["method=repa", f"runs={old_runs}", "measure=none"]
     assert run_in_process([*words, "method.head_init=torch"]) == 0
@@ -76,13 +78,13 @@ def test_a_run_without_an_option_goes_on_where_the_default_is_what_it_had(tmp_pa
 def test_seeds_of_before_and_after_an_option_are_two_arms(old_runs):
     arms = {run.arm for run in read_study(old_runs).runs.values()}
     assert "repa/local_m" in arms
-    old = sorted(old_runs.glob("digits-repa-*-s0-*"))[0]
+    old = sorted(old_runs.glob("digits-repa-local_m-*-s0-*"))[0]
     new = old.rename(old_runs / Session(compose(["method=repa"])).path.name)
     content = json.loads((new / "run.json").read_text())
     content["identity"] |= {"method.head_init": "xavier"}
     (new / "run.json").write_text(json.dumps(content | {"id": new.name}))
 
-    study = read_study(old_runs, "demo", runs("demo", "digits"))
+    study = read_study(old_runs, "encoder_bottleneck", runs("encoder_bottleneck"))
     assert {run.arm for run in study.runs.values()} == arms | {
         "repa/local_m [method.head_init=xavier]"
     }
@@ -104,7 +106,15 @@ def test_an_old_run_is_evaluated(old_runs, capsys):
 
 
 def test_old_runs_are_reported(old_runs, tmp_path, capsys):
-    words = ["all", "--runs", str(old_runs), "--study", "demo", "--out", str(tmp_path / "page")]
+    words = [
+        "all",
+        "--runs",
+        str(old_runs),
+        "--study",
+        "encoder_bottleneck",
+        "--out",
+        str(tmp_path / "page"),
+    ]
     assert guarded(REPORT.main, words) == 0
     assert list((tmp_path / "page").glob("*.html"))
     assert "0.40" in capsys.readouterr().out  # held-out loss of every arm
@@ -119,7 +129,7 @@ def test_a_run_of_an_unknown_newer_schema_is_named_and_left_alone(old_runs, caps
     main, words = {
         "run": (RUN.main, ["method=vanilla", f"runs={old_runs}", "measure=full"]),
         "evaluate": (evaluate.main, [f"run={folder}", "samples=1", "device=cpu"]),
-        "sweep": (SWEEP.main, ["study=demo", f"runs={old_runs}"]),
+        "sweep": (SWEEP.main, ["study=encoder_bottleneck", f"runs={old_runs}"]),
         "posthoc_ema": (POSTHOC_EMA.main, [f"run={folder}", "decay=0.9"]),
     }[command]
     assert guarded(main, words) == 2

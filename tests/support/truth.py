@@ -100,9 +100,13 @@ def table(
             # it spends more on an image and is as much better at equal images as that costs it
             cost, values = COST, values - SLOPE * np.log(COST)
         if distance:
-            # a snapshot has luck of its own beside that of its run
+            # a snapshot has luck of its own beside that of its run; where a change since then is
+            # asked for, that luck is all of its error, and the effect comes after it
             curves = -SLOPE * np.log(IMAGES / IMAGES[-1]) + values[:, None]
-            curves[:, :-1] += SPREAD / 4 * rng.standard_normal(curves[:, :-1].shape)
+            of_change = claim.statistic == "over_training"
+            own = SPREAD / 2 if of_change else SPREAD / 4
+            curves[:, :-1] += own * rng.standard_normal(curves[:, :-1].shape)
+            curves[:, :-1] -= shift.get(cell, 0.0) * of_change
             made.curves[cell] = {
                 seed: Curve(IMAGES, 10 * cost * IMAGES, curve) for seed, curve in enumerate(curves)
             }

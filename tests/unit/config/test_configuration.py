@@ -6,9 +6,10 @@ import pytest
 
 from bench.config.compose import compose, parse_count
 from bench.config.groups import build
-from bench.config.identity import arm_name, earlier_id, run_hash, run_id
+from bench.config.identity import arm_name, earlier_id, found_id, run_hash, run_id
 from bench.config.schema import Option
 from bench.core.model.sizes import SIZES
+from bench.core.store.files import write_json
 
 # A change here makes every existing run folder an orphan: never change a line, only add.
 # A default that becomes another asks for new names: what had a name keeps it under the old value.
@@ -41,7 +42,6 @@ def test_identities_are_pinned(words):
         "compute.threads=3 compute.device=cpu",
         "runs=elsewhere cache=there",
         "measure=full evaluation.samples=99 evaluation.probe_images=4Ki",
-        "images=1Ki",
         "log_images=64 checkpoint_images=64 checkpoint_minutes=1 snapshots=3",
         "name=mine",
         "batch=64 optimizer.lr=0.004",
@@ -65,6 +65,28 @@ def test_what_does_not_change_the_numbers_does_not_change_the_hash(words):
 )
 def test_what_changes_the_numbers_changes_the_hash(words):
     assert run_hash(compose(words.split())) != run_hash(compose([]))
+
+
+def test_a_run_of_another_length_is_another_run_where_the_rate_knows_the_end():
+    whole, trial = compose([]), compose(["images=16Ki"])
+    assert trial.optimizer.schedule == "cosine" and run_id(trial) != run_id(whole)
+    assert run_id(compose([f"images={whole.images}"])) == run_id(whole), "as the recipe says"
+    constant = ["optimizer.schedule=constant"]
+    assert run_id(compose([*constant, "images=16Ki"])) == run_id(compose(constant))
+    share = [*constant, "optimizer.warmup_share=0.1"]
+    assert run_id(compose([*share, "images=16Ki"])) != run_id(compose(share))
+
+
+def test_a_run_made_before_lengths_were_told_apart_is_found(tmp_path):
+    whole, trial = compose([]), compose(["images=16Ki"])
+    folder = tmp_path / run_id(whole)  # what a trial's folder was called
+    write_json(folder / "run.json", {})
+    write_json(folder / "config.json", trial.to_dict())
+    assert found_id(trial, tmp_path) == folder.name
+    other = compose(["images=32Ki"])
+    assert found_id(other, tmp_path) == run_id(other), "of as many images, and of no other"
+    write_json(tmp_path / run_id(trial) / "run.json", {})
+    assert found_id(trial, tmp_path) == run_id(trial)
 
 
 def test_names():

@@ -21,7 +21,8 @@ from reports.findings.decisions import (
     Verdict,
 )
 from reports.findings.verdicts import judge_claims
-from reports.page.verdicts import unreadable, verdict_counts
+from reports.page.verdicts import judge, unreadable, verdict_counts
+from reports.study.runs import StudyResults
 from reports.study.strengths import MeasuredStrength, encoder_strengths
 
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -276,3 +277,85 @@ def test_larger_encoders_are_told_by_the_data_set():
 def test_an_encoder_that_is_wrong_on_purpose_is_meant_by_its_own_name_alone():
     arms = LEAD | {"repa/noise(m)": 30.0, "repa/digits_l": 30.0}
     assert verdict("selfflow_beats_repa_images", rows(arms, seeds=4)).right == ("repa/m",)
+
+
+# Encoders that are wrong on purpose ---------------------------------------------------------------
+
+
+def wrong_ladder(**means: float) -> pd.DataFrame:
+    """Four seeds of vanilla, an encoder, and what is made of it; values by a short name."""
+    arms = {
+        "vanilla": "vanilla",
+        "right": "repa/lite0",
+        "averaged": "repa/averaged(lite0)",
+        "noise": "repa/noise(lite0)",
+        "digits": "repa/digits_l",
+        "heavy": "repa(weight=2)/lite0",
+        "heavy_noise": "repa(weight=2)/noise(lite0)",
+        "other": "repa/lite2",
+    }
+    return rows({arms[name]: mean for name, mean in means.items()}, seeds=4)
+
+
+def test_an_encoder_is_compared_with_what_is_made_of_it():
+    table = wrong_ladder(vanilla=10, right=8, averaged=9, other=5)
+    found = verdict("structure_helps", table)
+    assert (found.left, found.right) == (("repa/lite0",), ("repa/averaged(lite0)",))
+    assert found.word == SUPPORTED, "nobody published a range to be outside of"
+    # two encoders of which both are made: both sides are means over the same encoders
+    made = rows({"repa/lite2": 5.0, "repa/averaged(lite2)": 5.0}, seeds=4)
+    both = pd.concat([wrong_ladder(vanilla=10, right=8, averaged=9), made])
+    found = verdict("structure_helps", both)
+    assert found.left == ("repa/lite0", "repa/lite2")
+    assert found.right == ("repa/averaged(lite0)", "repa/averaged(lite2)")
+    assert found.effect == pytest.approx(_mean_log(both, found.left) - _mean_log(both, found.right))
+
+
+def _mean_log(table: pd.DataFrame, arms: tuple[str, ...]) -> float:
+    ends = table[table["final"] & table["arm"].isin(arms)]
+    return float(np.log(ends["value"]).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "right"),
+    [
+        ("repa_beats_vanilla", ("repa/lite0",), ("vanilla",)),
+        ("noise_hurts", ("repa/noise(lite0)",), ("vanilla",)),
+        ("heavy_noise_hurts", ("repa(weight=2)/noise(lite0)",), ("vanilla",)),
+        ("heavier_hurts_late", ("repa(weight=2)/lite0",), ("repa/lite0",)),
+        ("domain_helps", ("repa/lite0",), ("repa/digits_l",)),
+    ],
+)
+def test_a_pattern_means_wrong_encoders_only_where_it_says_so(name, left, right):
+    table = wrong_ladder(
+        vanilla=10, right=8, averaged=9, noise=10, digits=9.5, heavy=8.5, heavy_noise=12
+    )
+    found = verdict(name, table)
+    assert (found.left, found.right) == (left, right)
+
+
+def test_early_is_read_after_a_share_of_the_images():
+    table = wrong_ladder(vanilla=10, noise=10)
+    vanilla = table["arm"] == "vanilla"
+    early = table["images"] <= 8e5  # an eighth of 64e5
+    table["value"] = table["value"].where(vanilla | ~early, table["value"] * 1.5)
+    extra = rows({"spare": 10.0}, seeds=4)
+    found = verdict("noise_hurts_early", table, extra)
+    late = verdict("noise_hurts", table, extra)
+    assert found.here == SUPPORTED and late.here == INCONCLUSIVE
+    assert found.effect == pytest.approx(late.effect + math.log(1.5))
+    assert "after 0.125 of the images" in found.reason
+    plain = table.replace({"repa/noise(lite0)": "repa/lite0", "noise(lite0)": "lite0"})
+    wobble = np.where(early, np.exp(0.01 * np.sin(np.arange(len(table)))), 1.0)
+    change = verdict("repa_lead_is_early", plain.assign(value=plain["value"] * wobble), extra)
+    assert change.effect == pytest.approx(-math.log(1.5), abs=0.02)
+    assert change.here == CONTRADICTED and "from 0.125 of the images on" in change.reason
+    few = table[table["images"] > 8e5]
+    assert "no snapshot after 0.125" in verdict("noise_hurts_early", few, extra).reason
+
+
+def test_questions_that_the_runs_do_not_ask_are_not_missed():
+    study = StudyResults("study", rows({"vanilla": 10.0, "selfflow": 9.0}, seeds=4), {})
+    judged = judge(study, "all")
+    told = " ".join(one.sentence for one in judged.untested)
+    assert "Aligning with an external encoder" in told and "wrong on purpose" not in told

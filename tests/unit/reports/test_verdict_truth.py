@@ -26,7 +26,7 @@ from reports.findings.statistics import STATISTICS
 CLAIMS = {claim.name: claim for claim in load_claims()}
 STUDIES = 500
 MOST_WRONG = int(binom.ppf(0.99, STUDIES, 0.05))  # the 99 % bound of a 5 % rule
-ONE_OF_EACH = {claim.statistic + claim.measure: claim.name for claim in CLAIMS.values()}
+ONE_OF_EACH = {one.statistic + one.measure: one.name for one in CLAIMS.values() if one.published}
 OVER_SIZES = ("next_size", "gap_trend")
 INSIDE = [name for kind, name in ONE_OF_EACH.items() if not kind.startswith(OVER_SIZES)]
 

@@ -54,7 +54,9 @@ def test_claims_of_studies_exist():
 
 
 def test_shared_runs_have_one_identity():
-    shared = set(study.run_ids("demo")) & set(study.run_ids("encoder_bottleneck", extra=["seed=0"]))
+    shared = set(study.run_ids("family")) & set(
+        study.run_ids("encoder_bottleneck", extra=["seed=0"])
+    )
     assert {run.split("-s0-")[0] for run in shared} == {
         "digits-vanilla-nano",
         "digits-selfflow-nano",
