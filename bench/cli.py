@@ -35,6 +35,7 @@ from typing import TextIO
 
 from bench.config.schema import nearest
 from bench.config.words import split_word
+from bench.core.store.untrusted import printable
 from bench.keys import Flag, Key
 
 FAILED, BAD_INPUT, REQUEUE = 1, 2, 75
@@ -275,7 +276,8 @@ def guarded(main: Callable[[list[str]], int], argv: list[str]) -> int:
                 raise
             known = isinstance(error, ValueError | OSError)
             what = f"{type(error).__name__}: {error} (--traceback shows where)"
-            print(f"error: {error if known else what}", file=sys.stderr)
+            # files' names are other people's: one must not move this terminal
+            print(f"error: {printable(str(error) if known else what)}", file=sys.stderr)
             return BAD_INPUT if isinstance(error, ValueError) else FAILED
 
 

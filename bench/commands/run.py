@@ -17,6 +17,7 @@ from bench.config.schema import Config
 from bench.core.compat import use_threads
 from bench.core.data.base import described
 from bench.core.model.sizes import SIZES
+from bench.core.store.untrusted import printable
 from bench.core.train import distributed
 from bench.core.train.cost import flops_until
 from bench.core.train.meter import NotFinite
@@ -58,7 +59,9 @@ def complete(cfg: Config, words: list[str]) -> int:
         # without it cuBLAS refuses to be deterministic
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(
+        f"warning: {printable(str(message))}", file=sys.stderr
+    )
     stop = StopFlag().install()
     # train what is missing, measure what is missing
     processes = distributed.start(cfg.compute.device)

@@ -162,6 +162,7 @@ def test_a_part_has_keys_of_its_own():
     [
         (ValueError("x=1 is bad"), BAD_INPUT, "error: x=1 is bad\n"),
         (OSError("disk full"), FAILED, "error: disk full\n"),
+        (OSError("a\x1b]0;b\x07\u202ec"), FAILED, "error: a\\x1b]0;b\\x07\\u202ec\n"),
         (KeyError("y"), FAILED, "error: KeyError: 'y' (--traceback shows where)\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
