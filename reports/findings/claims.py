@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,12 @@ class Claim:
 
 def match(pattern: str, names: Iterable[str]) -> list[str]:
     """The names that a pattern stands for, in their own order; the case of letters is no matter."""
-    return [name for name in names if fnmatchcase(name.lower(), pattern.lower())]
+    return [name for name in names if _stands_for(pattern, name)]
+
+
+@lru_cache(maxsize=4096)  # a verdict asks it a hundred times, of the same few arms
+def _stands_for(pattern: str, name: str) -> bool:
+    return fnmatchcase(name.lower(), pattern.lower())
 
 
 def _any(name: str, patterns: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ the error is deviation / sqrt(n), and every seed adds as many degrees of freedom
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from scipy.special import nctdtr, stdtrit
 
@@ -27,6 +28,7 @@ def found_share(centre: float, df: float) -> float:
     return float(1 - nctdtr(df, centre, bound) + nctdtr(df, centre, -bound))
 
 
+@lru_cache(maxsize=1024)  # the studies of a page have few different degrees of freedom
 def least_centre(df: float) -> float:
     """Standard errors of an effect that is found with `POWER`."""
     few, enough = 0.0, 100.0

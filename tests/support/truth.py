@@ -16,6 +16,7 @@ from reports.study.strengths import MeasuredStrength
 SPREAD = 0.02  # deviation of a run, log distance or accuracy
 SLOPE = 0.5  # of log distance over log images
 IMAGES = np.array([1, 2, 4, 8, 16, 32, 64]) * 1e5
+FALL = -SLOPE * np.log(IMAGES / IMAGES[-1])
 COST = 1.1  # FLOPs of an image of the dearer arm, where arms are compared at equal FLOPs
 SIZES = ("small", "middle", "large")
 ENCODERS = {"s": 0.7, "m": 0.8, "l": 0.9}
@@ -102,13 +103,14 @@ def table(
         if distance:
             # a snapshot has luck of its own beside that of its run; where a change since then is
             # asked for, that luck is all of its error, and the effect comes after it
-            curves = -SLOPE * np.log(IMAGES / IMAGES[-1]) + values[:, None]
+            curves = FALL + values[:, None]
             of_change = claim.statistic == "over_training"
             own = SPREAD / 2 if of_change else SPREAD / 4
             curves[:, :-1] += own * rng.standard_normal(curves[:, :-1].shape)
             curves[:, :-1] -= shift.get(cell, 0.0) * of_change
+            flops = 10 * cost * IMAGES
             made.curves[cell] = {
-                seed: Curve(IMAGES, 10 * cost * IMAGES, curve) for seed, curve in enumerate(curves)
+                seed: Curve(IMAGES, flops, curve) for seed, curve in enumerate(curves)
             }
             made.schedules[cell] = {"constant"}
         else:
