@@ -8,8 +8,8 @@ or `metrics=strength_<encoder>,pixel_linear_probe` of a run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ import torch
 
 from bench.core.data.base import DataSet
 from bench.core.model.encoder import Encoder
+from bench.core.store.cache import cached_folder
+from bench.core.store.files import read_json, short_hash, write_json
 from bench.core.store.rows import Row
 from probes.distances.pixels import pixel_vectors
 from probes.features.linear import ProbeRecipe
@@ -154,9 +156,14 @@ class Strength(Metric):
 
     def measure(self, inputs: Inputs) -> list[Row]:
         assert isinstance(self.network, Encoder)
-        data, most = inputs.data_here, most_images(inputs)
-        return measure_encoder(
-            self.network, data, inputs.cache, device=inputs.device, most_images=most
+        encoder, data, most = self.network, inputs.data_here, most_images(inputs)
+        of = [encoder.name, encoder.fingerprint, encoder.labels]
+        return measured_once(
+            inputs,
+            [*of, *(record.entries for record in self.records)],
+            lambda: measure_encoder(
+                encoder, data, inputs.cache, device=inputs.device, most_images=most
+            ),
         )
 
 
@@ -171,4 +178,28 @@ class PixelProbe(Metric):
         return {}
 
     def measure(self, inputs: Inputs) -> list[Row]:
-        return [pixel_probe(inputs.data_here, most_images=most_images(inputs))]
+        return measured_once(
+            inputs,
+            [PIXEL_FEATURES, *(record.entries for record in self.records)],
+            lambda: [pixel_probe(inputs.data_here, most_images=most_images(inputs))],
+        )
+
+
+def measured_once(
+    inputs: Inputs, of: Sequence[object], measure: Callable[[], list[Row]]
+) -> list[Row]:
+    """Rows of the data set and an encoder, which no run changes: whichever run of a study comes
+    first measures them, and the others find them in the cache.
+
+    of: what else they depend on, records of their protocols among it.
+    """
+    device = torch.device(inputs.device).type
+    known = [inputs.data_here.fingerprint, most_images(inputs), device]
+    key = short_hash([*known, *map(str, of)])
+
+    def make(folder: Path) -> None:
+        write_json(folder / "rows.json", {"rows": [asdict(row) for row in measure()]})
+
+    folder = cached_folder(Path(inputs.cache) / "strengths" / key, make)
+    kept = read_json(folder / "rows.json").get("rows")
+    return [Row(**row) for row in kept] if kept else measure()

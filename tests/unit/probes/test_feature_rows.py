@@ -26,7 +26,7 @@ from probes.features.store import (
     probe_noise,
     subset,
 )
-from probes.features.strength import measure_encoder, pixel_probe
+from probes.features.strength import PixelProbe, Strength, measure_encoder, pixel_probe
 from probes.features.structure import local_against_distant
 
 
@@ -284,6 +284,32 @@ def test_rows_of_an_encoder_and_of_pixels(tmp_path):
     assert rows["encoder_knn"].related == "" and pixel_probe(data).value > 0.95
     told = {row.metric: row for row in measure_encoder(encoder("stripes"), data, tmp_path)}
     assert "learned the probed labels" in told["encoder_linear_probe"].related
+
+
+def test_what_no_run_changes_is_measured_once(tmp_path, monkeypatch):
+    data = Stripes(1.5)
+
+    def inputs(most=50_000):
+        given = {"data_here": data, "cache": tmp_path, "device": torch.device("cpu")}
+        return SimpleNamespace(**given, settings={"probe_images": most})
+
+    monkeypatch.setattr(
+        "probes.features.strength.Encoder", object
+    )  # that of the test is a plain one
+    strength = Strength("strength_cut", encoder())
+    first = [strength.measure(inputs()), PixelProbe("pixel_linear_probe").measure(inputs())]
+    by_hand = [measure_encoder(encoder(), data, tmp_path), [pixel_probe(data)]]
+    assert [[row.to_json() for row in rows] for rows in first] == [
+        [row.to_json() for row in rows] for rows in by_hand
+    ]
+    monkeypatch.setattr("probes.features.strength.measure_encoder", None)
+    monkeypatch.setattr("probes.features.strength.pixel_probe", None)
+    again = [strength.measure(inputs()), PixelProbe("pixel_linear_probe").measure(inputs())]
+    assert [[row.to_json() for row in rows] for rows in again] == [
+        [row.to_json() for row in rows] for rows in first
+    ]
+    with pytest.raises(TypeError):
+        strength.measure(inputs(most=100))  # of fewer pictures it is another number
 
 
 def test_few_heldout_pictures_have_no_cknna_and_the_rest_goes_on(net, tmp_path):
