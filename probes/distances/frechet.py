@@ -18,11 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# For protocols: the quantity as published numbers define it. Rows with these words are comparable
-# whichever way the root's trace was taken, so the words stay as they are.
-FRECHET = (
-    "float64 mean and covariance (ddof 1), scipy sqrtm, 1e-6 on the diagonals only if not finite"
-)
+# For protocols. What earlier rows call the same quantity: `bench.core.store.rows.SAME_WORDS`.
+FRECHET = "float64 mean and covariance (ddof 1), trace of the root by symmetric eigenvalues"
 # What rounding may leave of a covariance's symmetry and of its sign, as a share of its largest
 # eigenvalue; files of published statistics are float64 or, at times, float32.
 MOST_ROUNDING = 1e-5

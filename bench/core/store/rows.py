@@ -15,6 +15,14 @@ from pathlib import Path
 from bench.core.store.files import Json, short_hash, write_json
 from bench.core.store.schema import SCHEMA_VERSION
 
+# What protocols of earlier versions say -> what the same quantity is called now: such rows are
+# compared with new ones.
+SAME_WORDS = {
+    "float64 mean and covariance (ddof 1), scipy sqrtm, 1e-6 on the diagonals only if not finite": (
+        "float64 mean and covariance (ddof 1), trace of the root by symmetric eigenvalues"
+    )
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -68,6 +76,20 @@ def _finite(value: object, name: str, changed: list[str]) -> object:
 def protocol_id(protocol: Mapping[str, object]) -> str:
     """What two rows share when their protocols are the same."""
     return short_hash(protocol)
+
+
+def in_todays_words(row: Json) -> Json:
+    """A stored row with `SAME_WORDS` in its protocol, and the id that it has then."""
+    protocol = row.get("protocol")
+    if not isinstance(protocol, dict):
+        return row
+    renamed = {
+        key: SAME_WORDS.get(value, value) if isinstance(value, str) else value
+        for key, value in protocol.items()
+    }
+    if renamed == protocol:
+        return row
+    return row | {"protocol": renamed, "protocol_id": protocol_id(renamed)}
 
 
 def result_path(run_dir: Path, kind: str, images: int) -> Path:

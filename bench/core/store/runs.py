@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.core.store.files import Json, short_hash, write_json
+from bench.core.store.rows import in_todays_words
 from bench.core.store.schema import (
     CONFIGURATION_VALUES,
     COST_VALUES,
@@ -172,7 +173,8 @@ class RunRecord(Description):
             for row in content["rows"]:
                 try:
                     check_content(row, ROW_VALUES)
-                    found.rows.append(of_file | {column: row.get(column) for column in _STORED})
+                    said = in_todays_words(row)
+                    found.rows.append(of_file | {column: said.get(column) for column in _STORED})
                 except ValueError as error:
                     faults.append(str(error))
             # one line for all rows that are none

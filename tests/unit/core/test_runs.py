@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.core.store.files import write_json
-from bench.core.store.rows import Row, result_path, write_rows
+from bench.core.store.rows import SAME_WORDS, Row, result_path, write_rows
 from bench.core.store.runs import (
     Description,
     find_run,
@@ -148,3 +148,23 @@ def test_an_older_run_says_less(folder):
     (folder / "run.json").write_text(json.dumps(content | {"identity": None}))
     run = read_run(folder)
     assert run.fingerprints == {} and run.argv == [] and run.identity == {}
+
+
+def test_a_protocol_in_earlier_words_is_the_same_protocol(folder):
+    """The same quantity, however a row's time called it; other settings keep it apart."""
+    (before, now), *_ = SAME_WORDS.items()
+    of = {"name": "fid", "version": 1, "n": [7]}
+    rows = [
+        Row("fid", 3.0, 7, False, of | {"distance": before}),
+        Row("fid", 4.0, 7, False, of | {"distance": now}),
+        Row("fid", 5.0, 7, False, of | {"distance": before, "n": [8]}),
+        Row("fid", 6.0, 7, False, {}),
+    ]
+    write_rows(folder, "evaluate", 640, rows, {})
+    read = [row for row in read_run(folder).results.rows if row["metric"] == "fid"]
+    first, second, other, none = read
+    assert first["protocol"] == second["protocol"] == of | {"distance": now}
+    assert first["protocol_id"] == second["protocol_id"] == rows[1].to_json()["protocol_id"]
+    assert other["protocol"]["distance"] == now
+    assert len({row["protocol_id"] for row in read}) == 3
+    assert none["protocol"] == {}

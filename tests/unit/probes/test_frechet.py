@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from probes.distances.frechet import Gaussian, Moments, distance_of, fit, frechet_distance
+from bench.core.store.rows import SAME_WORDS
+from probes.distances.frechet import (
+    FRECHET,
+    Gaussian,
+    Moments,
+    distance_of,
+    fit,
+    frechet_distance,
+)
 from probes.metric import dropped_note, finite_rows
 
 
@@ -145,3 +153,7 @@ def test_too_little_for_a_covariance_is_refused(shape):
 def test_unlike_extractors_have_no_distance():
     with pytest.raises(ValueError, match="one extractor"):
         distance_of(fit(np.eye(3)), fit(np.eye(4)))
+
+
+def test_rows_of_earlier_versions_are_read_in_todays_words():
+    assert FRECHET in SAME_WORDS.values()
