@@ -78,7 +78,8 @@ LOCAL_RECORDS = {
 @dataclass(frozen=True)
 class Reference:
     """A data set's own side of the comparison: extractor,
-    features and pixel vectors of both splits.
+    features and pixel vectors of both splits; heldout_nearest: distance of each held-out picture to
+    its nearest training picture [n].
     """
 
     dataset: DataSet
@@ -86,6 +87,7 @@ class Reference:
     registered: str
     features: dict[str, np.ndarray]
     vectors: dict[str, Tensor]
+    heldout_nearest: Tensor
 
     @classmethod
     def of(cls, dataset: DataSet, cache: Path, progress: bool = False) -> Reference:
@@ -114,7 +116,14 @@ class Reference:
         folder = cached_folder(Path(cache) / "features" / key, make)
         features = {split: np.load(folder / f"{split}.npy") for split in indices}
         vectors = {split: _pixel_vectors(dataset, split, rows) for split, rows in indices.items()}
-        return cls(dataset, extractor, registered, features, vectors)
+
+        def find(folder: Path) -> None:
+            found = nearest_distances(vectors["heldout"], vectors["train"])
+            np.save(folder / "distances.npy", found.numpy())
+
+        nearest = cached_folder(Path(cache) / "features" / f"{of_data}-nearest", find)
+        distances = torch.from_numpy(np.load(nearest / "distances.npy"))
+        return cls(dataset, extractor, registered, features, vectors, distances)
 
     @property
     def description(self) -> str:
@@ -135,24 +144,27 @@ class Reference:
     @cached_property
     def heldout_gap(self) -> float:
         """Median distance of a held-out picture to its nearest training picture."""
-        return float(nearest_distances(self.vectors["heldout"], self.vectors["train"]).median())
+        return float(self.heldout_nearest.median())
 
     @cached_property
     def real(self) -> dict[str, float | None]:
         """Every metric of the held-out pictures."""
-        return self.distances(self.features["heldout"], self.vectors["heldout"])[0] | {
-            "label_agreement": self.extractor.accuracy
-        }
+        found = self.distances(
+            self.features["heldout"], self.vectors["heldout"], self.heldout_nearest
+        )
+        return found[0] | {"label_agreement": self.extractor.accuracy}
 
     def distances(
-        self, features: np.ndarray, vectors: Tensor
+        self, features: np.ndarray, vectors: Tensor, nearest: Tensor | None = None
     ) -> tuple[dict[str, float | None], dict[str, str]]:
         """Values and notes of the distances of some pictures (features [n, 64],
-        pixel vectors [n, d]).
+        pixel vectors [n, d], their distances to the nearest training picture [n] if known).
 
         None for what so few of them do not have.
         """
-        copies, why = copy_rate(vectors, self.vectors["train"], self.heldout_gap)
+        if nearest is None:
+            nearest = nearest_distances(vectors, self.vectors["train"])
+        copies, why = copy_rate(nearest, self.heldout_gap)
         values: dict[str, float | None] = dict.fromkeys(
             ("fd_local", "precision", "recall", "fd_pixels")
         )

@@ -175,9 +175,11 @@ def test_copy_rate_tells_copies_from_new_pictures():
     draw = torch.Generator().manual_seed(0)
     train, heldout, new = (torch.randn(n, 10, generator=draw) for n in (200, 100, 100))
     usual = float(nearest_distances(heldout, train).median())
-    assert copy_rate(train[:50], train, usual) == (0.0, "")
-    assert copy_rate(new, train, usual)[0] == pytest.approx(1, abs=0.2)
-    value, note = copy_rate(new, train, float(nearest_distances(train[:60], train).median()))
+    assert copy_rate(nearest_distances(train[:50], train), usual) == (0.0, "")
+    assert copy_rate(nearest_distances(new, train), usual)[0] == pytest.approx(1, abs=0.2)
+    value, note = copy_rate(
+        nearest_distances(new, train), float(nearest_distances(train[:60], train).median())
+    )
     assert math.isnan(value) and "copies" in note, "of duplicated data there is no rate"
     dense = ((heldout[:, None].double() - train[None]) ** 2).sum(-1).sqrt().min(1).values
     torch.testing.assert_close(nearest_distances(heldout, train, block=33), dense)
