@@ -5,6 +5,8 @@ The same command again resumes where the run stopped, or says that it is complet
 
 from __future__ import annotations
 
+import re
+
 from bench.cli import Command
 from bench.config.groups import CONF, GROUPS, options
 from bench.keys import Choice
@@ -24,7 +26,9 @@ def everything() -> dict[str, dict[str, str]]:
         section = section if line.startswith(" ") else key
         name = f"{section}.{key}" if line.startswith(" ") else key
         if value:
-            default = "the data's" if value.startswith("${data.") else value
+            default = "the data's" if value.startswith(("${data.", "${recipe:")) else value
+            if of_recipe := re.fullmatch(r"\$\{recipe:[^,]+,(.+)\}", value):
+                default = f"{of_recipe[1]}, or the data's"
             keys[f"{name}="] = f"{comment} (default: {default})".lstrip()
         elif comment:
             keys[f"{name}.*"] = comment

@@ -46,7 +46,7 @@ class HASTE(REPA):
     teacher_layers: BySize
     stop_images: BySize
 
-    needs = frozenset({"image", "attention"})
+    needs = frozenset({"clean", "attention"})
 
     def of_size(self, values: BySize, size: Size) -> Any:
         """The entry of a mapping by size (or the value itself).

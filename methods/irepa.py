@@ -22,25 +22,23 @@ from methods.repa import Alignment
 
 
 class ConvolutionHead(nn.Module):
-    """Conv2d(W, W_enc, kernel) on the token grid, whose size it keeps: [B, N, W] -> [B, N, W_enc].
+    """A convolution (W, W_enc, kernel) along all axes of the token grid, whose size it keeps:
+    [B, N, W] -> [B, N, W_enc]. The paper's grid has two.
 
     It starts as PyTorch starts it, here and in the official code.
     """
 
     def __init__(self, width: int, out: int, grid: tuple[int, ...], kernel: int):
         super().__init__()
-        if len(grid) != 2:
-            raise ValueError(
-                "irepa's head is a convolution over a two-dimensional token grid, "
-                f"not {grid}: choose method=repa"
-            )
         self.grid = grid
-        self.convolution = nn.Conv2d(width, out, kernel, padding=kernel // 2)
-        self.description = f"{kernel}x{kernel} convolution on the token grid"
+        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(grid) - 1]
+        self.convolution = convolution(width, out, kernel, padding=kernel // 2)
+        size = "x".join([str(kernel)] * len(grid))
+        self.description = f"{size} convolution on the token grid"
 
     def forward(self, features: Tensor) -> Tensor:
-        image = features.transpose(1, 2).unflatten(2, self.grid)
-        return self.convolution(image).flatten(2).transpose(1, 2)
+        maps = features.transpose(1, 2).unflatten(2, self.grid)
+        return self.convolution(maps).flatten(2).transpose(1, 2)
 
 
 def spatially_normalised(y: Tensor, share: float) -> Tensor:

@@ -84,11 +84,11 @@ class EmaTeacher(Method):
     @torch.no_grad()
     def teacher(self, batch: Batch, t: Tensor, ctx: Context) -> Tensor:
         """The EMA copy's block output [B, N, W] at one level t [B], from the student's own noise
-        and dropped labels; the pass stops after the block.
+        and dropped conditions; the pass stops after the block.
         """
         assert ctx.ema is not None
         block, x_t = self.blocks(ctx.size)["teacher"], interpolate(batch.x0, batch.x1, t)
-        _, features = ctx.ema(x_t, t, batch.label, taps=(block,), stop_after=block)
+        _, features = ctx.ema(x_t, t, batch.condition, taps=(block,), stop_after=block)
         return features[block]
 
 

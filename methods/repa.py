@@ -30,7 +30,7 @@ class Alignment(Method):
     weight: float
     block: BlockSpec
 
-    needs = frozenset({"image"})
+    needs = frozenset({"clean"})
 
     def blocks(self, size: Size) -> dict[str, int]:
         return {"student": size.block(self.block)}

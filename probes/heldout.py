@@ -54,8 +54,8 @@ def heldout_loss(
             x0 = data.tokens("heldout", rows)
             x1 = torch.randn(x0.shape, generator=noise)
             t = t_all[rows]
-            label = data.labels("heldout", rows).to(device)
-            prediction, _ = backbone(interpolate(x0, x1, t).to(device), t.to(device), label)
+            told = data.conditions("heldout", rows).to(device)
+            prediction, _ = backbone(interpolate(x0, x1, t).to(device), t.to(device), told)
             error = (prediction.float().cpu() - velocity(x0, x1)).square().mean(dim=(1, 2))
             per_picture[rows] += error.double() / REPEATS
     stderr = float(per_picture.std() / n**0.5) if n > 1 else None

@@ -91,11 +91,13 @@ class Sampled:
     """Samples of a model, as far as a metric needs them.
 
     sampling: the complete record of how they were made; tokens: float32 [n, N, C] as sampled, with
-    the labels that were asked for [n]; file: an .npz with `arr_0`, uint8 [n - not_finite, H, W, 3].
+    the numbers of the prompts that were asked for, asked [n], and their classes, labels [n]; file:
+    an .npz with `arr_0`, uint8 [n - not_finite, H, W, 3].
     """
 
     sampling: Mapping[str, Any]
     tokens: Tensor | None = None
+    asked: Tensor | None = None
     labels: Tensor | None = None
     file: Path | None = None
     not_finite: int = 0

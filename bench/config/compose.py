@@ -25,20 +25,23 @@ from bench.config.groups import (
     GROUPS,
     build,
     check_made_of,
+    check_unused,
     encoder_option,
     locate,
+    modalities,
     options,
 )
 from bench.config.schema import Config, check_type, check_values, hydra_schema, nearest
 from bench.config.words import parse_count, split_word
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
-from bench.core.store.files import flatten
+from bench.core.store.files import Json, flatten
 
 # Keys that would say another thing than the option of their group, which has been chosen by then.
 CHOSEN_BY = {
     **{f"{group}.name": group for group in ("method", "size", "compute")},
     **{f"data.recipe.{group}": group for group in ("size", "encoder")}, "data.recipe": "data",
+    "data.modality": "data",
 }  # fmt: skip
 WARMUPS = ("optimizer.warmup_steps", "optimizer.warmup_share")  # the same thing, said in two ways
 # Keys whose value is any text, though their default is null; where the default is text it is text
@@ -62,6 +65,21 @@ def _is_count(key: str, value: str) -> bool:
     )
 
 
+def _of_recipe(key: str, otherwise: object = None, *, _root_: Json) -> object:
+    """What `${recipe:key,otherwise}` stands for: what the data's recipe says, else what follows
+    from their modality, else the last.
+    """
+    from omegaconf import OmegaConf
+
+    said = OmegaConf.select(_root_["data"]["recipe"], key)
+    if said is not None:
+        return said
+    kind = _root_["data"].get("modality", "picture")
+    if kind not in modalities():
+        raise ValueError(f"modality={kind} of the data is unknown ({', '.join(modalities())})")
+    return modalities()[kind].get(key, otherwise)
+
+
 @functools.cache
 def _hydra_compose(overrides: tuple[str, ...]) -> dict[str, Any]:
     """The resolved configuration of these words.
@@ -74,6 +92,7 @@ def _hydra_compose(overrides: tuple[str, ...]) -> dict[str, Any]:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
+    OmegaConf.register_new_resolver("recipe", _of_recipe, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=hydra_schema())
     for size in SIZES.values():
@@ -109,7 +128,7 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
 
 def uses_encoder(method: str) -> bool:
     """Whether a method, an option of the group, is given an external encoder."""
-    return "image" in locate(_hydra_compose((f"method={method}",))["method"]["target"]).needs
+    return "clean" in locate(_hydra_compose((f"method={method}",))["method"]["target"]).needs
 
 
 def _choices(chosen: dict[str, str]) -> dict[str, str]:
@@ -218,6 +237,8 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     values |= {key: str(parse_count(key, text, batch)) for key, text in counts.items()}
     node = _compose(groups, values)
     check_values(flatten(node))
+    usual = _compose(groups, {})["method"]
+    check_unused(locate(usual["target"]), node["method"], usual)
     return check(
         Config.of(node | {key: os.path.expanduser(node[key]) for key in ("runs", "cache")})
     )
@@ -229,7 +250,7 @@ def check(cfg: Config) -> Config:
     for name in cfg.evaluation.encoders:
         encoder_option(name)
     check_metrics("evaluation.metrics", cfg.evaluation.metrics, of_run=True)
-    sampling_protocol(cfg.evaluation.protocol)
+    sampling_protocol(cfg.evaluation.protocol, shift=cfg.evaluation.shift)
     return cfg
 
 

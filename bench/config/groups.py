@@ -8,6 +8,7 @@ method = build(cfg.method)             # its class, called with its values
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
@@ -18,6 +19,7 @@ from typing import Any
 from bench.config.schema import Option, nearest
 from bench.core.model.sizes import SIZES
 from bench.core.ranges import check_range
+from bench.core.store.files import Json
 
 CONF = Path(__file__).parents[1] / "conf"
 CARD = "bench.core.model.encoder:EncoderCard"  # by name, since it imports PyTorch
@@ -95,6 +97,14 @@ def current(group: str, node: Mapping[str, Any]) -> Option:
     raise ValueError(f"{group} of the class {stored} is unknown here (choices: {', '.join(names)})")
 
 
+@functools.cache
+def modalities() -> dict[str, Json]:
+    """What follows from the kind of data, by its name: bench/conf/modalities.yaml."""
+    import yaml
+
+    return yaml.safe_load((CONF / "modalities.yaml").read_text(encoding="utf-8"))
+
+
 def _yaml(group: str, name: str) -> dict[str, Any]:
     import yaml
 
@@ -159,11 +169,8 @@ def values_before(option: Option) -> dict[str, object]:
 def check_fields(method: type, values: Mapping[str, Any]) -> None:
     """Raise ValueError for an option of a method's class that its field's metadata does not allow.
 
-    "range": an interval; "choices": words; "only_if": (option, value), without which this one does
-    nothing, so that a value of one's own is refused.
+    "range": an interval; "choices": words; "only_if": as `check_unused` says.
     """
-    name = values["name"]
-    usual = _yaml("method", name) if name in options("method") else {}
     for option in dataclasses.fields(method):
         key, value, allowed = option.name, values[option.name], option.metadata
         if value not in allowed.get("choices", (value,)):
@@ -171,7 +178,22 @@ def check_fields(method: type, values: Mapping[str, Any]) -> None:
             raise ValueError(f"method.{key}={value} is unknown (choices: {choices})")
         if "range" in allowed:
             check_range(f"method.{key}", value, allowed["range"])
-        other, needed = allowed.get("only_if", (key, value))
+    name = values["name"]
+    said = _yaml("method", name) if name in options("method") else {}
+    # what follows from the data, "${recipe:...}", compose knows
+    usual = {key: value for key, value in said.items() if not str(value).startswith("${")}
+    check_unused(method, values, usual)
+
+
+def check_unused(of: type, values: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Raise ValueError for an option of one's own that does nothing beside the others: one whose
+    field has "only_if": (option, value), where that option has another value.
+
+    usual: what is said where nobody says anything.
+    """
+    for option in dataclasses.fields(of):
+        key, value = option.name, values[option.name]
+        other, needed = option.metadata.get("only_if", (key, value))
         if values[other] != needed and value != usual.get(key, value):
             now, then = (str(v).lower() for v in (values[other], needed))
             raise ValueError(

@@ -33,6 +33,7 @@ IDENTITY = (
 )
 NOT_IDENTITY = (
     "data.recipe",
+    "data.modality",
     "data.root",
     "data.in_memory",
     "data.download",

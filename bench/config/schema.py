@@ -33,18 +33,21 @@ CHECKED_WHEN_BUILT = (
 class Option:
     """An option of a group as its YAML says it; values: the arguments of the class `target` names.
 
-    recipe: what a data set's option proposes for the rest of the configuration.
+    recipe: what a data set's option proposes for the rest of the configuration; modality: the kind
+    of data that it is, a key of bench/conf/modalities.yaml.
     """
 
     target: str
     values: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    modality: str = ""
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> Option:
         """From YAML's mapping."""
-        values = {key: value for key, value in node.items() if key not in ("target", "recipe")}
-        return cls(node["target"], values, node.get("recipe", {}))
+        apart = ("target", "recipe", "modality")
+        values = {key: value for key, value in node.items() if key not in apart}
+        return cls(node["target"], values, node.get("recipe", {}), node.get("modality", ""))
 
     @property
     def name(self) -> str:
@@ -69,7 +72,8 @@ class Option:
         """As YAML's mapping."""
         name = {"name": self.values["name"]} if "name" in self.values else {}
         recipe = {"recipe": dict(self.recipe)} if self.recipe else {}
-        return {**name, "target": self.target, **self.values, **recipe}
+        modality = {"modality": self.modality} if self.modality else {}
+        return {**name, "target": self.target, **modality, **self.values, **recipe}
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Evaluation:
     protocol: str = "ode50"
     samples: int = 1200
     guidance: float = within(1.0, "[0, inf)")
+    shift: float = within(1.0, "(0, inf)")
+    labels: str = one_of("random", "balanced")
     encoders: list[str] = field(default_factory=list)
     probe_images: int = within(50_000, "[100, inf)")
     seed: int = within(0, "[0, inf)")
@@ -192,7 +198,11 @@ _RANGES: dict[str, str] = _constraints(Config, "range") | {
     "data.size": "[1, inf)",
     "data.heldout": "(0, 1)",
 }
-NULLABLE = {"compute.threads": int, "data.in_memory": bool}  # kinds of keys whose default is null
+NULLABLE = {
+    "compute.threads": int,
+    "data.in_memory": bool,
+    "time.low_snr": float,
+}  # kinds of keys whose default is null
 _KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -228,7 +238,8 @@ def check_values(flat: Mapping[str, Any]) -> None:
             raise ValueError(f"{key}={flat[key]} is unknown{near} (choices: {', '.join(choices)})")
     for key, value in flat.items():
         if key in _RANGES or type(value) is float:
-            check_range(key, value, _RANGES.get(key, "(-inf, inf)"))
+            for one in value if isinstance(value, list) else (value,):  # a patch's size by axis
+                check_range(key, one, _RANGES.get(key, "(-inf, inf)"))
     batch, images, micro = flat["batch"], flat["images"], flat["micro_batch"]
     if batch < 1 or images < batch:
         raise ValueError(

@@ -68,7 +68,7 @@ def to_theirs(
         )
     state = {key: value.detach().cpu().clone() for key, value in backbone.state_dict().items()}
     if format_name == "repa":  # a convolution
-        state[PATCH] = state[PATCH].reshape(-1, grid.channels, grid.patch, grid.patch)
+        state[PATCH] = state[PATCH].reshape(-1, grid.channels, *grid.patches)
     for key in FINAL:
         state[key] = _their_rows(
             state[key], grid, learn_sigma=found.reversed, sign=-1 if found.reversed else 1

@@ -23,7 +23,7 @@ from bench.config.groups import build, encoder_option, locate
 from bench.config.words import split_word
 from bench.core.compat import use_threads
 from bench.core.data.base import DataSet
-from bench.core.model.sampling import block_labels
+from bench.core.model.sampling import block_prompts
 from bench.core.store.environment import environment
 from bench.core.store.files import short_hash
 from bench.core.store.folder import RunFolder
@@ -241,17 +241,18 @@ class Evaluator:
             tokens = samples.tokens() if TOKENS in parts else None
         finally:
             folder.release()
-        labels = None
+        asked = None
         if tokens is not None:
             blocks = [
-                block_labels(protocol, subject.backbone.classes, request.seed, block)
+                block_prompts(protocol, len(subject.prompts.rows), request.seed, block)
                 for block in range(samples.count)
             ]
-            labels = torch.cat(blocks)[: len(tokens)]
+            asked = torch.cat(blocks)[: len(tokens)]
         return Sampled(
             sampling=self.record(subject),
             tokens=tokens,
-            labels=labels,
+            asked=asked,
+            labels=None if asked is None else subject.prompts.label[asked],
             file=samples.path if PICTURES in parts else None,
             not_finite=samples.not_finite() if PICTURES in parts else 0,
         )

@@ -5,13 +5,14 @@ save_sample_grid(subject, sampling_protocol("ode50"), device)   # samples/grid-<
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.model.sampling_protocol import Protocol, sampling_protocol
+from bench.core.model.sampling_protocol import Protocol
 from bench.core.store.files import atomic
 from bench.evaluation.samples import painter, sampler
 from bench.evaluation.subject import Subject
@@ -45,11 +46,11 @@ def save_png(picture: np.ndarray, path: Path) -> None:
 
 def save_sample_grid(subject: Subject, protocol: Protocol, device: torch.device) -> Path:
     """samples/grid-<images>.png: one block with balanced labels, the same noise for every arm."""
-    balanced = sampling_protocol(protocol.name, guidance=protocol.guidance, labels="balanced")
+    balanced = replace(protocol, labels="balanced")
     tokens = sampler(subject, balanced, 0, device)(0)
-    classes = subject.backbone.classes
-    # label i mod classes: few classes have a column each
-    columns = classes if classes <= 16 else 8
+    # prompt i mod prompts: few of them have a column each
+    prompts = len(subject.prompts.rows)
+    columns = prompts if prompts <= 16 else 8
     whole = len(tokens) // columns * columns
     pictures, _ = painter(subject, balanced)(tokens[:whole])
     path = subject.folder / "samples" / f"grid-{subject.images:012d}.png"

@@ -111,7 +111,7 @@ def import_checkpoint(
         grid = token_grid(kept, patch, channels)
         check_size(kept, size)
         check_format(kept, found)
-        backbone = SiT(grid, size, classes=len(_needed(kept, LABELS)) - 1)
+        backbone = SiT(grid, size, len(_needed(kept, LABELS)) - 1)
         with torch.no_grad():
             _load(backbone, to_ours(kept, found, grid))
     except ValueError as error:
@@ -235,7 +235,7 @@ def velocity_rows(rows: int, grid: TokenGrid) -> Tensor:
     """Which rows of a final linear in (p1, p2, c) order are the velocity,
     in our order (c, p1, p2); int64 [C].
     """
-    p, c = grid.patch, grid.channels
+    p, c = grid.patches[0], grid.channels
     outputs = rows // p**2
     if rows != outputs * p**2 or outputs not in (c, 2 * c):
         raise ValueError(

@@ -50,6 +50,10 @@ class Request:
         sampling = {"protocol": asked.protocol, "samples": asked.samples, "seed": asked.seed}
         if asked.guidance != 1:
             sampling["guidance"] = float(asked.guidance)
+        if asked.shift != 1:
+            sampling["shift"] = float(asked.shift)
+        if asked.labels != "random":
+            sampling["labels"] = asked.labels
         usual = asked.probe_images == Evaluation.probe_images
         most = {} if usual else {"probe_images": asked.probe_images}
         return cls(

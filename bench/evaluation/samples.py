@@ -215,10 +215,10 @@ def sampler(subject: Subject, protocol: Protocol, seed: int, device: torch.devic
     """Makes blocks of a subject's tokens."""
     backbone = subject.backbone
     velocity = velocity_of(backbone, protocol.model_precision)
-    shape = (backbone.grid.tokens, backbone.grid.token_dim)
+    shape, prompts = (backbone.grid.tokens, backbone.grid.token_dim), subject.prompts
 
     def sample(block: int) -> Tensor:
-        return sample_block(velocity, protocol, shape, backbone.classes, seed, block, device)[0]
+        return sample_block(velocity, protocol, shape, prompts, seed, block, device)[0]
 
     return sample
 

@@ -26,6 +26,7 @@ from bench.config.words import ImageCount
 from bench.core.data.base import DataSet
 from bench.core.data.latents import CHANNELS, Decoder
 from bench.core.model.backbone import SiT
+from bench.core.model.conditions import Classes, Prompts
 from bench.core.model.encoder import Encoder
 from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
@@ -59,7 +60,7 @@ class Subject:
     hand; images: training images seen (0 where that is not known); aligned: family, trained_on and
     labels of the encoder that it was aligned with, which is `encoder` where that is at hand;
     context: for result files; average: a rebuilt EMA's, "-decay0.99", in the names of its files;
-    described: run.json of a model that has no run.
+    described: run.json of a model that has no run; prompts: what samples are asked for.
     """
 
     backbone: SiT
@@ -69,6 +70,7 @@ class Subject:
     decoded_by: Callable[[], dict[str, str]]
     data: DataSet | None
     data_name: str
+    prompts: Prompts
     folder: Path
     images: int
     aligned: dict[str, str] | None
@@ -114,6 +116,7 @@ def untrained_subject(session: Session) -> Subject:
         decoded_by=arm.data.decoded_by,
         data=arm.data,
         data_name=arm.data.fingerprint,
+        prompts=arm.data.prompts,
         folder=session.path,
         images=0,
         aligned=arm.aligned(),
@@ -174,6 +177,7 @@ def run_subject(
         decoded_by=data.decoded_by,
         data=data,
         data_name=data.fingerprint,
+        prompts=data.prompts,
         folder=folder,
         images=at,
         aligned=run.aligned,
@@ -186,7 +190,7 @@ def _backbone(path: Path, data: DataSet, size: Size, device: torch.device) -> Si
     """A snapshot, or a rebuilt average. Raises ValueError for one that is damaged, of another size,
     or not finite.
     """
-    backbone = SiT(data.grid, size, data.classes).to(device)
+    backbone = SiT(data.grid, size, data.condition).to(device)
     checkpoints.load_snapshot(path, backbone)
     check_finite(backbone.state_dict(), path)
     return backbone.requires_grad_(False)
@@ -274,9 +278,10 @@ def released_subject(
         print(f"{path.name}: {imported.said}", flush=True)
     backbone = imported.backbone.to(device)
     classes = of_data["classes"] if data is None else data.classes
-    if backbone.classes != classes or (data is not None and backbone.grid != data.grid):
+    told = Classes(classes) if data is None else data.condition
+    if backbone.condition != told or (data is not None and backbone.grid != data.grid):
         raise ValueError(
-            f"{path} was trained on {backbone.classes} classes at "
+            f"{path} was trained on {int(backbone.null)} classes at "
             f"{'x'.join(map(str, backbone.grid.shape))}, "
             f"data={data_name} has {classes}: choose the data set that it was trained on"
         )
@@ -309,6 +314,7 @@ def released_subject(
         decoded_by=decoded_by,
         data=data,
         data_name=data_name if data is None else f"{data_name} ({data.fingerprint})",
+        prompts=Prompts.of_classes(classes) if data is None else data.prompts,
         folder=folder,
         images=0,
         aligned=aligned_with,

@@ -2,7 +2,7 @@
 memory, disk and time. One that cannot fit is refused with the estimate, where it would be killed
 after minutes, fill a disk overnight, or never end.
 
-    refuse_what_cannot_fit(cfg, data.grid, data.classes, processes)       # ValueError
+    refuse_what_cannot_fit(cfg, data.grid, data.condition, processes)       # ValueError
 
 All of it are lower bounds, so that nothing is refused that could have been done: heads, teacher and
 encoder are left out, activations are the ones that no recomputation is made of, and a machine is
@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from bench.config.schema import Config
+from bench.core.model.conditions import Condition, condition_of
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
@@ -48,10 +49,12 @@ class Least:
     seconds: float
 
 
-def backbone_parameters(grid: TokenGrid, size: Size, classes: int) -> int:
+def backbone_parameters(grid: TokenGrid, size: Size, condition: Condition | int) -> int:
     """Of a `SiT`, by formula: counting them would make a hundred thousand blocks first."""
     width, numbers = size.width, grid.token_dim
-    embedders = (numbers + 1) * width + (256 + 1 + width + 1) * width + (classes + 1) * width
+    embedders = (numbers + 1) * width + (256 + 1 + width + 1) * width
+    with torch.device("meta"):
+        embedders += sum(p.numel() for p in condition_of(condition).embedder(width).parameters())
     block = 18 * width**2 + 15 * width  # attention 4, MLP 8, modulation 6; and their biases
     final = 2 * (width**2 + width) + (width + 1) * numbers
     return embedders + size.depth * block + final
@@ -63,10 +66,12 @@ def forward_flops(grid: TokenGrid, size: Size) -> float:
     return 2.0 * size.depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
 
 
-def estimate(cfg: Config, grid: TokenGrid, classes: int, processes: Processes) -> Least:
+def estimate(
+    cfg: Config, grid: TokenGrid, condition: Condition | int, processes: Processes
+) -> Least:
     """Of a run on this machine."""
     size, world, gpu = cfg.size, processes.world, processes.device.type == "cuda"
-    parameters = backbone_parameters(grid, size, classes)
+    parameters = backbone_parameters(grid, size, condition)
     rows = min(cfg.micro_batch or cfg.batch, -(-cfg.batch // world))
     number = 2 if gpu and cfg.precision != "float32" else 4
 
@@ -126,14 +131,18 @@ def what_cannot_fit(least: Least, runs: Path, device: torch.device) -> list[str]
 
 
 def refuse_what_cannot_fit(
-    cfg: Config, grid: TokenGrid, classes: int, processes: Processes, whole: bool = True
+    cfg: Config,
+    grid: TokenGrid,
+    condition: Condition | int,
+    processes: Processes,
+    whole: bool = True,
 ) -> None:
     """Raise ValueError with the estimate for a run that cannot be done here, unless anyway=true;
     whole: else only a few steps of it are, which need its memory alone.
     """
     if cfg.anyway:
         return
-    least = estimate(cfg, grid, classes, processes)
+    least = estimate(cfg, grid, condition, processes)
     least = least if whole else replace(least, disk=0, seconds=0)
     if lacks := what_cannot_fit(least, Path(cfg.runs), processes.device):
         raise ValueError(

@@ -70,7 +70,7 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         yield Finding("missing", "measuring", problem)
     gpu = torch.cuda.is_available() and cfg.compute.device != "cpu"
     device = torch.device("cuda" if gpu else "cpu")
-    least = estimate(cfg, data.grid, data.classes, Processes(0, 1, device))
+    least = estimate(cfg, data.grid, data.condition, Processes(0, 1, device))
     lacks = what_cannot_fit(least, Path(cfg.runs), device)
     if lacks and cfg.compute.name != "slurm":  # whose jobs may run on another machine
         state = "warning" if cfg.anyway else "missing"
@@ -80,14 +80,14 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     parameters = (
         _parameters(data, size)
         if cfg.encoder
-        else cost.count(method, data.grid, size, data.classes).parameters["backbone"]
+        else cost.count(method, data.grid, size, data.condition).parameters["backbone"]
     )
     yield from room(cfg, parameters)
 
 
 def _parameters(data: DataSet, size: Size) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in SiT(data.grid, size, data.classes).parameters())
+        return sum(p.numel() for p in SiT(data.grid, size, data.condition).parameters())
 
 
 def room(cfg: Config, parameters: int) -> Iterator[Finding]:

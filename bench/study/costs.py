@@ -17,6 +17,7 @@ import torch
 
 from bench.config.groups import build
 from bench.config.schema import Config, Option
+from bench.core.model.conditions import Condition
 from bench.core.model.method import Method
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.files import Json
@@ -88,7 +89,7 @@ class Costs:
 
     def _counted(self, cfg: Config) -> ArmCost | None:
         if cfg.encoder is None:
-            known = _grid_and_classes(cfg.data, Path(cfg.cache))
+            known = _grid_and_condition(cfg.data, Path(cfg.cache))
             if known is None:
                 return None
             return ArmCost(count(build(cfg.method), known[0], cfg.size, known[1]).to_json())
@@ -104,7 +105,7 @@ class Costs:
         """The cost of the backbone trained by velocity matching and nothing else."""
         key = _key(cfg, ("size", "data"))
         if key not in self._vanilla:
-            known = _grid_and_classes(cfg.data, Path(cfg.cache))
+            known = _grid_and_condition(cfg.data, Path(cfg.cache))
             counted = known and count(Method(), known[0], cfg.size, known[1]).to_json()
             self._vanilla[key] = counted
         return self._vanilla[key]
@@ -115,13 +116,13 @@ def _key(cfg: Config, groups: Sequence[str] = ("method", "size", "encoder", "dat
     return json.dumps([parts[group] for group in groups])
 
 
-def _grid_and_classes(option: Option, cache: Path) -> tuple[TokenGrid, int] | None:
+def _grid_and_condition(option: Option, cache: Path) -> tuple[TokenGrid, Condition | int] | None:
     """Of the data set, or, where it is not at hand (a login node),
     of what its recipe says of it; None if neither.
     """
     try:
         data = build(option, cache=cache)
-        return data.grid, data.classes
+        return data.grid, data.condition
     except (ValueError, OSError):
         says = option.recipe
         if "shape" not in says:

@@ -17,6 +17,7 @@ from bench.config.needs import missing
 from bench.config.schema import Config
 from bench.core.data.base import DataSet
 from bench.core.model.backbone import SiT
+from bench.core.model.conditions import Condition
 from bench.core.model.encoder import Encoder
 from bench.core.model.method import Context, Method, described_heads
 from bench.core.model.streams import generator
@@ -29,7 +30,7 @@ from bench.core.train.learner import Learner
 from bench.core.train.loading import micro_rows
 from bench.core.train.trainer import snapshot_counts
 
-Fits = Callable[[Config, TokenGrid, int, Processes], None]
+Fits = Callable[[Config, TokenGrid, Condition, Processes], None]
 """Raises ValueError where a run of this configuration cannot be done here."""
 
 
@@ -54,7 +55,7 @@ class AssembledArm:
         # data, and what tracking and measuring will need of them
         data = build(cfg.data, cache=Path(cfg.cache))
         if fits:
-            fits(cfg, data.grid, data.classes, processes)
+            fits(cfg, data.grid, data.condition, processes)
         for problem in missing(cfg, data):
             raise ValueError(problem)
 
@@ -75,13 +76,13 @@ class AssembledArm:
                     encoder = build(cfg.encoder, **parts).to(processes.device)
                 processes.barrier()
 
-        picture = () if encoder is None else tuple(data.images("train", slice(0, 1)).shape[2:])
-        cost = count(method, data.grid, cfg.size, data.classes, encoder, picture)
+        clean = () if encoder is None else tuple(data.images("train", slice(0, 1)).shape[1:])
+        cost = count(method, data.grid, cfg.size, data.condition, encoder, clean)
         return cls(cfg, processes, data, method, blocks, encoder, cost)
 
     def backbone(self) -> SiT:
         """A backbone with this run's initial weights."""
-        backbone = SiT(self.data.grid, self.cfg.size, self.data.classes)
+        backbone = SiT(self.data.grid, self.cfg.size, self.data.condition)
         return backbone.initialise(generator(self.cfg.seed, "init", 0))
 
     def learner(self) -> Learner:

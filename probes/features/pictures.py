@@ -62,8 +62,8 @@ def feature_pictures(
     x0 = torch.as_tensor(dataset.tokens("heldout", torch.arange(count))).to(device)
     noise = probe_noise(0, "heldout", 0, count, tuple(x0.shape[1:])).to(device)
     level = torch.full((count,), TIME, device=device)
-    label = torch.full((count,), net.null_label, device=device)
-    _, taps = net(interpolate(x0, noise, level), level, label, taps=(block,), stop_after=block)
+    null = net.null.expand(count, *net.null.shape)
+    _, taps = net(interpolate(x0, noise, level), level, null, taps=(block,), stop_after=block)
     colours = principal_colours(taps[block].float().cpu())
     pictures = colours.reshape(count, *dataset.grid.grid, 3).numpy()
     return {"pictures": pictures, "block": np.array(block), "t": np.array(TIME)}

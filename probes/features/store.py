@@ -201,7 +201,7 @@ def _fill(
         x0 = torch.as_tensor(dataset.tokens(split, indices[start : start + batch]))
         noise = probe_noise(grid.seed, split, start, len(x0), tuple(x0.shape[1:])).to(device)
         x0 = x0.to(device)
-        null = torch.full((len(x0),), net.null_label, device=device)
+        null = net.null.expand(len(x0), *net.null.shape)
         for t in grid.times:
             level = torch.full((len(x0),), t, device=device)
             x_t = interpolate(x0, noise, level)

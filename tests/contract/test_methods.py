@@ -95,14 +95,14 @@ def test_overfits_one_batch_of_eight_to_a_tenth_of_its_first_loss(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_cost_has_an_entry_for_every_group(name):
     m = built(name)
-    encoder = StandInEncoder() if "image" in m.needs else None
-    cost = count(m, TokenGrid((8, 8), 2, 1), NANO, 10, encoder, (8, 8) if encoder else ())
+    encoder = StandInEncoder() if "clean" in m.needs else None
+    cost = count(m, TokenGrid((8, 8), 2, 1), NANO, 10, encoder, (3, 8, 8) if encoder else ())
     flops = cost.flops_per_image
     assert flops["total"] == pytest.approx(
         sum(flops[g] for g in ("backbone", "heads", "teacher", "encoder"))
     )
     assert (flops["teacher"] > 0) == ("ema" in m.needs) and (flops["encoder"] > 0) == (
-        "image" in m.needs
+        "clean" in m.needs
     )
     arm, ctx = arm_of(m)
     assert cost.parameters["heads"] == sum(p.numel() for p in arm.heads.parameters())
@@ -112,9 +112,9 @@ def test_cost_has_an_entry_for_every_group(name):
 def test_cost_changes_where_a_term_ends():
     grid, encoder = TokenGrid((8, 8), 2, 1), StandInEncoder()
     repa, vanilla = (
-        count(method(name), grid, NANO, 10, encoder, (8, 8)) for name in ("repa", "vanilla")
+        count(method(name), grid, NANO, 10, encoder, (3, 8, 8)) for name in ("repa", "vanilla")
     )
-    stops = count(method("repa_stop", stop_images=128), grid, NANO, 10, encoder, (8, 8))
+    stops = count(method("repa_stop", stop_images=128), grid, NANO, 10, encoder, (3, 8, 8))
     spent = 128 * repa.flops_per_image["total"] + 896 * vanilla.flops_per_image["total"]
     assert flops_until(stops.to_json(), 1024) == spent
     assert (
@@ -130,7 +130,7 @@ def test_haste_asks_the_encoder_once():
     arm(batch_of(), ctx, step_of())
     assert ctx.encoder.calls == 1
     repa, haste = (
-        count(built(name), grid, NANO, 10, encoder, (8, 8)).flops_per_image
+        count(built(name), grid, NANO, 10, encoder, (3, 8, 8)).flops_per_image
         for name in ("repa", "haste")
     )
     attention = 2 * (2 * 16 * 16 * 12)  # the stand-in's own logits, of two layers

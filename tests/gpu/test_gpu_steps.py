@@ -80,7 +80,7 @@ def test_a_step_of_both_devices(name, precision):
 def learner(name, *words, seed=0):
     small = ["batch=8", "images=128", "measure=none", "diagnostics_images=null", f"seed={seed}"]
     arm = method(name, **SMALL.get(name, {}))
-    encoder = StandInEncoder().to(DEVICE) if "image" in arm.needs else None
+    encoder = StandInEncoder().to(DEVICE) if "clean" in arm.needs else None
     processes = distributed.start(DEVICE.type)
     cfg = compose([*small, *words])
     return Learner(cfg, Digits("digits", 2), arm, random_backbone(), encoder, processes)

@@ -66,8 +66,8 @@ def test_pictures_from_disk_equal_those_in_memory(tmp_path):
     rows = torch.tensor([3, 0, 7])
     assert torch.equal(memory.images("train", rows), disk.images("train", rows))
     pieces = [slice(0, 2), slice(2, 4)]
-    a = batches(memory, 0, 0, 16, 4, pieces, with_image=True, workers=0)
-    b = batches(disk, 0, 0, 16, 4, pieces, with_image=True, workers=2)
+    a = batches(memory, 0, 0, 16, 4, pieces, with_clean=True, workers=0)
+    b = batches(disk, 0, 0, 16, 4, pieces, with_clean=True, workers=2)
     for one, two in zip(a, b, strict=True):
         pairs = [pair for pair in zip(one, two, strict=True) if pair != (None, None)]
         assert len(pairs) == 4 and all(torch.equal(x, y) for x, y in pairs)

@@ -234,9 +234,9 @@ def test_arms_see_the_same_images_noise_times_and_dropped_labels(tmp_path, monke
         session.folder.release()
     for other in ("selfflow", "dispersive"):
         for a, b in zip(seen["vanilla"], seen[other], strict=True):
-            for part in ("x0", "x1", "t", "label", "index"):
+            for part in ("x0", "x1", "t", "condition", "index"):
                 assert torch.equal(getattr(a, part), getattr(b, part)), part
-    labels = torch.cat([batch.label for batch in seen["vanilla"]])
+    labels = torch.cat([batch.condition for batch in seen["vanilla"]])
     assert 0.02 < (labels == 10).double().mean() < 0.25, (
         "labels are dropped once, with probability 0.1"
     )

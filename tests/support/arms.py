@@ -12,6 +12,7 @@ from bench.config.groups import build
 from bench.config.schema import Option
 from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
+from bench.core.model.conditions import Condition
 from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.sampling import sample_block
@@ -72,10 +73,14 @@ def method(name: str, **changes: Any) -> Any:
 
 
 def random_backbone(
-    size: Size = NANO, grid: TokenGrid = GRID, classes: int = CLASSES, seed: int = 0
+    size: Size = NANO,
+    grid: TokenGrid = GRID,
+    classes: int = CLASSES,
+    seed: int = 0,
+    condition: Condition | None = None,
 ) -> SiT:
     """A backbone whose every parameter is random, so that no path is switched off by a zero."""
-    backbone = SiT(grid, size, classes)
+    backbone = SiT(grid, size, condition or classes)
     draw = generator(seed, "test weights", 0)
     with torch.no_grad():
         for parameter in backbone.parameters():
@@ -104,7 +109,7 @@ def context(arm_method: Method, backbone: SiT, encoder: Encoder | None = None) -
         backbone.grid,
         backbone.size,
         ema=ema_copy(backbone) if "ema" in arm_method.needs else None,
-        encoder=(encoder or StandInEncoder()) if "image" in arm_method.needs else None,
+        encoder=(encoder or StandInEncoder()) if "clean" in arm_method.needs else None,
     )
 
 

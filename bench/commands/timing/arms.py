@@ -11,6 +11,7 @@ is timed is the step, and a loader is where there are files to load.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +56,11 @@ class RandomLatents(LatentData):
         self._labels = {"train": torch.randint(0, classes, (n,), generator=draw)}
         self.side = 8 * grid.shape[0]
 
-    def examples(self, index: Tensor, with_image: bool) -> Examples:
-        image = None
-        if with_image:
-            image = torch.randint(0, 256, (len(index), 3, self.side, self.side), dtype=torch.uint8)
-        return Examples(index, self.stored[index], self._labels["train"][index], image)
+    def examples(self, index: Tensor, with_clean: bool) -> Examples:
+        clean = None
+        if with_clean:
+            clean = torch.randint(0, 256, (len(index), 3, self.side, self.side), dtype=torch.uint8)
+        return Examples(index, self.stored[index], self._labels["train"][index], clean)
 
 
 class RandomFeatures(Encoder):
@@ -69,11 +70,11 @@ class RandomFeatures(Encoder):
 
     def __init__(self, grid: TokenGrid, width: int):
         super().__init__(EncoderCard("cached"))
-        self.width, self.grid = width, grid.grid if len(grid.grid) == 2 else (grid.tokens, 1)
+        self.width, self.grid = width, grid.grid
         self.nothing = nn.Parameter(torch.empty(0, device="meta"), requires_grad=False)
 
     def forward(self, images: Tensor, attention_of: Sequence[int] = ()) -> EncoderFeatures:
-        tokens = self.grid[0] * self.grid[1]
+        tokens = math.prod(self.grid)
         patches = torch.zeros(len(images), tokens, self.width, device=images.device)
         maps = patches.new_zeros(len(images), 12, tokens, tokens)
         return EncoderFeatures(patches, None, self.grid, (maps,) * len(attention_of))
@@ -113,7 +114,7 @@ class TimedArm:
         """
         cfg = compose([f"method={method}", *words])
         data, built = _data(cfg), build(cfg.method)
-        refuse_what_cannot_fit(cfg, data.grid, data.classes, processes, whole=False)
+        refuse_what_cannot_fit(cfg, data.grid, data.condition, processes, whole=False)
         check_group(built, cfg.micro_batch or cfg.batch)
         draw = Draw.of(0, "levels", 0, 2, slice(0, 2), "cpu")
         k = built.noise(torch.rand(2), draw, Context(data.grid, cfg.size)).levels.shape[1]
@@ -124,7 +125,7 @@ class TimedArm:
 
         # the encoder, or random features in its place
         encoder, cached, name = None, None, method
-        if "image" in built.needs:
+        if "clean" in built.needs:
             named = any(word.startswith("encoder=") for word in words)
             encoder = _encoder(cfg, data, processes) if named else RandomFeatures(data.grid, width)
             name = f"{method}/{encoder.name}"
@@ -133,8 +134,8 @@ class TimedArm:
 
         backbone = _backbone(cfg, data, processes.device)
         learner = Learner(cfg, data, built, backbone, encoder, processes, cached)
-        picture = () if encoder is None else _picture(data)
-        cost = count(built, data.grid, cfg.size, data.classes, encoder, picture)
+        clean = () if encoder is None else _clean(data)
+        cost = count(built, data.grid, cfg.size, data.condition, encoder, clean)
         return cls(
             name,
             "token" if k == data.grid.tokens else str(k),
@@ -186,7 +187,7 @@ def _backbone(cfg: Config, data: DataSet, device: torch.device) -> SiT:
     """
     draw = generator(cfg.seed, "init", 0, device)
     with device:
-        backbone = SiT(data.grid, cfg.size, data.classes)
+        backbone = SiT(data.grid, cfg.size, data.condition)
     for weight in backbone.initialise(draw).parameters():
         weight.add_(0.02 * torch.randn(weight.shape, generator=draw, device=device))
     return backbone
@@ -214,10 +215,10 @@ def _features(data: DataSet, encoder: Encoder) -> np.ndarray:
     return np.broadcast_to(one, (data.n_train, *one.shape[1:]))
 
 
-def _picture(data: DataSet) -> tuple[int, ...]:
+def _clean(data: DataSet) -> tuple[int, ...]:
     if isinstance(data, RandomLatents):
-        return data.side, data.side
-    return tuple(data.images("train", slice(0, 1)).shape[2:])
+        return 3, data.side, data.side
+    return tuple(data.images("train", slice(0, 1)).shape[1:])
 
 
 def _batches(learner: Learner, data: DataSet) -> Iterator[Examples]:

@@ -43,7 +43,7 @@ def _sampling(arm: TimedArm, name: str, peak: float, note: str) -> Timing:
     shape = (grid.tokens, grid.token_dim)
 
     def sample() -> object:
-        return sample_block(velocity, few, shape, backbone.classes, 0, 0, device)
+        return sample_block(velocity, few, shape, learner.data.prompts, 0, 0, device)
 
     seconds = _median(sample, device) / few.evaluations
     row = _row(arm, "sampling", name + note, protocol.block, seconds, peak)
@@ -55,13 +55,13 @@ def _features(arm: TimedArm, peak: float, note: str) -> Timing:
     learner, n = arm.learner, min(64, arm.learner.batch)
     device, backbone, grid = learner.processes.device, learner.ema, learner.data.grid
     tokens = torch.randn(n, grid.tokens, grid.token_dim, device=device)
-    t, label = torch.rand(n, device=device), torch.zeros(n, dtype=torch.long, device=device)
+    t, null = torch.rand(n, device=device), backbone.null.expand(n, *backbone.null.shape)
     every = range(1, backbone.size.depth + 1)
 
     @torch.no_grad()
     def look() -> object:
         with learner.autocast:
-            return backbone(tokens, t, label, taps=every)
+            return backbone(tokens, t, null, taps=every)
 
     return _row(arm, "features", note, n, _median(look, device), peak)
 

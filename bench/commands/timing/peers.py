@@ -56,7 +56,7 @@ class Peer:
             batch = learner.make_batch(next(source), rows)
             x0, x1 = grid.unpatchify(batch.x0), grid.unpatchify(batch.x1)
             with learner.autocast:
-                found = self.module(interpolate(x0, x1, batch.t), batch.t, batch.label)
+                found = self.module(interpolate(x0, x1, batch.t), batch.t, batch.condition)
             found = found[0] if isinstance(found, tuple) else found
             error = found[:, : grid.channels].float() - velocity(x0, x1)
             (error.square().mean() / len(learner.pieces)).backward()

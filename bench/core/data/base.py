@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.core.data.pictures import readable
+from bench.core.model.conditions import Classes, Condition, Prompts
 from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
 
@@ -58,22 +59,23 @@ def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
 class Examples(NamedTuple):
     """Training examples as they are read.
 
-    which: their places in the split [B]; stored: tokens, or what tokens are drawn from; label [B];
-    image: uint8 pictures [B, 3, H, W], where a method needs them; patches: an encoder's patch
-    tokens [B, N, W_enc], where they were computed before.
+    which: their places in the split [B]; stored: tokens, or what tokens are drawn from; condition:
+    int64 [B, ...]; clean: as an encoder reads them, uint8 [B, 3, H, W] of pictures, where a method
+    needs them; patches: an encoder's patch tokens [B, N, W_enc], where they were computed before.
     """
 
     which: Tensor
     stored: Tensor
-    label: Tensor
-    image: Tensor | None
+    condition: Tensor
+    clean: Tensor | None
     patches: Tensor | None = None
 
 
 class DataSet(Protocol):
     """What training, measuring and encoders use of a data set. Splits are "train" and "heldout".
 
-    name: as results say it; grid: how data become tokens; classes: number of labels; class_names:
+    name: as results say it; grid: how data become tokens; condition: what a model of them is told
+    of each example, the class where nothing else is said; classes: number of labels; class_names:
     of each, empty where they are not known; remarks: sentences on how the data were understood;
     in_memory: False where batches are read by worker processes; latent: tokens are an autoencoder's
     latents and not made from the picture.
@@ -86,6 +88,14 @@ class DataSet(Protocol):
     remarks: Sequence[str]
     in_memory: bool
     latent: bool
+
+    @property
+    def condition(self) -> Condition: ...
+
+    @property
+    def prompts(self) -> Prompts:
+        """What samples are asked for: each class, or the held-out texts."""
+        ...
 
     @property
     def fingerprint(self) -> str:
@@ -115,11 +125,15 @@ class DataSet(Protocol):
         """int64 [n]."""
         ...
 
+    def conditions(self, split: str, indices: Indices = slice(None)) -> Tensor:
+        """Rows of `condition`, int64 [n, ...]."""
+        ...
+
     def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
         """float32 [n, N, C], the same at every call: what held-out losses and probes read."""
         ...
 
-    def examples(self, index: Tensor, with_image: bool) -> Examples:
+    def examples(self, index: Tensor, with_clean: bool) -> Examples:
         """Training examples, each read once."""
         ...
 
@@ -199,6 +213,17 @@ class PictureData:
     def labels(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self._labels[split][indices]
 
+    @property
+    def condition(self) -> Condition:
+        return Classes(self.classes)
+
+    @property
+    def prompts(self) -> Prompts:
+        return Prompts.of_classes(self.classes)
+
+    def conditions(self, split: str, indices: Indices = slice(None)) -> Tensor:
+        return self.labels(split, indices)
+
     def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self.to_tokens(self.images(split, indices))
 
@@ -206,9 +231,9 @@ class PictureData:
         """uint8 [n, 3, H, W] -> x / 127.5 - 1 as tokens [n, N, C]."""
         return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
 
-    def examples(self, index: Tensor, with_image: bool) -> Examples:
-        image, label = self.images("train", index), self.labels("train", index)
-        return Examples(index, self.to_tokens(image), label, image if with_image else None)
+    def examples(self, index: Tensor, with_clean: bool) -> Examples:
+        image, condition = self.images("train", index), self.conditions("train", index)
+        return Examples(index, self.to_tokens(image), condition, image if with_clean else None)
 
     def draw(self, stored: Tensor, draw: Draw) -> Tensor:
         return stored

@@ -99,9 +99,10 @@ class LatentData(PictureData):
         both = torch.from_numpy(np.asarray(self._moments[split][_rows(indices)], np.float32))
         return torch.stack([self.grid.patchify(part) for part in both.chunk(2, dim=1)], dim=1)
 
-    def examples(self, index: Tensor, with_image: bool) -> Examples:
-        image = self.images("train", index) if with_image else None
-        return Examples(index, self.moments("train", index), self.labels("train", index), image)
+    def examples(self, index: Tensor, with_clean: bool) -> Examples:
+        image = self.images("train", index) if with_clean else None
+        condition = self.conditions("train", index)
+        return Examples(index, self.moments("train", index), condition, image)
 
     def draw(self, stored: Tensor, draw: Draw) -> Tensor:
         """A latent from its moments [B, 2, N, C] and the step's noise: scale (mean + std noise)."""

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.core.model.conditions import Condition, condition_of
 from bench.core.model.noise import NoiseLevels
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
@@ -49,18 +50,6 @@ def time_frequencies() -> Tensor:
     """The 128 float32 frequencies exp(-ln(10000) i / 128)."""
     i = torch.arange(FREQUENCIES, dtype=torch.float32)
     return torch.exp(-math.log(10000) * i / FREQUENCIES)
-
-
-class LabelEmbedder(nn.Module):
-    """A table of classes + 1 rows; the last is the null label."""
-
-    def __init__(self, classes: int, width: int):
-        super().__init__()
-        self.embedding_table = nn.Embedding(classes + 1, width)
-
-    def forward(self, label: Tensor) -> Tensor:
-        """label [B] -> [B, W]."""
-        return self.embedding_table(label)
 
 
 class PatchEmbedder(nn.Module):
@@ -166,15 +155,21 @@ Features = dict[Any, Any]  # {block: [B, N, W], ("qk", block): (q, k)}
 
 
 class SiT(nn.Module):
-    """velocity(tokens, noise levels, label), with the outputs of chosen blocks."""
+    """velocity(tokens, noise levels, condition), with the outputs of chosen blocks.
 
-    def __init__(self, grid: TokenGrid, size: Size, classes: int):
+    condition: what its rows are, a number stands for so many classes; null: the row that says
+    nothing.
+    """
+
+    def __init__(self, grid: TokenGrid, size: Size, condition: Condition | int):
         super().__init__()
-        self.grid, self.size, self.classes = grid, size, classes
-        self.null_label = classes
+        self.grid, self.size = grid, size
+        self.condition = condition_of(condition)
         self.x_embedder = PatchEmbedder(grid.token_dim, size.width)
         self.t_embedder = TimestepEmbedder(size.width)
-        self.y_embedder = LabelEmbedder(classes, size.width)
+        self.y_embedder = self.condition.embedder(size.width)
+        self.null: Tensor
+        self.register_buffer("null", self.condition.null, persistent=False)
         self.register_buffer("pos_embed", grid.position_embedding(size.width))
         self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
         self.final_layer = FinalLayer(size.width, grid.token_dim)
@@ -187,7 +182,7 @@ class SiT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02, generator=generator)
+        self.y_embedder.initialise(generator)
         for linear in _linears(self.t_embedder.mlp):
             nn.init.normal_(linear.weight, std=0.02, generator=generator)
         modulations = [_linears(block.adaLN_modulation) for block in self.blocks]
@@ -200,32 +195,35 @@ class SiT(nn.Module):
         self,
         tokens: Tensor,
         noise: NoiseLevels | Tensor,
-        label: Tensor,
+        condition: Tensor,
         taps: Collection[int] = (),
         stop_after: int | None = None,
         qk_taps: Collection[int] = (),
     ) -> tuple[Tensor | None, Features]:
-        """tokens [B, N, C], noise levels (or t [B]), label [B]
+        """tokens [B, N, C], noise levels (or t [B]), condition int64 [B, ...]
         -> (velocity [B, N, C], {block: [B, N, W]}).
 
         Blocks are counted from 1, a tap is a block's output. qk_taps adds {("qk", block): (q, k)},
         each [B, heads, N, W / heads]. stop_after ends the pass after that block (a teacher's) and
-        returns None as velocity.
+        returns None as velocity. Context tokens go in front and are in nothing that is returned.
         """
         if isinstance(noise, Tensor):
             noise = NoiseLevels.single(noise)
         noise.check(tokens.shape[1])
-        noise = noise.located()
-        mask = noise.attention_mask(tokens.shape[1])
-        condition = self.t_embedder(noise.levels) + self.y_embedder(label)[:, None]
-        x = self.x_embedder(tokens) + self.pos_embed
+        pooled, context = self.y_embedder(condition)
+        x, first = self.x_embedder(tokens) + self.pos_embed, 0
+        if context is not None:
+            x, first = torch.cat([context.to(x.dtype), x], dim=1), context.shape[1]
+        noise = noise.with_context(first).located()
+        mask = noise.attention_mask(x.shape[1])
+        vectors = self.t_embedder(noise.levels) + pooled[:, None]
         features: Features = {}
         for number, block in enumerate(self.blocks, start=1):
-            x, qk = block(x, condition, noise, mask, number in qk_taps)
+            x, qk = block(x, vectors, noise, mask, number in qk_taps)
             if number in taps:
-                features[number] = x
+                features[number] = x[:, first:]
             if qk is not None:
-                features["qk", number] = qk
+                features["qk", number] = tuple(one[:, :, first:] for one in qk)
             if number == stop_after:
                 return None, features
-        return self.final_layer(x, condition, noise), features
+        return self.final_layer(x, vectors, noise)[:, first:], features

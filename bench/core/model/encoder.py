@@ -19,7 +19,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class EncoderFeatures(NamedTuple):
-    """patches [B, N, width] float32 in row order of `grid` (h, w); cls [B, width] or None.
+    """patches [B, N, width] float32 in row order of `grid`, (h, w) of pictures; cls [B, width] or
+    None.
 
     attention: q k^T / sqrt(d_head) among patch tokens [B, heads, N, N] of the layers that were
     asked for.
@@ -27,7 +28,7 @@ class EncoderFeatures(NamedTuple):
 
     patches: Tensor
     cls: Tensor | None
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     attention: tuple[Tensor, ...] = ()
 
 
@@ -61,7 +62,7 @@ class Encoder(nn.Module):
     """
 
     width: int
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     fingerprint: str
     reading: str = ""
     attends: bool = False

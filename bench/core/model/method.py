@@ -31,16 +31,17 @@ ALIGNMENT = "alignment_cosine"
 class Batch:
     """One process's rows of a step.
 
-    x0: data, x1: noise [B, N, C]; t: times [B]; label: after dropout [B]; image: the clean
-    pictures, uint8 [B, 3, H, W], when the method needs them; index: which training examples these
-    are [B]; patches: the encoder's patch tokens [B, N, W_enc], where they were computed before.
+    x0: data, x1: noise [B, N, C]; t: times [B]; condition: after dropout, int64 [B, ...]; clean:
+    the data as the encoder reads them, uint8 [B, 3, H, W] of pictures, when the method needs them;
+    index: which training examples these are [B]; patches: the encoder's patch tokens
+    [B, N, W_enc], where they were computed before.
     """
 
     x0: Tensor
     x1: Tensor
     t: Tensor
-    label: Tensor
-    image: Tensor | None = None
+    condition: Tensor
+    clean: Tensor | None = None
     index: Tensor | None = None
     patches: Tensor | None = None
 
@@ -57,7 +58,7 @@ class Context:
     """What is lent to a method for a run.
 
     time: p(t); ema: the EMA backbone when the method needs "ema"; encoder: the frozen encoder when
-    it needs "image".
+    it needs "clean".
     """
 
     grid: TokenGrid
@@ -73,7 +74,7 @@ class Context:
         return self.encoder.width
 
     def encode(self, batch: Batch, attention_of: Sequence[int] = ()) -> EncoderFeatures:
-        """The frozen encoder's features of the clean pictures, patches [B, N, W_enc];
+        """The frozen encoder's features of the clean data, patches [B, N, W_enc];
         attention_of: layers whose attention logits are wanted as well.
 
         Raises ValueError where the grids differ.
@@ -83,7 +84,7 @@ class Context:
         if batch.patches is not None and not attention_of:
             return EncoderFeatures(batch.patches, None, encoder.grid)
         wanted = {"attention_of": attention_of} if attention_of else {}
-        features = encoder(batch.image, **wanted)
+        features = encoder(batch.clean, **wanted)
         if (found := features.patches.shape[1]) != self.grid.tokens:
             raise ValueError(
                 f"encoder {encoder.name} gives {found} patch tokens and the data has "
@@ -129,7 +130,7 @@ class Step:
 class Method:
     """Vanilla flow matching; a method overrides what it does differently.
 
-    needs: of {"image", "attention", "ema"}: whether it is given the clean picture and the encoder,
+    needs: of {"clean", "attention", "ema"}: whether it is given the clean data and the encoder,
     one that serves attention maps, and the EMA teacher; group: samples that the loss compares with
     each other, of which what a process computes at once is a multiple.
     """
@@ -198,7 +199,7 @@ def predict(
     """
     x_t = interpolate(batch.x0, batch.x1, noise.per_token(batch.x0.shape[1]))
     wanted = {*taps, *step.taps}
-    prediction, features = net.backbone(x_t, noise, batch.label, taps=wanted, qk_taps=qk_taps)
+    prediction, features = net.backbone(x_t, noise, batch.condition, taps=wanted, qk_taps=qk_taps)
     if step.observed is None:
         step.observed = Pass(noise, prediction, features)
     return prediction, features

@@ -8,6 +8,7 @@ point of use (`pick`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -21,14 +22,15 @@ class NoiseLevels:
     (token n has level n).
 
     separated: the attention rule. False: every token attends to every token; True: only to tokens
-    of its own level. stands [B, N, K - 1]: 1.0 where a token has level 1, 2, ..., else 0.0; of
-    `located`.
+    of its own level, and to context. stands [B, N, K - 1]: 1.0 where a token has level 1, 2, ...,
+    else 0.0; of `located`. context: how many tokens in front are context, which every token sees.
     """
 
     levels: Tensor
     index: Tensor | None = None
     separated: bool = False
     stands: Tensor | None = None
+    context: int = 0
 
     @classmethod
     def single(cls, t: Tensor) -> NoiseLevels:
@@ -80,16 +82,31 @@ class NoiseLevels:
         others = torch.arange(1, self.levels.shape[1], device=self.index.device)
         return replace(self, stands=(self.index[..., None] == others).to(self.levels.dtype))
 
+    def with_context(self, count: int) -> NoiseLevels:
+        """The levels of `count` context tokens and these behind them; context stands at the first
+        level.
+        """
+        if not count:
+            return self
+        levels, index = self.levels, self.index
+        if index is not None:
+            index = torch.cat([index.new_zeros(len(index), count), index], dim=1)
+        elif levels.shape[1] > 1:  # each token has a level of its own
+            levels = torch.cat([levels[:, :1].expand(-1, count), levels], dim=1)
+        return replace(self, levels=levels, index=index, stands=None, context=count)
+
     def attention_mask(self, tokens: int) -> Tensor | None:
         """[B, 1, N, N], True where a query may see a key; None when everything may see
-        everything.
+        everything. tokens: N, with context.
         """
         if not self.separated or self.levels.shape[1] == 1:
             return None
         level = self.index
         if level is None:
             level = torch.arange(tokens, device=self.levels.device)[None]
-        return (level[:, :, None] == level[:, None, :])[:, None]
+        seen = level[:, :, None] == level[:, None, :]
+        seen[:, :, : self.context] = True
+        return seen[:, None]
 
 
 def shift_time(t: Tensor, a: float) -> Tensor:
@@ -100,26 +117,61 @@ def shift_time(t: Tensor, a: float) -> Tensor:
     return a * t / (1 + (a - 1) * t)
 
 
+KINDS = ("uniform", "logit_normal", "plateau_logit_normal")
+LOW_SNR = 0.95  # where the share of nearly pure noise begins
+
+
 @dataclass(frozen=True)
 class TimeDistribution:
-    """p(t). kind: "uniform" or "logit_normal" (sigmoid of N(mean, std^2)), then shifted by
-    s(shift, t).
+    """p(t). kind: "uniform"; "logit_normal", the sigmoid of N(mean, std^2); either shifted by
+    s(shift, t). "plateau_logit_normal": the shifted logit-normal's density, held constant after its
+    (last) mode. low_snr: share of times that are drawn from U(0.95, 1) instead; None for none.
+
+    Sources: SD3 (arXiv 2403.03206), Self-Flow (2603.06507), A.2 and App. C.
     """
 
     kind: str = "uniform"
     mean: float = 0.0
     std: float = 1.0
     shift: float = 1.0
+    low_snr: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("uniform", "logit_normal"):
-            raise ValueError(f"time.kind={self.kind} is unknown: choose uniform or logit_normal")
+        if self.kind not in KINDS:
+            raise ValueError(f"time.kind={self.kind} is unknown: choose {' or '.join(KINDS)}")
         if self.std <= 0 or self.shift <= 0:
             raise ValueError(f"time.std={self.std} and time.shift={self.shift} must be above 0")
+        if self.low_snr is not None and not 0 <= self.low_snr <= 1:
+            raise ValueError(f"time.low_snr={self.low_snr} is no share: choose one from 0 to 1")
 
     def __call__(self, uniform: Tensor, normal: Tensor) -> Tensor:
         """Times in [0, 1] from uniform and normal draws of one shape: every kind costs the stream
         the same.
         """
+        share = self.low_snr or 0.0
+        if not share:
+            return self._main(uniform, normal)
+        # one draw says whether a time is of the share, and where within either part it lies
+        low = LOW_SNR + (1 - LOW_SNR) * uniform / share
+        rest = ((uniform - share) / ((1 - share) or 1.0)).clamp(0, 1)
+        return torch.where(uniform < share, low, self._main(rest, normal))
+
+    def _main(self, uniform: Tensor, normal: Tensor) -> Tensor:
+        if self.kind == "plateau_logit_normal":
+            return self._plateau(uniform)
         t = uniform if self.kind == "uniform" else torch.sigmoid(self.mean + self.std * normal)
         return shift_time(t, self.shift)
+
+    def _plateau(self, uniform: Tensor) -> Tensor:
+        """The inverse of the distribution function. A shift by a adds log a to the mean."""
+        mean, std = self.mean + math.log(self.shift), self.std
+        # the mode m solves logit m = mean + std^2 (2m - 1); from above this ends at the last one
+        x = mean + std**2
+        for _ in range(1000):
+            x = mean + std**2 * math.tanh(x / 2)
+        mode, z = 1 / (1 + math.exp(-x)), (x - mean) / std
+        height = math.exp(-z * z / 2) / (std * math.sqrt(2 * math.pi) * mode * (1 - mode))
+        below = (1 + math.erf(z / math.sqrt(2))) / 2  # mass up to the mode
+        mass = uniform.double() * (below + height * (1 - mode))
+        rising = torch.sigmoid(mean + std * torch.special.ndtri(mass.clamp(max=below)))
+        return torch.where(mass < below, rising, mode + (mass - below) / height).to(uniform.dtype)

@@ -8,7 +8,7 @@ what then differs between devices is arithmetic alone. Definitions follow REPA's
 (arXiv 2410.06940).
 
     velocity, protocol = velocity_of(backbone), sampling_protocol("ode50")
-    tokens, labels = sample_block(velocity, protocol, (16, 4), 10, seed=0, block=3, device="cpu")
+    tokens, asked = sample_block(velocity, protocol, (16, 4), 10, seed=0, block=3, device="cpu")
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import torch
 from torch import Tensor
 
 from bench.core.model.backbone import SiT
+from bench.core.model.conditions import Prompts
 from bench.core.model.noise import shift_time
 from bench.core.model.sampling_protocol import Protocol
 from bench.core.model.streams import generator
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""v(x [B, N, C], t [B], label [B]) -> [B, N, C]."""
+"""v(x [B, N, C], t [B], condition [B, ...]) -> [B, N, C]."""
 
 
 def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
@@ -36,9 +37,9 @@ def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
     """
 
     @torch.no_grad()
-    def velocity(x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+    def velocity(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            prediction, _ = backbone(x.float(), t.float(), label)
+            prediction, _ = backbone(x.float(), t.float(), condition)
         assert prediction is not None
         return prediction
 
@@ -48,15 +49,16 @@ def velocity_of(backbone: SiT, precision: str = "float32") -> Velocity:
 @dataclass(frozen=True)
 class Field:
     """A velocity field with guidance, v_u + w (v_c - v_u) while low <= t <= high, on all or the
-    first channels. There is none where the protocol's w is 1 or less.
+    first channels. There is none where the protocol's w is 1 or less. null: the row of a condition
+    that says nothing.
     """
 
     velocity: Velocity
     protocol: Protocol
-    null_label: int
+    null: Tensor
 
     def __call__(
-        self, x: Tensor, t: Tensor, label: Tensor, decided_at: Tensor | None = None
+        self, x: Tensor, t: Tensor, condition: Tensor, decided_at: Tensor | None = None
     ) -> Tensor:
         """Velocity [B, N, C] at one time t (a scalar) for all samples.
 
@@ -66,10 +68,10 @@ class Field:
         times = torch.full((len(x),), float(t), dtype=torch.float64, device=x.device)
         decision = float(t if decided_at is None else decided_at)
         if p.guidance <= 1 or not p.guidance_low <= decision <= p.guidance_high:
-            return self.velocity(x, times, label).to(x.dtype)
-        # with and without the label in one pass
-        labels = torch.cat([label, torch.full_like(label, self.null_label)])
-        both = self.velocity(torch.cat([x, x]), torch.cat([times, times]), labels).to(x.dtype)
+            return self.velocity(x, times, condition).to(x.dtype)
+        # with and without the condition in one pass
+        rows = torch.cat([condition, self.null.to(condition.device).expand_as(condition)])
+        both = self.velocity(torch.cat([x, x]), torch.cat([times, times]), rows).to(x.dtype)
         conditional, unconditional = both.chunk(2)
         mixed = unconditional + p.guidance * (conditional - unconditional)
         if (first := p.guided_channels) is None:
@@ -82,29 +84,29 @@ def time_steps(protocol: Protocol) -> Tensor:
     return shift_time(torch.linspace(1, 0, protocol.steps + 1, dtype=torch.float64), protocol.shift)
 
 
-def euler(field: Field, x: Tensor, label: Tensor) -> Tensor:
+def euler(field: Field, x: Tensor, condition: Tensor) -> Tensor:
     """Euler's method."""
     times = time_steps(field.protocol)
     for now, then in itertools.pairwise(times):
-        x = x + (then - now) * field(x, now, label)
+        x = x + (then - now) * field(x, now, condition)
     return x
 
 
-def heun(field: Field, x: Tensor, label: Tensor) -> Tensor:
+def heun(field: Field, x: Tensor, condition: Tensor) -> Tensor:
     """Heun's method as REPA runs it.
 
     The last step is not corrected, and the current t decides guidance for both stages.
     """
     times = time_steps(field.protocol)
     for i, (now, then) in enumerate(itertools.pairwise(times)):
-        slope = field(x, now, label)
+        slope = field(x, now, condition)
         if i < field.protocol.steps - 1:
-            slope = (slope + field(x + (then - now) * slope, then, label, decided_at=now)) / 2
+            slope = (slope + field(x + (then - now) * slope, then, condition, decided_at=now)) / 2
         x = x + (then - now) * slope
     return x
 
 
-def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> Tensor:
+def sde(field: Field, x: Tensor, condition: Tensor, increments: torch.Generator) -> Tensor:
     """Euler-Maruyama with w(t) = 2t: drift (2 - t) v + x, noise sqrt(2 t |h|),
     then one deterministic step to 0.
 
@@ -114,13 +116,13 @@ def sde(field: Field, x: Tensor, label: Tensor, increments: torch.Generator) -> 
     for now, then in itertools.pairwise(times):
         h = then - now
         noise = torch.randn(x.shape, generator=increments, dtype=x.dtype).to(x.device)
-        drift = (2 - now) * field(x, now, label) + x
+        drift = (2 - now) * field(x, now, condition) + x
         x = x + h * drift + float((2 * now * h.abs()).sqrt()) * noise
     last = times[-1]
-    return x - last * ((2 - last) * field(x, last, label) + x)
+    return x - last * ((2 - last) * field(x, last, condition) + x)
 
 
-def dopri5(field: Field, x: Tensor, label: Tensor) -> Tensor:
+def dopri5(field: Field, x: Tensor, condition: Tensor) -> Tensor:
     """Adaptive Dormand-Prince by torchdiffeq (optional extra `dopri5`)."""
     try:
         from torchdiffeq import odeint
@@ -133,40 +135,42 @@ def dopri5(field: Field, x: Tensor, label: Tensor) -> Tensor:
     p = field.protocol
     tolerances = {"atol": p.atol, "rtol": p.rtol}
     states: Any = odeint(
-        lambda t, state: field(state, t, label), x, ends, method="dopri5", **tolerances
+        lambda t, state: field(state, t, condition), x, ends, method="dopri5", **tolerances
     )
     return states[-1]
 
 
-def block_labels(protocol: Protocol, classes: int, seed: int, block: int) -> Tensor:
-    """The labels of a block, int64 [64]: uniform at random (the papers'), or the sample's number
-    modulo the classes.
+def block_prompts(protocol: Protocol, prompts: int, seed: int, block: int) -> Tensor:
+    """The prompts (of a table of so many: classes, or texts) that a block asks for, int64 [64]:
+    uniform at random (the papers'), or the sample's number modulo the prompts.
     """
     size = protocol.block
     if protocol.labels == "balanced":
-        return (block * size + torch.arange(size)) % classes
-    return torch.randint(0, classes, (size,), generator=generator(seed, "sample_labels", block))
+        return (block * size + torch.arange(size)) % prompts
+    return torch.randint(0, prompts, (size,), generator=generator(seed, "sample_labels", block))
 
 
 def sample_block(
     velocity: Velocity,
     protocol: Protocol,
     shape: tuple[int, int],
-    classes: int,
+    prompts: Prompts | int,
     seed: int,
     block: int,
     device: torch.device | str,
 ) -> tuple[Tensor, Tensor]:
-    """One whole block: tokens float32 [64, N, C] and labels [64], both on the CPU;
-    shape: (N, C).
+    """One whole block: tokens float32 [64, N, C] and which prompts they were asked for [64], both
+    on the CPU; shape: (N, C); prompts: a number stands for so many classes.
     """
-    label = block_labels(protocol, classes, seed, block).to(device)
+    prompts = Prompts.of_classes(prompts) if isinstance(prompts, int) else prompts
+    asked = block_prompts(protocol, len(prompts.rows), seed, block)
+    condition = prompts.rows[asked].to(device)
     x = torch.randn(protocol.block, *shape, generator=generator(seed, "sample_noise", block))
     x = x.bfloat16() if protocol.noise_precision == "bf16" else x
     x = x.to(device, getattr(torch, protocol.state))
-    field = Field(velocity, protocol, null_label=classes)
+    field = Field(velocity, protocol, prompts.null)
     if protocol.sampler == "sde":
-        x = sde(field, x, label, generator(seed, "sample_increments", block))
+        x = sde(field, x, condition, generator(seed, "sample_increments", block))
     else:
-        x = {"euler": euler, "heun": heun, "dopri5": dopri5}[protocol.sampler](field, x, label)
-    return x.float().cpu(), label.cpu()
+        x = {"euler": euler, "heun": heun, "dopri5": dopri5}[protocol.sampler](field, x, condition)
+    return x.float().cpu(), asked

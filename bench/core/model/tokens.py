@@ -22,30 +22,42 @@ class TokenGrid:
     """A 1-, 2- or 3-dimensional grid of patches.
 
     shape: size of the data on each axis (cells: pixels, latent cells, samples); patch: cells a
-    patch has on each axis; channels: numbers a cell has. Raises ValueError when an axis is no
-    multiple of the patch.
+    patch has on each axis, one number for all of them or a number for each; channels: numbers a
+    cell has. Raises ValueError when an axis is no multiple of the patch.
     """
 
     shape: tuple[int, ...]
-    patch: int
+    patch: int | tuple[int, ...]
     channels: int
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
+        if not isinstance(self.patch, int):  # an int stays one: fingerprints hold what was said
+            object.__setattr__(self, "patch", tuple(self.patch))
         if not 1 <= len(self.shape) <= 3:
             raise ValueError(
                 f"a token grid has 1, 2 or 3 axes, not {len(self.shape)} (shape {self.shape})"
             )
-        if any(size % self.patch for size in self.shape):
+        if len(self.patches) != len(self.shape) or min(self.patches) < 1:
+            raise ValueError(
+                f"patch {self.patch} does not fit the shape {self.shape}: give data.patch one "
+                f"whole number from 1, or {len(self.shape)} of them"
+            )
+        if any(size % patch for size, patch in zip(self.shape, self.patches, strict=True)):
             raise ValueError(
                 f"patch {self.patch} does not divide the shape {self.shape}: choose a divisor as "
                 "data.patch"
             )
 
     @property
+    def patches(self) -> tuple[int, ...]:
+        """Cells of a patch on each axis."""
+        return (self.patch,) * len(self.shape) if isinstance(self.patch, int) else self.patch
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """Tokens on each axis."""
-        return tuple(size // self.patch for size in self.shape)
+        return tuple(size // patch for size, patch in zip(self.shape, self.patches, strict=True))
 
     @property
     def tokens(self) -> int:
@@ -55,12 +67,13 @@ class TokenGrid:
     @property
     def token_dim(self) -> int:
         """C, the numbers a token has."""
-        return self.channels * self.patch ** len(self.shape)
+        return self.channels * math.prod(self.patches)
 
     def patchify(self, x: Tensor) -> Tensor:
         """[B, c, *shape] -> [B, N, C]; rows in (c, p1, p2, ...) order."""
         axes = len(self.shape)
-        split = x.reshape(len(x), self.channels, *(n for g in self.grid for n in (g, self.patch)))
+        cells = (n for pair in zip(self.grid, self.patches, strict=True) for n in pair)
+        split = x.reshape(len(x), self.channels, *cells)
         grid_axes = range(2, 2 + 2 * axes, 2)
         patch_axes = range(3, 3 + 2 * axes, 2)
         in_order = split.permute(0, *grid_axes, 1, *patch_axes)
@@ -69,7 +82,7 @@ class TokenGrid:
     def unpatchify(self, tokens: Tensor) -> Tensor:
         """[B, N, C] -> [B, c, *shape], the inverse of `patchify`."""
         axes = len(self.shape)
-        split = tokens.reshape(tokens.shape[0], *self.grid, self.channels, *(self.patch,) * axes)
+        split = tokens.reshape(tokens.shape[0], *self.grid, self.channels, *self.patches)
         order = [0, 1 + axes]
         for axis in range(axes):
             order += [1 + axis, 2 + axes + axis]

@@ -9,7 +9,7 @@ FLOPs; element-wise work is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.model.backbone import SiT
+from bench.core.model.conditions import Condition
 from bench.core.model.encoder import Encoder
 from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.sizes import Size
@@ -67,32 +68,31 @@ def count(
     method: Method,
     grid: TokenGrid,
     size: Size,
-    classes: int,
+    condition: Condition | int,
     encoder: Encoder | None = None,
-    image_size: Iterable[int] = (),
+    clean: Sequence[int] = (),
 ) -> Cost:
-    """Count an arm. encoder, image_size: the frozen encoder that the method needs
-    and the (H, W) of its pictures.
+    """Count an arm. condition: as `SiT` takes it; encoder, clean: the frozen encoder that the
+    method needs and the shape of what it reads, (3, H, W) of a picture.
     """
     device = torch.device("meta") if encoder is None else next(encoder.parameters()).device
     images = max(IMAGES, method.group)
     with device:
         # the arm as it is trained, and a batch of zeros
-        backbone = SiT(grid, size, classes)
+        backbone = SiT(grid, size, condition)
         teacher = ema_copy(backbone) if "ema" in method.needs else None
         ctx = Context(grid, size, ema=teacher, encoder=encoder)
         arm = Arm(backbone, method.heads(ctx), method)
         data, t = torch.zeros(images, grid.tokens, grid.token_dim), torch.full((images,), 0.5)
-        label, index = torch.zeros(2, images, dtype=torch.long)
-        image = None
-        if encoder is not None:
-            image = torch.zeros(images, 3, *image_size, dtype=torch.uint8)
-        batch = Batch(data, data, t, label, image, index)
+        rows = backbone.null.expand(images, *backbone.null.shape)
+        index = torch.zeros(images, dtype=torch.long)
+        given = None if encoder is None else torch.zeros(images, *clean, dtype=torch.uint8)
+        batch = Batch(data, data, t, rows, given, index)
 
         # a forward pass alone, a step, and a step after terms have ended
         counter = FlopCounterMode(display=False)
         with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), counter as forward:
-            backbone(data, t, label)
+            backbone(data, t, rows)
         ends = method.ends(size)
         flops = _of_a_step(arm, batch, ctx, 0)
         after = _of_a_step(arm, batch, ctx, ends) if ends else None

@@ -8,6 +8,7 @@ fingerprints of encoder and data set; memory holds one batch at a time.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def patch_tokens(
     Computed on the encoder's device, once however many processes ask, from those of its `source`
     where it has one. Raises OSError when the disk has no room.
     """
-    n, tokens = dataset.size(split), encoder.grid[0] * encoder.grid[1]
+    n, tokens = dataset.size(split), math.prod(encoder.grid)
     of_encoder = f"{encoder.name}-{encoder.fingerprint}-{tokens}"
     of_data = f"{dataset.name}-{dataset.fingerprint}-{split}"
     device = next(encoder.parameters()).device

@@ -118,7 +118,7 @@ class Learner:
             until,
             self.batch,
             self.pieces,
-            "image" in self.method.needs and self.cached is None,
+            "clean" in self.method.needs and self.cached is None,
             self.cfg.compute.data_workers,
             self.cached,
             pin=self.processes.device.type == "cuda",
@@ -133,19 +133,22 @@ class Learner:
         and pieces.
         """
         device = self.processes.device
-        index, stored, label, image, patches = (
+        index, stored, condition, clean, patches = (
             None if part is None else part.to(device, non_blocking=True) for part in examples
         )
-        assert stored is not None and label is not None
+        assert stored is not None and condition is not None
         x0 = self.data.draw(stored, self.draw("posterior", rows))
         time_draw = self.draw("time", rows)
         dropped = self.draw("label_drop", rows).uniform() < self.cfg.label_drop
+        dropped = dropped.reshape(
+            -1, *(1,) * (condition.dim() - 1)
+        )  # a whole row, or nothing of it
         return Batch(
             x0=x0,
             x1=self.draw("noise", rows).normal(*x0.shape[1:]),
             t=self.ctx.time(time_draw.uniform(), time_draw.normal()),
-            label=torch.where(dropped, self.arm.backbone.null_label, label),
-            image=image,
+            condition=torch.where(dropped, self.arm.backbone.null.to(device), condition),
+            clean=clean,
             index=index,
             patches=patches,
         )

@@ -42,7 +42,7 @@ class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
     last: int
     batch: int
     pieces: list[slice]
-    with_image: bool
+    with_clean: bool
     cached: np.ndarray | None
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
         order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
         index = order[self.pieces[piece]]
         try:
-            examples = self.data.examples(index, self.with_image)
+            examples = self.data.examples(index, self.with_clean)
         except ValueError as error:
             return error  # of one picture; raised in a worker it would bring the worker's traceback
         if self.cached is None:
@@ -68,7 +68,7 @@ def batches(
     last: int,
     batch: int,
     pieces: list[slice],
-    with_image: bool,
+    with_clean: bool,
     workers: int,
     cached: np.ndarray | None = None,
     pin: bool = False,
@@ -79,7 +79,7 @@ def batches(
 
     Raises ValueError naming a picture that cannot be read.
     """
-    source = _Pieces(data, seed, first, last, batch, pieces, with_image, cached)
+    source = _Pieces(data, seed, first, last, batch, pieces, with_clean, cached)
     items: Iterable[Examples | ValueError] = (source[item] for item in range(len(source)))
     if not data.in_memory:
         items = torch.utils.data.DataLoader(

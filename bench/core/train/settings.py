@@ -27,10 +27,11 @@ def one_of(*choices: str) -> Any:
 class Time:
     """p(t), see `bench.core.model.noise.TimeDistribution`."""
 
-    kind: str = one_of("uniform", "logit_normal")
+    kind: str = one_of("uniform", "logit_normal", "plateau_logit_normal")
     mean: float = within(0.0, "(-inf, inf)")
     std: float = within(1.0, "(0, inf)")
     shift: float = within(1.0, "(0, inf)")
+    low_snr: float | None = within(None, "[0, 1]")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_loss_and_norm_of_vanilla_by_hand():
     found = diagnose(arm, batch, ctx, 0, draw, slice(0, 64), lambda values: values, nullcontext())
     with torch.no_grad():
         x_t = interpolate(batch.x0, batch.x1, batch.t[:, None])
-        prediction, features = backbone(x_t, batch.t, batch.label, taps=(1,))
+        prediction, features = backbone(x_t, batch.t, batch.condition, taps=(1,))
     error = (prediction - (batch.x1 - batch.x0)).square().mean(dim=(1, 2))
     for i in range(4):
         inside = (batch.t >= i / 4) & (batch.t < (i + 1) / 4)

@@ -27,7 +27,7 @@ def learner(name, *words, cached=None):
     small = ["batch=8", "images=64", "measure=none", "compute.device=cpu", "optimizer.lr=1e-3"]
     small += ["diagnostics_images=null"]  # these look at numbers, beside the step
     arm = method(name, **SMALL.get(name, {}))
-    encoder = StandInEncoder() if "image" in arm.needs else None
+    encoder = StandInEncoder() if "clean" in arm.needs else None
     parts = (Digits("digits", 2), arm, random_backbone(), encoder, distributed.start("cpu"))
     return Learner(compose([*small, *words]), *parts, cached)
 
@@ -81,7 +81,7 @@ def test_cached_features_come_with_the_batch_and_pictures_stay_where_they_are():
     features = encoder(data.images("train")).patches.numpy()
     cached, plain = learner("repa", cached=features), learner("repa")
     examples = next(cached.batches(until=8))
-    assert examples.image is None
+    assert examples.clean is None
     torch.testing.assert_close(examples.patches, torch.from_numpy(features)[examples.which])
     torch.testing.assert_close(stepped(cached), stepped(plain), rtol=1e-5, atol=1e-6)
     assert not cached.ctx.encoder.calls and plain.ctx.encoder.calls == STEPS

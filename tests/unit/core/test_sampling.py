@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.arms import samples
 
-from bench.core.model.sampling import Field, block_labels, euler, heun, sample_block, sde
+from bench.core.model.sampling import Field, block_prompts, euler, heun, sample_block, sde
 from bench.core.model.sampling_protocol import PROTOCOLS, sampling_protocol
 
 M, S = 1.5, 0.6
@@ -30,7 +30,7 @@ def exact_flow(x):
 
 
 def field(protocol, velocity=gaussian_velocity):
-    return Field(velocity, protocol, null_label=10)
+    return Field(velocity, protocol, null=torch.tensor(10))
 
 
 def start(n=2000):
@@ -158,11 +158,11 @@ def test_a_block_depends_on_its_number_alone():
 
 
 def test_labels_are_uniform_at_random_or_balanced():
-    random = torch.cat([block_labels(PROTOCOLS["sde250"], 10, 0, b) for b in range(100)])
+    random = torch.cat([block_prompts(PROTOCOLS["sde250"], 10, 0, b) for b in range(100)])
     counts = torch.bincount(random, minlength=10)
     assert counts.min() > 540 and counts.max() < 740 and counts.unique().numel() > 1
     balanced = torch.cat(
-        [block_labels(sampling_protocol("ode50", labels="balanced"), 10, 0, b) for b in range(5)]
+        [block_prompts(sampling_protocol("ode50", labels="balanced"), 10, 0, b) for b in range(5)]
     )
     assert torch.equal(balanced, torch.arange(320) % 10)
 

@@ -59,7 +59,7 @@ def test_four_steps_are_those_of_the_formulas(tmp_path, monkeypatch):
     rates = [LR / 2, LR, LR, LR * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)]
     for n, (batch, rate, line) in enumerate(zip(batches, rates, lines, strict=True)):
         t = batch.t[:, None, None]
-        v, _ = backbone((1 - t) * batch.x0 + t * batch.x1, batch.t, batch.label)
+        v, _ = backbone((1 - t) * batch.x0 + t * batch.x1, batch.t, batch.condition)
         loss = ((v - (batch.x1 - batch.x0)) ** 2).mean()
         gradients = dict(zip(theta, torch.autograd.grad(loss, list(theta.values())), strict=True))
         norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients.values()))
@@ -92,6 +92,6 @@ def test_labels_are_dropped_once(tmp_path, monkeypatch):
     for n, batch in enumerate(batches):
         dropped = Draw.of(0, "label_drop", 64 * n, 64, slice(0, 64), "cpu").uniform() < DROP
         true = session.arm.data.labels("train", batch.index)
-        assert batch.label.tolist() == [
+        assert batch.condition.tolist() == [
             10 if d else y for d, y in zip(dropped.tolist(), true.tolist(), strict=True)
         ]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.arms import random_backbone
 
+from bench.core.model.conditions import Classes
 from bench.core.model.noise import NoiseLevels
 from bench.core.model.sizes import SIZES, Size
 from bench.core.model.tokens import TokenGrid
@@ -145,7 +146,7 @@ def test_imported_backbone_gives_what_the_published_network_gives(fmt, tmp_path)
     )
     assert (
         imported.weights == "ema"
-        and imported.backbone.classes == CLASSES
+        and imported.backbone.condition == Classes(CLASSES)
         and imported.backbone.grid == GRID
     )
     assert sorted(imported.dropped) == sorted(key for key in state if key.startswith("projector"))

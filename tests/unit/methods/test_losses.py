@@ -42,7 +42,7 @@ def noised(batch, levels):
 
 def velocity_loss(net, batch, noise):
     x = noised(batch, noise.per_token(N))
-    return (net(x, noise, batch.label)[0] - (batch.x1 - batch.x0)).square().mean()
+    return (net(x, noise, batch.condition)[0] - (batch.x1 - batch.x0)).square().mean()
 
 
 def test_vanilla():
@@ -66,12 +66,12 @@ def test_selfflow_from_the_formula():
     tau = torch.where(mask, s[:, None], batch.t[:, None])
     x = noised(batch, tau)
     noise = NoiseLevels(torch.stack([batch.t, s], 1), mask)
-    v, features = arm.backbone(x, noise, batch.label, taps=(1,))
+    v, features = arm.backbone(x, noise, batch.condition, taps=(1,))
     torch.testing.assert_close(terms["velocity"].value, (v - (batch.x1 - batch.x0)).square().mean())
     lower = torch.minimum(batch.t, s)
     assert ctx.ema is not None
     _, teacher = ctx.ema(
-        noised(batch, lower[:, None].expand(-1, N)), lower, batch.label, taps=(3,), stop_after=3
+        noised(batch, lower[:, None].expand(-1, N)), lower, batch.condition, taps=(3,), stop_after=3
     )
     w = arm.heads["projector"]
     h = features[1] @ w[0].weight.T + w[0].bias
@@ -81,7 +81,9 @@ def test_selfflow_from_the_formula():
     assert terms["representation"].weight == 0.8
     # under the opposite convention the teacher's level would be the maximum: a different number
     upper = torch.maximum(batch.t, s)
-    _, wrong = ctx.ema(noised(batch, upper[:, None].expand(-1, N)), upper, batch.label, taps=(3,))
+    _, wrong = ctx.ema(
+        noised(batch, upper[:, None].expand(-1, N)), upper, batch.condition, taps=(3,)
+    )
     assert abs((1 - cosine(projected, wrong[3])).mean() - expected) > 1e-4
 
 
@@ -111,12 +113,12 @@ def test_teacher_sees_the_students_noise_and_dropped_labels(monkeypatch):
         lambda self, *a, **k: seen.append((self is ctx.ema, a, k)) or forward(self, *a, **k),
     )
     batch = batch_of()
-    batch.label[:3] = 10  # dropped
+    batch.condition[:3] = 10  # dropped
     arm(batch, ctx, step_of())
     teacher = [(a, k) for is_ema, a, k in seen if is_ema]
     assert len(teacher) == 1
     (x, level, label), options = teacher[0]
-    assert label is batch.label and options["stop_after"] == 3
+    assert label is batch.condition and options["stop_after"] == 3
     x1 = (x - (1 - level[:, None, None]) * batch.x0) / level[:, None, None]
     torch.testing.assert_close(x1, batch.x1, atol=1e-3, rtol=1e-3)
 
@@ -143,9 +145,9 @@ def test_repa_from_the_formula_and_on_the_clean_picture():
     arm, ctx = arm_of(method("repa"))
     batch = batch_of()
     terms = arm(batch, ctx, step_of())
-    y = ctx.encoder(batch.image).patches
+    y = ctx.encoder(batch.clean).patches
     _, features = arm.backbone(
-        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.condition, taps=(1,)
     )
     h = features[1]
     for layer in arm.heads["projector"]:
@@ -183,9 +185,11 @@ def test_sra_from_the_formula():
     u = draw().uniform()
     lower = (batch.t - 0.2 * u).clamp(min=0)
     assert ctx.ema is not None
-    _, teacher = ctx.ema(noised(batch, lower[:, None].expand(-1, N)), lower, batch.label, taps=(3,))
+    _, teacher = ctx.ema(
+        noised(batch, lower[:, None].expand(-1, N)), lower, batch.condition, taps=(3,)
+    )
     _, student = arm.backbone(
-        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.condition, taps=(1,)
     )
     d = (arm.heads["projector"](student[1]) - teacher[3]).abs()
     smooth = torch.where(d < 0.05, 0.5 * d * d / 0.05, d - 0.025)
@@ -209,9 +213,11 @@ def test_sras_released_cosine_compares_a_channel_over_the_tokens():
     term = arm(batch, ctx, step)["representation"]
     lower = (batch.t - 0.2 * draw().uniform()).clamp(min=0)
     assert ctx.ema is not None
-    _, teacher = ctx.ema(noised(batch, lower[:, None].expand(-1, N)), lower, batch.label, taps=(3,))
+    _, teacher = ctx.ema(
+        noised(batch, lower[:, None].expand(-1, N)), lower, batch.condition, taps=(3,)
+    )
     _, student = arm.backbone(
-        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.condition, taps=(1,)
     )
     a, b = arm.heads["projector"](student[1]), teacher[3]
     over_tokens = (a * b).sum(1) / ((a * a).sum(1) * (b * b).sum(1)).sqrt()  # [B, W]
@@ -260,12 +266,12 @@ def test_irepa_target_and_head():
     arm, ctx = arm_of(method("irepa"))
     batch = batch_of()
     terms = arm(batch, ctx, step_of())
-    y = ctx.encoder(batch.image).patches
+    y = ctx.encoder(batch.clean).patches
     mean = y.mean(1, keepdim=True)
     std = ((y - mean) ** 2).sum(1, keepdim=True).div(N - 1).sqrt()
     target = (y - 0.6 * mean) / (std + 1e-6)
     _, features = arm.backbone(
-        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.condition, taps=(1,)
     )
     kernel = arm.heads["projector"].convolution
     padded = torch.zeros(B, NANO.width, 6, 6)
@@ -287,7 +293,7 @@ def test_irepas_released_kernel_is_a_linear_map_of_each_token():
     arm, _ = arm_of(method("irepa", kernel=1))
     batch = batch_of()
     _, features = arm.backbone(
-        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1,)
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.condition, taps=(1,)
     )
     head = arm.heads["projector"]
     weight = head.convolution.weight
@@ -306,7 +312,7 @@ def test_layersync_from_the_formula_and_only_the_student_learns():
     batch = batch_of()
     terms = arm(batch, ctx, step_of())
     _, f = arm.backbone(
-        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(1, 3)
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.condition, taps=(1, 3)
     )
     torch.testing.assert_close(terms["representation"].value, -cosine(f[1], f[3]).mean())
     terms["representation"].value.backward()
@@ -321,7 +327,7 @@ def test_dispersive_from_the_formula():
     batch = batch_of()
     value = arm(batch, ctx, step_of())["dispersion"].value
     _, f = arm.backbone(
-        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.label, taps=(4,)
+        noised(batch, batch.t[:, None].expand(-1, N)), batch.t, batch.condition, taps=(4,)
     )
     z = f[4].reshape(B, -1).double()
     groups = []
@@ -342,9 +348,9 @@ def test_haste_attention_term_and_refusals():
     arm, ctx = arm_of(method("haste", **nano))
     batch = batch_of()
     value = arm(batch, ctx, step_of())["attention"].value
-    teachers = ctx.encoder(batch.image, [2, 3]).attention
+    teachers = ctx.encoder(batch.clean, [2, 3]).attention
     x = noised(batch, batch.t[:, None].expand(-1, N))
-    _, f = arm.backbone(x, batch.t, batch.label, qk_taps=(1, 2))
+    _, f = arm.backbone(x, batch.t, batch.condition, qk_taps=(1, 2))
     total = []
     for number, teacher in zip((1, 2), teachers, strict=True):
         q, k = f["qk", number]

@@ -1,0 +1,174 @@
+"""Every method trains on every registered data set of every modality, and on grids of one, two and
+three axes: none learns what it trains.
+"""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from support.arms import method
+from support.runs import ROOT
+
+from bench.config.compose import compose
+from bench.config.groups import build, modalities, options
+from bench.core.data.base import PictureData
+from bench.core.model.backbone import SiT
+from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
+from bench.core.model.sizes import SIZES, Size
+from bench.core.model.streams import generator
+from bench.core.model.tokens import TokenGrid
+from bench.core.train import distributed
+from bench.core.train.learner import Learner
+from bench.core.train.settings import Settings
+
+METHODS = options("method")
+TINY = Size("nano", 4, 16, 2)
+# A recipe that was searched, and whose study is committed, before the rule was known (LOG.md).
+WIDE = {"cifar10_16"}
+
+
+class AnyEncoder(Encoder):
+    """Averages of any data over the token grid through a fixed random map."""
+
+    attends = True
+
+    def __init__(self, grid, channels):
+        super().__init__(EncoderCard("any", "stand-in", "nothing", ""))
+        self.width, self.grid = 12, grid.grid
+        self.map = torch.nn.Linear(channels, self.width, bias=False)
+        self.freeze()
+
+    @torch.no_grad()
+    def forward(self, images, attention_of=()):
+        axes = len(self.grid)
+        pool = (torch.nn.functional.adaptive_avg_pool1d, torch.nn.functional.adaptive_avg_pool2d)
+        pool = (*pool, torch.nn.functional.adaptive_avg_pool3d)[axes - 1]
+        patches = self.map(pool(images.float() / 255, self.grid).flatten(2).transpose(1, 2))
+        maps = (patches @ patches.transpose(1, 2))[:, None].expand(-1, 2, -1, -1)
+        return EncoderFeatures(patches, None, self.grid, (maps,) * len(attention_of))
+
+
+def picture_folder(root, *splits):
+    """Eight pictures of 8 x 8 a class, below each of these folders."""
+    draw = np.random.default_rng(0)
+    for split in splits:
+        for name in ("a", "b"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(8):
+                pixels = draw.integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
+    return [f"data.root={root}", "data.size=8"]
+
+
+def latent_folder(root):
+    draw = np.random.default_rng(0)
+    for split, n in (("train", 16), ("heldout", 4)):
+        (root / split).mkdir(parents=True)
+        moments = abs(draw.normal(size=(n, 8, 8, 8))).astype(np.float32)
+        np.save(root / split / "moments.npy", moments)
+        np.save(root / split / "labels.npy", np.arange(n) % 3)
+        pictures = draw.integers(0, 256, size=(n, 3, 64, 64), dtype=np.uint8)
+        np.save(root / split / "images.npy", pictures)
+    return [f"data.root={root}", "data.classes=3"]
+
+
+# What each data set is told so that a small one is there.
+SETS = {
+    "digits": lambda root: [],
+    "folder": lambda root: picture_folder(root, "."),
+    "cifar10": lambda root: picture_folder(root, "train", "test"),
+    "cifar10_16": lambda root: picture_folder(root, "train", "test"),
+    "imagenet256": latent_folder,
+}
+
+
+# What a method is told beside its YAML: layers that so small a backbone has, a group of eight.
+TOLD = {
+    "haste": {"student_layers": [0], "teacher_layers": [2], "stop_images": 100},
+    "dispersive": {"group": 8},
+}
+
+
+def one_step(name, data):
+    """A step of an arm on eight examples changes its weights, and nothing in it is not finite."""
+    built = method(name, **TOLD.get(name, {}))
+    processes = distributed.Processes(0, 1, torch.device("cpu"))
+    backbone = SiT(data.grid, TINY, data.condition).initialise(generator(0, "init", 0))
+    needs = "clean" in built.needs
+    encoder = AnyEncoder(data.grid, data.images("train", slice(0, 1)).shape[1]) if needs else None
+    learner = Learner(Settings(images=16, batch=8), data, built, backbone, encoder, processes)
+    before = [p.detach().clone() for p in learner.parameters]
+    columns, numbers = learner.step(learner.read(until=8))
+    assert torch.isfinite(numbers).all(), dict(zip(columns, numbers, strict=True))
+    after = learner.parameters
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.isfinite(p).all() for p in after)
+
+
+def test_every_data_set_is_tried():
+    assert set(SETS) == set(options("data"))
+    for name in SETS:
+        assert compose([f"data={name}"]).data.modality in modalities(), name
+
+
+@pytest.mark.parametrize("kind", options("data"))
+def test_every_method_takes_a_step_on(kind, tmp_path):
+    option = compose([f"data={kind}", *SETS[kind](tmp_path / "data")]).data
+    data = build(option, cache=tmp_path / "cache")
+    for name in METHODS:
+        one_step(name, data)
+
+
+class Random(PictureData):
+    """Bytes of any shape, as sounds [n, M, T] and clips [n, 3, T, H, W] are."""
+
+    def __init__(self, grid):
+        draw = torch.Generator().manual_seed(0)
+        kept = torch.randint(0, 256, (16, grid.channels, *grid.shape), generator=draw)
+        labels = torch.arange(16) % 3
+        parts = ("train", "heldout")
+        pictures = {split: kept.to(torch.uint8) for split in parts}
+        super().__init__("random", grid, 3, pictures, dict.fromkeys(parts, labels))
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        TokenGrid((6,), 1, 8),
+        TokenGrid((4, 6), (2, 3), 1),
+        TokenGrid((4, 8, 4), (2, 4, 2), 3),
+    ],
+    ids=["one axis", "two axes", "three axes"],
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_a_step_on_grids_of(grid, name):
+    one_step(name, Random(grid))
+
+
+@pytest.mark.parametrize("name", options("data"))
+def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
+    said = yaml.safe_load((ROOT / "bench/conf/data" / f"{name}.yaml").read_text(encoding="utf-8"))
+    width = SIZES[said["recipe"]["size"]].width
+    if "shape" in said["recipe"]:
+        *cells, channels = said["recipe"]["shape"]
+        numbers = TokenGrid(tuple(cells), said["patch"], channels).token_dim
+    elif name == "folder":  # of whatever size, in colour
+        numbers = 3 * said["patch"] ** 2
+    else:
+        numbers = build(compose([f"data={name}"]).data).grid.token_dim
+    assert (numbers <= width / 2) == (name not in WIDE), (numbers, width)
+
+
+def test_the_share_of_masked_tokens_follows_from_the_modality():
+    ratios = {name: said["mask_ratio"] for name, said in modalities().items()}
+    assert ratios == {"picture": 0.25, "video": 0.1, "sound": 0.5}  # arXiv 2603.06507, 4.1 to 4.3
+    for name in ("selfflow", "dual_timestep", "full_masking"):
+        cfg = compose([f"method={name}"])
+        assert cfg.method.values["mask_ratio"] == ratios[cfg.data.modality]
+    assert compose(["method=selfflow", "method.mask_ratio=0.3"]).method.values["mask_ratio"] == 0.3
+
+
+def test_a_modality_is_no_word_of_ones_own():
+    with pytest.raises(ValueError, match="say data=NAME"):
+        compose(["data.modality=video"])
