@@ -141,7 +141,7 @@ def test_a_study_that_is_submitted_from_inside_an_allocation(cluster, tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 runs, 1 done" in done.stdout

@@ -165,10 +165,12 @@ def disk_full(error: BaseException, path: Path, needed: int = 0) -> OSError | No
     if code is None:
         return None
     what = f"needs {needed / 1e6:.1f} MB" if needed else "cannot be written"
-    full = "the file is too large" if code == errno.EFBIG else "the disk is full"
+    full, remedy = "the disk is full", "free some space"
+    if code == errno.EFBIG:
+        full, remedy = "the file is too large", "raise the limit"
     return OSError(
         code,
-        f"{full}: {path.name} {what}; free some space and run the same command again "
+        f"{full}: {path.name} {what}; {remedy} and run the same command again "
         f"({_CAUSES[code]}, in {path.parent})",
     )
 

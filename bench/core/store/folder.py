@@ -55,7 +55,7 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{self.path} is being written by another process ({self._holder()}): "
+                f"{self.path} is being written by another process{self._holder()}: "
                 "wait for it or stop it"
             ) from None
         # between opening and locking its holder may have withdrawn: a lock of no folder any more
@@ -67,13 +67,15 @@ class RunFolder:
         elsewhere = status.get("host") not in (None, socket.gethostname())
         if elsewhere and status.get("state") == "running" and is_fresh(status):
             raise ValueError(
-                f"{self.path} is being written on another host ({self._holder()}): "
+                f"{self.path} is being written on another host{self._holder()}: "
                 "wait for it or stop it"
             )
 
     def _holder(self) -> str:
+        """In brackets, " (process 7 on node1)"; "" of one that has only just begun."""
         status = read_status(self.path)
-        return f"process {status.get('pid', '?')} on {status.get('host', '?')}"
+        pid, host = status.get("pid"), status.get("host")
+        return f" (process {pid} on {host})" if pid and host else ""
 
     def release(self) -> None:
         """Let go of the lock, and end the heartbeat."""

@@ -77,7 +77,7 @@ def test_a_full_disk_is_named_with_what_the_file_needs(tmp_path, code):
     [
         (errno.ENOSPC, "no space is left"),
         (errno.EDQUOT, "your quota is used up"),
-        (errno.EFBIG, r"the file is too large.*ulimit -f"),
+        (errno.EFBIG, r"the file is too large.*raise the limit.*ulimit -f"),
     ],
 )
 def test_a_write_that_fails_names_the_file_and_the_cause(tmp_path, monkeypatch, code, cause):

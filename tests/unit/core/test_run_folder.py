@@ -30,6 +30,18 @@ def test_a_withdrawn_folder_leaves_nothing_and_can_be_claimed(tmp_path):
     again.check_exists()
 
 
+def test_who_has_a_folder_is_said_once_it_is_known(tmp_path):
+    """Of two starts at once the first may not have written anything yet."""
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    first.claim()
+    with pytest.raises(ValueError, match="is being written by another process: wait for it"):
+        second.claim()
+    first.status(now=True, state="running")
+    with pytest.raises(ValueError, match=r"by another process \(process \d+ on \S+\): wait"):
+        second.claim()
+    first.release()
+
+
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     (run := tmp_path / "run").mkdir()
     (run / ".lock").symlink_to(tmp_path / "elsewhere")
