@@ -20,6 +20,7 @@ from bench.study.request import Planned
 from bench.study.runs import RunSpec
 from bench.training.session import Session
 
+MOST_PASSES = 20  # over the training pictures, where sizes are compared
 MATCHED = {"images": "images", "flops": "FLOPs"}
 
 
@@ -121,6 +122,30 @@ def outlook(claims: Sequence[str], of_study: Sequence[PlannedCell]) -> str:
             parts.append(f"{size} {arms} arms, seeds: {' or '.join(map(str, counts))}")
         lines.append(f"  at equal {MATCHED[matched]}: {'; '.join(parts)}")
     return "\n".join(lines)
+
+
+def little_room(plan: Iterable[Planned]) -> str:
+    """A warning where sizes are compared on data that is passed over too often: the larger ones
+    learn the pictures by heart, and what they gain there is not what they would gain from more.
+
+    "" where there is room, or where the data set's recipe does not say its number of pictures.
+    """
+    planned = [one.spec.cfg for one in plan if one.spec.cfg is not None]
+    sizes = {cfg.size.name for cfg in planned}
+    worst = max(planned, key=lambda cfg: cfg.images, default=None)
+    pictures = worst.data.recipe.get("pictures") if worst else None
+    if (
+        worst is None
+        or pictures is None
+        or len(sizes) < 2
+        or worst.images <= MOST_PASSES * pictures
+    ):
+        return ""
+    return (
+        f"warning: {worst.images:,} images are {worst.images / pictures:.0f} passes over the "
+        f"{pictures:,} training pictures of {worst.data.name}; above {MOST_PASSES} a larger size "
+        f"learns them by heart (images={MOST_PASSES * pictures} or less leaves room)"
+    )
 
 
 # The plan as text --------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ def run_sweep(sweep: Sweep) -> int:
     if sweep.action == "attach":
         return _to_the_end(sweep, launcher, planned)
     print(plan.table(planned), flush=True)
+    if warning := plan.little_room(planned):
+        print(f"\n{warning}", flush=True)
     if sweep.action == "status":
         _show_notes(launcher, planned)
         _conclude(sweep)

@@ -421,3 +421,17 @@ def test_costs_are_planned_where_the_data_are_not(tmp_path):
         and repa.at_least
         and repa.parameters == vanilla.parameters
     )
+
+
+def test_sizes_are_not_compared_on_data_that_is_learned_by_heart_without_a_warning():
+    told = plan.little_room(plan.make(study.runs("scaling", "digits", ["seed=0"])))
+    assert told.startswith(
+        "warning: 131,072 images are 110 passes over the 1,197 training pictures"
+    )
+    assert "images=23940 or less" in told
+    few = study.runs("scaling", "digits", ["seed=0", "images=23808"])
+    assert not plan.little_room(plan.make(few))
+    one_size = study.runs("scaling", "digits", ["seed=0", "size=nano"])
+    assert not plan.little_room(plan.make(one_size))
+    unknown = study.runs("wrong_encoders", "folder", ["seed=0", "data.root=somewhere"])
+    assert not plan.little_room(plan.make(unknown))
