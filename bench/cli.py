@@ -58,10 +58,11 @@ Lists = Mapping[str, Mapping[str, str]]
 class Command:
     """`python -m bench.<name>`. Keys may stand in sections: {title: {name: Key}}.
 
-    first: the key that a word without "=" is for. passes: how other keys begin that the body gets
-    as well, in `overrides`, a list of KEY=VALUE ("" is any key). notes: {title: {name: meaning}} of
-    the help page, or what makes it. alone: without words it does something, and shows no help.
-    parts: what a first word may name instead, with keys of its own.
+    first: the key that a word without "=" is for; second: that of another such word. passes: how
+    other keys begin that the body gets as well, in `overrides`, a list of KEY=VALUE ("" is any
+    key). notes: {title: {name: meaning}} of the help page, or what makes it. alone: without words
+    it does something, and shows no help. parts: what a first word may name instead, with keys of
+    its own.
     """
 
     name: str = field(kw_only=False)
@@ -71,6 +72,7 @@ class Command:
     keys: Mapping[str, Key | Mapping[str, Key]] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
     first: str = ""
+    second: str = ""
     passes: tuple[str, ...] = ()
     notes: Lists | Callable[[], Lists] = field(default_factory=dict)
     alone: bool = False
@@ -136,7 +138,7 @@ class Command:
 
     def _pairs(self, words: list[str]) -> Iterator[tuple[str, str]]:
         """(key, value) of every word: KEY=VALUE, --KEY=VALUE, --KEY VALUE, --FLAG, --no-FLAG."""
-        kinds, first = self.kinds, self.first
+        kinds, first, second = self.kinds, self.first, self.second
         while words:
             word = words.pop(0)
             if word.startswith("--") and "=" in word:
@@ -156,7 +158,7 @@ class Command:
                     )
             elif first and "=" not in word:
                 yield first, word
-                first = ""
+                first, second = second, ""
             elif "=" not in word:
                 raise ValueError(f"'{word}' is not KEY=VALUE{self._meant(word)} (see --help)")
             else:
@@ -169,7 +171,8 @@ class Command:
         return nearest(word, self.kinds) or f"; the keys are {', '.join(self.kinds)}"
 
     def _spelled(self, key: str, value: str) -> str:
-        return f"{key.upper()} ({value})" if key == self.first else f"{key}={value}"
+        plain = key in (self.first, self.second)
+        return f"{key.upper()} ({value})" if plain else f"{key}={value}"
 
     # The help page --------------------------------------------------------------------------------
 
@@ -196,11 +199,11 @@ class Command:
 
     def _usage(self) -> str:
         """The call, with the keys that it cannot do without."""
-        words = [self.first.upper()] if self.first else []
+        words = [name.upper() for name in (self.first, self.second) if name]
         words += [
             f"{name}={kind.written()}"
             for name, kind in self.kinds.items()
-            if kind.required and name != self.first
+            if kind.required and name not in (self.first, self.second)
         ]
         call = f"usage: python -m bench.{self.name}"
         return _wrapped(" ".join([call, *words, "[KEY=VALUE ...]"]), "       ")

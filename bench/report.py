@@ -34,10 +34,42 @@ FIT = Command(
     },
     alone=True,
 )
+COMPARE = Command(
+    "report compare",
+    does="Two studies, or two folders of runs, arm by arm and by the same rules: an HTML page "
+    "and a PDF.",
+    body="bench.commands.report:compare",
+    keys={
+        "a": Text("a study (bench/conf/study) or a folder of runs", required=True, shape="A"),
+        "b": Text("the other one", required=True, shape="B"),
+        "runs": Folder("folder of the studies' runs", default=Path("runs")),
+        "data": Text("the studies' data set", default="digits"),
+        "out": Folder("where to write; default: RUNS/reports"),
+        "pdf": Flag("write the PDF too; --no-pdf: the HTML page only", default=True),
+    },
+    examples={
+        "family ablation": "two studies of one folder",
+        "runs other/runs": "two folders",
+    },
+    first="a",
+    second="b",
+)
+INDEX = Command(
+    "report index",
+    does="One page that lists the studies of a folder of runs, the answer of each in a line.",
+    body="bench.commands.report:index",
+    keys={
+        "runs": Folder("folder of run folders", default=Path("runs")),
+        "out": Folder("where to write; default: RUNS/reports"),
+    },
+    examples={"": "", "--runs other/runs": ""},
+    alone=True,
+)
 REPORT = Command(
     "report",
     does="Turn run folders into an HTML page and a PDF.\n\n"
-    "python -m bench.report fit (see its --help) fits a scaling law to any table.",
+    "python -m bench.report fit fits a scaling law to any table, compare A B shows two studies "
+    "beside each other, index lists all (each has a --help).",
     body="bench.commands.report:report",
     notes={"Pages": PAGES},
     keys={
@@ -54,10 +86,12 @@ REPORT = Command(
         "scaling --runs runs --out /tmp/scaling": "",
         "encoders --study encoder_bottleneck --export figures/": "",
         "fit --csv runs.csv --x parameters --y heldout_loss": "a scaling law",
+        "compare family ablation": "two studies, arm by arm",
+        "index": "all studies of a folder",
     },
     first="page",
     alone=True,
-    parts={"fit": FIT},
+    parts={"fit": FIT, "compare": COMPARE, "index": INDEX},
 )
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.core.store.files import write_bytes, write_text
+from bench.study import studies
 from bench.study.runs import RunSpec, runs
-from reports.output.export import export_page
+from reports.draw.content import Page
+from reports.output.export import export_page, file_name
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
 from reports.output.terminal import terminal_table
+from reports.page.compare import compare_page, index_page
 from reports.page.pages import build_page
-from reports.study.runs import read_study
+from reports.study.runs import StudyResults, read_study
 
 
 def report(
@@ -53,14 +56,69 @@ def write_report(
     if page == "all" and (table := terminal_table(of_study)):
         print(table + "\n")
     content = build_page(of_study, page)
-    out = out or runs / "reports"
-    out.mkdir(parents=True, exist_ok=True)
     stem = f"{page}-{study}" if study else page
+    written = _written(content, out or runs / "reports", stem, pdf)
+    if export:
+        written += export_page(content, export)
+    return written
+
+
+def compare(a: str, b: str, runs: Path, data: str, out: Path | None, pdf: bool) -> None:
+    """Write the page of two studies or folders and name its files."""
+    names = (_called(a), _called(b))
+    if names[0] == names[1]:
+        names = (a, b)
+    if a == b:
+        raise ValueError(f"{a} and {b} are the same: name two studies, or two folders of runs")
+    left, right = (_study_or_folder(name, runs, data) for name in (a, b))
+    content = compare_page(left, right, names)
+    stem = file_name(f"compare-{names[0]}-{names[1]}")
+    for path in _written(content, out or runs / "reports", stem, pdf):
+        print(path)
+
+
+def _called(name: str) -> str:
+    """A study by its name, a folder by its own."""
+    return name if name in studies.names() else Path(name).name or name
+
+
+def _study_or_folder(name: str, runs: Path, data: str) -> StudyResults:
+    if name in studies.names():
+        return read_study(runs, name, planned_runs(name, data))
+    if Path(name).is_dir():
+        return read_study(Path(name))
+    raise ValueError(
+        f"{name} is no study and no folder of runs: the studies are {', '.join(studies.names())}"
+    )
+
+
+def index(runs: Path, out: Path | None) -> None:
+    """Write the page of all studies of a folder and name it."""
+    out = out or runs / "reports"
+    everything = read_study(runs)
+    there = {run.data for run in everything.runs.values()}
+    found = []
+    for name in studies.names():
+        for data in sorted(there & set(studies.scales(name))):
+            print(f"reading {name} on {data} ...", flush=True)
+            study = read_study(runs, name, planned_runs(name, data))
+            if study.runs:
+                link = f"all-{name}.html"
+                link = link if (out / link).is_file() else ""
+                found.append((study, f"{name.replace('_', ' ')} on {data}", link))
+    if len(everything.runs) > len({run for study, *_ in found for run in study.runs}):
+        link = "all.html" if (out / "all.html").is_file() else ""
+        found.append((everything, "All runs, also those of no study", link))
+    for path in _written(index_page(found), out, "index", pdf=False):
+        print(path)
+
+
+def _written(content: Page, out: Path, stem: str, pdf: bool) -> list[Path]:
+    """The page's files."""
+    out.mkdir(parents=True, exist_ok=True)
     written = [out / f"{stem}.html"]
     write_text(written[0], render_html(content))
     if pdf:
         written.append(out / f"{stem}.pdf")
         write_bytes(written[1], render_pdf(content))
-    if export:
-        written += export_page(content, export)
     return written

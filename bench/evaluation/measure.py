@@ -31,7 +31,7 @@ from bench.core.store.rows import Row, result_path, write_rows
 from bench.core.store.runs import is_readable
 from bench.core.train import distributed
 from bench.core.train.distributed import Processes
-from bench.evaluation.pictures import save_sample_grid
+from bench.evaluation.pictures import save_real_grid, save_sample_grid
 from bench.evaluation.request import Request, check_subject_words, entry_of, reads_encoder
 from bench.evaluation.samples import SampleStore, painter, sampler, sweep
 from bench.evaluation.subject import (
@@ -120,6 +120,7 @@ class Evaluator:
         if TOKENS in self.request.parts(task.metrics):
             protocol = self.request.protocol(subject.backbone.grid)
             save_sample_grid(subject, protocol, self.processes.device)
+            save_real_grid(subject, protocol.block)
         for name in task.metrics:
             metric = self.metric(subject, name)
             metric.illustrate(self.inputs(subject, name), subject.folder, subject.images)

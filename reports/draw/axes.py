@@ -122,6 +122,13 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def signed(value: float, digits: int = 1) -> str:
+    """A change with its sign: "+8.4", "-0.37", "+2.3M"."""
+    if abs(value) >= 1e4 or not math.isfinite(value):
+        return f"{'-' if value < 0 else '+'}{number(abs(value))}"
+    return f"{value:+.{digits}f}"
+
+
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -154,6 +161,7 @@ def linear_ticks(low: float, high: float, most: int = 6) -> tuple[list[float], f
     return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)], step
 
 
+MOST_DRAWN = 1e130  # that is drawn: an axis has a margin, and a margin has a logarithm
 SHORT = 8.0  # a logarithmic axis over a smaller factor is labelled like a linear one
 
 
@@ -170,6 +178,10 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
         if len(ticks) <= most:
             return ticks
     return ticks[:: math.ceil(len(ticks) / most)]
+
+
+def _drawable(value: float, log: bool) -> bool:
+    return abs(value) <= MOST_DRAWN and (value >= 1 / MOST_DRAWN or not log)
 
 
 @dataclass(frozen=True)
@@ -195,9 +207,7 @@ class Scale:
         """A scale that holds all finite values with a margin, which ends at `most`; a single value
         gets a range.
         """
-        finite = [value for value in values if math.isfinite(value) and (value > 0 or not log)] or [
-            1.0
-        ]
+        finite = [value for value in values if _drawable(value, log)] or [1.0]
         low, high = (
             (math.log10(min(finite)), math.log10(max(finite)))
             if log
@@ -216,7 +226,7 @@ class Scale:
 
     def holds(self, value: float | None) -> TypeGuard[float]:
         """Whether the value can be drawn."""
-        return value is not None and math.isfinite(value) and (value > 0 or not self.log)
+        return value is not None and _drawable(value, self.log)
 
     def ticks(self, most: int = 7) -> list[tuple[float, str]]:
         """Positions in data and their labels."""

@@ -2,7 +2,7 @@
 arm.
 
     svg = bar_chart(panel, styles)         # a BarPanel of reports.draw.content
-    svg = forest_chart(panel, styles)      # a ForestPanel
+    svg = forest_chart(panel, styles)      # a ForestPanel; of 700 and more wide in columns
 """
 
 from __future__ import annotations
@@ -10,12 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from reports.draw.axes import CHARACTER, Frame, Scale, number, shortened, svg_text, titled_svg
-from reports.draw.content import BarPanel, ForestPanel
+from reports.draw.axes import (
+    CHARACTER,
+    Frame,
+    Scale,
+    number,
+    shortened,
+    signed,
+    svg_text,
+    titled_svg,
+)
+from reports.draw.content import BarPanel, Effect, ForestPanel
 from reports.draw.line_chart import draw_marker
 from reports.draw.theme import GRID, MUTED, ArmStyle
 
 WIDTH, RIGHT, TOP, LINE = 440, 18, 30, 24
+WIDE, IN_COLUMNS = 960, 700  # of a forest over the whole page; from where it has columns
+STACKED = 36  # high is an arm in a narrow forest, its name over its interval
 PART_FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
@@ -27,7 +38,7 @@ def _left(labels: Iterable[str]) -> float:
 
 def bar_chart(panel: BarPanel, styles: Mapping[str, ArmStyle]) -> str:
     """Stacked bars, a colour a part, the total written at the end."""
-    left = _left(bar.arm for bar in panel.bars)
+    left = _left(styles[bar.arm].name for bar in panel.bars)
     bottom = TOP + 22 + LINE * len(panel.bars)
     most = max((sum(bar.values) for bar in panel.bars), default=0.0) or 1.0
     frame = Frame(Scale(0.0, most * 1.22, left, WIDTH - RIGHT), Scale(0.0, 1.0, bottom, TOP + 22))
@@ -45,19 +56,30 @@ def bar_chart(panel: BarPanel, styles: Mapping[str, ArmStyle]) -> str:
         for value, part, colour in zip(bar.values, panel.parts, PART_FILLS, strict=False):
             width = frame.x(start + value) - frame.x(start)
             box = f'x="{frame.x(start):.1f}" y="{y}" width="{width:.1f}" height="{LINE - 8}"'
-            tip = f"{bar.arm}, {part}: {number(value, 4)}"
+            tip = f"{styles[bar.arm].name}, {part}: {number(value, 4)}"
             drawn.append(f'<rect {box} fill="{colour}"><title>{escape(tip)}</title></rect>')
             start += value
-        drawn.append(_name(bar.arm, left, y + 12))
+        drawn.append(_name(styles[bar.arm].name, left, y + 12))
         drawn.append(svg_text(frame.x(start) + 5, y + 12, number(start), "start", 10, "muted"))
         body.append(f'<g data-arm="{styles[bar.arm].key}">{"".join(drawn)}</g>')
     return titled_svg(WIDTH, bottom + 42, panel.title, 14, body)
 
 
-def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle]) -> str:
-    """Differences with intervals around a zero line; the grey band is the noise floor."""
-    left = _left(one.arm for one in panel.effects)
-    top, bottom = TOP + 6, TOP + 6 + LINE * len(panel.effects)
+def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: float = WIDTH) -> str:
+    """Differences with intervals around a zero line; the grey band is the noise floor. Each arm has
+    its value in words: in columns, or over its interval where the picture is narrow.
+    """
+    columns, size = width >= IN_COLUMNS, 12.0 if width >= IN_COLUMNS else 10.5
+    texts = [_words(one) for one in panel.effects]
+    # where the plot is: between the columns, or across the whole picture
+    left, right, line = 14.0, width - RIGHT, float(STACKED)
+    if columns:
+        longest = max((len(styles[one.arm].name) for one in panel.effects), default=0)
+        left = min(width * 0.34, max(120.0, 22 + longest * size * CHARACTER))
+        right = width - 60 - max((len(text) for text in texts), default=0) * size * CHARACTER
+        line = 30.0
+    top = TOP + (24 if panel.reference[0] or columns else 6)
+    bottom = top + line * len(panel.effects)
     ends = [
         value
         for one in panel.effects
@@ -66,37 +88,70 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle]) -> str:
     ]
     floor = panel.floor or 0.0
     frame = Frame(
-        Scale.around([*ends, 0.0, -floor, floor], left, WIDTH - RIGHT, margin=0.08),
+        Scale.around([*ends, 0.0, -floor, floor], left, right, margin=0.06),
         Scale(0.0, 1.0, bottom, top),
     )
-    body = _frame(frame, panel.x.label, left)
-    # the noise floor, and zero
-    if floor:
-        width = frame.x(floor) - frame.x(-floor)
-        band = f'x="{frame.x(-floor):.1f}" y="{top}" width="{width:.1f}" height="{bottom - top}"'
-        tip = f"<title>noise floor ± {number(floor)}</title>"
-        body.append(f'<rect {band} fill="{MUTED}" opacity="0.16">{tip}</rect>')
-    line = f'class="axis" stroke="{MUTED}" stroke-width="1.4"'
-    body.append(f'<path d="M{frame.x(0):.1f} {top}V{bottom}" {line}/>')
+    body = _frame(frame, panel.x.label, left, width)
+    # the noise floor, and zero with the name of what is there
+    if floor and frame.x.holds(floor):
+        wide = frame.x(floor) - frame.x(-floor)
+        band = f'x="{frame.x(-floor):.1f}" y="{top}" width="{wide:.1f}" height="{bottom - top}"'
+        tip = f"<title>one run scatters by ± {number(floor)} %</title>"
+        body.append(f'<rect {band} class="band" fill="{MUTED}" opacity="0.16">{tip}</rect>')
+    look = f'class="axis" stroke="{MUTED}" stroke-width="1.4"'
+    body.append(f'<path d="M{frame.x(0):.1f} {top}V{bottom}" {look}/>')
+    arm, said = panel.reference
+    if arm:
+        label = " ".join(filter(None, (styles[arm].name if arm in styles else arm, said)))
+        half = len(label) * 10 * CHARACTER / 2
+        at = min(max(frame.x(0), 14 + half), width - RIGHT - half)
+        body.append(svg_text(at, top - 6, label, "middle", 10, "muted"))
+    if columns:
+        body.append(svg_text(width - 48, top - 6, "change, 95 % interval", "end", 10, "muted"))
+        body.append(svg_text(width - RIGHT, top - 6, "n", "end", 10, "muted"))
     # the arms
-    for index, one in enumerate(panel.effects):
-        style, y = styles[one.arm], top + LINE * (index + 0.5)
-        drawn = [_name(one.arm, left, y + 4)]
-        if one.low is not None and one.high is not None:
-            line = f"M{frame.x(one.low):.1f} {y:.1f}H{frame.x(one.high):.1f}"
-            look = f'class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2"'
-            drawn.append(f'<path d="{line}" {look}/>')
-        tip = f"{one.arm}: {one.note}"
-        drawn.append(draw_marker(style, frame.x(one.value), y, tip, related=one.related))
+    for index, (one, text) in enumerate(zip(panel.effects, texts, strict=True)):
+        style, y = styles[one.arm], top + line * (index + (0.5 if columns else 0.72))
+        foot = y + 4 if columns else y - 11
+        room = left - 22 if columns else width - 40 - len(text) * size * CHARACTER
+        name = shortened(style.name, room, size)
+        drawn = [svg_text(14, foot, name, "start", size, "ink")]
+        seeds = "" if one.n is None else f"{one.n}"
+        said = text if columns or not seeds else f"{text}, n={seeds}"
+        drawn.append(svg_text(width - (48 if columns else RIGHT), foot, said, "end", size, "ink"))
+        if columns:
+            drawn.append(svg_text(width - RIGHT, foot, seeds, "end", size, "muted"))
+        drawn += _interval(frame, one.low, one.high, y, style)
+        tip = f"{style.name}: {one.note}"
+        drawn.append(draw_marker(style, frame.x(one.value), y, tip, 5.0, related=one.related))
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
-    return titled_svg(WIDTH, bottom + 42, panel.title, 14, body, panel.note)
+    return titled_svg(width, bottom + 42, panel.title, 14, body, panel.note)
 
 
-def _name(arm: str, left: float, y: float) -> str:
-    return svg_text(left - 6, y, shortened(arm, left - 8, 10.5), "end", 10.5, "ink")
+def _words(one: Effect) -> str:
+    """ "-8.4 % (-25.1 to +12.1)" """
+    digits = 1 if max(abs(one.value), abs(one.low or 0.0), abs(one.high or 0.0)) >= 1 else 2
+    text = f"{signed(one.value, digits)} %"
+    if one.low is None or one.high is None:
+        return text
+    return f"{text} ({signed(one.low, digits)} to {signed(one.high, digits)})"
 
 
-def _frame(frame: Frame, label: str, left: float) -> list[str]:
+def _interval(
+    frame: Frame, low: float | None, high: float | None, y: float, style: ArmStyle
+) -> list[str]:
+    if low is None or high is None:
+        return []
+    path = f"M{frame.x(low):.1f} {y:.1f}H{frame.x(high):.1f}"
+    look = f'class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2.2"'
+    return [f'<path d="{path}" {look}/>']
+
+
+def _name(name: str, left: float, y: float) -> str:
+    return svg_text(left - 6, y, shortened(name, left - 8, 10.5), "end", 10.5, "ink")
+
+
+def _frame(frame: Frame, label: str, left: float, width: float = WIDTH) -> list[str]:
     bottom, top = frame.y.start, frame.y.end
     body = []
     for tick, name in frame.x.ticks(5):
@@ -106,6 +161,6 @@ def _frame(frame: Frame, label: str, left: float) -> list[str]:
         body.append(svg_text(x, bottom + 15, name, "middle", 10, "muted"))
     # under the middle of the axis, or as near to it as the edge allows where long names leave a
     # short axis
-    middle = min((left + WIDTH - RIGHT) / 2, WIDTH - 4 - len(label) * 11 * CHARACTER / 2)
+    middle = min((left + frame.x.end) / 2, width - 4 - len(label) * 11 * CHARACTER / 2)
     body.append(svg_text(middle, bottom + 33, label, "middle", 11))
     return body

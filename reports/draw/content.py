@@ -1,7 +1,7 @@
 """What a page is made of, as plain typed data: panels, figures, sections and the page itself; its
 tables are in reports.draw.table.
 
-    [figure] = figures("size", "Distance against size", "Finished runs.", [panel])
+    [figure] = figures("size", "Results against size", "Finished runs.", [panel])
 
 Builders (reports.page) make it out of runs; HTML, PDF, SVG and CSV (reports.output) are drawn from
 it, so that all of them say the same. Nothing here knows what a run or a metric is.
@@ -9,16 +9,17 @@ it, so that all of them say the same. Nothing here knows what a run or a metric 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from reports.draw.table import Table
 from reports.draw.theme import ArmStyle
 
-MOST_PANELS = 24  # of a figure that are drawn; an export writes all
+MOST_PANELS = 60  # of a figure that are drawn; an export writes all
 
 Place = tuple[str, str]  # data set, size
+Shown = Mapping[str, str]  # what a panel is of: {"size": "tiny", "metric": "fd_pixels"}
 
 
 # Panels -------------------------------------------------------------------------------------------
@@ -39,7 +40,7 @@ class Axis:
 @dataclass(frozen=True)
 class Point:
     """A place with a whisker from low to high and a tooltip; n: runs that it is the mean of;
-    related: whether the metric is not independent of the arm.
+    related: whether the metric is not independent of the arm; name: written beside the marker.
     """
 
     x: float
@@ -49,6 +50,7 @@ class Point:
     n: int | None = None
     tip: str = ""
     related: bool | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class Rule:
 @dataclass(frozen=True)
 class LinePanel:
     """Lines over a numeric axis. guides: thin lines through points of several arms; curves: fitted
-    lines with bands from low to high, beside which the markers of the series are not joined.
+    lines with bands from low to high, beside which the markers of the series are not joined; floor:
+    a grey band from low to high; beside: whether points at one place of x stand side by side;
+    starts: where an arm's line begins late, by what was spent on its encoder before.
     """
 
     title: str
@@ -85,6 +89,9 @@ class LinePanel:
     note: str = ""
     guides: Sequence[Sequence[tuple[float, float]]] = ()
     curves: Sequence[Series] = ()
+    floor: Sequence[Point] = ()
+    beside: bool = False
+    starts: Sequence[tuple[str, float]] = ()
     kind: ClassVar[str] = "line"
 
 
@@ -141,12 +148,15 @@ class Effect:
 
 @dataclass(frozen=True)
 class ForestPanel:
-    """Dots with intervals around zero, a line an arm; floor: half width of the grey band."""
+    """Dots with intervals around zero, a line an arm; floor: half width of the grey band;
+    reference: the arm at zero, with its value in words.
+    """
 
     title: str
     x: Axis
     effects: Sequence[Effect]
     floor: float | None = None
+    reference: tuple[str, str] = ("", "")
     note: str = ""
     kind: ClassVar[str] = "forest"
 
@@ -171,13 +181,20 @@ Panel = Chart | ImagePanel
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels under a title and over a caption; a folded one is behind a click on the page."""
+    """Panels under a title and over a caption; a folded one is behind a click on the page.
+
+    shown: what each panel is of, () where nothing is chosen between them: the page has a selector
+    for each key that has several values and shows the panels of one of them; beside: keys of which
+    a wide page shows all values side by side.
+    """
 
     id: str
     title: str
     caption: str
     panels: Sequence[Panel]
     folded: bool = False
+    shown: Sequence[Shown] = ()
+    beside: Sequence[str] = ("metric",)
 
     def on_page(self) -> Figure:
         """As a page holds it: the first `MOST_PANELS` panels, with a word about the others."""
@@ -187,7 +204,49 @@ class Figure:
             f" Shown are {MOST_PANELS} of {len(self.panels)} panels; "
             "--export DIR writes all of them."
         )
-        return replace(self, caption=self.caption + more, panels=self.panels[:MOST_PANELS])
+        return replace(
+            self,
+            caption=self.caption + more,
+            panels=self.panels[:MOST_PANELS],
+            shown=self.shown[:MOST_PANELS],
+        )
+
+    @property
+    def selectors(self) -> dict[str, list[str]]:
+        """What can be chosen, the first of each at first."""
+        found: dict[str, list[str]] = {}
+        for one in self.shown:
+            for key, value in one.items():
+                if value not in found.setdefault(key, []):
+                    found[key].append(value)
+        return {key: values for key, values in found.items() if len(values) > 1}
+
+    def at_first(self) -> list[bool]:
+        """Of each panel, whether it is shown before anything is chosen."""
+        first = {key: values[0] for key, values in self.selectors.items() if key not in self.beside}
+        return [
+            all(one.get(key, value) == value for key, value in first.items())
+            for one in self.shown or [{}] * len(self.panels)
+        ]
+
+    def in_print(self, most: int) -> Figure:
+        """With at most so many panels of the first choice alone: paper has no selectors."""
+        kept = self.at_first()
+        if sum(kept) > most:  # then of one metric
+            first = {key: values[0] for key, values in self.selectors.items()}
+            shown = zip(kept, self.shown or [{}] * len(kept), strict=True)
+            kept = [
+                there and all(one.get(key, value) == value for key, value in first.items())
+                for there, one in shown
+            ]
+        chosen = [panel for panel, there in zip(self.panels, kept, strict=True) if there][:most]
+        others = [
+            f"{key} {', '.join(values[1:])}"
+            for key, values in self.selectors.items()
+            if key not in self.beside
+        ]
+        more = f" The HTML page also shows {'; '.join(others)}." if others else ""
+        return replace(self, panels=chosen, shown=(), caption=self.caption + more)
 
 
 def figures(
@@ -197,26 +256,32 @@ def figures(
     return [Figure(name, title, caption, panels, folded)] if panels else []
 
 
-def figures_by_place(
+def chosen_figures(
     name: str,
     title: str,
     caption: str,
-    panels: Iterable[tuple[Place, Panel]],
+    panels: Iterable[tuple[Place, Shown, Panel]],
     order: Iterable[Place],
     folded: bool = False,
+    beside: Sequence[str] = ("metric",),
 ) -> list[Figure]:
-    """A figure for each data set and size, in that order; all but the first, which is named like
-    the whole, are folded.
+    """One figure of panels that a reader chooses between by place, in that order, and by what else
+    is shown; no figure where there is no panel.
     """
-    own: dict[Place, list[Panel]] = {}
-    for place, panel in panels:
-        own.setdefault(place, []).append(panel)
-    found: list[Figure] = []
-    for data, size in order:
-        unlike = f"{name}-{data}-{size}" if found else name
-        whole = f"{title}: {data} · {size}"
-        found += figures(unlike, whole, caption, own.get((data, size), []), folded or bool(found))
-    return found
+    places = {place: index for index, place in enumerate(order)}
+    found = sorted((one for one in panels if one[0] in places), key=lambda one: places[one[0]])
+    if not found:
+        return []
+    several = len({data for (data, _), *_ in found}) > 1
+    shown = [_of_place(*place, several) | dict(more) for place, more, _ in found]
+    return [Figure(name, title, caption, [one[2] for one in found], folded, shown, tuple(beside))]
+
+
+def _of_place(data: str, size: str, several: bool) -> dict[str, str]:
+    """A place as a selector names it: the size, the data set where there are several, or both."""
+    if not size:
+        return {"data": data}
+    return {"size": f"{data} · {size}" if several else size}
 
 
 # Pages --------------------------------------------------------------------------------------------
@@ -244,6 +309,17 @@ class VerdictEntry:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What the runs say to a question, in words for whoever has not read the documentation; link:
+    the file of a page that says more.
+    """
+
+    question: str
+    sentence: str
+    link: str = ""
+
+
+@dataclass(frozen=True)
 class Untested:
     """A claim that could not be tested, and why."""
 
@@ -261,8 +337,9 @@ class Missing:
 
 @dataclass
 class Section:
-    """A part of a page."""
+    """A part of a page; id: what a link to it is called."""
 
+    id: str
     title: str
     question: str
     figures: list[Figure]
@@ -271,8 +348,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Verdicts first, the figure that answers the question beside them (lead), then the sections,
-    what is missing, files that were left out (problems) and what the runs were (appendix).
+    """First screen: answers, the figure that shows them (lead) and its table (headline). Then
+    sections and verdicts, and in the appendix all numbers, what is missing, files that were left
+    out (problems) and what the runs were. terms: words that need explaining, and what they mean.
     """
 
     kind: str
@@ -281,15 +359,20 @@ class Page:
     study: str
     summary: str
     notices: Sequence[str]
+    warnings: Sequence[str]
     arms: Sequence[ArmStyle]
+    answers: Sequence[Answer]
+    lead: Figure | None
+    headline: Table | None
+    sections: Sequence[Section]
     verdicts: Sequence[VerdictEntry]
     untested: Sequence[Untested]
     verdicts_note: str
-    lead: Figure | None
-    sections: Sequence[Section]
+    numbers: Sequence[Table]
     missing: Sequence[Missing]
     problems: Sequence[str]
     appendix: Sequence[Table]
+    terms: Mapping[str, str]
 
     @property
     def styles(self) -> dict[str, ArmStyle]:
@@ -306,4 +389,5 @@ class Page:
     def tables(self) -> list[Table]:
         """All tables in reading order."""
         own = [table for section in self.sections for table in section.tables]
-        return own + list(self.appendix)
+        headline = [self.headline] if self.headline else []
+        return [*headline, *own, *self.numbers, *self.appendix]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from html import unescape
 
 from reports.draw.axes import CHARACTER, shortened, svg, svg_text
-from reports.draw.bar_chart import bar_chart, forest_chart
+from reports.draw.bar_chart import WIDE, WIDTH, bar_chart, forest_chart
 from reports.draw.content import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel, Panel
 from reports.draw.heat_map import heat_map
 from reports.draw.line_chart import draw_marker, line_chart
@@ -22,8 +22,10 @@ LEGEND_LINE = 18
 SIZE = 11
 
 
-def draw_panel(panel: Chart, styles: Mapping[str, ArmStyle]) -> str:
-    """SVG of a panel of any kind but a picture, which is one already."""
+def draw_panel(panel: Chart, styles: Mapping[str, ArmStyle], wide: bool = False) -> str:
+    """SVG of a panel of any kind but a picture, which is one already; wide: a forest over the whole
+    page.
+    """
     match panel:
         case LinePanel():
             return line_chart(panel, styles)
@@ -32,7 +34,7 @@ def draw_panel(panel: Chart, styles: Mapping[str, ArmStyle]) -> str:
         case BarPanel():
             return bar_chart(panel, styles)
         case ForestPanel():
-            return forest_chart(panel, styles)
+            return forest_chart(panel, styles, WIDE if wide else WIDTH)
 
 
 def swatch(style: ArmStyle) -> str:
@@ -66,7 +68,7 @@ def with_legend(drawn: str, arms: Iterable[str], styles: Mapping[str, ArmStyle])
         return drawn
     entries, x, y = [], 14.0, height
     for arm in arms:
-        label = shortened(arm, width - 28 - SWATCH, SIZE)
+        label = shortened(styles[arm].name, width - 28 - SWATCH, SIZE)
         wide = SWATCH + 5 + CHARACTER * SIZE * len(label) + 14
         if x > 14 and x + wide > width:
             x, y = 14.0, y + LEGEND_LINE

@@ -34,8 +34,23 @@ def marker(kind: str, x: float, y: float, size: float = 4.2) -> str:
         "diamond": f"m0 {-h:.1f}l{w:.1f} {h:.1f}l{-w:.1f} {h:.1f}l{-w:.1f} {-h:.1f}Z",
         "cross": f"m{-s:.1f} {-s:.1f}l{2 * s} {2 * s}m0 {-2 * s}l{-2 * s} {2 * s}",
         "plus": f"m{-w:.1f} 0h{2 * w:.1f}m{-w:.1f} {-w:.1f}v{2 * w:.1f}",
+        "star": _polygon([(1.45 * s, 0.62 * s)[i % 2] for i in range(10)]),
+        "hexagon": _polygon([1.12 * s] * 6),
     }
     return f"M{x:.1f} {y:.1f}{shapes[kind]}"
+
+
+def _polygon(radii: Sequence[float]) -> str:
+    """A closed path around the current point, the first corner above it."""
+    spots = [
+        (r * math.sin(2 * math.pi * i / len(radii)), -r * math.cos(2 * math.pi * i / len(radii)))
+        for i, r in enumerate(radii)
+    ]
+    steps = (
+        f"l{x - before_x:.1f} {y - before_y:.1f}"
+        for (before_x, before_y), (x, y) in itertools.pairwise(spots)
+    )
+    return f"m{spots[0][0]:.1f} {spots[0][1]:.1f}{''.join(steps)}Z"
 
 
 def draw_marker(
@@ -59,6 +74,7 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
     """
     # scales: everything that has a height, and room on the left for the labels of the ticks
     points = [point for series in (*panel.series, *panel.curves) for point in series.points]
+    points += panel.floor
     heights = [
         value
         for one in (*points, *panel.rules)
@@ -70,11 +86,14 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
     places = [point.x for point in points]
     x = Scale.around(places, left, WIDTH - RIGHT, panel.x.log, most=_most(panel.x))
     frame = Frame(x, y)
+    aside = _aside(panel)
 
     # the ground
     x_ticks = [(value, f"{value:g}") for value in _thin(panel.x.values, 12)]
     body = frame.draw(panel.x.label, panel.y.label, x_ticks)
     body += _marks(frame, panel.x.marks)
+    body += _floor(frame, panel.floor)
+    body += [_start(frame, styles[arm], at) for arm, at in panel.starts if frame.x.holds(at)]
 
     # rules, whose labels keep out of the way of what is drawn over them
     guides = [[(frame.x(at), frame.y(height)) for at, height in guide] for guide in panel.guides]
@@ -83,13 +102,18 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
         *_whiskers(frame, panel.series),
         *guides,
     ]
+    names = _names(frame, panel.series)
     body += _rules(frame, [one for one in panel.rules if frame.y.holds(one.y)], styles, lines)
 
     # guides, fits and the arms
     body += [_guide(guide) for guide in guides]
     body += [_curve(frame, curve, styles[curve.arm]) for curve in panel.curves]
     joined = not panel.curves
-    body += [_series(frame, series, styles[series.arm], joined) for series in panel.series]
+    body += [
+        _series(frame, series, styles[series.arm], joined, aside.get(series.arm, 0.0))
+        for series in panel.series
+    ]
+    body += names
     return titled_svg(WIDTH, HEIGHT, panel.title, 22, body, panel.note)
 
 
@@ -159,8 +183,63 @@ def _curve(frame: Frame, curve: Series, style: ArmStyle) -> str:
     )
 
 
-def _series(frame: Frame, series: Series, style: ArmStyle, joined: bool) -> str:
-    shown, spots = _shown(frame, series), _spots(frame, series)
+def _aside(panel: LinePanel) -> dict[str, float]:
+    """How far to the right each arm's points stand, where arms stand side by side."""
+    arms = [series.arm for series in panel.series] if panel.beside else []
+    step = min(9.0, 44 / max(1, len(arms)))
+    return {arm: (index - (len(arms) - 1) / 2) * step for index, arm in enumerate(arms)}
+
+
+def _floor(frame: Frame, points: Sequence[Point]) -> list[str]:
+    """The grey band by how much one run scatters; of a single place a short stretch."""
+    known = [
+        (frame.x(one.x), frame.y(one.low), frame.y(one.high))
+        for one in points
+        if frame.x.holds(one.x) and frame.y.holds(one.low) and frame.y.holds(one.high)
+    ]
+    if not known:
+        return []
+    if len(known) == 1:
+        ((x, low, high),) = known
+        known = [(max(frame.x.start, x - 40), low, high), (min(frame.x.end, x + 40), low, high)]
+    spots = [(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)]
+    tip = "<title>by how much one run scatters</title>"
+    return [f'<path d="{_path(spots)}Z" class="band" fill="{MUTED}" opacity="0.16">{tip}</path>']
+
+
+def _start(frame: Frame, style: ArmStyle, at: float) -> str:
+    """Where what was spent on an arm's encoder ends and its own training begins."""
+    x, y = frame.x(at), frame.y.start
+    look = f'class="fill-{style.key}" fill="{style.colour}"'
+    tip = f"<title>{escape(style.name)}: its encoder's own training ends here</title>"
+    drawn = f'<path d="M{x - 4:.1f} {y:.1f}l4 -8l4 8Z" {look}>{tip}</path>'
+    return f'<g data-arm="{style.key}">{drawn}</g>'
+
+
+def _names(frame: Frame, lines: Iterable[Series]) -> list[str]:
+    """Names beside their markers, moved down where they would touch the one above."""
+    named = [
+        (frame.x(one.x), frame.y(one.y), one.name)
+        for series in lines
+        for one in _shown(frame, series)
+        if one.name
+    ]
+    parts, taken = [], list[tuple[float, float, float]]()
+    for x, y, name in sorted(named, key=lambda one: one[1]):
+        wide = 10 * CHARACTER * len(name)
+        left = x + 9 + wide > frame.x.end
+        start, foot = (x - 9 - wide if left else x + 9), y - 5
+        for begin, end, other in sorted(taken, key=lambda one: one[2]):
+            if begin < start + wide and start < end and abs(foot - other) < 11:
+                foot = other + 11
+        taken.append((start, start + wide, foot))
+        parts.append(svg_text(start, foot, name, "start", 10, "ink halo", HALO))
+    return parts
+
+
+def _series(frame: Frame, series: Series, style: ArmStyle, joined: bool, aside: float = 0.0) -> str:
+    shown = _shown(frame, series)
+    spots = [(x + aside, y) for x, y in _spots(frame, series)]
     colour = f'class="stroke-{style.key}" stroke="{style.colour}" fill="none"'
     parts = []
     if joined and len(spots) > 1:

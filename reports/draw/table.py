@@ -12,15 +12,19 @@ from dataclasses import dataclass, replace
 from reports.draw.axes import number, rounded
 
 EMPTY = ("", "–")  # how a cell without a value reads
+BEST, SECOND = "best", "second"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """text: what is read; sort: what it is sorted by, None last; arm: the one it names, or ""."""
+    """text: what is read; sort: what it is sorted by, None last; arm: the one it names, or "";
+    mark: BEST or SECOND of its column, as papers print them bold and underlined.
+    """
 
     text: str
     sort: str | float | None
     arm: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ class Table:
             if any(row[index].text not in EMPTY for row in self.rows)
         ]
         return self._of_columns(kept)
+
+    def without_column(self, index: int) -> Table:
+        """Without one of its columns."""
+        return self._of_columns([i for i in range(len(self.columns)) if i != index])
 
     def _of_columns(self, kept: Sequence[int]) -> Table:
         rows = [[row[index] for index in kept] for row in self.rows]

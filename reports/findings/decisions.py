@@ -42,8 +42,9 @@ class Verdict:
     where the held-out loss decides the same sentence. effect, low, high and the floors are in
     `unit` ("log distance": -0.05 reads 5 % lower; "log images"; "accuracy": 0..1), None when not
     tested; run_floor: deviation of one run, seed_floor: of one seed's contrast, for information.
-    seeds: shared by the compared arms; lenders: whose deviation the interval is of, in words; also:
-    further sentences of the same test.
+    seeds: shared by the compared arms; takes: seeds that would show the effect that was seen, 0
+    where 1,000 would not, None where no error is known; lenders: whose deviation the interval is
+    of, in words; also: further sentences of the same test.
     """
 
     claim: str
@@ -66,6 +67,7 @@ class Verdict:
     unit: str = ""
     df: float | None = None
     seeds: int | None = None
+    takes: int | None = None
     lenders: str = ""
     p: float | None = None
     p_holm: float | None = None

@@ -8,12 +8,14 @@ the word is what it is.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from reports.draw.theme import arm_label
 from reports.findings.claims import Claim
 from reports.findings.outcomes import Outcome
 from reports.findings.power import least_effect, seeds_needed
 from reports.study.cells import Comparable
-from reports.study.contrasts import UNPAIRED
+from reports.study.contrasts import UNPAIRED, percent
 
 _WHAT = {
     "difference": "{left} against {right}{detail}, {size}",
@@ -47,6 +49,19 @@ def outcome_text(claim: Claim, runs: Comparable, outcome: Outcome, why: str) -> 
     )
 
 
+def joined(words: Sequence[str], last: str = "and") -> str:
+    """ "a, b and c" """
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def arms_in_words(arms: Sequence[str]) -> str:
+    """The arms of a side: "REPA (mean of 3 encoders)"."""
+    methods = {arm.partition("/")[0] for arm in arms}
+    if len(arms) > 1 and len(methods) == 1:
+        return f"{arm_label(methods.pop())} (mean of {len(arms)} encoders)"
+    return joined([arm_label(arm) for arm in arms])
+
+
 def effect_text(outcome: Outcome) -> str:
     """ "-7.3 % (-12.0 % to -2.1 %)" """
     return interval_text(outcome.effect, outcome.low, outcome.high, outcome.unit)
@@ -68,7 +83,7 @@ def size_text(value: float, unit: str, signed: bool = False) -> str:
     if unit == "log images":
         return f"x {math.exp(value):.2f}" if signed else f"{math.exp(abs(value)):.2f} times"
     sign, size = ("+", value) if signed else ("", abs(value))
-    scale, name = (100 * size, "points") if unit == "accuracy" else (100 * math.expm1(size), "%")
+    scale, name = (100 * size, "points") if unit == "accuracy" else (percent(size), "%")
     # a loss is compared in tenths of a percent, and a difference of 0.04 % is no 0.0 %
     digits = 1 if abs(scale) >= 1 or unit == "accuracy" else 2
     return f"{scale:{sign}.{digits}f} {name}"

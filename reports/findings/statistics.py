@@ -47,6 +47,7 @@ from reports.study.contrasts import (
     CONFIDENCE,
     difference_weights,
     end_to_end_weights,
+    percent,
 )
 
 LARGEST_STEP = 2.0  # of parameters, from a size to the next; the published one is 1.6
@@ -120,7 +121,7 @@ def next_size(claim: Claim, runs: Comparable, properties: Properties) -> Outcome
     for pair in given:
         if pair is not chosen:
             one = outcome(runs.contrast(difference_weights(*pair)), unit_of(runs), (), (), ())
-            apart = f"{100 * math.expm1(one.effect):+.1f} %"
+            apart = f"{percent(one.effect):+.1f} %"
             notes.append(f"{_steps_text(pair)} (x {_step(runs, pair):.2g}): {apart}")
     left, right = ([arm for arm, _ in side] for side in chosen)
     sizes = [chosen[0][0][1], chosen[1][0][1]]

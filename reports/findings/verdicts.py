@@ -21,6 +21,7 @@ from reports.findings.adjustment import holm, one_test_an_order
 from reports.findings.claims import Claim
 from reports.findings.decisions import NOT_MONOTONE, NOT_TESTED, OUTSIDE, Verdict, decide, turns
 from reports.findings.outcomes import Outcome, Properties, Untestable, lenders_text
+from reports.findings.power import seeds_needed
 from reports.findings.sentences import outcome_text, steps_text
 from reports.findings.statistics import STATISTICS
 from reports.study.cells import LOGARITHMIC, Comparable, comparable
@@ -145,6 +146,7 @@ def _verdict(
         unit=outcome.unit,
         df=estimate.df,
         seeds=estimate.seeds,
+        takes=(seeds_needed(estimate, outcome.effect) or 0) if estimate.df > 0 else None,
         lenders=lenders_text(outcome),
         p=outcome.p if here != NOT_MONOTONE else max(turns(outcome)),
         metric=group.metric,

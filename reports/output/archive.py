@@ -51,11 +51,8 @@ def copy_run(run: Path, to: Path, runs: str) -> None:
                 json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1),
                 encoding="utf-8",
             )
-    pictures = (
-        sorted((run / "samples").glob("grid-*.png"))[-1:]
-        + sorted((run / "samples").glob("features_pca-*"))[-1:]
-    )
-    for path in pictures:
+    kinds = ("grid-*.png", "features_pca-*", "real.png")
+    for path in [path for kind in kinds for path in sorted((run / "samples").glob(kind))[-1:]]:
         (to / "samples").mkdir(exist_ok=True)
         shutil.copy(path, to / "samples" / path.name)
 

@@ -5,31 +5,18 @@ programs.
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench.core.store.files import write_bytes
-from reports.draw.content import (
-    BarPanel,
-    Chart,
-    ForestPanel,
-    HeatPanel,
-    ImagePanel,
-    LinePanel,
-    Page,
-)
+from reports.draw.content import ImagePanel, Page
 from reports.draw.legend import arms_in_legend, draw_panel, with_legend
 from reports.draw.table import Cell
+from reports.output.numbers import Value, csv_text, panel_rows
 from reports.output.pdf import render_pngs
 
 DOTS_PER_INCH = 144
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that is computed
-_SIGNED = re.compile(r"[-+][-+ 0-9.,%()eto]*")  # "-4.8 to +8.0 %"
-
-Value = str | float | None  # of a CSV's cell
 
 
 def export_page(page: Page, folder: Path) -> list[Path]:
@@ -43,7 +30,7 @@ def export_page(page: Page, folder: Path) -> list[Path]:
             if isinstance(panel, ImagePanel):
                 written.append(_write(stem.with_suffix(".png"), base64.b64decode(panel.png)))
                 continue
-            chart = draw_panel(panel, page.styles)
+            chart = draw_panel(panel, page.styles, wide=figure is page.lead)
             drawn[stem] = with_legend(chart, arms_in_legend([panel]), page.styles)
             written.append(_write(stem.with_suffix(".svg"), drawn[stem].encode()))
             written.append(_write_csv(stem.with_suffix(".csv"), panel_rows(panel)))
@@ -62,34 +49,6 @@ def export_page(page: Page, folder: Path) -> list[Path]:
 def file_name(name: str) -> str:
     """The name with everything but letters, digits, dots and dashes replaced."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-
-
-def panel_rows(panel: Chart) -> list[Sequence[Value]]:
-    """The numbers of a panel, headings first."""
-    match panel:
-        case LinePanel():
-            head = ["arm", panel.x.label, panel.y.label, "low", "high", "n", "related"]
-            lines = [
-                [series.arm, one.x, one.y, one.low, one.high, one.n, one.related]
-                for series in (*panel.series, *panel.curves)  # a curve's points have no runs
-                for one in series.points
-            ]
-            rules = [
-                [rule.label, None, rule.y, rule.low, rule.high, None, None] for rule in panel.rules
-            ]
-            return [head, *lines, *rules]
-        case HeatPanel():
-            head = [f"{panel.y.label} \\ {panel.x.label}", *panel.x.values]
-            lines = zip(panel.y.values, panel.cells, strict=True)
-            return [head, *([block, *values] for block, values in lines)]
-        case BarPanel():
-            return [["arm", *panel.parts], *([bar.arm, *bar.values] for bar in panel.bars)]
-        case ForestPanel():
-            head = ["arm", panel.x.label, "low", "high", "n", "related"]
-            lines = [
-                [one.arm, one.value, one.low, one.high, one.n, one.related] for one in panel.effects
-            ]
-            return [head, *lines]
 
 
 def _distinct(labels: list[str]) -> list[str]:
@@ -116,16 +75,4 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Value]]) -> Path:
-    text = io.StringIO()
-    lines = ([_no_formula(value) for value in row] for row in rows)
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return _write(path, text.getvalue().encode("utf-8"))
-
-
-def _no_formula(value: Value) -> Value:
-    """A text that a spreadsheet would compute, with the apostrophe that tells it not to; signed
-    numbers are left as they are.
-    """
-    if isinstance(value, str) and value[:1] in _FORMULA and not _SIGNED.fullmatch(value):
-        return f"'{value}"
-    return value
+    return _write(path, csv_text(rows).encode("utf-8"))

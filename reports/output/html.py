@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from reports.draw.content import Page
+from markupsafe import Markup
+
+from reports.draw.content import Figure, Page, Panel
 from reports.draw.legend import draw_panel, swatch
 from reports.draw.table import Cell, Table
-from reports.draw.theme import INK, ArmStyle
+from reports.draw.theme import ArmStyle
+from reports.output.numbers import csv_text, panel_rows
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLDED_ROWS = 40  # a longer table starts folded
 # Characters of a cell that is set in lines where the table would be too wide for the page, the
 # least of a line by CSS.
 WRAPPED = {"long": 40, "some": 18}
-# Okabe and Ito's colours are made for paper; on a dark ground the darker ones are lifted to a
-# contrast of at least 5.
-ON_DARK = {
-    "#0072B2": "#4ba6e3",
-    "#D55E00": "#f0803c",
-    "#009E73": "#2fc296",
-    "#CC79A7": "#dd94bd",
-    INK: "#e8eaed",
-}
+MOST_BESIDE = 3  # panels of a key that a wide page shows at once
+MOST_CARDS = 6  # verdicts that are not folded
+PROCEDURE = (
+    "Every arm was trained by the same trainer on the same pictures, with the same noise for each "
+    "seed; each change is the mean over the seeds that both arms have, on the logarithm, with its "
+    "95 % interval. Told from another is an arm whose interval leaves out zero. The rules, and how "
+    "often they are wrong, are in docs/verdicts.md."
+)
 
 
 def render_html(page: Page) -> str:
     """The page as HTML text; every name in it is escaped."""
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -43,19 +47,63 @@ def render_html(page: Page) -> str:
         page=page,
         css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8") + _arm_css(styles)),
         js=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
-        draw=lambda panel: Markup(draw_panel(panel, styles)),
+        draw=lambda panel, wide=False: Markup(draw_panel(panel, styles, wide)),
+        csv=lambda panel: csv_text(panel_rows(panel)),
+        figure_panels=_panels,
+        gloss=_Glosses(page.terms),
+        term_id=term_id,
         legend=[(style, Markup(swatch(style))) for style in styles.values()],
         key_of=lambda arm: styles[arm].key if arm in styles else "",
         table=lambda content: Markup(_table(content, styles)),
         folded_rows=FOLDED_ROWS,
+        most_beside=MOST_BESIDE,
+        most_cards=MOST_CARDS,
+        procedure=PROCEDURE,
     )
+
+
+def _panels(figure: Figure) -> Iterator[tuple[Panel, str, bool]]:
+    """Each panel, what it shows as JSON, and whether it is there before anything is chosen."""
+    many = {
+        key: values[0]
+        for key, values in figure.selectors.items()
+        if key in figure.beside and len(values) > MOST_BESIDE
+    }
+    shown = figure.shown or [{}] * len(figure.panels)
+    for panel, of, first in zip(figure.panels, shown, figure.at_first(), strict=True):
+        kept = first and all(of.get(key, value) == value for key, value in many.items())
+        yield panel, json.dumps(dict(of), ensure_ascii=False) if of else "", kept
+
+
+def term_id(term: str) -> str:
+    """What a link to a term of the glossary is called."""
+    return re.sub(r"[^a-z0-9]+", "-", term.lower()).strip("-")
+
+
+class _Glosses:
+    """A text in which each term of the page links to the glossary where it is first used."""
+
+    def __init__(self, terms: Mapping[str, str]):
+        self.left = dict(terms)
+
+    def __call__(self, text: str) -> Markup:
+        parts, rest = "", text
+        while rest and self.left:
+            names = "|".join(re.escape(term) for term in sorted(self.left, key=len, reverse=True))
+            found = re.search(rf"(?<![\w-])({names})(?=s?(?![\w-]))", rest)
+            if found is None:
+                break
+            term = found[1]
+            meaning = escape(self.left.pop(term))
+            link = f'<a class="term" href="#term-{term_id(term)}" title="{meaning}">'
+            parts += f"{escape(rest[: found.start()])}{link}{escape(term)}</a>"
+            rest = rest[found.end() :]
+        return Markup(parts + escape(rest))
 
 
 def _arm_css(styles: dict[str, ArmStyle]) -> str:
     light = "".join(f"--{style.key}:{style.colour};" for style in styles.values())
-    dark = "".join(
-        f"--{style.key}:{ON_DARK.get(style.colour, style.colour)};" for style in styles.values()
-    )
+    dark = "".join(f"--{style.key}:{style.dark};" for style in styles.values())
     rules = "".join(
         f".stroke-{key}{{stroke:var(--{key})}}.fill-{key}{{fill:var(--{key})}}"
         for key in (s.key for s in styles.values())
@@ -92,6 +140,8 @@ def _td(cell: Cell, number: bool, styles: dict[str, ArmStyle]) -> str:
     )
     kind = " class=num" if number else wrapped
     sort = ""
-    if cell.sort is not None and str(cell.sort) != cell.text:
+    if cell.sort is not None and str(cell.sort) != cell.text and not style:
         sort = f' data-sort="{escape(str(cell.sort))}"'
-    return f"<td{kind}{sort}>{dot}{escape(cell.text)}</td>"
+    text = escape(style.name if style else cell.text)
+    text = f'<span class="{cell.mark}">{text}</span>' if cell.mark else text
+    return f"<td{kind}{sort}>{dot}{text}</td>"

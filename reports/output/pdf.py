@@ -19,6 +19,7 @@ from reports.draw.table import Table
 from reports.draw.theme import ArmStyle
 from reports.output.html import TEMPLATES
 
+MOST_PRINTED_PANELS = 12  # of a figure
 MOST_PRINTED_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
 
 
@@ -86,35 +87,50 @@ def _for_print(page: Page, folder: Path) -> dict[str, object]:
     """The page as JSON with figures written to files, each with its legend, and long tables cut
     with a word about it.
     """
-    bare = replace(page, lead=None, sections=[], appendix=[])
+    bare = replace(page, lead=None, headline=None, sections=[], numbers=[], appendix=[])
+    styles = page.styles
     sections = [
         {
             "title": section.title,
             "question": section.question,
-            "figures": [_figure(figure, page.styles, folder) for figure in section.figures],
-            "tables": [_table(table) for table in section.tables],
+            # what is folded on the page is left to it
+            "figures": [
+                _figure(figure, styles, folder) for figure in section.figures if not figure.folded
+            ],
+            "tables": [_table(table, styles) for table in section.tables],
         }
         for section in page.sections
     ]
-    lead = _figure(page.lead, page.styles, folder) if page.lead else None
-    appendix = [_table(table) for table in page.appendix]
-    return asdict(bare) | {"sections": sections, "lead": lead, "appendix": appendix}
+    return asdict(bare) | {
+        "sections": [one for one in sections if one["figures"] or one["tables"]],
+        "lead": _figure(page.lead, styles, folder, wide=True) if page.lead else None,
+        "headline": _table(page.headline, styles) if page.headline else None,
+        "numbers": [_table(table, styles) for table in page.numbers],
+        "appendix": [_table(table, styles) for table in page.appendix],
+    }
 
 
-def _figure(whole: Figure, styles: dict[str, ArmStyle], folder: Path) -> dict[str, object]:
-    figure, panels = whole.on_page(), []
+def _figure(
+    whole: Figure, styles: dict[str, ArmStyle], folder: Path, wide: bool = False
+) -> dict[str, object]:
+    """The panels of the first choice; wide: the first of them alone, over the whole page."""
+    figure, panels = whole.in_print(MOST_PRINTED_PANELS), []
+    if wide:
+        figure = replace(figure, panels=figure.panels[:1])
     for panel in figure.panels:
         # numbered, as an id may hold the name of a data set and so a slash
         number = sum(1 for _ in folder.iterdir())
         if isinstance(panel, ImagePanel):
             name, content, alt = f"{number}.png", base64.b64decode(panel.png), panel.alt
         else:
-            name, content = f"{number}.svg", draw_panel(panel, styles).encode()
+            name, content = f"{number}.svg", draw_panel(panel, styles, wide).encode()
             alt = panel.title
         (folder / name).write_bytes(content)
         panels.append({"file": name, "kind": panel.kind, "title": panel.title, "alt": alt})
     named = arms_in_legend(figure.panels)
-    legend = [{"arm": arm, "svg": swatch(style)} for arm, style in styles.items() if arm in named]
+    legend = [
+        {"arm": style.name, "svg": swatch(style)} for arm, style in styles.items() if arm in named
+    ]
     return {
         "title": figure.title,
         "caption": figure.caption,
@@ -123,8 +139,11 @@ def _figure(whole: Figure, styles: dict[str, ArmStyle], folder: Path) -> dict[st
     }
 
 
-def _table(table: Table) -> dict[str, object]:
-    rows = [[cell.text for cell in row] for row in table.rows[:MOST_PRINTED_ROWS]]
+def _table(table: Table, styles: dict[str, ArmStyle]) -> dict[str, object]:
+    rows = [
+        [{"text": styles[c.arm].name if c.arm in styles else c.text, "mark": c.mark} for c in row]
+        for row in table.rows[:MOST_PRINTED_ROWS]
+    ]
     note = table.note
     if len(table.rows) > MOST_PRINTED_ROWS:
         note += (

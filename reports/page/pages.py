@@ -2,9 +2,9 @@
 
     page = build_page(read_study(Path("runs")), "scaling")
 
-A page answers one question: verdicts first, the one figure that answers it beside them, then the
-other figures, tables, what is missing and how to fill it, and what the runs were. The same folders
-give the same page, any time and anywhere.
+A page answers first: a sentence for each question, one figure and one table. Then come figures and
+verdicts, and in the appendix all numbers, what is missing and how to fill it, and what the runs
+were. The same folders give the same page, any time and anywhere.
 """
 
 from __future__ import annotations
@@ -16,29 +16,34 @@ from bench.core.store.files import flatten
 from reports.draw.content import Figure, Page, Section
 from reports.draw.table import Table
 from reports.draw.theme import arm_styles
+from reports.findings.sentences import joined
 from reports.laws.arms import fitted_laws
 from reports.laws.joint import joint_laws
 from reports.laws.joint_tables import joint_tables
 from reports.laws.tables import law_tables
 from reports.page import run_tables, tables
+from reports.page.answers import answers, leading
 from reports.page.commands import training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
+from reports.page.figures.distance import metric_of
 from reports.page.figures.laws import frontier_figure, law_figure
+from reports.page.figures.over_training import results_over_training
+from reports.page.headline import headline
 from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
+from reports.page.terms import terms_in
 from reports.page.verdicts import judge
-from reports.study.groups import sorted_arms
+from reports.study.groups import distances, sorted_arms
 from reports.study.runs import StudyResults
 
 Builder = Callable[[StudyResults], list[Figure]]
 MOST_NAMED = 12  # rows without a value
-MOST_LEADING = 3  # panels of the first screen; a figure's others follow folded
+MOST_DATA = 3  # data sets by name in a title
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a page is about: title and question head it; figures in reading order, the first one
-    answers the question.
+    """What a page is about: title and question head it; figures in reading order.
 
     borrowed: figures of another page, which the page of all of them shows there.
     """
@@ -57,12 +62,11 @@ QUESTIONS = {
         "Scaling",
         "Which method gains most from a larger model, at equal images and at equal compute?",
         (
-            lambda study: distance.against_size(study.rows),
             lambda study: ablation.effects_over_sizes(study.rows),
-            lambda study: distance.spent_over_sizes(study.rows, "flops"),
-            lambda study: distance.spent_over_sizes(study.rows, "hours"),
+            lambda study: distance.against_size(study.rows),
+            lambda study: distance.spent_over_sizes(study.rows),
         ),
-        borrowed=(lambda study: distance.against(study.rows, "images"),),
+        borrowed=(results_over_training,),
         laws=True,
     ),
     "encoders": Question(
@@ -70,6 +74,24 @@ QUESTIONS = {
         "Does a stronger external encoder give better generation?",
         (lambda study: distance.against_encoder(study.rows),),
         borrowed=(pictures.sample_grids,),
+    ),
+    "ablation": Question(
+        "Ablation",
+        "Which part of a method does the work?",
+        (lambda study: ablation.parts_of_selfflow(study.rows),),
+        borrowed=(training.curves,),
+    ),
+    "convergence": Question(
+        "Convergence",
+        "Who gets where, after how many images, FLOPs and hours?",
+        (results_over_training, training.curves),
+        borrowed=(pictures.sample_grids,),
+    ),
+    "samples": Question(
+        "Samples",
+        "What do the pictures look like, beside real ones of the same classes?",
+        (pictures.sample_grids,),
+        distances=False,
     ),
     "probes": Question(
         "Probes",
@@ -83,28 +105,11 @@ QUESTIONS = {
         distances=False,
         probes=True,
     ),
-    "ablation": Question(
-        "Ablation",
-        "Which part of a method does the work?",
-        (lambda study: ablation.effects(study.rows),),
-        borrowed=(training.curves,),
-    ),
-    "convergence": Question(
-        "Convergence",
-        "Who gets where, after how many images, FLOPs and hours?",
-        (
-            lambda study: distance.against(study.rows, "images"),
-            lambda study: distance.against(study.rows, "flops"),
-            lambda study: distance.against(study.rows, "hours"),
-            training.curves,
-            pictures.sample_grids,
-        ),
-    ),
     "cost": Question(
         "Cost",
         "What does each arm cost, and what does it buy?",
         (cost.flops_by_part,),
-        borrowed=(lambda study: distance.spent_over_sizes(study.rows, "flops"),),
+        borrowed=(lambda study: distance.spent_over_sizes(study.rows),),
     ),
 }
 
@@ -112,52 +117,89 @@ QUESTIONS = {
 EVERYTHING = Question(
     "All findings", "What do the runs say, what do they cost, and what is missing?", ()
 )
-# The page of everything opens with what its runs were made to vary: sizes, or encoders, or else the
-# arms.
-LEADS_OF_ALL = ("size", "encoder_linear_probe", "effects", "images")
 
 
 def build_page(study: StudyResults, kind: str) -> Page:
     """The page. kind: a key of `QUESTIONS`, or "all" for every one of them on a single page."""
     everything = kind == "all"
-    chosen = list(QUESTIONS.values()) if everything else [QUESTIONS[kind]]
-    laws = any(part.laws for part in chosen)
+    chosen = QUESTIONS if everything else {kind: QUESTIONS[kind]}
+    laws = any(part.laws for part in chosen.values())
     fitted = fitted_laws(study.rows) if laws else []
     joint = joint_laws(study.rows, study.runs) if laws else []
-    # figures, section by section; the one of the first screen is taken out
+    final = study.rows[study.rows["final"]]
+    # the first screen
+    compared = any(part.distances for part in chosen.values())
+    lead = next(iter(ablation.answer(study.rows)), None) if compared else None
+    lead = _led(study, lead) if lead else None
+    judged = judge(study, kind)
+    # figures, section by section
     sections = []
-    for part in chosen:
+    for name, part in chosen.items():
         builders = part.figures if everything else (*part.figures, *part.borrowed)
         found = [figure for build in builders for figure in build(study)]
-        found[1:1] = [*law_figure(fitted), *frontier_figure(joint)] if part.laws else []
-        title, question = (part.title, part.question) if everything else ("More figures", "")
-        sections.append(Section(title, question, found, []))
-    lead = _take_lead(sections, LEADS_OF_ALL if everything else ())
-    # tables
-    of_laws = [*law_tables(fitted), *joint_tables(joint)]
-    sections.append(Section("Numbers", "", [], _numbers(study, chosen, of_laws)))
-    appendix = [build(study).without_empty_columns() for build in run_tables.APPENDIX]
+        if part.laws:
+            order = distances(final)
+            found[1:1] = [*law_figure(fitted, order), *frontier_figure(joint)]
+        sections.append(Section(name, part.title, part.question, found, []))
     # around them
     head = EVERYTHING if everything else QUESTIONS[kind]
-    judged = judge(study, kind)
-    missing, notices = missing_parts(study), [*judged.warnings, *_notices(study, kind, lead)]
-    return Page(
+    of_laws = [*law_tables(fitted), *joint_tables(joint)]
+    appendix = [build(study).without_empty_columns() for build in run_tables.APPENDIX]
+    page = Page(
         kind=kind,
-        title=head.title,
+        title=_title(study, kind),
         question=head.question,
         study=study.name,
         summary=_summary(study),
-        notices=notices,
+        notices=_notices(study, kind, lead, sections),
+        warnings=judged.warnings,
         arms=arm_styles(sorted_arms(run.arm for run in study.runs.values())),
+        answers=answers(study, judged.verdicts, judged.claims) if compared else [],
+        lead=lead,
+        headline=headline(study.rows) if compared else None,
+        sections=[section for section in sections if section.figures],
         verdicts=judged.entries,
         untested=judged.untested,
         verdicts_note=judged.note,
-        lead=lead,
-        sections=[section for section in sections if section.figures or section.tables],
-        missing=missing,
+        numbers=_numbers(study, list(chosen.values()), of_laws),
+        missing=missing_parts(study),
         problems=[*dict.fromkeys(study.problems), *_without_value(study)],
         appendix=[table for table in appendix if table.rows],
+        terms={},
     )
+    return replace(page, terms=terms_in(_text_of(page)))
+
+
+def _led(study: StudyResults, lead: Figure) -> Figure:
+    """The figure of the first screen, the panels of the metric that its sentence is of first."""
+    first = study.rows.loc[study.rows["final"], "data"].min()
+    found = leading(study.rows, first, ablation.plain_reference(set(study.rows["arm"])))
+    if found is None:
+        return lead
+    own = metric_of(found[0].group, distances(study.rows[study.rows["final"]]))["metric"]
+    order = sorted(range(len(lead.panels)), key=lambda i: lead.shown[i].get("metric") != own)
+    return replace(
+        lead, panels=[lead.panels[i] for i in order], shown=[lead.shown[i] for i in order]
+    )
+
+
+def _title(study: StudyResults, kind: str) -> str:
+    """The study, or what kinds of runs there are, and the data: "family on digits"."""
+    data = sorted({run.data for run in study.runs.values()})
+    on = f" on {joined(data)}" if data and len(data) <= MOST_DATA else ""
+    name = study.name.replace("_", " ")
+    name = f"{name[:1].upper()}{name[1:]}" if name else "All runs"
+    return f"{name}{on}" if kind == "all" else f"{QUESTIONS[kind].title}: {name}{on}"
+
+
+def _text_of(page: Page) -> str:
+    """The prose in which terms are looked for."""
+    words = [one.sentence for one in page.answers]
+    words += [f"{figure.title} {figure.caption}" for figure in page.figures]
+    words += [column.label for table in page.tables for column in table.columns]
+    words += [panel.title for figure in page.figures for panel in figure.panels]
+    words += [verdict.reason for verdict in page.verdicts] + [style.name for style in page.arms]
+    return "\n".join(words)
 
 
 def _numbers(study: StudyResults, chosen: list[Question], laws: list[Table]) -> list[Table]:
@@ -187,29 +229,6 @@ def _without_value(study: StudyResults) -> list[str]:
     return [*lines, f"and {more:,} more rows without a value"] if more else lines
 
 
-def _take_lead(sections: list[Section], preferred: tuple[str, ...]) -> Figure | None:
-    """Move the figure of the first screen out of its section: the first preferred one that there
-    is, else the first.
-
-    Panels beyond `MOST_LEADING` stay behind as a folded figure.
-    """
-    found = [(section, figure) for section in sections for figure in section.figures]
-    wanted = [pair for name in preferred for pair in found if pair[1].id == name]
-    for section, figure in [*wanted, *found][:1]:
-        first, others = figure.panels[:MOST_LEADING], figure.panels[MOST_LEADING:]
-        rest = replace(
-            figure,
-            id=f"{figure.id}-more",
-            title=f"{figure.title}, other panels",
-            panels=others,
-            folded=True,
-        )
-        place = section.figures.index(figure)
-        section.figures[place : place + 1] = [rest] if others else []
-        return replace(figure, panels=first)
-    return None
-
-
 def _summary(study: StudyResults) -> str:
     runs = list(study.runs.values())
     complete = sum(run.state == "complete" for run in runs)
@@ -222,7 +241,9 @@ def _summary(study: StudyResults) -> str:
     return f"{len(runs):,} run{'s' * (len(runs) != 1)} ({complete:,} finished): {', '.join(words)}."
 
 
-def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
+def _notices(
+    study: StudyResults, kind: str, lead: Figure | None, sections: list[Section]
+) -> list[str]:
     """What a reader must know before any number."""
     runs = list(study.runs.values())
     if not runs:
@@ -268,7 +289,7 @@ def _notices(study: StudyResults, kind: str, lead: Figure | None) -> list[str]:
             "they are left out of all means; "
             "the first are named at the end."
         )
-    if lead is None and len(study.rows):
+    if lead is None and not any(one.figures for one in sections) and len(study.rows):
         notices.append(
             "The figures of this page need results that no finished run has; "
             "see below what is missing."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
 from reports.draw.axes import rounded
 from reports.draw.table import Cell, Table, arm_cell, cell, columns
+from reports.study.contrasts import percent
 from reports.study.groups import (
     Group,
     by_size,
@@ -61,7 +61,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
         for arm in sorted_arms(summaries):
             summary = summaries[arm]
             compared = arm != "vanilla" and {arm, "vanilla"} <= logs.keys()
-            change = 100 * math.expm1(logs[arm][0] - logs["vanilla"][0]) if compared else None
+            change = percent(logs[arm][0] - logs["vanilla"][0]) if compared else None
             # what makes a number of this line less than it seems
             marked = [group.metric] if summary.related else []
             marked += [facts_of(one).label for one in beside if (arm, size, one) in related]

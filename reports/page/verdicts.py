@@ -4,6 +4,7 @@ click.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from reports.draw.axes import number
 from reports.draw.content import Untested, VerdictEntry
 from reports.findings.claims import Claim, load_claims
 from reports.findings.decisions import INCONCLUSIVE, OUTSIDE, SUPPORTED, Verdict
+from reports.findings.sentences import arms_in_words, interval_text
 from reports.findings.verdicts import judge_claims
 from reports.study.runs import StudyResults
 from reports.study.strengths import encoder_parameters
@@ -20,9 +22,11 @@ from reports.study.strengths import encoder_parameters
 @dataclass(frozen=True)
 class Judged:
     """The verdicts of a page: tested claims, in range and decided first; the others and why; how
-    many there are of each; and what a reader must know before any of them.
+    many there are of each; what a reader must know before any of them; and the claims.
     """
 
+    verdicts: list[Verdict] = field(default_factory=list)
+    claims: dict[str, Claim] = field(default_factory=dict)
     entries: list[VerdictEntry] = field(default_factory=list)
     untested: list[Untested] = field(default_factory=list)
     note: str = ""
@@ -52,7 +56,9 @@ def judge(study: StudyResults, kind: str) -> Judged:
             reasons.setdefault(one.sentence, []).append(one.reason)
     untested = [Untested(sentence, " ".join(why)) for sentence, why in reasons.items()]
     warnings = unreadable(claims, verdicts)
-    return Judged([_entry(one) for one in tested], untested, verdict_counts(verdicts), warnings)
+    named = {claim.name: claim for claim in claims}
+    entries = [_entry(one) for one in tested]
+    return Judged(verdicts, named, entries, untested, verdict_counts(verdicts), warnings)
 
 
 def unreadable(claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[str]:
@@ -68,11 +74,10 @@ def unreadable(claims: Sequence[Claim], verdicts: Sequence[Verdict]) -> list[str
         control = next((v for v in verdicts if (v.claim, v.data, v.measure) == place), None)
         if control is None or control.here != SUPPORTED:
             word = "not tested" if control is None else control.here or control.word
-            why = f": {control.reason}" if control is not None and control.reason else ""
             found[place] = (
                 f"Comparisons of encoders cannot be read on {verdict.data} "
                 f"by {facts_of(verdict.metric).label}, as that REPA beats vanilla flow matching is "
-                f"{word} there{why}"
+                f"{word} there."
             )
     return list(found.values())
 
@@ -82,6 +87,7 @@ def _entry(verdict: Verdict) -> VerdictEntry:
     sides = filter(None, (", ".join(verdict.left), ", ".join(verdict.right)))
     where = filter(None, (verdict.data, "size " + ", ".join(verdict.sizes), images))
     facts = {
+        "in full": verdict.reason,
         "source": "; ".join(dict.fromkeys([verdict.source, *(one.source for one in verdict.also)])),
         "compared": " against ".join(sides),
         "where": ", ".join(where),
@@ -102,9 +108,21 @@ def _entry(verdict: Verdict) -> VerdictEntry:
         ],
         by=facts_of(verdict.metric).label if verdict.measure == "loss" else "",
         reason=verdict.reason,
-        short=f"{verdict.reason} Holm: {verdict.holm_word}",
+        short=f"{_numbers(verdict)} Holm: {verdict.holm_word}",
         facts=[(name, value) for name, value in facts.items() if value],
     )
+
+
+def _numbers(verdict: Verdict) -> str:
+    """What was compared, where, and what came out: the line of a card."""
+    left = arms_in_words(verdict.left)
+    who = f"{left} against {arms_in_words(verdict.right)}" if verdict.right else "along the ladder"
+    at, low, high = (
+        math.nan if x is None else x for x in (verdict.effect, verdict.low, verdict.high)
+    )
+    where = f"{who}, {', '.join(verdict.sizes)}, {facts_of(verdict.metric).label}"
+    seeds = f"{verdict.seeds} seed{'s' * (verdict.seeds != 1)}"
+    return f"{where}: {interval_text(at, low, high, verdict.unit)}, {seeds}."
 
 
 def verdict_counts(verdicts: Sequence[Verdict]) -> str:

@@ -85,6 +85,11 @@ class Estimate:
         )
 
 
+def percent(effect: float) -> float:
+    """A difference of logarithms in percent: -0.05 is -4.9; inf beyond what a number holds."""
+    return 100 * math.expm1(effect) if effect < 700 else math.inf
+
+
 def pooled_variance(cells: Sequence[np.ndarray]) -> tuple[float, int]:
     """Variance within cells, pooled over cells, and its degrees of freedom; (0, 0) where no cell
     has two runs.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.core.metrics import Facts, facts_of
-from reports.study.contrasts import pooled_variance, shared_seeds, two_way_variance
+from reports.study.contrasts import percent, pooled_variance, shared_seeds, two_way_variance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ class Group:
 
     def title(self, size: str = "") -> str:
         """Metric, data and size."""
-        return " · ".join(word for word in (self.metric, self.data, size) if word)
+        return " · ".join(word for word in (self.facts.label, self.data, size) if word)
 
 
 def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
@@ -230,7 +230,7 @@ def paired_deviation(rows: pd.DataFrame) -> float | None:
 
 def floor_text(deviation: float) -> str:
     """A deviation of the log as one reads it: 0.1 is "10.5 %", as in the verdicts."""
-    return f"{100 * math.expm1(deviation):.1f} %"
+    return f"{percent(deviation):.1f} %"
 
 
 def log_means(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:

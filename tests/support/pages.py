@@ -315,7 +315,9 @@ def _write_pictures(run: Path, rng: np.random.Generator) -> None:
 
     picture = Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8).astype(np.uint8))
     (run / "samples").mkdir(exist_ok=True)
-    picture.resize((256, 256), 0).save(run / "samples" / f"grid-{IMAGES:012d}.png")
+    for images in (IMAGES // 2, IMAGES):
+        picture.resize((256, 256), 0).save(run / "samples" / f"grid-{images:012d}.png")
+    picture.resize((256, 256), 0).save(run / "samples" / "real.png")
     np.savez(
         run / "samples" / f"features_pca-{IMAGES:012d}.npz",
         pictures=rng.random((4, 4, 4, 3)).astype(np.float32),

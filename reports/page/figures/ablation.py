@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from reports.draw.axes import MOST_DRAWN, number, signed
 from reports.draw.content import (
     Axis,
     Effect,
     Figure,
     ForestPanel,
     LinePanel,
+    Place,
     Point,
-    Rule,
     Series,
-    figures,
-    figures_by_place,
+    Shown,
+    chosen_figures,
 )
-from reports.page.figures.distance import AXES, group_note
-from reports.study.cells import Comparable, cells
+from reports.draw.theme import arm_label
+from reports.findings.changes import Change, changes
+from reports.page.figures.distance import (
+    FLOOR,
+    data_sets,
+    group_note,
+    metric_of,
+    size_axis,
+)
+from reports.study.cells import cells
+from reports.study.contrasts import CONTROL, percent
 from reports.study.groups import (
+    Group,
     by_size,
     distances,
     of_group,
@@ -31,36 +43,89 @@ from reports.study.groups import (
 if TYPE_CHECKING:
     import pandas as pd
 
+OF_SELFFLOW = "selfflow"  # what a study of its switches is compared with
 
-def effects(rows: pd.DataFrame) -> list[Figure]:
-    """A figure a size, a panel a distance: change of the mean log distance in percent with the
-    interval that a verdict has.
+
+def answer(rows: pd.DataFrame) -> list[Figure]:
+    """What each arm changes from vanilla: the figure of the first screen, sorted, over the page."""
+    reference = plain_reference(set(rows["arm"]))
+    return _effects(rows, reference, "answer", f"Change from {arm_label(reference)}", ())
+
+
+def parts_of_selfflow(rows: pd.DataFrame) -> list[Figure]:
+    """The same against Self-Flow, where its switches are among the arms: what each part does."""
+    arms = set(rows["arm"])
+    if OF_SELFFLOW not in arms or not any(arm.startswith(f"{OF_SELFFLOW}(") for arm in arms):
+        return []
+    title = f"What each part does: change from {arm_label(OF_SELFFLOW)}"
+    return _effects(rows, OF_SELFFLOW, "effects", title, ("metric",))
+
+
+def _effects(
+    rows: pd.DataFrame, reference: str, name: str, title: str, beside: Sequence[str]
+) -> list[Figure]:
+    """A panel a size and distance: change of the mean log distance in percent with the interval
+    that a verdict has, the best arm first.
     """
     final = rows[rows["final"]]
     found = distances(final)
-    reference = reference_arm(set(final["arm"]))
-    panels = []
+    panels: list[tuple[Place, Shown, ForestPanel]] = []
     for group in found:
         compared = cells(rows, final, group)
         for size, part in by_size(of_group(final, group)):
-            changes = _changes(compared, size, reference)
-            floor, _ = pooled_deviation(part)
-            if changes:
-                panel = ForestPanel(
-                    title=group.title(size),
-                    note=group_note(group, found, any(one.related for one in changes)),
-                    x=Axis(f"change from {reference} (%), left is better"),
-                    floor=None if floor is None else 100 * math.expm1(floor),
-                    effects=changes,
-                )
-                panels.append(((group.data, size), panel))
+            effects = effects_of(changes(compared, size, reference))
+            if effects:
+                panel = _forest(group, found, size, part, reference, effects)
+                panels.append(((group.data, size), metric_of(group, found), panel))
     caption = (
-        f"Difference of mean log distance from {reference}, in percent, with its 95 % interval "
-        "over the seeds that both arms share, as in the verdicts. Grey band: by how much one run "
-        "scatters, which decides nothing. One seed gives no interval."
+        f"Change of the mean logarithm from {arm_label(reference)}, in percent, with its 95 % "
+        "interval over the seeds that both arms share, as in the verdicts; n: seeds of the arm. "
+        f"{FLOOR} One seed gives no interval."
     )
-    title = f"What each arm changes, against {reference}"
-    return figures_by_place("effects", title, caption, panels, places(final))
+    return chosen_figures(name, title, caption, panels, places(final), beside=beside)
+
+
+def _forest(
+    group: Group,
+    found: Collection[Group],
+    size: str,
+    part: pd.DataFrame,
+    reference: str,
+    effects: Sequence[Effect],
+) -> ForestPanel:
+    deviation, _ = pooled_deviation(part)
+    floor = None if deviation is None else percent(deviation)
+    note = group_note(group, found, any(one.related for one in effects))
+    if floor is not None:
+        note += f" · grey: one run scatters by ± {number(floor, 2)} %"
+    mean = float(part.loc[part["arm"] == reference, "value"].mean())
+    value = number(mean) if math.isfinite(mean) else ""
+    return ForestPanel(
+        title=group.title(size),
+        note=note,
+        x=Axis(f"change of {group.facts.label} from {arm_label(reference)} (%), left is better"),
+        floor=floor,
+        effects=effects,
+        reference=(reference, value),
+    )
+
+
+def effects_of(found: Sequence[Change]) -> list[Effect]:
+    """Changes as a forest draws them, the lowest first; what no number holds is left out."""
+    effects = []
+    for one in found:
+        value, low, high = one.percent
+        if not abs(value) <= MOST_DRAWN:
+            continue
+        if low is None or high is None or not high <= MOST_DRAWN:
+            low = high = None
+        note = f"{signed(value, 2)} %"
+        if low is not None and high is not None:
+            note += f", {signed(low, 2)} to {signed(high, 2)}"
+        note += f", {one.n} seed{'s' * (one.n != 1)}"
+        note += f"; {one.saturated}" if one.saturated else ""
+        effects.append(Effect(one.arm, value, low, high, note, one.n, one.related))
+    return sorted(effects, key=lambda one: one.value)
 
 
 def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
@@ -69,62 +134,44 @@ def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
     """
     final = rows[rows["final"]]
     found = distances(final)
-    reference = reference_arm(set(final["arm"]))
+    reference = plain_reference(set(final["arm"]))
     panels = []
     for group in found:
         compared = cells(rows, final, group)
+        part = of_group(final, group)
         # the points of each arm, from the smallest size to the largest
         by_arm: dict[str, list[Point]] = {}
-        for size, part in by_size(of_group(final, group)):
-            x = float(part["parameters"].mean())
-            for one in _changes(compared, size, reference):
-                tip = f"{one.arm} {size}: {one.note}"
+        floor = []
+        for size, of_size in by_size(part):
+            x = float(of_size["parameters"].mean())
+            for one in effects_of(changes(compared, size, reference)):
+                tip = f"{arm_label(one.arm)} {size}: {one.note}"
                 point = Point(x, one.value, one.low, one.high, one.n, tip, one.related)
                 by_arm.setdefault(one.arm, []).append(point)
+            deviation, _ = pooled_deviation(of_size)
+            if deviation is not None and math.isfinite(half := percent(deviation)):
+                floor.append(Point(x, 0.0, -half, half))
         # a panel where an arm has a second size
         if any(len(points) > 1 for points in by_arm.values()):
             related = any(point.related for points in by_arm.values() for point in points)
             panel = LinePanel(
                 title=group.title(),
                 note=group_note(group, found, related),
-                x=Axis(AXES["parameters"], log=True),
-                y=Axis(f"change from {reference} (%)"),
+                x=size_axis(part),
+                y=Axis(f"change from {arm_label(reference)} (%)"),
                 series=[Series(arm, by_arm[arm]) for arm in sorted_arms(by_arm)],
-                rules=[Rule(reference, 0.0, arm=reference)],
+                floor=floor,
+                beside=True,
             )
-            panels.append(panel)
+            panels.append(((group.data, ""), metric_of(group, found), panel))
     caption = (
-        f"Difference of mean log distance from {reference}, in percent, "
-        "finished runs. Whiskers are 95 % intervals over the seeds that both arms share, as in the "
-        "verdicts."
+        f"Change of the mean logarithm from {arm_label(reference)}, in percent, finished runs. "
+        f"Whiskers are 95 % intervals over the seeds that both arms share. {FLOOR}"
     )
-    return figures("size-effects", f"Change from {reference} against model size", caption, panels)
+    title = f"Change from {arm_label(reference)} against model size"
+    return chosen_figures("size-effects", title, caption, panels, data_sets(rows))
 
 
-def reference_arm(arms: set[str]) -> str:
-    """Self-Flow when its switches are among the arms (the question is then what each part does),
-    else vanilla.
-    """
-    if "selfflow" in arms and any(arm.startswith("selfflow(") for arm in arms):
-        return "selfflow"
-    return "vanilla" if "vanilla" in arms or not arms else sorted_arms(arms)[0]
-
-
-def _changes(compared: Comparable, size: str, reference: str) -> list[Effect]:
-    """What each arm of one size changes."""
-    if (reference, size) not in compared.final:
-        return []
-    base = compared.final[reference, size]
-    changes = []
-    for arm in sorted_arms(set(compared.arms(size)) - {reference}):
-        values = compared.final[arm, size]
-        estimate = compared.contrast({(arm, size): 1.0, (reference, size): -1.0})
-        value, low, high = 100 * math.expm1(estimate.effect), None, None
-        note = f"{value:+.2f} %"
-        if estimate.df:
-            low, high = (100 * math.expm1(end) for end in estimate.interval())
-            note += f", {low:+.2f} to {high:+.2f}"
-        note += f", n={len(values)} and {len(base)}"
-        related = (arm, size) in compared.related
-        changes.append(Effect(arm, value, low, high, note, len(values), related))
-    return changes
+def plain_reference(arms: set[str]) -> str:
+    """Vanilla, or where it is not among the arms the first of them."""
+    return CONTROL if CONTROL in arms or not arms else sorted_arms(arms)[0]

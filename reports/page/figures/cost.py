@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.draw.content import Axis, Bar, BarPanel, Figure, figures
+from reports.draw.content import Axis, Bar, BarPanel, Figure, chosen_figures
 from reports.study.groups import sorted_arms
 from reports.study.runs import StudyResults
 
@@ -10,7 +10,7 @@ PARTS = ("backbone", "heads", "teacher", "encoder")
 
 
 def flops_by_part(study: StudyResults) -> list[Figure]:
-    """One bar an arm, one panel a data set and size."""
+    """One bar an arm, one panel a data set and size; the largest is shown first."""
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for run in study.runs.values():
         flops = run.cost.get("flops_per_image")
@@ -22,18 +22,21 @@ def flops_by_part(study: StudyResults) -> list[Figure]:
                 run.arm, [float(flops.get(part) or 0.0) for part in PARTS]
             )
     panels = [
-        BarPanel(
-            title=f"{data} · {size}",
-            x=Axis("FLOPs a training image (forward and backward)"),
-            parts=PARTS,
-            bars=[Bar(arm, arms[arm]) for arm in sorted_arms(arms)],
+        (
+            (data, size),
+            {},
+            BarPanel(
+                title=f"{data} · {size}",
+                x=Axis("FLOPs a training image (forward and backward)"),
+                parts=PARTS,
+                bars=[Bar(arm, arms[arm]) for arm in sorted_arms(arms)],
+            ),
         )
-        for (data, size), arms in sorted(
-            found.items(), key=lambda item: max(sum(values) for values in item[1].values())
-        )
+        for (data, size), arms in found.items()
     ]
     caption = (
         "Counted, not timed; DINOv2's own pre-training is not counted, "
         "a local encoder's training is in the table."
     )
-    return figures("cost", "What a training image costs", caption, panels)
+    order = list(study.first_seeds())
+    return chosen_figures("cost", "What a training image costs", caption, panels, order)

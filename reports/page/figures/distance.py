@@ -1,11 +1,12 @@
-"""Distances against model size, compute, images and hours, and against the strength of an arm's
-encoder.
+"""Results against model size, against what was spent on finished runs, and against the strength of
+an arm's encoder.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
@@ -14,12 +15,14 @@ from reports.draw.content import (
     Axis,
     Figure,
     LinePanel,
+    Place,
     Point,
     Rule,
     Series,
-    figures,
-    figures_by_place,
+    Shown,
+    chosen_figures,
 )
+from reports.draw.theme import arm_label, encoder_name
 from reports.study.groups import (
     Group,
     Summary,
@@ -36,15 +39,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPREAD = "Markers are means over seeds, whiskers one standard deviation over seeds."
+FLOOR = "Grey band: by how much one run scatters, which decides nothing."
 RELATED = "open markers: related to the arm's encoder"
 AXES = {
     "parameters": "parameters of the backbone",
     "flops": "training compute (FLOPs)",
-    "hours": "training time (hours on the run's own device)",
+    "hours": "training time (hours on its device)",
     "images": "training images",
 }
+SPENT = {"images": "images", "flops": "FLOPs", "hours": "hours"}  # as selectors name them
 # Arms without an encoder that are compared with those of all encoders.
 BESIDE_ENCODERS = ("vanilla", "selfflow")
+ORDERS = {"encoder_linear_probe": "linear probe", "encoder_structure": "spatial structure"}
 
 
 # What the panels of this page are made of ---------------------------------------------------------
@@ -55,7 +61,8 @@ def summary_point(summary: Summary, x: float | None) -> Point | None:
     if summary.mean is None or x is None or not math.isfinite(x):
         return None
     mean, spread = summary.mean, summary.sd or 0.0
-    where = f"{summary.arm} {summary.size}" if summary.size else summary.arm
+    name = arm_label(summary.arm)
+    where = f"{name} {summary.size}" if summary.size else name
     tip = f"{where}: {number(mean, 4)} ± {number(spread, 2)}, n={summary.n}"
     tip += f", related: {summary.related}" if summary.related else ""
     related = bool(summary.related)
@@ -115,7 +122,19 @@ def group_note(group: Group, found: Collection[Group], related: bool = False) ->
     return " · ".join(words)
 
 
-def _real_rule(part: pd.DataFrame) -> list[Rule]:
+def metric_of(group: Group, found: Collection[Group]) -> Shown:
+    """What a panel of a group shows, for its figure's selector: the metric, told apart from others
+    of its name by encoder, protocol and budget.
+    """
+    label = group.facts.label
+    others = [one for one in found if (one.metric, one.data) == (group.metric, group.data)]
+    if len(others) > 1:
+        own = group_note(group, found).partition(" · ")[2]
+        label += f" ({own})" if own else ""
+    return {"metric": label}
+
+
+def real_rule(part: pd.DataFrame) -> list[Rule]:
     """The held-out real pictures' own value as a dotted line."""
     real = part["real"].dropna()
     return [Rule("held-out real pictures", float(real.mean()))] if len(real) else []
@@ -133,31 +152,34 @@ def against_size(rows: pd.DataFrame) -> list[Figure]:
         part = of_group(final, group)
         series = arm_lines(summarise(part, ["arm", "size"]), "parameters")
         if series and part["size"].nunique() > 1:
-            sizes = {size: of_size["parameters"].mean() for size, of_size in by_size(part)}
-            marks = [(float(place), size) for size, place in sizes.items() if place == place]
-            x = Axis(AXES["parameters"], log=True, marks=marks)
-            panels.append(group_panel(group, found, "", x, series, _real_rule(part)))
-    return figures("size", "Distance against model size", f"Finished runs. {SPREAD}", panels)
+            x = size_axis(part)
+            panel = replace(group_panel(group, found, "", x, series, real_rule(part)), beside=True)
+            panels.append(((group.data, ""), metric_of(group, found), panel))
+    caption = f"Finished runs. {SPREAD}"
+    return chosen_figures("size", "Results against model size", caption, panels, data_sets(rows))
 
 
-def against(rows: pd.DataFrame, axis: str) -> list[Figure]:
-    """axis: "images", "flops" or "hours". Every snapshot; each size has a figure of its own."""
-    found = distances(rows)
-    panels = []
-    for group in found:
-        for size, part in by_size(of_group(rows, group)):
-            series = arm_lines(summarise(part, ["arm", "images"]), axis)
-            if series:
-                x, real = Axis(AXES[axis], log=True), _real_rule(part)
-                panel = group_panel(group, found, size, x, series, real)
-                panels.append(((group.data, size), panel))
-    title = {"images": "training images", "flops": "training compute", "hours": "training time"}
-    caption = f"Every snapshot of every run, unfinished ones too. {SPREAD}"
-    return figures_by_place(axis, f"Distance against {title[axis]}", caption, panels, places(rows))
+def data_sets(rows: pd.DataFrame) -> list[Place]:
+    """The places of figures over all sizes."""
+    return [(str(data), "") for data in sorted(rows["data"].unique())]
 
 
-def spent_over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
-    """axis: "flops" or "hours". Finished runs of all sizes in one panel: what a budget buys."""
+def size_axis(rows: pd.DataFrame) -> Axis:
+    """Parameters on a logarithmic axis, the sizes named."""
+    sizes = {size: of_size["parameters"].mean() for size, of_size in by_size(rows)}
+    marks = [(float(place), size) for size, place in sizes.items() if place == place]
+    return Axis(AXES["parameters"], log=True, marks=marks)
+
+
+def spent_over_sizes(rows: pd.DataFrame) -> list[Figure]:
+    """Finished runs of all sizes in one panel, over FLOPs and over hours: what a budget buys."""
+    panels = [*_spent(rows, "flops"), *_spent(rows, "hours")]
+    caption = f"Finished runs of all sizes; teacher, heads and encoder are counted. {SPREAD}"
+    title = "What a budget buys, over all sizes"
+    return chosen_figures("sizes-spent", title, caption, panels, data_sets(rows))
+
+
+def _spent(rows: pd.DataFrame, axis: str) -> list[tuple[Place, Shown, LinePanel]]:
     final = rows[rows["final"]]
     found = distances(final)
     panels = []
@@ -166,10 +188,10 @@ def spent_over_sizes(rows: pd.DataFrame, axis: str) -> list[Figure]:
         series = arm_lines(summarise(part, ["arm", "size"]), axis)
         if series and part["size"].nunique() > 1:
             x = Axis(AXES[axis], log=True)
-            panels.append(group_panel(group, found, "", x, series, _real_rule(part)))
-    title = {"flops": "everything spent on a run", "hours": "time, all sizes"}[axis]
-    caption = f"Finished runs of all sizes; teacher, heads and encoder are counted. {SPREAD}"
-    return figures(f"sizes-{axis}", f"Distance against {title}", caption, panels)
+            panel = group_panel(group, found, "", x, series, real_rule(part))
+            shown = {"over": SPENT[axis], **metric_of(group, found)}
+            panels.append(((group.data, ""), shown, panel))
+    return panels
 
 
 def against_encoder(rows: pd.DataFrame) -> list[Figure]:
@@ -178,25 +200,22 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
     """
     final = rows[rows["final"]]
     found = distances(final)
-    drawn = []
+    panels = []
     for measure, strengths in encoder_strengths(rows).items():
-        panels = []
         for group in found:
             for size, part in by_size(of_group(final, group)):
                 strength = strengths.get(group.data, {})
                 panel = _encoder_panel(group, found, size, part, measure, strength)
-                panels += [((group.data, size), panel)] if panel else []
-        caption = (
-            f"Finished runs. {SPREAD} A marker is an arm, "
-            "placed by the measured strength of its own encoder; "
-            "horizontal lines with bands of one standard deviation are vanilla and "
-            "Self-Flow, which use none."
-        )
-        title = "Strength of the encoder against distance"
-        if measure == "encoder_structure":
-            title = "Spatial structure of the encoder against distance"
-        drawn += figures_by_place(measure, title, caption, panels, places(final))
-    return drawn
+                shown = {"ordered by": ORDERS.get(measure, measure), **metric_of(group, found)}
+                panels += [((group.data, size), shown, panel)] if panel else []
+    caption = (
+        f"Finished runs. {SPREAD} A marker is an arm, "
+        "placed by the measured strength of its own encoder; "
+        "horizontal lines with bands of one standard deviation are Vanilla and "
+        "Self-Flow, which use none."
+    )
+    title = "Results against the strength of the encoder"
+    return chosen_figures("encoder", title, caption, panels, places(final))
 
 
 def _encoder_panel(
@@ -215,10 +234,11 @@ def _encoder_panel(
         summary = summaries[arm]
         if summary.encoder in strength:
             if point := summary_point(summary, strength[summary.encoder].value):
-                series.append(Series(arm, [point]))
+                named = replace(point, name=encoder_name(summary.encoder))
+                series.append(Series(arm, [named]))
                 by_method.setdefault(summary.method, []).append((point.x, point.y))
         elif arm in BESIDE_ENCODERS and (point := summary_point(summary, 0.0)):
-            rules.append(Rule(arm, point.y, point.low, point.high, arm))
+            rules.append(Rule(arm_label(arm), point.y, point.low, point.high, arm))
     if len({summaries[line.arm].encoder for line in series}) < 2:
         return None
     guides = [sorted(points) for points in by_method.values() if len(points) > 1]

@@ -9,21 +9,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from reports.draw.axes import number, rounded
-from reports.draw.content import Axis, Figure, Point, Series, figures
+from reports.draw.content import Axis, Figure, Point, Series, chosen_figures
+from reports.draw.theme import arm_label
 from reports.laws.arms import Fitted
 from reports.laws.fits import Law
 from reports.laws.joint import Joint
-from reports.page.figures.distance import AXES, arm_lines, group_panel
-from reports.study.groups import summarise
+from reports.page.figures.distance import AXES, arm_lines, group_panel, metric_of
+from reports.study.groups import Group, summarise
 
 STEPS = 25  # along a curve: more cannot be seen
 
 
-def law_figure(found: Sequence[Fitted]) -> list[Figure]:
-    """A panel for each set and axis of which an arm has a law."""
+def law_figure(found: Sequence[Fitted], order: Sequence[Group]) -> list[Figure]:
+    """A panel for each set, in that order, and axis of which an arm has a law."""
     groups = [one.group for one in found]
     panels = []
-    for one in found:
+    for one in sorted(found, key=lambda one: order.index(one.group)):
         if one.laws:
             series = arm_lines(summarise(one.rows, ["arm", "size"]), one.axis)
             curves = [
@@ -31,13 +32,16 @@ def law_figure(found: Sequence[Fitted]) -> list[Figure]:
                 for arm, law in one.laws.items()
             ]
             x = Axis(AXES[one.axis], log=True)
-            panels.append(group_panel(one.group, groups, "", x, series, curves=curves))
+            panel = group_panel(one.group, groups, "", x, series, curves=curves)
+            over = {"over": {"parameters": "parameters"}.get(one.axis, "FLOPs")}
+            panels.append(((one.group.data, ""), over | dict(metric_of(one.group, groups)), panel))
     caption = (
         "y = E + A N^-a in parameters N, and in training FLOPs, with the 95 % band of the curve "
         "(parametric bootstrap), between the sizes that were measured. "
         "Markers are means over seeds, whiskers one standard deviation over seeds."
     )
-    return figures("laws", "Fitted scaling laws", caption, panels)
+    sets = [(data, "") for data in sorted({one.group.data for one in found})]
+    return chosen_figures("laws", "Fitted scaling laws", caption, panels, sets)
 
 
 def frontier_figure(found: Sequence[Joint]) -> list[Figure]:
@@ -58,8 +62,8 @@ def frontier_figure(found: Sequence[Joint]) -> list[Figure]:
                 points = [
                     Point(
                         float(row["flops"]), float(row["value"]),
-                        tip=f"{arm} {row['size']}: {number(float(row['value']), 4)} after "
-                        f"{number(float(row['images']))} images",
+                        tip=f"{arm_label(arm)} {row['size']}: {number(float(row['value']), 4)} "
+                        f"after {number(float(row['images']))} images",
                     )
                     for row in best.to_dict("records")
                 ]  # fmt: skip
@@ -71,15 +75,15 @@ def frontier_figure(found: Sequence[Joint]) -> list[Figure]:
                 for arm in one.laws
             ]
             x = Axis(AXES["flops"], log=True)
-            panels.append(
-                group_panel(one.group, groups, "", x, series, guides=guides, curves=curves)
-            )
+            panel = group_panel(one.group, groups, "", x, series, guides=guides, curves=curves)
+            panels.append(((one.group.data, ""), metric_of(one.group, groups), panel))
     caption = (
         "Coloured curves: the compute-optimal frontier of the joint law y = E + A N^-a + B D^-b, "
         "with its 95 % band. Markers: the measured lower envelope, what no other size or snapshot "
         "of the arm beats at as few FLOPs. Thin lines: each size, mean over seeds."
     )
-    return figures("frontier", "Compute-optimal frontier", caption, panels)
+    sets = [(data, "") for data in sorted({one.group.data for one in found})]
+    return chosen_figures("frontier", "Compute-optimal frontier", caption, panels, sets)
 
 
 def _curve(law: Law, n: np.ndarray) -> list[Point]:

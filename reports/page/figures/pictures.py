@@ -8,11 +8,13 @@ import base64
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.store.runs import RunRecord
-from reports.draw.content import Figure, ImagePanel, figures
+from reports.draw.content import Figure, ImagePanel, Place, Shown, chosen_figures
+from reports.draw.theme import arm_label
 from reports.study.runs import StudyResults
 
 # kind of picture -> its files in a run's folder samples/
@@ -20,6 +22,8 @@ PICTURES = {"samples": ("grid-*.png",), "features": ("features_pca-*.png", "feat
 MOST_BYTES = 1_000_000  # of one picture, so that a page with a dozen stays under 20 MB
 MOST_BYTES_IN_ALL = 10_000_000
 MOST_PIXELS = 20_000_000
+MOST_GRIDS = 6  # grids of an arm over training
+REAL = "real.png"  # held-out pictures of the classes of the grids
 # What readers of PNG and npz raise for a file that was cut or altered.
 DAMAGED = (
     OSError,
@@ -34,13 +38,11 @@ DAMAGED = (
 
 
 def sample_grids(study: StudyResults) -> list[Figure]:
-    """samples/grid-<images>.png of the first seed of every arm, the newest; a figure for each data
-    set and size.
+    """samples/grid-<images>.png of the first seed of every arm, beside real pictures of the same
+    classes, samples/real.png; over training where an arm has several grids.
     """
-    return _figures(
-        study, "samples", Path.read_bytes, "Samples",
-        "EMA weights of the first seed; the same noise and labels for every arm.",
-    )  # fmt: skip
+    caption = "EMA weights of the first seed; the same noise and labels for every arm."
+    return _figures(study, "samples", Path.read_bytes, "Samples", caption)
 
 
 def feature_colours(study: StudyResults) -> list[Figure]:
@@ -50,45 +52,88 @@ def feature_colours(study: StudyResults) -> list[Figure]:
     The archive holds `pictures`, float32 [M, H, W, 3] in 0..1 on the token grid; the first eight
     are shown.
     """
-    return _figures(
-        study,
-        "features",
-        _feature_png,
-        "Features as pictures",
+    caption = (
         "The three main directions of the tokens' features as red, green and blue; "
-        "the same pictures for every arm.",
+        "the same pictures for every arm."
     )
+    return _figures(study, "features", _feature_png, "Features as pictures", caption)
 
 
 def _figures(
     study: StudyResults, name: str, read: Callable[[Path], bytes], title: str, caption: str
 ) -> list[Figure]:
-    drawn: list[Figure] = []
-    spent = 0
+    panels: list[tuple[Place, Shown, ImagePanel]] = []
+    absent: dict[str, None] = {}
+    beside = ""
+    reader = _Reader(study, read)
     for (data, size), runs in study.first_seeds().items():
-        panels, absent = [], []
+        there = {run.id: _pictures(run, name) for run in runs}
+        numbers = [set(of_run) for of_run in there.values() if of_run]
+        common = set.intersection(*numbers) if numbers else set()
+        if name == "samples" and (real := _real(reader, runs)):
+            panels.append(((data, size), {}, real))
+            beside = " Real: held-out pictures of the same classes."
         for run in runs:
-            file = newest_picture(run, name)
-            if file is None or spent > MOST_BYTES_IN_ALL:
-                absent.append(run.arm)
-                continue
-            try:
-                content = read(file)
-                _check_png(content)
-            except DAMAGED as error:
-                where = f"{run.id}/samples/{file.name}"
-                study.problems.append(f"{where}: {error}; the picture is left out")
-                absent.append(run.arm)
-                continue
-            spent += len(content)
-            number = file.stem.rpartition("-")[2]
-            images = int(number) if number.isdigit() else 0
-            alt = f"{name} of {run.arm}, size {size}, after {images:,} images"
-            panels.append(ImagePanel(run.arm, run.arm, alt, base64.b64encode(content).decode()))
-        whole = f"{caption} Without a picture: {', '.join(absent)}." if absent else caption
-        place = f"{title}: {data} · {size}"
-        drawn += figures(f"{name}-{data}-{size}", place, whole, panels, folded=bool(drawn))
-    return drawn
+            files = there[run.id]
+            # the last of each arm, and before it what all arms have
+            earlier = sorted(common - {max(files, default=0)}, reverse=True)[: MOST_GRIDS - 1]
+            shown = [(images, files[images]) for images in [max(files), *earlier]] if files else []
+            drawn = 0
+            for images, file in shown:
+                content = reader.png(run, file)
+                if content is None:
+                    continue
+                drawn += 1
+                alt = f"{name} of {arm_label(run.arm)}, size {size}, after {images:,} images"
+                place = {"after": f"{images:,} images"} if len(shown) > 1 else {}
+                panel = ImagePanel(run.arm, arm_label(run.arm), alt, content)
+                panels.append(((data, size), place, panel))
+            if not drawn:
+                absent[arm_label(run.arm)] = None
+    without = f" Without a picture: {', '.join(absent)}." if absent else ""
+    order = list(study.first_seeds())
+    return chosen_figures(name, title, caption + beside + without, panels, order, beside=())
+
+
+def _pictures(run: RunRecord, kind: str) -> dict[int, Path]:
+    """{images: file} of the pictures of a kind, the last of each number."""
+    found = {}
+    for path in sorted(p for one in PICTURES[kind] for p in (run.folder / "samples").glob(one)):
+        number = path.stem.rpartition("-")[2]
+        found[int(number) if number.isdigit() else 0] = path
+    return found
+
+
+def _real(reader: _Reader, runs: Sequence[RunRecord]) -> ImagePanel | None:
+    """Real pictures of the classes of the grids: of the first run that has them."""
+    for run in runs:
+        path = run.folder / "samples" / REAL
+        content = reader.png(run, path) if path.is_file() else None
+        if content is not None:
+            return ImagePanel("", "Real, held out", f"real pictures of {run.data}", content)
+    return None
+
+
+@dataclass
+class _Reader:
+    """Pictures as base64, within what a page takes in all; what is damaged is named."""
+
+    study: StudyResults
+    read: Callable[[Path], bytes]
+    spent: int = 0
+
+    def png(self, run: RunRecord, file: Path) -> str | None:
+        if self.spent > MOST_BYTES_IN_ALL:
+            return None
+        try:
+            content = self.read(file) if file.name != REAL else file.read_bytes()
+            _check_png(content)
+        except DAMAGED as error:
+            where = f"{run.id}/samples/{file.name}"
+            self.study.problems.append(f"{where}: {error}; the picture is left out")
+            return None
+        self.spent += len(content)
+        return base64.b64encode(content).decode()
 
 
 def newest_picture(run: RunRecord, kind: str) -> Path | None:

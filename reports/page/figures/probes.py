@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.draw.content import Axis, Figure, HeatPanel, figures, figures_by_place
-from reports.page.figures.distance import SPREAD, arm_lines, group_note, group_panel
+from reports.draw.content import Axis, Figure, HeatPanel, Place, Shown, chosen_figures
+from reports.draw.theme import arm_label
+from reports.page.figures.distance import SPREAD, arm_lines, group_panel, metric_of
+from reports.study.contrasts import CONTROL
 from reports.study.groups import by_size, groups, of_group, places, sorted_arms, summarise
 
 if TYPE_CHECKING:
@@ -54,8 +56,8 @@ class ArmMap:
 class _Maps:
     """The maps of all arms for one metric and size."""
 
-    name: str
-    title: str
+    place: Place
+    shown: Shown
     label: str
     by_arm: Mapping[str, ArmMap]
 
@@ -77,54 +79,48 @@ def over_depth(rows: pd.DataFrame) -> list[Figure]:
             if series:
                 blocks = sorted(int(block) for block in part["block"].unique())
                 panel = group_panel(group, found, size, Axis("block", values=blocks), series)
-                panels.append(((group.data, size), panel))
+                panels.append(((group.data, size), metric_of(group, found), panel))
     caption = (
         "Finished runs, features of the EMA weights, "
         f"averaged over the measured noise levels. {SPREAD}"
     )
-    return figures_by_place("depth", "What the blocks know", caption, panels, places(final))
+    return chosen_figures("depth", "What the blocks know", caption, panels, places(final))
 
 
 def maps(rows: pd.DataFrame) -> list[Figure]:
-    """One map an arm, all of a figure on one colour scale; the largest size is open, the others are
-    folded.
-    """
-    drawn: list[Figure] = []
+    """One map an arm, all of a metric and size on one colour scale."""
+    panels = []
+    for found in _maps(rows):
+        values = _values(found.by_arm.values())
+        for arm, one in found.by_arm.items():
+            panel = _panel(arm, arm_label(arm), one, min(values), max(values), found.label)
+            panels.append((found.place, found.shown, panel))
     caption = (
         "Mean over seeds of the finished runs. Blocks count from 1; "
         "t = 1 is noise. One colour scale for all arms."
     )
-    for found in _maps(rows):
-        values = _values(found.by_arm.values())
-        panels = [
-            _panel(arm, arm, one, min(values), max(values), found.label)
-            for arm, one in found.by_arm.items()
-        ]
-        title = f"Layer × timestep maps: {found.title}"
-        drawn += figures(f"maps-{found.name}", title, caption, panels, folded=bool(drawn))
-    return drawn
+    order = places(rows[rows["final"]])
+    return chosen_figures("maps", "Layer × timestep maps", caption, panels, order, beside=())
 
 
-def differences(rows: pd.DataFrame, reference: str = "vanilla") -> list[Figure]:
+def differences(rows: pd.DataFrame, reference: str = CONTROL) -> list[Figure]:
     """Each arm's map minus the reference arm's, on a scale symmetric about zero."""
-    drawn: list[Figure] = []
-    caption = f"Map of each arm minus the map of {reference}: purple is lower, orange is higher."
+    panels = []
+    name = arm_label(reference)
     for found in _maps(rows):
         if reference not in found.by_arm:
             continue
         base = found.by_arm[reference]
         changed = {arm: one.minus(base) for arm, one in found.by_arm.items() if arm != reference}
         values = [abs(value) for value in _values(changed.values())]
-        if values:
-            most = max(*values, 1e-6)
-            label = f"difference of {found.label}"
-            panels = [
-                _panel(arm, f"{arm} − {reference}", one, -most, most, label, diverging=True)
-                for arm, one in changed.items()
-            ]
-            title = f"Differences from {reference}: {found.title}"
-            drawn += figures(f"differences-{found.name}", title, caption, panels, bool(drawn))
-    return drawn
+        most = max(*values, 1e-6) if values else 0.0
+        for arm, one in changed.items() if values else ():
+            label, title = f"difference of {found.label}", f"{arm_label(arm)} − {name}"
+            panel = _panel(arm, title, one, -most, most, label, diverging=True)
+            panels.append((found.place, found.shown, panel))
+    caption = f"Map of each arm minus the map of {name}: purple is lower, orange is higher."
+    title, order = f"Differences from {name}, by layer and timestep", places(rows[rows["final"]])
+    return chosen_figures("differences", title, caption, panels, order, folded=True, beside=())
 
 
 def _values(maps: Iterable[ArmMap]) -> list[float]:
@@ -136,7 +132,7 @@ def _maps(rows: pd.DataFrame) -> list[_Maps]:
     final = rows[rows["final"] & rows["t"].notna()]
     found = groups(final, per_block=True)
     out = []
-    for index, group in enumerate(found):
+    for group in found:
         for size, part in reversed(by_size(of_group(final, group))):
             by_arm = {}
             for arm in sorted_arms(part["arm"]):
@@ -154,8 +150,8 @@ def _maps(rows: pd.DataFrame) -> list[_Maps]:
                     )
                     by_arm[arm] = ArmMap(cells, blocks, levels)
             if _values(by_arm.values()):
-                title = f"{group.title(size)} ({group_note(group, found)})"
-                out.append(_Maps(f"{index}-{size}", title, group.facts.axis, by_arm))
+                shown = metric_of(group, found)
+                out.append(_Maps((group.data, size), shown, group.facts.axis, by_arm))
     return out
 
 

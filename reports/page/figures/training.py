@@ -4,9 +4,21 @@ noise level.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from reports.draw.content import Axis, Figure, LinePanel, Place, Point, Series, figures_by_place
+import numpy as np
+
+from reports.draw.axes import rounded
+from reports.draw.content import (
+    Axis,
+    Figure,
+    LinePanel,
+    Place,
+    Point,
+    Series,
+    Shown,
+    chosen_figures,
+)
 from reports.study.groups import sorted_arms
 from reports.study.runs import StudyResults, mapping, training_curve
 
@@ -16,6 +28,7 @@ TITLES = {
     "gradient_agreement": ("agreement of the gradients", "cosine, velocity to representation term"),
     "velocity": ("training loss", "velocity term (MSE)"),
 }
+BESIDE = ("quantity",)
 QUARTERS = ("0 to ¼", "¼ to ½", "½ to ¾", "¾ to 1")
 DETAILS = (
     {"feature_norm": ("student block's output", "root mean square")}
@@ -30,12 +43,12 @@ DETAILS = (
 )
 
 
-# quantity, place -> arm -> images -> the values of its runs
-Logged = dict[tuple[str, Place], dict[str, dict[int, list[float]]]]
+OfRun = dict[int, float]  # images: value, of one run
+Logged = dict[tuple[str, Place], dict[str, dict[str, OfRun]]]  # quantity, place -> arm -> run
 
 
 def curves(study: StudyResults) -> list[Figure]:
-    """Mean over seeds of each arm, a figure a data set and size; the details are folded."""
+    """Mean over seeds of each arm; the details are folded."""
     # read: of many runs a part, evenly chosen
     chosen = list(study.runs.values())[:: max(1, len(study.runs) // MOST_RUNS)]
     logged: Logged = {}
@@ -47,10 +60,10 @@ def curves(study: StudyResults) -> list[Figure]:
             images = line.get("images")
             for name, value in quantities.items():
                 if isinstance(value, int | float) and isinstance(images, int) and value == value:
-                    curve = logged.setdefault((name, place), {}).setdefault(run.arm, {})
-                    curve.setdefault(images, []).append(float(value))
+                    of_arm = logged.setdefault((name, place), {}).setdefault(run.arm, {})
+                    of_arm.setdefault(run.id, {})[images] = float(value)
     # draw: first what every run has, then the details
-    caption = "Mean over seeds of what was logged while training."
+    caption = "Mean over seeds of what was logged while training, where every run has a line."
     if len(chosen) < len(study.runs):
         caption += f" Read from {len(chosen)} of {len(study.runs)} runs."
     by_level = f"{caption} Noise levels are those of the tokens; t = 1 is noise."
@@ -58,21 +71,24 @@ def curves(study: StudyResults) -> list[Figure]:
     main = {key: arms for key, arms in logged.items() if key[0] not in DETAILS}
     order = list(study.first_seeds())
     return [
-        *figures_by_place("training", "While training", caption, _panels(main, TITLES), order),
-        *figures_by_place(
+        *chosen_figures(
+            "training", "While training", caption, _panels(main, TITLES), order, beside=BESIDE
+        ),
+        *chosen_figures(
             "training-levels",
             "While training, by noise level",
             by_level,
             _panels(details, DETAILS),
             order,
             folded=True,
+            beside=BESIDE,
         ),
     ]
 
 
 def _panels(
     logged: Logged, titles: dict[str, tuple[str, str]]
-) -> Iterator[tuple[Place, LinePanel]]:
+) -> Iterator[tuple[Place, Shown, LinePanel]]:
     """A panel for each quantity and place, quantities in the order of the titles."""
     order = {name: index for index, name in enumerate(titles)}
     for (name, place), arms in sorted(
@@ -80,12 +96,21 @@ def _panels(
     ):
         series = [Series(arm, _points(arms[arm]), markers=False) for arm in sorted_arms(arms)]
         title, label = titles.get(name, (name.replace("_", " "), name.replace("_", " ")))
-        title = " · ".join((title, *place))
-        yield place, LinePanel(title, Axis("training images"), Axis(label), series)
+        shown, title = {"quantity": title}, " · ".join((title, *place))
+        yield place, shown, LinePanel(title, Axis("training images"), Axis(label), series)
 
 
-def _points(values: dict[int, list[float]]) -> list[Point]:
-    return [
-        Point(images, sum(found) / len(found), n=len(found))
-        for images, found in sorted(values.items())
+def _points(runs: Mapping[str, OfRun]) -> list[Point]:
+    """The mean where every run has a line: at the images of the run with fewest lines there, while
+    each other one is read on a straight line between its own.
+    """
+    start = max(min(curve) for curve in runs.values())
+    end = min(max(curve) for curve in runs.values())
+    shared = [[at for at in sorted(curve) if start <= at <= end] for curve in runs.values()]
+    places = min(shared, key=len)
+    read = [
+        np.interp(places, sorted(curve), [curve[at] for at in sorted(curve)])
+        for curve in runs.values()
     ]
+    means = np.mean(read, axis=0).tolist() if places else []
+    return [Point(at, rounded(mean), n=len(runs)) for at, mean in zip(places, means, strict=True)]

@@ -1,5 +1,6 @@
 """Drawn panels: what is in the data is in the picture, at its place, and nothing else."""
 
+import itertools
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -21,7 +22,7 @@ from reports.draw.content import (
 )
 from reports.draw.heat_map import VIRIDIS, colour_at
 from reports.draw.legend import draw_panel, with_legend
-from reports.draw.theme import COLOURS, arm_styles
+from reports.draw.theme import DARK_PAPER, PAPER, arm_label, arm_styles, contrast_ratio
 from reports.study.groups import sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -169,8 +170,56 @@ def test_bars_and_forests_are_drawn():
     assert STYLES["selfflow"].key in groups_of(draw_panel(forest, STYLES))
 
 
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_forest_says_each_change_with_its_interval_and_number(wide):
+    effects = [
+        Effect("selfflow", -3.0, -7.25, 1.5, n=5),
+        Effect("repa/<x>&", 40.0, 20.0, 60.0, n=4, related=True),
+    ]
+    panel = ForestPanel("effects", Axis("%"), effects, floor=5.0, reference=("vanilla", "0.731"))
+    drawn = ElementTree.fromstring(draw_panel(panel, STYLES, wide))
+    texts = [text.text for text in drawn.iter(f"{SVG}text")]
+    assert "Self-Flow" in texts and "Vanilla 0.731" in texts
+    assert any("-3.0 % (-7.2 to +1.5)" in text for text in texts)
+    (band,) = (rect for rect in drawn.iter(f"{SVG}rect") if rect.get("class") == "band")
+    zero = next(path for path in drawn.iter(f"{SVG}path") if path.get("class") == "axis")
+    middle = float(band.attrib["x"]) + float(band.attrib["width"]) / 2
+    assert float(zero.attrib["d"][1:].split()[0]) == pytest.approx(middle, abs=0.1)
+    # nothing of a text is over a neighbour in its row
+    rows = {}
+    for text in drawn.iter(f"{SVG}text"):
+        x, wide_text = float(text.attrib["x"]), 0.6 * float(text.attrib["font-size"])
+        wide_text *= len(text.text)
+        left = x - {"start": 0, "middle": 0.5, "end": 1}[text.attrib["text-anchor"]] * wide_text
+        rows.setdefault(text.attrib["y"], []).append((left, left + wide_text))
+    for spans in rows.values():
+        for (_, end), (start, _) in itertools.pairwise(sorted(spans)):
+            assert end <= start + 1
+
+
+def test_points_of_one_size_stand_side_by_side():
+    series = [Series("selfflow", [point(1, 1)]), Series("repa/<x>&", [point(1, 1)])]
+    apart = groups_of(draw_panel(line_panel(series=series, beside=True), STYLES))
+    together = groups_of(draw_panel(line_panel(series=series), STYLES))
+
+    def places(groups):
+        return {group[-1].attrib["d"][:6] for group in groups.values()}
+
+    assert len(places(apart)) == 2 and len(places(together)) == 1
+
+
+def test_a_floor_is_a_band_and_names_stand_beside_their_markers():
+    floor = [Point(0, 0, -1, 1), Point(2, 0, -2, 2)]
+    named = Series("selfflow", [replace(point(1, 0.0), name="local M")])
+    drawn = ElementTree.fromstring(draw_panel(line_panel(series=[named], floor=floor), STYLES))
+    (band,) = (path for path in drawn.iter(f"{SVG}path") if path.get("class") == "band")
+    heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", band.attrib["d"])]
+    assert heights[2] - heights[1] == pytest.approx(2 * (heights[3] - heights[0]), abs=0.3)
+    assert "local M" in [text.text for text in drawn.iter(f"{SVG}text")]
+
+
 def test_styles_are_stable_and_told_apart_without_colour():
-    arms = [f"arm{index}" for index in range(len(COLOURS) * 4)]
+    arms = [f"arm{index}" for index in range(24)]
     styles = arm_styles(sorted_arms(arms))
     assert styles == arm_styles(sorted_arms(reversed(arms)))
     assert len({(style.colour, style.marker) for style in styles}) == len(arms)
@@ -179,6 +228,52 @@ def test_styles_are_stable_and_told_apart_without_colour():
         "vanilla",
         "selfflow",
     ]
+
+
+ARMS = (
+    *("vanilla", "selfflow", "selfflow(masking=False)", "selfflow(near=0.2)"),
+    *("selfflow(similarity=l1)", "selfflow(attention=separated)", "dual_timestep"),
+    *("repa/local_s", "repa/local_m", "repa/local_l", "irepa/local_m", "haste/dinov2_b", "sra"),
+    *("layersync", "dispersive", "full_masking", "diffusion_forcing", "repa/averaged(dinov2_b)"),
+)
+
+
+def test_an_arm_looks_the_same_on_every_page():
+    def looks(style):
+        return style.name, style.colour, style.dark, style.marker, style.dash
+
+    alone = {arm: looks(arm_styles([arm])[0]) for arm in ARMS}
+    for page in (ARMS, ARMS[::-1], ARMS[::3], ARMS[1::2]):
+        assert {style.arm: looks(style) for style in arm_styles(page)} == {
+            arm: alone[arm] for arm in page
+        }
+    assert len({(look[1], look[3]) for look in alone.values()}) == len(ARMS)
+
+
+def test_every_arm_can_be_seen_on_both_grounds_and_shades_differ_in_print():
+    for style in arm_styles([*ARMS, "new_method", "new_method(x=1)/new_encoder", "a [b=1]"]):
+        assert contrast_ratio(style.colour, PAPER) >= 2.95, style
+        assert contrast_ratio(style.dark, DARK_PAPER) >= 2.95, style
+    small, middle, large = arm_styles(["repa/local_s", "repa/local_m", "repa/local_l"])
+    for one, other in ((small, middle), (middle, large)):
+        assert contrast_ratio(one.colour, other.colour) > 1.4
+        assert contrast_ratio(one.dark, other.dark) > 1.2
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [
+        ("selfflow(masking=False)", "Self-Flow, no masking"),
+        ("repa/dinov2_b", "REPA (DINOv2-B)"),
+        ("repa(weight=2)/averaged(local_m)", "REPA, weight 2 (averaged local M)"),
+        ("vanilla [optimizer.lr=0.001]", "Vanilla [optimizer.lr=0.001]"),
+        ("new(x=1)/enc", "new, x 1 (enc)"),
+        ("weird)(", "weird)("),
+        ("", ""),
+    ],
+)
+def test_arms_are_called_as_papers_call_them(arm, name):
+    assert arm_label(arm) == name
 
 
 def test_scale_keeps_whiskers_inside():
@@ -193,7 +288,7 @@ def test_a_figure_that_stands_alone_names_its_arms():
     panel = draw_panel(line_panel(series=[]), styles)
     drawn = ElementTree.fromstring(with_legend(panel, styles, styles))
     labels = {found.text: found.attrib for found in drawn.findall(f"{SVG}text")}
-    assert list(labels) == list(styles)
+    assert list(labels) == [style.name for style in styles.values()]
     width, height = (float(drawn.attrib[side]) for side in ("width", "height"))
     inner = drawn.find(f"{SVG}svg")
     assert inner is not None and drawn.attrib["aria-label"] == inner.attrib["aria-label"]

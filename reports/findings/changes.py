@@ -1,0 +1,113 @@
+"""What each arm changes against a reference arm at one size: the numbers behind a forest plot and
+the first sentence of a page, by the rules of verdicts.
+
+    for change in changes(cells, "tiny", "vanilla"):
+        change.arm, change.percent, change.told      # "selfflow", (-7.3, -12.0, -2.1), True
+
+*Told* means that a verdict would be given: three shared seeds, six degrees of freedom, an interval
+without zero, and no arm saturated (docs/verdicts.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from reports.findings.decisions import LEVEL
+from reports.findings.power import seeds_needed
+from reports.study.cells import Comparable
+from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, OVER, BySeed, Estimate, percent
+from reports.study.groups import sorted_arms
+
+ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # percent, of an effect one may look for
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference of an arm from the reference, on the logarithm.
+
+    n: runs of the arm; p_holm: after Holm's adjustment over the arms beside it; saturated: why
+    nothing better or worse can be said, ""; related: whether the metric is kin to its encoder.
+    """
+
+    arm: str
+    estimate: Estimate
+    n: int
+    p_holm: float
+    saturated: str = ""
+    related: bool = False
+
+    @property
+    def percent(self) -> tuple[float, float | None, float | None]:
+        """Best guess and 95 % interval; None where no interval is known."""
+        at = percent(self.estimate.effect)
+        if self.estimate.df <= 0:
+            return at, None, None
+        low, high = (percent(end) for end in self.estimate.interval())
+        return (at, low, high) if math.isfinite(high) else (at, None, None)
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are seeds enough to judge."""
+        one = self.estimate
+        enough = one.design == OVER or one.df >= LEAST_DF
+        return one.seeds >= LEAST_SEEDS and enough and not self.saturated
+
+    @property
+    def told(self) -> bool:
+        """Whether the arm can be told from the reference."""
+        low, high = self.estimate.interval()
+        return self.judged and not low <= 0 <= high
+
+    @property
+    def told_after_holm(self) -> bool:
+        """The same after the adjustment for as many arms."""
+        return self.told and self.p_holm < LEVEL
+
+
+def changes(
+    cells: Comparable,
+    size: str,
+    reference: str,
+    values: Mapping[tuple[str, str], BySeed] | None = None,
+) -> list[Change]:
+    """The arms of a size against one of them, [] without it. values: other values of the same runs
+    than their last ones.
+    """
+    known = cells.final if values is None else values
+    if (reference, size) not in known:
+        return []
+    found = [
+        Change(
+            arm,
+            cells.contrast({(arm, size): 1.0, (reference, size): -1.0}, values),
+            len(known[arm, size]),
+            1.0,
+            cells.saturated.get((arm, size), "") or cells.saturated.get((reference, size), ""),
+            (arm, size) in cells.related,
+        )
+        for arm in sorted_arms(arm for arm, at in known if at == size and arm != reference)
+    ]
+    return _holm(found)
+
+
+def _holm(found: Sequence[Change]) -> list[Change]:
+    out, running = list(found), 0.0
+    for rank, i in enumerate(sorted(range(len(out)), key=lambda i: out[i].estimate.p)):
+        running = max(running, min(1.0, (len(out) - rank) * out[i].estimate.p))
+        out[i] = replace(out[i], p_holm=running)
+    return out
+
+
+def seeds_for(found: Sequence[Change]) -> tuple[float, int | None] | None:
+    """A round effect in percent of about the size that was seen, and the seeds that would show it
+    for the arm that needs most of them (None: more than 1,000); None where no error is known.
+    """
+    known = [one for one in found if one.estimate.df > 0 and one.estimate.seeds > 1]
+    if not known:
+        return None
+    seen = sorted(abs(percent(one.estimate.effect)) for one in known)[-1]
+    size = min(ROUND, key=lambda one: abs(math.log(one / max(seen, ROUND[0]))))
+    needed = [seeds_needed(one.estimate, math.log1p(-size / 100)) for one in known]
+    return size, None if None in needed else max(n for n in needed if n is not None)

@@ -1,0 +1,123 @@
+"""The table of the first screen, as papers print it: mean and interval, the best bold, the change
+from vanilla.
+
+    table = headline(study.rows)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scipy.special import stdtrit
+
+from reports.draw.axes import number, rounded, signed
+from reports.draw.table import BEST, SECOND, Cell, Table, arm_cell, cell, columns
+from reports.draw.theme import arm_label
+from reports.page.figures.ablation import plain_reference
+from reports.study.contrasts import CONFIDENCE, percent
+from reports.study.groups import (
+    Group,
+    Summary,
+    by_size,
+    distances,
+    log_means,
+    of_group,
+    sorted_arms,
+    summarise,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MARKS = (BEST, SECOND)
+MOST_ARMS = 16  # of the table of the first screen, which shows all sizes up to these
+MOST_METRICS = 3
+
+
+def headline(rows: pd.DataFrame) -> Table | None:
+    """The table of the first screen, as papers print it: mean and half its 95 % interval of the
+    first metrics, change from vanilla; the best mean of a size bold, the second underlined.
+    """
+    final = rows[rows["final"]]
+    found = distances(final)
+    if not found:
+        return None
+    data, budget = found[0].data, found[0].images_total
+    found = [one for one in found if (one.data, one.images_total) == (data, budget)]
+    found = list({one.metric: one for one in reversed(found)}.values())[::-1][:MOST_METRICS]
+    parts = {group.metric: dict(by_size(of_group(final, group))) for group in found}
+    sizes = list(parts[found[0].metric])
+    arms = {
+        size: sorted_arms(
+            arm for of in parts.values() if size in of for arm in of[size]["arm"].unique()
+        )
+        for size in sizes
+    }
+    if sum(map(len, arms.values())) > MOST_ARMS:
+        sizes = sizes[-1:]
+    lines = []
+    for size in reversed(sizes):
+        columns_of = [_cells(parts[one.metric].get(size), one, arms[size]) for one in found]
+        seeds: dict[str, int] = {}
+        for of in parts.values():
+            for arm, n in of[size].groupby("arm")["run"].nunique().items() if size in of else ():
+                seeds[str(arm)] = max(seeds.get(str(arm), 0), int(n))
+        for index, arm in enumerate(arms[size]):
+            numbers = [one for of_metric in columns_of for one in of_metric[index]]
+            lines.append([arm_cell(arm), cell(size), *numbers, cell(seeds[arm])])
+    reference = plain_reference(set(final["arm"]))
+    heads = columns("arm", "size")
+    for group in found:
+        arrow = "↑" if group.higher_is_better else "↓"
+        heads += columns(f"#{group.facts.label} {arrow}", f"#from {arm_label(reference)}")
+    heads += columns("#seeds")
+    note = (
+        f"Mean ± half of its 95 % interval over seeds, on {data} after {budget:,} images. Bold: "
+        "the best mean of a size, underlined: the second; neither says that a difference is real."
+    )
+    title = "Results" + ("" if len(sizes) > 1 else f", size {sizes[0]}")
+    table = Table("headline", title, note, heads, lines)
+    return table.without_column(1) if len(sizes) == 1 else table
+
+
+def _cells(part: pd.DataFrame | None, group: Group, arms: Sequence[str]) -> list[list[Cell]]:
+    """Mean with interval and change from the reference, for each arm."""
+    if part is None:
+        return [[cell(None), cell(None)] for _ in arms]
+    summaries = {one.arm: one for one in summarise(part, ["arm"])}
+    logs = log_means(part)
+    reference = plain_reference(set(summaries))
+    sign = 1 if group.higher_is_better else -1
+    means = sorted(
+        (one.mean for one in summaries.values() if one.mean is not None), key=lambda x: -sign * x
+    )
+    out = []
+    for arm in arms:
+        one = summaries.get(arm)
+        if one is None or one.mean is None:
+            out.append([cell(None), cell(None)])
+            continue
+        place = means.index(one.mean) if len(means) > 1 else len(MARKS)
+        mark = MARKS[place] if place < len(MARKS) else ""
+        compared = arm != reference and {arm, reference} <= logs.keys()
+        change = percent(logs[arm][0] - logs[reference][0]) if compared else None
+        words = "–" if change is None else f"{signed(change, 1 if abs(change) >= 1 else 2)} %"
+        out.append([
+            Cell(_with_interval(one), rounded(one.mean), mark=mark),
+            Cell(words, rounded(change) if change is not None and math.isfinite(change) else None),
+        ])  # fmt: skip
+    return out
+
+
+def _with_interval(one: Summary) -> str:
+    """ "0.731 ± 0.058": as many decimals as the interval has two digits for."""
+    mean = one.mean or 0.0
+    if one.n < 2 or one.sd is None:
+        return number(mean, 4)
+    half = float(stdtrit(one.n - 1, (1 + CONFIDENCE) / 2)) * one.sd / math.sqrt(one.n)
+    if not 1e-6 < half < 1e4 or abs(mean) >= 1e4:
+        return f"{number(mean, 4)} ± {number(half, 2)}"
+    decimals = max(0, 1 - math.floor(math.log10(half)))
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"
