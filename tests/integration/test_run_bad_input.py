@@ -8,7 +8,16 @@ import sys
 import time
 
 import pytest
-from support.runs import ROOT, numbers, only_run, run_cli, run_in_process, start, tiny_run
+from support.runs import (
+    ROOT,
+    last_weights,
+    numbers,
+    only_run,
+    run_cli,
+    run_in_process,
+    start,
+    tiny_run,
+)
 
 from bench.cli import BAD_INPUT, FAILED
 from bench.core.store import checkpoints, staging
@@ -80,8 +89,6 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
     words = tiny_run(tmp_path, "name=mine", "images=128")
     assert run_in_process(words) == 0
     run = only_run(tmp_path)
-    assert run_in_process([*words, "images=256"]) == BAD_INPUT
-    assert "a cosine schedule cannot be continued" in capsys.readouterr().err
     assert run_in_process([*words, "snapshots=3", "compute.data_workers=1"]) == 0
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(
@@ -99,11 +106,20 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
     assert "the data changed since" in capsys.readouterr().err
 
 
-def test_more_images_do_not_continue_a_share_of_warm_up(tmp_path, capsys):
-    words = tiny_run(tmp_path, "optimizer.schedule=constant", "optimizer.warmup_share=0.1")
-    assert run_in_process(words) == 0
-    assert run_in_process([*words, "images=4Ki"]) == BAD_INPUT
-    assert "a share of warm-up cannot be continued" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "rate",
+    [["optimizer.schedule=cosine"], ["optimizer.schedule=constant", "optimizer.warmup_share=0.1"]],
+    ids=["cosine", "share of warm-up"],
+)
+def test_more_images_are_another_run_where_the_rate_knows_the_end(tmp_path, rate):
+    words = tiny_run(tmp_path, *rate)
+    assert run_in_process([*words, "images=128"]) == 0
+    run = only_run(tmp_path)
+    before = numbers(run), last_weights(run)
+    assert run_in_process([*words, "images=256"]) == 0
+    (longer,) = {path.parent for path in tmp_path.glob("*/run.json")} - {run}
+    assert (numbers(run), last_weights(run)) == before
+    assert list(checkpoints.snapshots(longer))[-1] == 256
 
 
 @pytest.mark.slow
@@ -128,14 +144,14 @@ def test_more_images_continue_a_constant_schedule(tmp_path):
     assert numbers(only_run(tmp_path)) == numbers(only_run(tmp_path / "straight"))
 
 
-def test_a_second_process_on_the_same_run_is_refused(tmp_path):
+def test_a_second_process_on_the_same_run_is_refused(tmp_path, capsys):
     words = tiny_run(tmp_path, "images=64Ki")
     first = start(words)
     try:
         while first.poll() is None and not list(tmp_path.glob("*/metrics.jsonl")):
             time.sleep(0.02)
-        result = run_cli("bench.run", *words)
-        assert result.returncode == 2 and "is being written by another process" in result.stderr
+        assert run_in_process(words) == BAD_INPUT
+        assert "is being written by another process" in capsys.readouterr().err
     finally:
         first.kill()
         first.communicate()
