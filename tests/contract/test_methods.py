@@ -109,6 +109,15 @@ def test_cost_has_an_entry_for_every_group(name):
     assert (cost.parameters["heads"] > 0) == bool(described_heads(m, ctx))
 
 
+def test_shapes_without_numbers_cost_what_numbers_do(monkeypatch):
+    arms = [m for m in map(built, METHODS) if "image" not in m.needs]
+    assert len(arms) >= 5
+    grid = TokenGrid((8, 8), 2, 1)
+    of_numbers = [count(m, grid, NANO, 10) for m in arms]
+    monkeypatch.setattr("bench.core.train.cost.SMALL", 0)
+    assert [count(m, grid, NANO, 10) for m in arms] == of_numbers
+
+
 def test_cost_changes_where_a_term_ends():
     grid, encoder = TokenGrid((8, 8), 2, 1), StandInEncoder()
     repa, vanilla = (

@@ -2,9 +2,9 @@
 not estimated.
 
 The arm's own loss is run forward and backward on two images under PyTorch's FLOP counter, so a
-method's extra passes are in the count whatever they are; without an encoder on the meta device
-(shapes without numbers), so that even XL costs nothing. A multiplication and its addition are two
-FLOPs; element-wise work is not counted.
+method's extra passes are in the count whatever they are; without an encoder a large one on the meta
+device (shapes without numbers), so that even XL costs nothing. A multiplication and its addition
+are two FLOPs; element-wise work is not counted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.train.ema import ema_copy
 
 _PARTS = ("backbone", "heads", "teacher", "encoder")
+# depth x width^2 up to which numbers cost less than the meta device, whose operators are Python
+SMALL = 2**18
 IMAGES = 2  # at least: a method may compare more with each other
 
 
@@ -75,7 +77,9 @@ def count(
     """Count an arm. condition: as `SiT` takes it; encoder, clean: the frozen encoder that the
     method needs and the shape of what it reads, (3, H, W) of a picture.
     """
-    device = torch.device("meta") if encoder is None else next(encoder.parameters()).device
+    device = torch.device("cpu" if size.depth * size.width**2 <= SMALL else "meta")
+    if encoder is not None:
+        device = next(encoder.parameters()).device
     images = max(IMAGES, method.group)
     with device:
         # the arm as it is trained, and a batch of zeros
