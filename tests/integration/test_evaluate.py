@@ -16,7 +16,7 @@ from support.evaluations import (
     backbone_of,
     samples_of,
 )
-from support.runs import ROOT, run_cli
+from support.runs import ROOT
 
 from bench.cli import guarded
 from bench.config.compose import compose
@@ -261,7 +261,7 @@ def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsy
     assert 48 <= left_out <= 52 and f"{left_out} samples were not finite" in capsys.readouterr().out
 
 
-def test_samples_that_are_not_finite_are_counted(run, tmp_path):
+def test_samples_that_are_not_finite_are_counted(run, tmp_path, capsys):
     net = backbone_of(run)
     with torch.no_grad():
         net.y_embedder.embedding_table.weight[4] = 1e38  # finite, and nothing after it
@@ -275,8 +275,7 @@ def test_samples_that_are_not_finite_are_counted(run, tmp_path):
         *QUICK,
         "labels=balanced",
     ]
-    done = run_cli("bench.evaluate", *words)
-    assert done.returncode == 0 and "10 samples were not finite" in done.stdout, done.stderr
+    assert main(words) == 0 and "10 samples were not finite" in capsys.readouterr().out
     path = samples_of(tmp_path)
     assert (
         len(np.load(path)["arr_0"]) == 90

@@ -28,8 +28,7 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.train.ema import ema_copy
 
 _PARTS = ("backbone", "heads", "teacher", "encoder")
-# depth x width^2 up to which numbers cost less than the meta device, whose operators are Python
-SMALL = 2**18
+SMALL = 2**24  # work up to which numbers cost less than the meta device, whose operators are Python
 IMAGES = 2  # at least: a method may compare more with each other
 
 
@@ -77,7 +76,8 @@ def count(
     """Count an arm. condition: as `SiT` takes it; encoder, clean: the frozen encoder that the
     method needs and the shape of what it reads, (3, H, W) of a picture.
     """
-    device = torch.device("cpu" if size.depth * size.width**2 <= SMALL else "meta")
+    work = size.depth * size.width * grid.tokens * (size.width + grid.tokens)
+    device = torch.device("cpu" if work <= SMALL else "meta")
     if encoder is not None:
         device = next(encoder.parameters()).device
     images = max(IMAGES, method.group)

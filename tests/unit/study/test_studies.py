@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from support.runs import run_cli
 
+from bench.cli import guarded
 from bench.config.groups import CONF
 from bench.config.identity import arm_name, identity
 from bench.core.store.runs import Description, write_description
@@ -361,15 +361,12 @@ def test_the_command_to_go_on_is_the_one_that_was_given():
     assert "retries" not in asked(words[:1]).command()
 
 
-def test_the_plan_is_printed_and_nothing_is_made(tmp_path):
-    shown = run_cli(
-        "bench.sweep", "study=demo", "seed=0", f"runs={tmp_path / 'runs'}", "dry_run=true"
-    )
-    assert shown.returncode == 0, shown.stderr
-    assert "3 runs, 0 done, 3 to do; at least " in shown.stdout and "FLOPs" in shown.stdout
-    assert "repa/local_m  >= 87.7K" in shown.stdout, (
-        "an encoder that is not there yet is not counted"
-    )
+def test_the_plan_is_printed_and_nothing_is_made(tmp_path, capsys):
+    words = ["study=demo", "seed=0", f"runs={tmp_path / 'runs'}", "dry_run=true"]
+    assert guarded(SWEEP.main, words) == 0
+    shown = capsys.readouterr().out
+    assert "3 runs, 0 done, 3 to do; at least " in shown and "FLOPs" in shown
+    assert "repa/local_m  >= 87.7K" in shown, "an encoder that is not there yet is not counted"
     assert not (tmp_path / "runs").exists()
 
 
