@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 QUICK := not slow and not slurm and not browser and not gpu
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check lowest-check slurm-test gpu-check clean
+.PHONY: help demo test check lowest lowest-check slurm-test gpu-check clean
 
 help:
 	@echo "make demo        three arms x four seeds on digits, then the report (minutes on two cores)"
@@ -33,22 +33,25 @@ check: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# distances, statistics, pictures, words and weights: what other versions could get wrong in silence
-OF_NUMBERS := $(addprefix tests/unit/,probes config evaluation core/test_pictures.py core/test_compat.py \
+# distances, statistics, pictures, words and files: what other versions could get wrong in silence
+OF_NUMBERS := $(addprefix tests/unit/,probes evaluation/test_checkpoint_files.py \
+	$(patsubst %,config/test_%.py,configuration cli) $(patsubst %,core/test_%.py,pictures compat) \
 	$(patsubst %,reports/test_%.py,contrasts fits groups laws tables charts verdicts))
 
 # torch and what is built for it stay: their folder stands behind this environment's own.
 # pytz: pandas 2 needs it, pandas 3 does not
 $(VENV)-lowest/.installed: pyproject.toml tests/support/lowest.py $(BIN)/.installed
 	$(BIN)/python -m venv --clear $(VENV)-lowest
-	$(VENV)-lowest/bin/python -m pip install -qq --no-deps pytz $$($(BIN)/python tests/support/lowest.py)
+	$(VENV)-lowest/bin/python -m pip install -qq --no-deps --no-compile pytz $$($(BIN)/python tests/support/lowest.py)
 	folder='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 	$(abspath $(BIN))/python -c "$$folder" > $$($(VENV)-lowest/bin/python -c "$$folder")/behind.pth
 	touch $@
 
-lowest-check: $(VENV)-lowest/.installed
+lowest: $(VENV)-lowest/.installed
+
+lowest-check: lowest
 	$(VENV)-lowest/bin/python tests/support/lowest.py check
-	$(VENV)-lowest/bin/python -m pytest -n 2 --durations=5 -m "$(QUICK)" $(OF_NUMBERS)
+	$(VENV)-lowest/bin/python -m pytest -n 2 --dist worksteal --durations=5 -m "$(QUICK)" $(OF_NUMBERS)
 
 slurm-test: $(BIN)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/slurm/cluster/with_slurm.sh $(BIN)/python -m pytest --durations=10 -m slurm tests/slurm
