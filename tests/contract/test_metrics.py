@@ -164,7 +164,9 @@ def test_samples_that_are_not_finite_are_counted_and_left_out(entry, tmp_path):
     tokens = data.tokens("heldout").clone()
     tokens[3, 0, 0] = float("nan")
     tokens[7] = float("inf")
-    for row in rows_of(entry, inputs_of(entry, tmp_path, data, tokens)):
+    rows = rows_of(entry, inputs_of(entry, tmp_path, data, tokens))
+    assert rows
+    for row in rows:
         assert row.details["not_finite"] == 2 and "2 of 120 samples were not finite" in row.note
         assert row.n in (118, 120) and row.value is not None
 

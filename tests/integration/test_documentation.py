@@ -114,10 +114,14 @@ def linted(file: str, content: str) -> str:
 
 
 def test_links_lead_to_files():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+    links = [
+        (page, target)
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        if not target.startswith("http")
+    ]
+    assert len(links) >= len(PAGES)
+    assert [(page.name, to) for page, to in links if not (page.parent / to).exists()] == []
 
 
 def test_commands_of_the_pages_exist():

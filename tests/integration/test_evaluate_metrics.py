@@ -158,7 +158,9 @@ def test_a_printed_command_measures_as_the_row_was_measured(run, tmp_path, monke
         )
         (file,) = set(run.glob("results/*.json")) - set(before)
         frame = row_table(*read_runs(run.parent))
-        for like in frame[frame["kind"] == json.loads(file.read_text())["kind"]].to_dict("records"):
+        of_kind = frame[frame["kind"] == json.loads(file.read_text())["kind"]]
+        assert len(of_kind)
+        for like in of_kind.to_dict("records"):
             python, _, module, *printed = shlex.split(measuring_command(other, like))
             assert (python, module) == ("python", "bench.evaluate")
             expected = {f"metrics={metric}", *words, f"run={other.folder}"}

@@ -35,15 +35,21 @@ def test_known_rows():
 
 
 def test_a_row_whose_source_names_another_sampler_or_block_says_so():
+    met = set()
     for row in published():
         if "ODE sampler" in row.source:
+            met.add("ode")
             assert row.sampler == "ode"
         elif "50 steps, block 8" in row.source:
+            met.add("block")
             assert (row.sampler, row.alignment_block) == ("unknown", 8)
         elif row.confidence == "rerun" or row.task == "t2i":
+            met.add("unknown")
             assert row.sampler == "unknown"
         else:
+            met.add("sde")
             assert row.sampler == "sde250"
+    assert met == {"ode", "block", "unknown", "sde"}, "a branch that no row takes tests nothing"
 
 
 def test_changes_of_self_flow_are_named_as_this_project_names_its_arms():

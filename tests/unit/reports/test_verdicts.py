@@ -51,7 +51,9 @@ def test_studies_name_claims_that_exist():
 
     from bench.study.studies import FOLDER
 
-    for path in FOLDER.glob("*.yaml"):
+    paths = list(FOLDER.glob("*.yaml"))
+    assert paths
+    for path in paths:
         assert set(yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]) <= set(CLAIMS), (
             path.name
         )
