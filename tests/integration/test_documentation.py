@@ -62,7 +62,7 @@ def trained(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("copy")
     copy = folder / "project"
-    ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", "examples", ".*_cache")
+    ignored = shutil.ignore_patterns(".*", "runs", "__pycache__", "examples")
     shutil.copytree(ROOT, copy, ignore=ignored)
     for name in EXAMPLES:
         for file, content in files_of(name).items():

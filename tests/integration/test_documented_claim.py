@@ -19,7 +19,7 @@ def test_the_example_claim_has_a_verdict_on_the_page_that_it_names(tmp_path):
     assert found
     [claim] = yaml.safe_load(found[1])
     copy = tmp_path / "project"
-    ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", "examples", ".*_cache")
+    ignored = shutil.ignore_patterns(".*", "runs", "__pycache__", "examples")
     shutil.copytree(ROOT, copy, ignore=ignored)
     with open(copy / CLAIMS, "a", encoding="utf-8") as file:
         file.write(found[1])
