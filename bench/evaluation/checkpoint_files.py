@@ -73,7 +73,8 @@ def read_weights(path: Path) -> Weights:
             weights = EMA if _kind(taken) == EMA else MODEL if _is_nested(content) else weights
         others = [name for name in sets if name != taken]
         if not _is_nested(content):  # such as a loss's own weights
-            others += {_head(key) for key in content if not _kind(_head(key))}
+            heads = {_head(key) for key in content}
+            others += [one for one in heads if not (_kind(one) or IN_ONE_WORD.fullmatch(one))]
         if others:
             said.append(f"taken is {taken!r} and not {', '.join(map(repr, others))}")
         content = sets[taken]
