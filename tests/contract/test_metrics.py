@@ -3,6 +3,7 @@ planted signal, samples that are not finite, nothing measured twice.
 """
 
 import dataclasses
+import functools
 import json
 
 import pytest
@@ -12,11 +13,13 @@ from support.evaluations import StandInInception, evaluated, few_features
 from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.data.base import PictureData
+from bench.core.data.words import Words
 from bench.core.metrics import facts_of, metric_entries
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.distributed import Processes
 from bench.evaluation.samples import SampleStore
+from probes.extractors.reader import ReadingRecipe
 from probes.metric import NEEDS, PICTURES, REFERENCE, TOKENS, Inputs, Sampled, metric_class
 
 ENTRIES = list(metric_entries().values())
@@ -39,6 +42,14 @@ def data_set(shuffled=False):
         pictures[split] = picture
         labels[split] = label[torch.randperm(n, generator=draw)] if shuffled else label
     return PictureData("corners", GRID, 4, pictures, labels)
+
+
+def data_of(entry, shuffled=False):
+    """What an entry can be measured on: pictures with classes, or words."""
+    if entry.name != "word_accuracy":
+        return data_set(shuffled)
+    fonts = ["DejaVuSans", "DejaVuSerif"], ["DejaVuSans-Bold"]
+    return Words("words", None, 2, 12, 16, 4, 512, 120, *fonts)
 
 
 def network_of(entry, right=True):
@@ -67,7 +78,7 @@ def inputs_of(entry, tmp_path, data, tokens=None, backbone=None, reference=None)
         store = SampleStore(folder, len(tokens), 64)
 
         def paint(block):
-            pixels = GRID.unpatchify(block)
+            pixels = data.decode(block)
             whole = torch.isfinite(pixels).flatten(1).all(dim=1)
             grey = torch.nan_to_num(pixels).clamp(-1, 1)
             return ((grey + 1) * 127.5).round().to(torch.uint8), whole
@@ -80,11 +91,12 @@ def inputs_of(entry, tmp_path, data, tokens=None, backbone=None, reference=None)
         sampled = Sampled(
             sampling=sampling,
             tokens=tokens,
+            asked=torch.arange(len(tokens)),
             labels=data.labels("heldout")[: len(tokens)],
             file=store.path,
             not_finite=store.not_finite(),
         )
-    weights = backbone or random_backbone(SIZES["nano"], GRID, 4)
+    weights = backbone or random_backbone(SIZES["nano"], data.grid, 4)
     return Inputs(
         backbone=weights,
         weights="ema",
@@ -110,13 +122,16 @@ def stand_ins(monkeypatch):
     few_features(monkeypatch)
     monkeypatch.setattr("probes.distances.fid.load_inception", lambda path: StandInInception())
     monkeypatch.setattr("probes.distances.encoder.DGM_SIDE", 8)
+    short = functools.partial(ReadingRecipe, width=32, steps=100, batch=64)
+    monkeypatch.setattr("probes.extractors.reader.ReadingRecipe", short)
     torch.manual_seed(0)
 
 
 def good_and_bad(entry, tmp_path):
     """Rows of something that the metric should like and of something that it should not."""
-    data, draw = data_set(), torch.Generator().manual_seed(1)
-    real, noise = data.tokens("heldout"), torch.randn(120, 16, 12, generator=draw)
+    data, draw = data_of(entry), torch.Generator().manual_seed(1)
+    real = data.tokens("heldout")
+    noise = torch.randn(real.shape, generator=draw)
     if {TOKENS, PICTURES} & set(metric_class(entry.name).needs):
         good, bad = (inputs_of(entry, tmp_path, data, tokens) for tokens in (real, noise))
         copied = inputs_of(entry, tmp_path, data, data.tokens("train")[:120])
@@ -160,7 +175,7 @@ def test_rows_have_complete_protocols_and_the_direction_that_the_table_says(entr
     ids=lambda entry: entry.name,
 )
 def test_samples_that_are_not_finite_are_counted_and_left_out(entry, tmp_path):
-    data = data_set()
+    data = data_of(entry)
     tokens = data.tokens("heldout").clone()
     tokens[3, 0, 0] = float("nan")
     tokens[7] = float("inf")

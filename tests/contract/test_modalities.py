@@ -80,6 +80,7 @@ SETS = {
     "cifar10": lambda root: picture_folder(root, "train", "test"),
     "cifar10_16": lambda root: picture_folder(root, "train", "test"),
     "imagenet256": latent_folder,
+    "words": lambda root: ["data.count=32", "data.heldout_words=4"],
 }
 
 
