@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.core.store.files import write_bytes, write_text
 from bench.study import studies
 from bench.study.runs import RunSpec, runs
-from reports.draw.content import Page
+from reports.draw.page_parts import Page
 from reports.output.export import export_page, file_name
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf

@@ -6,7 +6,7 @@ import shlex
 
 from bench.core.store.rows import result_path
 from bench.core.store.runs import RunRecord
-from reports.draw.content import Missing
+from reports.draw.page_parts import Missing
 from reports.page.commands import measuring_command, run_command, training_command
 from reports.page.figures.pictures import newest_picture
 from reports.study.groups import distances, sorted_arms

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.core.store.files import flatten
-from reports.draw.content import Figure, Page, Section
+from reports.draw.content import Figure
+from reports.draw.page_parts import Page, Section
 from reports.draw.table import Table
 from reports.draw.theme import arm_styles
 from reports.findings.sentences import joined
@@ -22,7 +23,8 @@ from reports.laws.joint import joint_laws
 from reports.laws.joint_tables import joint_tables
 from reports.laws.tables import law_tables
 from reports.page import run_tables, tables
-from reports.page.answers import answers, leading
+from reports.page.against import leading
+from reports.page.answers import answers
 from reports.page.commands import training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
 from reports.page.figures.distance import metric_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bench.core.metrics import facts_of
 from reports.draw.axes import number
-from reports.draw.content import Untested, VerdictEntry
+from reports.draw.page_parts import Untested, VerdictEntry
 from reports.findings.claims import Claim, load_claims
 from reports.findings.decisions import INCONCLUSIVE, OUTSIDE, SUPPORTED, Verdict
 from reports.findings.sentences import arms_in_words, interval_text

@@ -90,7 +90,7 @@ def test_contents_lead_to_every_part_and_open_what_is_folded(opened):
     for link in links:
         target = link.get_attribute("href").partition("#")[2]
         assert len(opened.find_elements("id", target)) == 1, target
-    folded = next(link for link in links if "by noise level" in link.get_attribute("textContent"))
+    folded = next(link for link in links if "Differences from" in link.get_attribute("textContent"))
     opened.execute_script("arguments[0].click()", folded)
     figure = opened.find_element("id", folded.get_attribute("href").partition("#")[2])
     assert figure.find_element("css selector", "details").get_attribute("open")

@@ -37,8 +37,9 @@ def test_an_arm_that_changed_is_told_and_the_others_are_not(tmp_path):
     assert [one.question for one in page.answers[1:]] == [
         "first: Does anything beat Vanilla?", "second: Does anything beat Vanilla?",
     ]  # fmt: skip
-    means = {row[0].arm: (row[3].sort, row[6].sort) for row in page.headline.rows}
-    assert means["selfflow"][1] < 0.8 * means["selfflow"][0]
+    means = {(row[0].arm, row[2].text): (row[3].sort, row[6].sort) for row in page.headline.rows}
+    before, after = means["selfflow", "fd_pixels"]
+    assert after == pytest.approx(before * 0.6 / 0.9, rel=0.01)
     assert "first and second" in render_html(page) and render_pdf(page).startswith(b"%PDF")
 
 

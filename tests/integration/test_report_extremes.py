@@ -79,6 +79,15 @@ def test_two_seeds_say_that_three_are_needed_and_names_need_no_vanilla(tmp_path)
     assert "3 are needed" in answer.sentence and "SRA" in answer.sentence
 
 
+def test_too_few_degrees_of_freedom_are_named(tmp_path):
+    metrics = ("heldout_loss", "fd_pixels")
+    write_runs(tmp_path, arms=ARMS, seeds=4, snapshots=1, probes=False, metrics=metrics)
+    page, _ = page_of(tmp_path, "convergence")
+    assert "Self-Flow is not judged, as 3 degrees of freedom are too few" in (
+        page.answers[0].sentence
+    )
+
+
 def test_an_effect_that_is_there_is_told_with_its_interval(tmp_path):
     arms, metrics = {"vanilla": 1.0, "selfflow": 0.7, "sra": 1.0}, ("heldout_loss", "fd_pixels")
     write_runs(tmp_path, arms=arms, seeds=5, snapshots=1, probes=False, metrics=metrics)

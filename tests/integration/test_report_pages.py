@@ -20,7 +20,7 @@ from bench.config.compose import compose
 from bench.core.store.rows import Row, write_rows
 from bench.report import REPORT
 from bench.study.runs import RunSpec
-from reports.draw.content import Missing
+from reports.draw.page_parts import Missing
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
 from reports.page import PAGES
