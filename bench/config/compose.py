@@ -43,7 +43,7 @@ CHOSEN_BY = {
     **{f"data.recipe.{group}": group for group in ("size", "encoder")}, "data.recipe": "data",
     "data.modality": "data",
 }  # fmt: skip
-BATCH = ("batch", "data.recipe.batch")
+OF_BATCH = ("batch", "data.recipe.batch")
 WARMUPS = ("optimizer.warmup_steps", "optimizer.warmup_share")  # the same thing, said in two ways
 # Keys whose value is any text, though their default is null; where the default is text it is text
 # as well.
@@ -235,7 +235,7 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     values = {key: value for key, value in chosen.items() if key not in (*GROUPS, OF)}
     counts = {key: values.pop(key) for key, value in chosen.items() if _is_count(key, value)}
     # what a step has decides what 400Ksteps are; few words say it, so that it is composed once
-    of_batch = {key: value for key, value in values.items() if key in BATCH}
+    of_batch = {key: value for key, value in values.items() if key in OF_BATCH}
     batch = int(_compose(groups, of_batch)["batch"])
     values |= {key: str(parse_count(key, text, batch)) for key, text in counts.items()}
     node = _compose(groups, values)
