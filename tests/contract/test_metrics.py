@@ -189,16 +189,17 @@ def test_samples_that_are_not_finite_are_counted_and_left_out(entry, tmp_path):
 def test_a_second_ask_measures_nothing_again(tmp_path, monkeypatch, capsys):
     words = ["images=256", "snapshots=0", "measure=full", "evaluation.samples=64"]
     words += ["evaluation.metrics=[heldout_loss,fd_local,fid]", "evaluation.protocol=ode50"]
-    assert run_in_process(tiny_run(tmp_path, *words)) == 0
+    words = tiny_run(tmp_path, *words)
+    assert run_in_process(words) == 0
     run = only_run(tmp_path)
     before = {path: path.read_bytes() for path in run.glob("results/*.json")}
     kinds = sorted(path.name.partition("-")[0] for path in before)
     assert kinds == ["evaluate", "heldout", "samples"], "one road measures what the other does"
     for entry in ENTRIES:
         monkeypatch.setattr(metric_class(entry.name), "measure", lambda *_: pytest.fail("again"))
-    assert run_in_process(tiny_run(tmp_path, *words)) == 0
+    assert run_in_process(words) == 0
     asked = ["metrics=heldout_loss,fd_local,fid", "reference=train", "protocol=ode50", "device=cpu"]
-    asked += ["samples=64", f"cache={tmp_path / 'cache'}"]
+    asked += ["samples=64", *(word for word in words if word.startswith("cache="))]
     assert evaluated([f"run={run}", *asked]) == 0
     assert capsys.readouterr().out.count("measured already") == 3
     assert {path: path.read_bytes() for path in run.glob("results/*.json")} == before

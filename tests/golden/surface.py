@@ -156,7 +156,8 @@ def result_rows(runs: Path) -> dict[str, list[dict[str, Any]]]:
         "evaluation.samples=64",
         "evaluation.probe_images=200",
     ]
-    assert run_in_process([*tiny_run(runs), *words, "snapshots=1"]) == 0
+    words = tiny_run(runs, *words, "snapshots=1")
+    assert run_in_process(words) == 0
     run = only_run(runs)
     evaluate = main_of("evaluate")
     of_samples = [
@@ -167,6 +168,7 @@ def result_rows(runs: Path) -> dict[str, list[dict[str, Any]]]:
         "metrics=fd_local_s",
     ]
     for asked in (of_samples, ["metrics=probes,cknna_local_s", "probe=fast"]):
+        asked += [word for word in words if word.startswith("cache=")]
         with contextlib.redirect_stdout(io.StringIO()):
             assert evaluate([f"run={run}", "device=cpu", *asked]) == 0
     found: dict[str, list[dict[str, Any]]] = {}

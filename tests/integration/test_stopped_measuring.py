@@ -27,7 +27,7 @@ MEASURED = (
 
 
 def test_a_stop_between_blocks_keeps_them(tmp_path, monkeypatch):
-    shared = ("images=512", f"cache={tmp_path}/cache", *MEASURED)
+    shared = ("images=512", *MEASURED)
     assert run_in_process(tiny_run(tmp_path / "straight", *shared)) == 0
     words = tiny_run(tmp_path / "stopped", *shared)
     whole, made, flags = samples.sample_block, [], []

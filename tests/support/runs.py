@@ -57,12 +57,14 @@ def run_in_process(words: list[str]) -> int:
 
 
 def tiny_run(runs: Path, *words: str) -> list[str]:
-    """Words of a run that takes a second or two."""
+    """Words of a run that takes a second or two; what is trained beside it is shared."""
     small = (
         "images=2Ki log_images=256 snapshots=2 measure=none compute.threads=1 "
         "compute.device=cpu checkpoint_images=512"
     )
-    return each_once([f"runs={runs}", *small.split(), *words])
+    shared = os.environ.get("BENCH_TEST_CACHE")
+    cache = [f"cache={shared}"] if shared else []
+    return each_once([f"runs={runs}", *cache, *small.split(), *words])
 
 
 def only_run(runs: Path) -> Path:
