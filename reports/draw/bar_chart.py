@@ -21,7 +21,7 @@ from reports.draw.axes import (
     titled_svg,
 )
 from reports.draw.content import BarPanel, Effect, ForestPanel
-from reports.draw.line_chart import draw_marker
+from reports.draw.line_chart import HALO, draw_marker
 from reports.draw.theme import GRID, MUTED, ArmStyle
 
 WIDTH, RIGHT, TOP, LINE = 440, 18, 30, 24
@@ -109,16 +109,18 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     if columns:
         body.append(svg_text(width - 48, top - 6, "change, 95 % interval", "end", 10, "muted"))
         body.append(svg_text(width - RIGHT, top - 6, "n", "end", 10, "muted"))
-    # the arms
+    # the arms; names over the plot stand on a ground of their own
+    look_of_text = ("ink",) if columns else ("ink halo", HALO)
     for index, (one, text) in enumerate(zip(panel.effects, texts, strict=True)):
         style, y = styles[one.arm], top + line * (index + (0.5 if columns else 0.72))
         foot = y + 4 if columns else y - 11
         room = left - 22 if columns else width - 40 - len(text) * size * CHARACTER
         name = shortened(style.name, room, size)
-        drawn = [svg_text(14, foot, name, "start", size, "ink")]
+        drawn = [svg_text(14, foot, name, "start", size, *look_of_text)]
         seeds = "" if one.n is None else f"{one.n}"
         said = text if columns or not seeds else f"{text}, n={seeds}"
-        drawn.append(svg_text(width - (48 if columns else RIGHT), foot, said, "end", size, "ink"))
+        end = width - (48 if columns else RIGHT)
+        drawn.append(svg_text(end, foot, said, "end", size, *look_of_text))
         if columns:
             drawn.append(svg_text(width - RIGHT, foot, seeds, "end", size, "muted"))
         drawn += _interval(frame, one.low, one.high, y, style)
