@@ -16,6 +16,7 @@ from bench.core.metrics import metric_entries
 from bench.core.model.sampling_protocol import CHANGEABLE, PROTOCOLS
 from bench.core.store.files import Json
 from bench.core.store.runs import RunRecord
+from bench.core.store.untrusted import printable
 from reports.study.runs import mapping
 
 DESCRIBING = ("method", "size", "encoder", "data", "seed")  # fields of a run that are words too
@@ -24,7 +25,7 @@ EVALUATED = "evaluate-"  # begins the result files of bench.evaluate; bench.run 
 
 def run_command(words: Iterable[str]) -> str:
     """The command that trains a run."""
-    return "python -m bench.run " + " ".join(shlex.quote(word) for word in words)
+    return printable("python -m bench.run " + " ".join(shlex.quote(word) for word in words))
 
 
 def training_command(run: RunRecord, **changes: object) -> str:
@@ -48,9 +49,8 @@ def measuring_command(run: RunRecord, like: Mapping[str, object]) -> str:
         return training_command(run, measure="full")
     asked = mapping(like.get("request")) or _request_of_old(run, like)
     words = {"run": run.folder} | asked
-    return "python -m bench.evaluate " + " ".join(
-        shlex.quote(f"{key}={value}") for key, value in words.items() if value is not None
-    )
+    quoted = [shlex.quote(f"{key}={value}") for key, value in words.items() if value is not None]
+    return printable("python -m bench.evaluate " + " ".join(quoted))
 
 
 def _request_of_old(run: RunRecord, like: Mapping[str, object]) -> Json:

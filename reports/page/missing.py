@@ -6,6 +6,7 @@ import shlex
 
 from bench.core.store.rows import result_path
 from bench.core.store.runs import RunRecord
+from bench.core.store.untrusted import printable
 from reports.draw.page_parts import Missing
 from reports.page.commands import measuring_command, run_command, training_command
 from reports.page.figures.pictures import newest_picture
@@ -149,7 +150,8 @@ def _agreement(study: StudyResults) -> list[Missing]:
                 shlex.join(["mkdir", "-p", str(aside)]),
                 shlex.join(["mv", str(run.folder), str(aside)]),
             )
-            lines.append(Missing(what, " && ".join([*aside_words, training_command(run)])))
+            aside_first = printable(" && ".join(aside_words))
+            lines.append(Missing(what, f"{aside_first} && {training_command(run)}"))
     return lines
 
 
@@ -167,4 +169,5 @@ def _again(run: RunRecord, kind: str) -> str:
     """
     result = result_path(run.folder, kind, run.images)
     measure = training_command(run, measure="full")
-    return f"rm {shlex.quote(str(result))} && {measure}" if result.exists() else measure
+    remove = printable(f"rm {shlex.quote(str(result))}")
+    return f"{remove} && {measure}" if result.exists() else measure

@@ -5,6 +5,7 @@ while a page is written.
 import csv
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def test_names_are_harmless_in_the_terminal_the_page_and_the_tables(evil, tmp_pa
     assert any(cell.startswith("'=cmd") for cell in cells)
     assert not [cell for cell in cells if cell[:1] in ("=", "@", "+", "\t")]
     assert (tmp_path / "all.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("letters", [b"caf\xe9", b"a\x1b[31m", "\u65e5".encode()])
+def test_a_page_of_a_folder_of_any_name(tmp_path, letters):
+    root = tmp_path / os.fsdecode(letters)
+    for seed in range(2):
+        run = write_run(root, "repa/local_m", seed=seed, snapshots=1)
+    # a measurement that only some runs have: the page says the command, with the folder's name
+    next(run.glob("results/features*")).unlink()
+    assert guarded(REPORT.main, ["all", "--runs", str(root), "--out", str(tmp_path / "out")]) == 0
+    html = (tmp_path / "out" / "all.html").read_text(encoding="utf-8")
+    assert "runs=" in html and "\x1b" not in html
+    assert (tmp_path / "out" / "all.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_a_disk_that_fills_leaves_the_old_page_whole(evil, tmp_path, monkeypatch, capsys):
