@@ -224,6 +224,10 @@ def check_type(key: str, value: Any, default: Any) -> None:
     """
     if value is None or (default is None and key not in NULLABLE) or isinstance(value, dict):
         return
+    if key == "data.patch" and isinstance(value, list) and value:  # a number for each axis
+        for one in value:
+            check_type(key, one, 1)
+        return
     kind = NULLABLE.get(key, type(default))
     if type(value) is not kind and not (kind is float and type(value) is int):
         alike = "" if default is None else f", as {default!r} is"

@@ -173,3 +173,14 @@ def test_the_share_of_masked_tokens_follows_from_the_modality():
 def test_a_modality_is_no_word_of_ones_own():
     with pytest.raises(ValueError, match="say data=NAME"):
         compose(["data.modality=video"])
+
+
+def test_a_patch_may_be_said_for_each_axis():
+    grid = build(compose(["data.patch=[4,2]"]).data).grid
+    assert grid.patches == (4, 2) and grid.grid == (2, 4)
+    with pytest.raises(ValueError, match=r"data.patch=x is not a whole number"):
+        compose(["data.patch=[4,x]"])
+    with pytest.raises(ValueError, match=r"data.patch=0 is outside"):
+        compose(["data.patch=[4,0]"])
+    with pytest.raises(ValueError, match=r"give data.patch one whole number from 1, or 2 of them"):
+        build(compose(["data.patch=[4,2,2]"]).data)
