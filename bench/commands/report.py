@@ -66,10 +66,10 @@ def write_report(
 def compare(a: str, b: str, runs: Path, data: str, out: Path | None, pdf: bool) -> None:
     """Write the page of two studies or folders and name its files."""
     names = (_called(a), _called(b))
-    if names[0] == names[1]:
-        names = (a, b)
     if a == b:
         raise ValueError(f"{a} and {b} are the same: name two studies, or two folders of runs")
+    if names[0] == names[1]:  # folders of one name, told apart by those that they are in
+        names = ("/".join(Path(a).absolute().parts[-2:]), "/".join(Path(b).absolute().parts[-2:]))
     left, right = (_study_or_folder(name, runs, data) for name in (a, b))
     content = compare_page(left, right, names)
     stem = file_name(f"compare-{names[0]}-{names[1]}")

@@ -170,9 +170,9 @@ def index_page(studies: Sequence[tuple[StudyResults, str, str]]) -> Page:
         done = sum(run.state == "complete" for run in study.runs.values())
         known = answers(study, [], {})
         sentence = known[0].sentence if known else "no finished run has results yet."
-        lines.append(
-            Answer(f"{title} ({done} of {len(study.runs)} runs finished):", sentence, link)
-        )
+        total = len(study.planned) or len(study.runs)
+        head = f"{title} ({done} of {total} runs finished):"
+        lines.append(Answer(head, sentence, link))
     everything = {run.id: run for study, *_ in studies for run in study.runs.values()}
     page = Page(
         kind="index", title="Studies of this folder", question="", study="",
