@@ -84,7 +84,7 @@ def runs_table(study: StudyResults) -> Table:
     differing = _differing(study)
     lines = []
     for run in study.runs.values():
-        settings = flatten(run.configuration)
+        settings = run.settings
         lines.append(
             [
                 cell(run.id),
@@ -162,7 +162,7 @@ def _differing(study: StudyResults) -> list[str]:
     """Configuration keys whose values differ between runs, beyond what the other columns show."""
     values: dict[str, set[str]] = {}
     for run in study.runs.values():
-        for key, value in flatten(run.configuration).items():
+        for key, value in run.settings.items():
             values.setdefault(key, set()).add(str(value))
     return [key for key in sorted(values) if len(values[key]) > 1 and not key.startswith(_SHOWN)][
         :MOST_DIFFERING
@@ -171,7 +171,7 @@ def _differing(study: StudyResults) -> list[str]:
 
 def configuration_table(study: StudyResults) -> Table:
     """What all runs have in common."""
-    settings = [flatten(run.configuration) for run in study.runs.values() if run.configuration]
+    settings = [run.settings for run in study.runs.values() if run.configuration]
     common = dict(settings[0]) if settings else {}
     for other in settings[1:]:
         common = {

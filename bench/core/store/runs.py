@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.core.store.files import Json, short_hash, write_json
+from bench.core.store.files import Json, flatten, short_hash, write_json
 from bench.core.store.rows import in_todays_words
 from bench.core.store.schema import (
     CONFIGURATION_VALUES,
@@ -130,6 +130,14 @@ class RunRecord(Description):
             key: value
             for key, value in self.identity.items()
             if key not in named and not key.startswith("method.")
+        }
+
+    @property
+    def settings(self) -> Json:
+        """Its configuration by key, "optimizer.lr", as it is shown."""
+        return {
+            printable(key): printable(value) if isinstance(value, str) else value
+            for key, value in flatten(self.configuration).items()
         }
 
     @property
