@@ -62,13 +62,13 @@ def test_names_are_harmless_in_the_terminal_the_page_and_the_tables(evil, tmp_pa
 @pytest.mark.parametrize("letters", [b"caf\xe9", b"a\x1b[31m", "\u65e5".encode()])
 def test_a_page_of_a_folder_of_any_name(tmp_path, letters):
     root = tmp_path / os.fsdecode(letters)
-    for seed in range(2):
-        run = write_run(root, "repa/local_m", seed=seed, snapshots=1)
+    runs = [write_run(root, "repa/local_m", seed=seed, snapshots=1) for seed in range(2)]
+    for run in runs:
         # as bench.run writes it
         file = run / "config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"runs": str(root)}))
     # a measurement that only some runs have: the page says the command, with the folder's name
-    next(run.glob("results/features*")).unlink()
+    next(runs[1].glob("results/features*")).unlink()
     assert guarded(REPORT.main, ["all", "--runs", str(root), "--out", str(tmp_path / "out")]) == 0
     html = (tmp_path / "out" / "all.html").read_text(encoding="utf-8")
     assert "runs=" in html and "\x1b" not in html
