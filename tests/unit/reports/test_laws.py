@@ -24,7 +24,7 @@ from reports.laws.joint import joint_laws, why_no_shorter_run
 from reports.laws.joint_tables import joint_tables
 from reports.laws.tables import law_tables
 from reports.laws.words import crossing_text, times_text
-from reports.output.export import panel_rows
+from reports.output.numbers import panel_rows
 from reports.page.figures.distance import AXES
 from reports.page.figures.laws import frontier_figure, law_figure
 
@@ -103,7 +103,7 @@ def test_too_few_sizes_are_refused_with_the_reason_and_without_pairs():
 
 def test_the_figure_draws_law_and_band_over_the_measured_sizes_and_joins_no_markers():
     found = fitted_laws(study())
-    [figure] = law_figure(found)
+    [figure] = law_figure(found, [one.group for one in found])
     panel, in_flops = figure.panels
     assert (panel.x.label, in_flops.x.label) == (AXES["parameters"], AXES["flops"])
     assert isinstance(panel, LinePanel)
@@ -120,7 +120,7 @@ def test_the_figure_draws_law_and_band_over_the_measured_sizes_and_joins_no_mark
     assert svg.count('stroke-width="1.8"') == joined.count('stroke-width="1.8"') == len(ARMS)
     rows_of_csv = panel_rows(panel)
     assert len([row for row in rows_of_csv if row[-1] is None]) == len(ARMS) * len(curve.points)
-    assert law_figure([]) == []
+    assert law_figure([], []) == []
 
 
 CONSTANT = {"schedule": "constant", "warmup_steps": 1000}
