@@ -1,7 +1,7 @@
 """Verdicts of one page beside each other: sentences that one test speaks of, and Holm's adjustment
 for the number of tests.
 
-    verdicts = holm(one_test_an_order(verdicts, claims, strengths))
+    verdicts = adjusted(one_test_an_order(verdicts, claims, strengths))
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from reports.findings.decisions import (
     Verdict,
 )
 from reports.findings.ladder import ORDER_NAMES, same_order
+from reports.study.contrasts import holm
 from reports.study.strengths import Strengths
 
 
@@ -76,17 +77,11 @@ def _test_of(verdict: Verdict) -> tuple[object, ...]:
     return *group, verdict.sizes, frozenset(verdict.left), verdict.right
 
 
-def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The verdicts with Holm's adjustment (Scandinavian Journal of Statistics 6, 1979) over those
-    that were tested.
-    """
-    order = sorted(
-        (i for i, verdict in enumerate(verdicts) if verdict.tested),
-        key=lambda i: verdicts[i].p or 0.0,
-    )
-    out, running = list(verdicts), 0.0
-    for position, i in enumerate(order):
-        running = max(running, min(1.0, (len(order) - position) * (verdicts[i].p or 0.0)))
-        word = verdicts[i].here if running < LEVEL else INCONCLUSIVE
-        out[i] = replace(verdicts[i], p_holm=running, holm_word=word)
+def adjusted(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts with Holm's adjustment over those that were tested."""
+    tested = [i for i, verdict in enumerate(verdicts) if verdict.tested]
+    out = list(verdicts)
+    for i, p in zip(tested, holm([verdicts[i].p or 0.0 for i in tested]), strict=True):
+        word = verdicts[i].here if p < LEVEL else INCONCLUSIVE
+        out[i] = replace(verdicts[i], p_holm=p, holm_word=word)
     return out

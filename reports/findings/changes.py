@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from reports.findings.decisions import LEVEL
 from reports.findings.power import seeds_needed
 from reports.study.cells import Comparable
-from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, OVER, BySeed, Estimate, percent
+from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, OVER, BySeed, Estimate, holm, percent
 from reports.study.groups import sorted_arms
 
 ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # percent, of an effect one may look for
@@ -89,15 +89,8 @@ def changes(
         )
         for arm in sorted_arms(arm for arm, at in known if at == size and arm != reference)
     ]
-    return _holm(found)
-
-
-def _holm(found: Sequence[Change]) -> list[Change]:
-    out, running = list(found), 0.0
-    for rank, i in enumerate(sorted(range(len(out)), key=lambda i: out[i].estimate.p)):
-        running = max(running, min(1.0, (len(out) - rank) * out[i].estimate.p))
-        out[i] = replace(out[i], p_holm=running)
-    return out
+    adjusted = holm([one.estimate.p for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def seeds_for(found: Sequence[Change]) -> tuple[float, int | None] | None:

@@ -29,7 +29,7 @@ from reports.findings.outcomes import (
     with_seeds,
 )
 from reports.study.cells import ArmSize, Comparable
-from reports.study.contrasts import end_to_end_weights, ranks
+from reports.study.contrasts import end_to_end_weights, holm, ranks
 
 ORDER_NAMES = {
     "encoder_linear_probe": "linear probe",
@@ -93,14 +93,11 @@ def _steps(runs: Comparable, cells: Sequence[ArmSize]) -> list[Rung]:
     """Each level against the one before it; Holm's adjustment is over the steps."""
     pairs = list(itertools.pairwise(cells))
     found = [runs.contrast({after: 1.0, before: -1.0}, beside=cells) for before, after in pairs]
-    order = np.argsort([one.p for one in found], kind="stable")
-    adjusted, running = [1.0] * len(found), 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(found) - rank) * found[i].p))
-        adjusted[i] = running
     return [
         Rung(f"{before[0]} to {after[0]}", one.effect, *one.interval(), p)
-        for (before, after), one, p in zip(pairs, found, adjusted, strict=True)
+        for (before, after), one, p in zip(
+            pairs, found, holm([one.p for one in found]), strict=True
+        )
     ]
 
 

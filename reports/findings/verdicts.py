@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reports.findings.adjustment import holm, one_test_an_order
+from reports.findings.adjustment import adjusted, one_test_an_order
 from reports.findings.claims import Claim
 from reports.findings.decisions import NOT_MONOTONE, NOT_TESTED, OUTSIDE, Verdict, decide, turns
 from reports.findings.outcomes import Outcome, Properties, Untestable, lenders_text
@@ -65,7 +65,7 @@ def judge_claims(
                 verdict = _verdict(claim, measure, data, of_data, own)
                 if verdict.tested or measure == claim.measure:
                     out.append(verdict)
-    return holm(one_test_an_order(out, {claim.name: claim for claim in claims}, strengths))
+    return adjusted(one_test_an_order(out, {claim.name: claim for claim in claims}, strengths))
 
 
 def _at_one_budget(matched: pd.DataFrame | None) -> pd.DataFrame:

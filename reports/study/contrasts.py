@@ -236,6 +236,17 @@ def _estimate(
     return Estimate(effect, stderr, df, floor, seed_floor, known, count, design, tuple(lenders))
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of the p of several tests (Scandinavian Journal of Statistics 6,
+    1979), each in its place.
+    """
+    adjusted, running = [1.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        running = max(running, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = running
+    return adjusted
+
+
 def difference_weights(
     left: Sequence[ArmSize], right: Sequence[ArmSize], factor: float = 1.0
 ) -> dict[ArmSize, float]:

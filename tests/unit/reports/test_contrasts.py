@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.findings.adjustment import holm
+from reports.findings.adjustment import adjusted
 from reports.findings.along_training import first_reached, value_at
 from reports.findings.claims import load_claims
 from reports.findings.decisions import INCONCLUSIVE, SUPPORTED, Verdict
@@ -158,11 +158,11 @@ def test_holm_on_a_worked_example():
     base = Verdict(
         claim.name, claim.sentence, claim.source, claim.pages, SUPPORTED, "", here=SUPPORTED
     )
-    adjusted = holm(
+    found = adjusted(
         [replace(base, p=p) for p in (0.01, 0.04, 0.03, 0.005)] + [replace(base, here="")]
     )
-    assert [verdict.p_holm for verdict in adjusted] == pytest.approx([0.03, 0.06, 0.06, 0.02, None])
-    assert [verdict.holm_word for verdict in adjusted] == [
+    assert [verdict.p_holm for verdict in found] == pytest.approx([0.03, 0.06, 0.06, 0.02, None])
+    assert [verdict.holm_word for verdict in found] == [
         SUPPORTED,
         INCONCLUSIVE,
         INCONCLUSIVE,
