@@ -138,7 +138,7 @@ class Stripes:
 @pytest.fixture(scope="module")
 def net():
     draw = torch.Generator().manual_seed(0)
-    network = SiT(Stripes.grid, Size("test", 3, 16, 2), classes=2).initialise(draw)
+    network = SiT(Stripes.grid, Size("test", 3, 16, 2), 2).initialise(draw)
     for p in network.parameters():  # adaLN-Zero would make every block the identity
         p.data += 0.05 * torch.randn(p.shape, generator=draw)
     return network.eval()
