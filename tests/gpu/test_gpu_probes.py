@@ -86,9 +86,7 @@ def test_feature_store(tmp_path):
         def labels(self, split, indices):
             return torch.zeros(len(indices), dtype=torch.int64)
 
-    net = SiT(Data.grid, Size("test", 3, 16, 2), 2).initialise(
-        torch.Generator().manual_seed(0)
-    )
+    net = SiT(Data.grid, Size("test", 3, 16, 2), 2).initialise(torch.Generator().manual_seed(0))
     grid = FeatureGrid((1, 3), (0.1, 0.9))
     on = {d: feature_store(net, Data(), grid, d * 8, tmp_path, device=d) for d in ("cpu", "cuda")}
     for split in ("train", "heldout"):

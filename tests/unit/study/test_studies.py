@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
@@ -421,14 +424,18 @@ def test_costs_are_planned_where_the_data_are_not(tmp_path):
 
 
 def test_sizes_are_not_compared_on_data_that_is_learned_by_heart_without_a_warning():
-    told = plan.little_room(plan.make(study.runs("scaling", "digits", ["seed=0"])))
-    assert told.startswith(
-        "warning: 131,072 images are 110 passes over the 1,197 training pictures"
+    specs = study.runs("scaling", "digits", ["seed=0"])
+
+    def told(chosen, **other):
+        cfgs = [dataclasses.replace(spec.cfg, **other) for spec in chosen]
+        return plan.little_room([SimpleNamespace(spec=SimpleNamespace(cfg=cfg)) for cfg in cfgs])
+
+    warning = told(specs)
+    assert warning.startswith(
+        "warning: 131,072 images are 110 passes over the 1,197 training pictures of digits"
     )
-    assert "images=23940 or less" in told
-    few = study.runs("scaling", "digits", ["seed=0", "images=23808"])
-    assert not plan.little_room(plan.make(few))
-    one_size = study.runs("scaling", "digits", ["seed=0", "size=nano"])
-    assert not plan.little_room(plan.make(one_size))
-    unknown = study.runs("wrong_encoders", "folder", ["seed=0", "data.root=somewhere"])
-    assert not plan.little_room(plan.make(unknown))
+    assert "images=23940 or less" in warning
+    assert not told(specs, images=23_808)
+    assert not told([spec for spec in specs if spec.cfg.size.name == "nano"])
+    unknown = dataclasses.replace(specs[0].cfg.data, recipe={})  # a user's own pictures
+    assert not told(specs, data=unknown)
