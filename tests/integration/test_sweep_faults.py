@@ -212,20 +212,20 @@ def test_half_written_results_are_measured_again(one_run, tmp_path):
         "images=12800",
     ]
     assert run_cli("bench.run", *words).returncode == 0
-    (path,) = (one_run.runs / one_run.ids[0]).glob("results/heldout-*.json")
-    whole = read_json(path)["rows"]
-    path.write_text(path.read_text()[:200])
     specs = study.runs(
         "one",
         "digits",
         [word for word in words if not word.startswith(("method", "size", "seed", "data"))],
     )
+    folder = one_run.runs / str(specs[0].id)
+    (path,) = folder.glob("results/heldout-*.json")
+    whole = read_json(path)["rows"]
+    path.write_text(path.read_text()[:200])
     assert [p.done for p in plan.make(specs)] == [False]
     assert run_cli("bench.run", *words).returncode == 0
     assert read_json(path)["rows"] == whole
     finished = plan.make(specs)
     assert [p.done for p in finished] == [True]
-    folder = one_run.runs / one_run.ids[0]
     assert len(list(folder.glob("checkpoints/*.pt"))) == 2
     clean(one_run, finished)
     assert len(list(folder.glob("checkpoints/*.pt"))) == 1 and [
