@@ -221,20 +221,6 @@ def test_digits_are_what_scikit_learn_has():
     assert (abs(counts - 600 / 1797) < 0.01).all()
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_split_is_that_of_scikit_learn(seed):
-    from sklearn.model_selection import train_test_split
-
-    draw = np.random.default_rng(seed)
-    labels = draw.permutation(np.repeat(np.arange(6), draw.integers(3, 40, 6)))
-    share = int(draw.integers(6, len(labels) - 6))
-    expected = train_test_split(
-        np.arange(len(labels)), test_size=share, stratify=labels, random_state=seed
-    )
-    for found, one in zip(stratified_split(labels, share, seed), expected, strict=True):
-        np.testing.assert_array_equal(found, np.sort(one))
-
-
 def test_latents_are_drawn_afresh_and_scaled(tmp_path):
     draw = np.random.default_rng(1)
     for split, n in (("train", 6), ("heldout", 3)):

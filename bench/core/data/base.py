@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cached_property
-from importlib.util import find_spec
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,7 +26,6 @@ Indices = Tensor | np.ndarray | slice
 """Which examples of a split, by their place in it."""
 
 NAMES_SHOWN = 10  # classes that are named each where data are described
-DIGITS = Path("datasets", "data", "digits.csv.gz")  # in scikit-learn
 ROUNDINGS = ("round_half_up", "truncate")
 
 
@@ -259,37 +256,13 @@ class PictureData:
 def stratified_split(
     labels: np.ndarray, heldout: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (train, held-out) of labels 0, 1, ..., every class in proportion; sorted.
+    """Indices (train, held-out), every class in proportion, fixed by the seed; sorted."""
+    from sklearn.model_selection import train_test_split
 
-    Fixed by the seed: those of scikit-learn's `train_test_split`, whose import takes a second.
-    """
-    rng = np.random.RandomState(seed)
-    counts = np.bincount(labels)
-    kept = _in_proportion(counts, len(labels) - heldout, rng)
-    held = _in_proportion(counts - kept, heldout, rng)
-    train, test = [], []
-    of_classes = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
-    for of_class, first, rest in zip(of_classes, kept, held, strict=True):
-        mixed = of_class[rng.permutation(len(of_class))]
-        train.append(mixed[:first])
-        test.append(mixed[first : first + rest])
-    return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
-
-
-def _in_proportion(counts: np.ndarray, total: int, rng: np.random.RandomState) -> np.ndarray:
-    """How many of each class make the total: shares rounded down, and one more for the largest
-    remainders, drawn where they are equal.
-    """
-    share = counts / counts.sum() * total
-    whole = np.floor(share).astype(int)
-    remainders = share - whole
-    for remainder in np.unique(remainders)[::-1]:
-        lacking = total - whole.sum()
-        if not lacking:
-            break
-        (equal,) = np.where(remainders == remainder)
-        whole[rng.choice(equal, min(len(equal), lacking), replace=False)] += 1
-    return whole
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=heldout, stratify=labels, random_state=seed
+    )
+    return np.sort(train), np.sort(test)
 
 
 class Digits(PictureData):
@@ -299,16 +272,14 @@ class Digits(PictureData):
     """
 
     def __init__(self, name: str, patch: int):
-        # the package's file, as importing the package takes a second
-        package = find_spec("sklearn")
-        assert package and package.origin, "scikit-learn is a requirement"
-        table = np.loadtxt(Path(package.origin).parent / DIGITS, delimiter=",")
-        images, target = table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
-        train, heldout = stratified_split(target, 600)
+        from sklearn.datasets import load_digits
+
+        raw: Any = load_digits()
+        train, heldout = stratified_split(raw.target, 600)
         # 0..16 as uint8: round(v * 255 / 16); the sixteen greys stay apart and `to_tokens` gives
         # them back exactly
-        grey = torch.from_numpy(np.rint(images * (255 / 16)).astype(np.uint8))
-        labels = torch.from_numpy(target)
+        grey = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))
+        labels = torch.from_numpy(raw.target.astype(np.int64))
         split = {"train": torch.from_numpy(train), "heldout": torch.from_numpy(heldout)}
         pictures = {part: grey[i][:, None].repeat(1, 3, 1, 1) for part, i in split.items()}
         of_split = {part: labels[i] for part, i in split.items()}
