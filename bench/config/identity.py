@@ -17,7 +17,7 @@ from bench.config.schema import Config
 from bench.core.store.files import flatten, short_hash
 from bench.core.store.runs import CONFIGURATION, is_run, read_part
 
-# Never compute, paths, logging or evaluation; the number of images where `length_of_its_own`.
+# Never compute, paths, logging or evaluation; the number of images only where a run `has_length`.
 IDENTITY = (
     "method",
     "size",

@@ -131,15 +131,11 @@ def little_room(plan: Iterable[Planned]) -> str:
     "" where there is room, or where the data set's recipe does not say its number of pictures.
     """
     planned = [one.spec.cfg for one in plan if one.spec.cfg is not None]
-    sizes = {cfg.size.name for cfg in planned}
-    worst = max(planned, key=lambda cfg: cfg.images, default=None)
-    pictures = worst.data.recipe.get("pictures") if worst else None
-    if (
-        worst is None
-        or pictures is None
-        or len(sizes) < 2
-        or worst.images <= MOST_PASSES * pictures
-    ):
+    if len({cfg.size.name for cfg in planned}) < 2:
+        return ""
+    worst = max(planned, key=lambda cfg: cfg.images)
+    pictures = worst.data.recipe.get("pictures")
+    if pictures is None or worst.images <= MOST_PASSES * pictures:
         return ""
     return (
         f"warning: {worst.images:,} images are {worst.images / pictures:.0f} passes over the "

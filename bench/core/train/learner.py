@@ -140,9 +140,8 @@ class Learner:
         x0 = self.data.draw(stored, self.draw("posterior", rows))
         time_draw = self.draw("time", rows)
         dropped = self.draw("label_drop", rows).uniform() < self.cfg.label_drop
-        dropped = dropped.reshape(
-            -1, *(1,) * (condition.dim() - 1)
-        )  # a whole row, or nothing of it
+        # a whole row of a condition, or nothing of it
+        dropped = dropped.reshape(-1, *(1,) * (condition.dim() - 1))
         return Batch(
             x0=x0,
             x1=self.draw("noise", rows).normal(*x0.shape[1:]),

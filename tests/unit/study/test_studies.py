@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from types import SimpleNamespace
-
 import pytest
 import yaml
 
-from bench.cli import guarded
 from bench.config.groups import CONF
 from bench.config.identity import arm_name, identity
 from bench.core.store.runs import Description, write_description
@@ -364,15 +360,6 @@ def test_the_command_to_go_on_is_the_one_that_was_given():
     assert "retries" not in asked(words[:1]).command()
 
 
-def test_the_plan_is_printed_and_nothing_is_made(tmp_path, capsys):
-    words = ["study=demo", "seed=0", f"runs={tmp_path / 'runs'}", "dry_run=true"]
-    assert guarded(SWEEP.main, words) == 0
-    shown = capsys.readouterr().out
-    assert "3 runs, 0 done, 3 to do; at least " in shown and "FLOPs" in shown
-    assert "repa/local_m  >= 87.7K" in shown, "an encoder that is not there yet is not counted"
-    assert not (tmp_path / "runs").exists()
-
-
 def test_a_plan_knows_its_cells(written, tmp_path):
     written(
         GOOD.replace("arms:\n", "match: [images, flops]\narms:\n  selfflow: [method=selfflow]\n")
@@ -406,36 +393,3 @@ def test_two_arms_of_a_file_that_are_one_run_are_refused(written):
     written(GOOD.replace("arms:\n", "arms:\n  plain: [method=vanilla]\n"))
     with pytest.raises(ValueError, match=r"arms plain and vanilla are one run, .*: leave one of"):
         runs_of_mine()
-
-
-def test_costs_are_planned_where_the_data_are_not(tmp_path):
-    specs = study.runs("encoder_bottleneck", "imagenet256", [f"runs={tmp_path}", "seed=0"])
-    planned = {p.arm: p for p in plan.make(specs)}
-    vanilla, selfflow, repa = (planned[arm] for arm in ("vanilla", "selfflow", "repa/dinov2_b"))
-    # SiT-B/2 (arXiv 2401.08740, table 1): 130M parameters, 23 GFLOPs as multiply-adds; training is
-    # 3 passes, 2 a pair
-    assert vanilla.parameters == pytest.approx(130e6, rel=0.01)
-    assert vanilla.flops == pytest.approx(3 * 2 * 23e9 * 102.4e6, rel=0.02)
-    assert (
-        selfflow.flops > 1.2 * vanilla.flops
-        and repa.at_least
-        and repa.parameters == vanilla.parameters
-    )
-
-
-def test_sizes_are_not_compared_on_data_that_is_learned_by_heart_without_a_warning():
-    specs = study.runs("scaling", "digits", ["seed=0"])
-
-    def told(chosen, **other):
-        cfgs = [dataclasses.replace(spec.cfg, **other) for spec in chosen]
-        return plan.little_room([SimpleNamespace(spec=SimpleNamespace(cfg=cfg)) for cfg in cfgs])
-
-    warning = told(specs)
-    assert warning.startswith(
-        "warning: 131,072 images are 110 passes over the 1,197 training pictures of digits"
-    )
-    assert "images=23940 or less" in warning
-    assert not told(specs, images=23_808)
-    assert not told([spec for spec in specs if spec.cfg.size.name == "nano"])
-    unknown = dataclasses.replace(specs[0].cfg.data, recipe={})  # a user's own pictures
-    assert not told(specs, data=unknown)
