@@ -1,7 +1,7 @@
 """Horizontal bars in parts (cost of an arm) and dots with intervals (effect of an arm), one line an
 arm.
 
-    svg = bar_chart(panel, styles)         # a BarPanel of reports.draw.content
+    svg = bar_chart(panel, styles)         # a BarPanel of reports.draw.panels
     svg = forest_chart(panel, styles)      # a ForestPanel; of 700 and more wide in columns
 """
 
@@ -20,8 +20,8 @@ from reports.draw.axes import (
     svg_text,
     titled_svg,
 )
-from reports.draw.content import BarPanel, Effect, ForestPanel
 from reports.draw.line_chart import HALO, draw_marker
+from reports.draw.panels import BarPanel, Effect, ForestPanel
 from reports.draw.theme import GRID, MUTED, ArmStyle
 
 WIDTH, RIGHT, TOP, LINE = 440, 18, 30, 24

@@ -1,6 +1,6 @@
 """Layer x timestep maps: one number a cell, colours that keep their order without hue.
 
-svg = heat_map(panel, styles)      # a HeatPanel of reports.draw.content
+svg = heat_map(panel, styles)      # a HeatPanel of reports.draw.panels
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from html import escape
 
 from reports.draw.axes import number, svg_text, tick_label, titled_svg
-from reports.draw.content import HeatPanel
+from reports.draw.panels import HeatPanel
 from reports.draw.theme import MUTED, ArmStyle
 
 VIRIDIS = (

@@ -12,9 +12,9 @@ from html import unescape
 
 from reports.draw.axes import CHARACTER, shortened, svg, svg_text
 from reports.draw.bar_chart import WIDE, WIDTH, bar_chart, forest_chart
-from reports.draw.content import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel, Panel
 from reports.draw.heat_map import heat_map
 from reports.draw.line_chart import draw_marker, line_chart
+from reports.draw.panels import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel, Panel
 from reports.draw.theme import ArmStyle
 
 SWATCH = 30  # wide; 14 high

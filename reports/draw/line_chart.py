@@ -1,6 +1,6 @@
 """Lines with spread over a numeric axis: the figure that most questions are answered with.
 
-    svg = line_chart(panel, styles)      # a LinePanel of reports.draw.content
+    svg = line_chart(panel, styles)      # a LinePanel of reports.draw.panels
 
 From the ground up: grid and axes, named places, rules with their bands, guides, fitted curves, and
 the series of the arms. Labels of rules go where the fewest lines pass.
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from reports.draw.axes import CHARACTER, Frame, Scale, number, svg_text, titled_svg
-from reports.draw.content import Axis, LinePanel, Point, Rule, Series
+from reports.draw.panels import Axis, LinePanel, Point, Rule, Series
 from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
 WIDTH, HEIGHT = 440, 310

@@ -1,5 +1,5 @@
 """The page itself as plain typed data: answers, verdicts, sections of figures and tables, what is
-missing. Its figures are in reports.draw.content, its tables in reports.draw.table.
+missing. Its figures are in reports.draw.panels, its tables in reports.draw.table.
 
     page.figures, page.tables       # all of them, in reading order
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.draw.content import Figure
+from reports.draw.panels import Figure
 from reports.draw.table import Table
 from reports.draw.theme import ArmStyle
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.core.store.files import write_bytes
-from reports.draw.content import ImagePanel
 from reports.draw.legend import arms_in_legend, draw_panel, with_legend
 from reports.draw.page_parts import Page
+from reports.draw.panels import ImagePanel
 from reports.draw.table import Cell
 from reports.output.numbers import Value, csv_text, panel_rows
 from reports.output.pdf import render_pngs

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from reports.draw.content import Figure, Panel
 from reports.draw.legend import draw_panel, swatch
 from reports.draw.page_parts import Page
+from reports.draw.panels import Figure, Panel
 from reports.draw.table import Cell, Table
 from reports.draw.theme import ArmStyle
 from reports.output.numbers import csv_text, panel_rows

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from reports.draw.axes import rounded
-from reports.draw.content import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel
+from reports.draw.panels import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel
 from reports.draw.theme import arm_label
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that is computed

@@ -13,9 +13,9 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from reports.draw.content import Figure, ImagePanel
 from reports.draw.legend import arms_in_legend, draw_panel, swatch
 from reports.draw.page_parts import Page
+from reports.draw.panels import Figure, ImagePanel
 from reports.draw.table import Table
 from reports.draw.theme import ArmStyle
 from reports.output.html import TEMPLATES

@@ -19,8 +19,8 @@ from reports.draw.theme import encoder_name
 from reports.findings.claims import Claim
 from reports.findings.decisions import INCONCLUSIVE, NOT_MONOTONE, SUPPORTED, Verdict
 from reports.findings.sentences import arms_in_words, size_text
-from reports.page.against import against
 from reports.page.figures.ablation import OF_SELFFLOW, plain_reference
+from reports.page.first_answer import against
 from reports.study.contrasts import CONTROL
 from reports.study.runs import StudyResults
 

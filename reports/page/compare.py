@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reports.draw.content import Axis, ForestPanel, chosen_figures
 from reports.draw.page_parts import Answer, Page, Section
+from reports.draw.panels import Axis, ForestPanel, chosen_figures
 from reports.draw.table import Table, arm_cell, cell, columns
 from reports.draw.theme import arm_label, arm_styles
 from reports.findings.changes import Change

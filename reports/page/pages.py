@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.core.store.files import flatten
-from reports.draw.content import Figure
 from reports.draw.page_parts import Page, Section
+from reports.draw.panels import Figure
 from reports.draw.table import Table
 from reports.draw.theme import arm_styles
 from reports.findings.sentences import joined
@@ -23,14 +23,14 @@ from reports.laws.joint import joint_laws
 from reports.laws.joint_tables import joint_tables
 from reports.laws.tables import law_tables
 from reports.page import run_tables, tables
-from reports.page.against import leading
 from reports.page.answers import answers
 from reports.page.commands import training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
 from reports.page.figures.distance import metric_of
 from reports.page.figures.laws import frontier_figure, law_figure
 from reports.page.figures.over_training import results_over_training
-from reports.page.headline import headline
+from reports.page.first_answer import leading
+from reports.page.first_table import headline
 from reports.page.missing import missing_parts
 from reports.page.published_table import published_tables
 from reports.page.terms import terms_in

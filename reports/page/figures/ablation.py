@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from reports.draw.axes import MOST_DRAWN, number, signed
-from reports.draw.content import (
+from reports.draw.panels import (
     Axis,
     Effect,
     Figure,

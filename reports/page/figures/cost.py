@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.draw.content import Axis, Bar, BarPanel, Figure, chosen_figures
+from reports.draw.panels import Axis, Bar, BarPanel, Figure, chosen_figures
 from reports.study.groups import sorted_arms
 from reports.study.runs import StudyResults
 

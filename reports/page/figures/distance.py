@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
 from reports.draw.axes import number
-from reports.draw.content import (
+from reports.draw.panels import (
     Axis,
     Figure,
     LinePanel,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reports.draw.axes import number, rounded
-from reports.draw.content import Axis, Figure, Point, Series, chosen_figures
+from reports.draw.panels import Axis, Figure, Point, Series, chosen_figures
 from reports.draw.theme import arm_label
 from reports.laws.arms import Fitted
 from reports.laws.fits import Law

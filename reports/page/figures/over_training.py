@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.draw.axes import number, signed
-from reports.draw.content import (
+from reports.draw.panels import (
     Axis,
     Figure,
     LinePanel,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.store.runs import RunRecord
-from reports.draw.content import Figure, ImagePanel, Place, Shown, chosen_figures
+from reports.draw.panels import Figure, ImagePanel, Place, Shown, chosen_figures
 from reports.draw.theme import arm_label
 from reports.study.runs import StudyResults
 

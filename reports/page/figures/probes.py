@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.draw.content import Axis, Figure, HeatPanel, Place, Shown, chosen_figures
+from reports.draw.panels import Axis, Figure, HeatPanel, Place, Shown, chosen_figures
 from reports.draw.theme import arm_label
 from reports.page.figures.distance import SPREAD, arm_lines, group_panel, metric_of
 from reports.study.contrasts import CONTROL

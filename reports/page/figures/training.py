@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from reports.draw.axes import rounded
-from reports.draw.content import (
+from reports.draw.panels import (
     Axis,
     Figure,
     LinePanel,

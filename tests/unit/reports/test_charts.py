@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from reports.draw.axes import Scale
-from reports.draw.content import (
+from reports.draw.heat_map import VIRIDIS, colour_at
+from reports.draw.legend import draw_panel, with_legend
+from reports.draw.panels import (
     Axis,
     Bar,
     BarPanel,
@@ -20,8 +22,6 @@ from reports.draw.content import (
     Rule,
     Series,
 )
-from reports.draw.heat_map import VIRIDIS, colour_at
-from reports.draw.legend import draw_panel, with_legend
 from reports.draw.theme import DARK_PAPER, PAPER, arm_label, arm_styles, contrast_ratio
 from reports.study.groups import sorted_arms
 

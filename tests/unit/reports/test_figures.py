@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from support.pages import write_run, write_runs
 
-from reports.draw.content import MOST_PANELS, figures
 from reports.draw.page_parts import Section
+from reports.draw.panels import MOST_PANELS, figures
 from reports.output.export import export_page
 from reports.output.html import render_html
 from reports.page.figures import ablation, distance, training

@@ -13,8 +13,8 @@ import pytest
 from support.truth import IMAGES, rows
 
 from bench.core.store.runs import RunRecord
-from reports.draw.content import LinePanel
 from reports.draw.line_chart import line_chart
+from reports.draw.panels import LinePanel
 from reports.draw.table import Table
 from reports.draw.theme import arm_styles
 from reports.laws.arms import fitted_laws

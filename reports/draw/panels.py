@@ -1,4 +1,4 @@
-"""What a page is made of, as plain typed data: panels and figures; its tables are in
+"""Panels and figures as plain typed data, which a page is made of; its tables are in
 reports.draw.table, the page around them in reports.draw.page_parts.
 
     [figure] = figures("size", "Results against size", "Finished runs.", [panel])
