@@ -143,6 +143,9 @@ def _of(verdict: Verdict, kind: str) -> str:
         asked = f"{left}{where.get(kind, '')} against {right} at {at}{by}"
     if sure:
         return f"{told} ({numbers})"
+    if (verdict.low or 0.0) * (verdict.high or 0.0) > 0:  # an interval that too little is behind
+        few = f"{verdict.seeds} seeds with {verdict.df or 0:.2g} degrees of freedom are too few"
+        return f"{asked} is not judged, as {few}: best guess {numbers}"
     takes = "" if verdict.takes is None else f"; seeing that would take {_many(verdict)} seeds"
     return f"{asked} cannot be told: best guess {numbers}{takes}"
 

@@ -34,19 +34,22 @@ def in_words(n: int) -> str:
 
 
 def leading(rows: pd.DataFrame, data: str, reference: str) -> tuple[Comparable, str] | None:
-    """The numbers of a data set that its first sentence and figure show, and the largest size: the
-    first metric in which the reference and another arm have room for better.
+    """The numbers of a data set that its first sentence and figure show, and the largest size that
+    has the reference and another arm: of the first metric in which these have room for better.
     """
     final = rows[rows["final"]]
     found = [group for group in distances(final) if group.data == data]
     sizes = [size for at, size in places(final) if at == data]
     first = None
-    for group in found if sizes else ():
+    for group in found:
         compared = cells(rows, final, group)
-        of_size = _parts(changes(compared, sizes[0], reference), reference)
-        first = first or (compared, sizes[0])
-        if any(not one.saturated for one in of_size):
-            return compared, sizes[0]
+        of_sizes = {size: _parts(changes(compared, size, reference), reference) for size in sizes}
+        size = next((size for size in sizes if of_sizes[size]), None)
+        if size is None:
+            continue
+        first = first or (compared, size)
+        if any(not one.saturated for one in of_sizes[size]):
+            return compared, size
     return first
 
 

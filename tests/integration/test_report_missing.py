@@ -109,6 +109,23 @@ def test_an_arm_is_missing_at_one_size(tmp_path):
     )
 
 
+def test_a_larger_size_of_one_arm_alone_does_not_take_the_answer(tmp_path):
+    write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.85}, seeds=7)
+    before = everything_of(tmp_path).answers[0]
+    assert before.question == "Does anything beat Vanilla?"
+    for seed in range(7):
+        write_run(tmp_path, "selfflow", 0.8, size="micro", seed=seed)
+    assert everything_of(tmp_path).answers[0] == before
+
+
+def test_an_interval_that_too_little_is_behind_is_not_called_untold(tmp_path):
+    """Three arms of three seeds: four degrees of freedom, whatever the interval excludes."""
+    write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.85, "repa/local_m": 0.9}, seeds=3)
+    (rivals,) = [one for one in everything_of(tmp_path).answers if one.question.endswith("REPA?")]
+    assert "is not judged, as 3 seeds with 4 degrees of freedom are too few" in rivals.sentence
+    assert "cannot be told" not in rivals.sentence
+
+
 def test_damaged_files_are_named_and_left_out(tmp_path):
     first, second, third, fourth = write_runs(
         tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, seeds=2
