@@ -214,7 +214,7 @@ _KINDS = {
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """ "; did you mean a, b?", or nothing where no known name is near."""
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     return f"; did you mean {', '.join(near)}?" if near else ""
 
 
