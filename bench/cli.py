@@ -199,7 +199,8 @@ class Command:
 
     def _usage(self) -> str:
         """The call, with the keys that it cannot do without."""
-        words = [name.upper() for name in (self.first, self.second) if name]
+        plain = [name for name in (self.first, self.second) if name]
+        words = [one.upper() if self.kinds[one].required else f"[{one.upper()}]" for one in plain]
         words += [
             f"{name}={kind.written()}"
             for name, kind in self.kinds.items()

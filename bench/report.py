@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bench.cli import Command
 from bench.keys import Choice, File, Flag, Folder, Text
-from reports.page import PAGES
+from bench.study import studies
+from reports.page import EVERYTHING, PAGES
 
 FIT = Command(
     "report fit",
@@ -67,22 +68,28 @@ INDEX = Command(
 )
 REPORT = Command(
     "report",
-    does="Turn run folders into an HTML page and a PDF.\n\n"
+    does="Say what run folders answer, and turn them into an HTML page and a PDF.\n\n"
     "python -m bench.report fit fits a scaling law to any table, compare A B shows two studies "
     "beside each other, index lists all (each has a --help).",
     body="bench.commands.report:report",
     notes={"Pages": PAGES},
     keys={
-        "page": Choice("which page", among=tuple(PAGES), required=True, shape="PAGE"),
+        "page": Choice(
+            "which page, or all of a study by its name",
+            among=lambda: [*PAGES, *(name for name in studies.names() if name not in PAGES)],
+            default=EVERYTHING,
+            shape="PAGE|STUDY",
+        ),
         "runs": Folder("folder of run folders", default=Path("runs")),
         "study": Text("only the runs of this study (bench/conf/study)", default=""),
-        "data": Text("the study's data set", default="digits"),
+        "data": Text("the study's data set; default: digits, or another that has runs", default=""),
         "out": Folder("where to write; default: RUNS/reports"),
         "export": Folder("also write every figure as SVG and PNG and every table as CSV"),
         "pdf": Flag("write the PDF too; --no-pdf: the HTML page only", default=True),
     },
     examples={
-        "all": "",
+        "": "all runs, all pages",
+        "demo": "all of the study demo",
         "scaling --runs runs --out /tmp/scaling": "",
         "encoders --study encoder_bottleneck --export figures/": "",
         "fit --csv runs.csv --x parameters --y heldout_loss": "a scaling law",

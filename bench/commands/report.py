@@ -1,7 +1,8 @@
-"""What bench.report does: read a study's runs, write its page, say where."""
+"""What bench.report does: read a study's runs, say the answer, write its page, say where."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from bench.core.store.files import write_bytes, write_text
@@ -11,10 +12,13 @@ from reports.draw.page_parts import Page
 from reports.output.export import export_page, file_name
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
-from reports.output.terminal import terminal_table
+from reports.output.terminal import terminal_answer
+from reports.page import EVERYTHING, PAGES
 from reports.page.compare import compare_page, index_page
 from reports.page.pages import build_page
 from reports.study.runs import StudyResults, read_study
+
+FIRST_DATA = "digits"  # of a study, where nothing is said
 
 
 def report(
@@ -26,7 +30,7 @@ def report(
     export: Path | None,
     pdf: bool,
 ) -> None:
-    """Write a page and name its files."""
+    """Write a page, say its answer and name its files."""
     for path in write_report(page, runs, study, data, out, export, pdf):
         if path.parent != export:
             print(path)
@@ -43,24 +47,46 @@ def write_report(
     page: str,
     runs: Path,
     study: str = "",
-    data: str = "digits",
+    data: str = "",
     out: Path | None = None,
     export: Path | None = None,
     pdf: bool = True,
 ) -> list[Path]:
-    """Build and write a page; returns what was written.
+    """Build a page, print its answer and write it; returns what was written.
 
-    Raises ValueError when there is no such folder or study.
+    page: or a study, all of which is shown. Raises ValueError when there is no such folder or
+    study.
     """
-    of_study = read_study(runs, study, planned_runs(study, data))
-    if page == "all" and (table := terminal_table(of_study)):
-        print(table + "\n")
+    if page not in PAGES:
+        page, study = EVERYTHING, _only(page, study)
+    of_study = _read(runs, study, data)
     content = build_page(of_study, page)
+    print(terminal_answer(content, bold=sys.stdout.isatty()) + "\n", flush=True)
     stem = f"{page}-{study}" if study else page
     written = _written(content, out or runs / "reports", stem, pdf)
     if export:
         written += export_page(content, export)
     return written
+
+
+def _only(named: str, study: str) -> str:
+    """The study that stands where a page may. Raises ValueError where --study names another."""
+    if study not in ("", named):
+        raise ValueError(f"{named} and --study {study} are two studies: leave one of them out")
+    return named
+
+
+def _read(runs: Path, study: str, data: str) -> StudyResults:
+    """A study on a data set, "" the first of its own that has runs here; of no study all runs."""
+    if not study or data:
+        return read_study(runs, study, planned_runs(study, data or FIRST_DATA))
+    first = read_study(runs, study, planned_runs(study, FIRST_DATA))
+    if first.runs:
+        return first
+    there = {run.data for run in read_study(runs).runs.values()} - {FIRST_DATA}
+    others = [one for one in studies.scales(study) if one in there]
+    found = (read_study(runs, study, planned_runs(study, one)) for one in others)
+    return next((one for one in found if one.runs), first)
 
 
 def compare(a: str, b: str, runs: Path, data: str, out: Path | None, pdf: bool) -> None:

@@ -48,6 +48,11 @@ class Change:
         return (at, low, high) if math.isfinite(high) else (at, None, None)
 
     @property
+    def decimals(self) -> int:
+        """With how many its percents are written."""
+        return 1 if max(abs(one) for one in self.percent if one is not None) >= 1 else 2
+
+    @property
     def judged(self) -> bool:
         """Whether there are seeds enough to judge."""
         one = self.estimate

@@ -28,6 +28,13 @@ def run_command(words: Iterable[str]) -> str:
     return printable("python -m bench.run " + " ".join(shlex.quote(word) for word in words))
 
 
+def sweep_command(study: str, data: str = "", runs: Path = Path("runs")) -> str:
+    """The command that runs a study, on its first data set where none is said."""
+    words = [f"study={study}", f"data={data}" if data else ""]
+    words += [] if runs == Path("runs") else [f"runs={runs}"]
+    return printable("python -m bench.sweep " + " ".join(shlex.quote(one) for one in words if one))
+
+
 def training_command(run: RunRecord, **changes: object) -> str:
     """The command that made a run, with some keys changed; on a finished run it makes what is not
     yet measured.

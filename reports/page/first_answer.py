@@ -17,7 +17,7 @@ from reports.findings.changes import Change, changes, seeds_for
 from reports.findings.sentences import joined
 from reports.page.figures.ablation import OF_SELFFLOW
 from reports.study.cells import Comparable, cells
-from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, percent
+from reports.study.contrasts import LEAST_DF, LEAST_SEEDS
 from reports.study.groups import distances, places
 
 if TYPE_CHECKING:
@@ -197,19 +197,15 @@ def _named(found: Sequence[Change]) -> str:
     return joined(names) if len(names) <= MOST_NAMED else f"{len(names)} arms"
 
 
-def _digits(one: Change) -> int:
-    return 1 if abs(percent(one.estimate.effect)) >= 1 else 2
-
-
 def _at(one: Change) -> str:
-    return f"{signed(one.percent[0], _digits(one))} %"
+    return f"{signed(one.percent[0], one.decimals)} %"
 
 
 def _ends(one: Change) -> str:
     _, low, high = one.percent
     if low is None or high is None:
         return "unknown"
-    return f"{signed(low, _digits(one))} to {signed(high, _digits(one))} %"
+    return f"{signed(low, one.decimals)} to {signed(high, one.decimals)} %"
 
 
 def _range(one: Change) -> str:

@@ -1,13 +1,13 @@
 """The table of the first screen, as papers print it: mean and interval, the best bold, the change
-from vanilla.
+from vanilla with its interval.
 
-    table = headline(study.rows)
+    table = headline(study.rows, study.arms, group)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scipy.special import stdtrit
@@ -15,16 +15,16 @@ from scipy.special import stdtrit
 from reports.draw.axes import number, rounded, signed
 from reports.draw.table import BEST, SECOND, Cell, Table, arm_cell, cell, columns
 from reports.draw.theme import arm_label
+from reports.findings.changes import Change, changes
 from reports.page.figures.ablation import plain_reference
-from reports.study.contrasts import CONFIDENCE, percent
+from reports.study.cells import cells
+from reports.study.contrasts import CONFIDENCE
 from reports.study.groups import (
     Group,
     Summary,
     by_size,
     distances,
-    log_means,
     of_group,
-    sorted_arms,
     summarise,
 )
 
@@ -32,34 +32,47 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MARKS = (BEST, SECOND)
+KIN = " †"
 MOST_ARMS = 16  # of the table of the first screen, which shows all sizes up to these
 MOST_METRICS = 3
 
 
-def headline(rows: pd.DataFrame) -> Table | None:
-    """The table of the first screen, as papers print it: mean and half its 95 % interval of the
-    first metrics, change from vanilla; the best mean of a size bold, the second underlined.
+def headline(rows: pd.DataFrame, order: Sequence[str], first: Group | None = None) -> Table | None:
+    """The table of the first screen: mean and half its 95 % interval of the first metrics, change
+    from vanilla as a figure has it; the best mean of a size bold, the second underlined; arms in an
+    order that holds all of them; first: the group whose metric leads.
     """
     final = rows[rows["final"]]
     found = distances(final)
     if not found:
         return None
-    data, budget = found[0].data, found[0].images_total
+    first = first or found[0]
+    data, budget = first.data, first.images_total
     found = [one for one in found if (one.data, one.images_total) == (data, budget)]
-    found = list({one.metric: one for one in reversed(found)}.values())[::-1][:MOST_METRICS]
+    of_metric: dict[str, Group] = {}
+    for one in (first, *found):
+        of_metric.setdefault(one.metric, one)
+    found = list(of_metric.values())[:MOST_METRICS]
     parts = {group.metric: dict(by_size(of_group(final, group))) for group in found}
     sizes = list(parts[found[0].metric])
     arms = {
-        size: sorted_arms(
-            arm for of in parts.values() if size in of for arm in of[size]["arm"].unique()
+        size: sorted(
+            {str(arm) for of in parts.values() if size in of for arm in of[size]["arm"]},
+            key=order.index,
         )
         for size in sizes
     }
     if sum(map(len, arms.values())) > MOST_ARMS:
         sizes = sizes[-1:]
+    reference = plain_reference(set(final["arm"]))
+    compared = {group.metric: cells(rows, final, group) for group in found}
     lines = []
     for size in reversed(sizes):
-        columns_of = [_cells(parts[one.metric].get(size), one, arms[size]) for one in found]
+        columns_of = []
+        for group in found:
+            changed = {one.arm: one for one in changes(compared[group.metric], size, reference)}
+            part = parts[group.metric].get(size)
+            columns_of.append(_cells(part, group, arms[size], changed))
         seeds: dict[str, int] = {}
         for of in parts.values():
             for arm, n in of[size].groupby("arm")["run"].nunique().items() if size in of else ():
@@ -67,7 +80,6 @@ def headline(rows: pd.DataFrame) -> Table | None:
         for index, arm in enumerate(arms[size]):
             numbers = [one for of_metric in columns_of for one in of_metric[index]]
             lines.append([arm_cell(arm), cell(size), *numbers, cell(seeds[arm])])
-    reference = plain_reference(set(final["arm"]))
     heads = columns("arm", "size")
     for group in found:
         arrow = "↑" if group.higher_is_better else "↓"
@@ -75,20 +87,24 @@ def headline(rows: pd.DataFrame) -> Table | None:
     heads += columns("#seeds")
     note = (
         f"Mean ± half of its 95 % interval over seeds, on {data} after {budget:,} images. Bold: "
-        "the best mean of a size, underlined: the second; neither says that a difference is real."
+        "the best mean of a size, underlined: the second; neither says that a difference is real. "
+        f"Change from {arm_label(reference)}: of the mean logarithm, with its 95 % interval over "
+        "the seeds that both arms share."
     )
+    if any(one.text.endswith(KIN) for line in lines for one in line):
+        note += f"{KIN}: the metric is kin to the arm's own encoder."
     title = "Results" + ("" if len(sizes) > 1 else f", size {sizes[0]}")
     table = Table("headline", title, note, heads, lines)
     return table.without_column(1) if len(sizes) == 1 else table
 
 
-def _cells(part: pd.DataFrame | None, group: Group, arms: Sequence[str]) -> list[list[Cell]]:
+def _cells(
+    part: pd.DataFrame | None, group: Group, arms: Sequence[str], changed: Mapping[str, Change]
+) -> list[list[Cell]]:
     """Mean with interval and change from the reference, for each arm."""
     if part is None:
         return [[cell(None), cell(None)] for _ in arms]
     summaries = {one.arm: one for one in summarise(part, ["arm"])}
-    logs = log_means(part)
-    reference = plain_reference(set(summaries))
     sign = 1 if group.higher_is_better else -1
     means = sorted(
         (one.mean for one in summaries.values() if one.mean is not None), key=lambda x: -sign * x
@@ -101,14 +117,19 @@ def _cells(part: pd.DataFrame | None, group: Group, arms: Sequence[str]) -> list
             continue
         place = means.index(one.mean) if len(means) > 1 else len(MARKS)
         mark = MARKS[place] if place < len(MARKS) else ""
-        compared = arm != reference and {arm, reference} <= logs.keys()
-        change = percent(logs[arm][0] - logs[reference][0]) if compared else None
-        words = "–" if change is None else f"{signed(change, 1 if abs(change) >= 1 else 2)} %"
-        out.append([
-            Cell(_with_interval(one), rounded(one.mean), mark=mark),
-            Cell(words, rounded(change) if change is not None and math.isfinite(change) else None),
-        ])  # fmt: skip
+        change = _change(changed[arm]) if arm in changed else cell(None)
+        out.append([Cell(_with_interval(one), rounded(one.mean), mark=mark), change])
     return out
+
+
+def _change(one: Change) -> Cell:
+    """ "-15.8 % (-21.6 to -9.7)"; no brackets where no interval is known."""
+    at, low, high = one.percent
+    words = f"{signed(at, one.decimals)} %"
+    if low is not None and high is not None:
+        words += f" ({signed(low, one.decimals)} to {signed(high, one.decimals)})"
+    words += KIN if one.related else ""
+    return Cell(words, rounded(at) if math.isfinite(at) else None)
 
 
 def _with_interval(one: Summary) -> str:

@@ -8,7 +8,12 @@ from bench.core.store.rows import result_path
 from bench.core.store.runs import RunRecord
 from bench.core.store.untrusted import printable
 from reports.draw.page_parts import Missing
-from reports.page.commands import measuring_command, run_command, training_command
+from reports.page.commands import (
+    measuring_command,
+    run_command,
+    sweep_command,
+    training_command,
+)
 from reports.page.figures.pictures import newest_picture
 from reports.study.groups import distances, sorted_arms
 from reports.study.runs import StudyResults, mapping, training_curve
@@ -24,6 +29,17 @@ def missing_parts(study: StudyResults) -> list[Missing]:
     if len(lines) > MOST_LINES:
         return [*lines[:MOST_LINES], Missing(f"and {len(lines) - MOST_LINES} more")]
     return lines
+
+
+def unanswered_part(study: StudyResults, needs: str, made_by: str) -> Missing:
+    """What a page needs for its question, and what makes it: a study, or a measurement."""
+    run = next(iter(study.runs.values()), None)
+    what = f"this page's question needs {needs}, and no run here has that"
+    if run is None:
+        return Missing(what, sweep_command(made_by or study.name) if made_by or study.name else "")
+    if not made_by:
+        return Missing(what, training_command(run, measure="full"))
+    return Missing(what, sweep_command(made_by, run.data, run.folder.parent))
 
 
 def _planned(study: StudyResults) -> list[Missing]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.core.store.files import flatten
-from reports.draw.page_parts import Page, Section
+from reports.draw.page_parts import Missing, Page, Section
 from reports.draw.panels import Figure
 from reports.draw.table import Table
 from reports.draw.theme import arm_styles
@@ -22,20 +22,20 @@ from reports.laws.arms import fitted_laws
 from reports.laws.joint import joint_laws
 from reports.laws.joint_tables import joint_tables
 from reports.laws.tables import law_tables
-from reports.page import run_tables, tables
+from reports.page import EVERYTHING, run_tables, tables
 from reports.page.answers import answers
-from reports.page.commands import training_command
+from reports.page.commands import run_command, sweep_command, training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
 from reports.page.figures.distance import metric_of
 from reports.page.figures.laws import frontier_figure, law_figure
 from reports.page.figures.over_training import results_over_training
 from reports.page.first_answer import leading
 from reports.page.first_table import headline
-from reports.page.missing import missing_parts
+from reports.page.missing import missing_parts, unanswered_part
 from reports.page.published_table import published_tables
 from reports.page.terms import terms_in
 from reports.page.verdicts import judge
-from reports.study.groups import distances, sorted_arms
+from reports.study.groups import Group, distances, sorted_arms
 from reports.study.runs import StudyResults
 
 Builder = Callable[[StudyResults], list[Figure]]
@@ -47,12 +47,15 @@ MOST_DATA = 3  # data sets by name in a title
 class Question:
     """What a page is about: title and question head it; figures in reading order.
 
-    borrowed: figures of another page, which the page of all of them shows there.
+    borrowed: figures of another page, which the page of all of them shows there; needs: what its
+    own figures take; made_by: the study that has that, "" where a measurement of any run makes it.
     """
 
     title: str
     question: str
     figures: tuple[Builder, ...]
+    needs: str = "finished and measured runs"
+    made_by: str = ""
     borrowed: tuple[Builder, ...] = ()
     distances: bool = True  # whether the tables of distances belong to it
     probes: bool = False  # whether the table of probes does
@@ -68,6 +71,8 @@ QUESTIONS = {
             lambda study: distance.against_size(study.rows),
             lambda study: distance.spent_over_sizes(study.rows),
         ),
+        needs="an arm at two sizes",
+        made_by="scaling",
         borrowed=(results_over_training,),
         laws=True,
     ),
@@ -75,12 +80,16 @@ QUESTIONS = {
         "Encoders",
         "Does a stronger external encoder give better generation?",
         (lambda study: distance.against_encoder(study.rows),),
+        needs="two encoders whose own strength was measured",
+        made_by="encoder_bottleneck",
         borrowed=(pictures.sample_grids,),
     ),
     "ablation": Question(
         "Ablation",
         "Which part of a method does the work?",
         (lambda study: ablation.parts_of_selfflow(study.rows),),
+        needs="Self-Flow and one of its variants",
+        made_by="ablation",
         borrowed=(training.curves,),
     ),
     "convergence": Question(
@@ -93,6 +102,7 @@ QUESTIONS = {
         "Samples",
         "What do the pictures look like, beside real ones of the same classes?",
         (pictures.sample_grids,),
+        needs="sample pictures",
         distances=False,
     ),
     "probes": Question(
@@ -104,6 +114,7 @@ QUESTIONS = {
             lambda study: probes.differences(study.rows),
             pictures.feature_colours,
         ),
+        needs="probes of features",
         distances=False,
         probes=True,
     ),
@@ -116,14 +127,14 @@ QUESTIONS = {
 }
 
 
-EVERYTHING = Question(
+OF_EVERYTHING = Question(
     "All findings", "What do the runs say, what do they cost, and what is missing?", ()
 )
 
 
 def build_page(study: StudyResults, kind: str) -> Page:
     """The page. kind: a key of `QUESTIONS`, or "all" for every one of them on a single page."""
-    everything = kind == "all"
+    everything = kind == EVERYTHING
     chosen = QUESTIONS if everything else {kind: QUESTIONS[kind]}
     laws = any(part.laws for part in chosen.values())
     fitted = fitted_laws(study.rows) if laws else []
@@ -132,19 +143,24 @@ def build_page(study: StudyResults, kind: str) -> Page:
     # the first screen
     compared = any(part.distances for part in chosen.values())
     lead = next(iter(ablation.answer(study.rows)), None) if compared else None
-    lead = _led(study, lead) if lead else None
+    first = _leading_group(study) if compared else None
+    lead = _led(study, lead, first) if lead else None
     judged = judge(study, kind)
     # figures, section by section
-    sections = []
+    sections: list[Section] = []
+    unanswered: list[Missing] = []
     for name, part in chosen.items():
-        builders = part.figures if everything else (*part.figures, *part.borrowed)
-        found = [figure for build in builders for figure in build(study)]
+        found = [figure for build in part.figures for figure in build(study)]
+        if not (found or everything):
+            unanswered.append(unanswered_part(study, part.needs, part.made_by))
+        if not everything:
+            found += [figure for build in part.borrowed for figure in build(study)]
         if part.laws:
             order = distances(final)
             found[1:1] = [*law_figure(fitted, order), *frontier_figure(joint)]
         sections.append(Section(name, part.title, part.question, found, []))
     # around them
-    head = EVERYTHING if everything else QUESTIONS[kind]
+    head = OF_EVERYTHING if everything else QUESTIONS[kind]
     of_laws = [*law_tables(fitted), *joint_tables(joint)]
     appendix = [build(study).without_empty_columns() for build in run_tables.APPENDIX]
     page = Page(
@@ -158,13 +174,13 @@ def build_page(study: StudyResults, kind: str) -> Page:
         arms=arm_styles(sorted_arms(run.arm for run in study.runs.values())),
         answers=answers(study, judged.verdicts, judged.claims) if compared else [],
         lead=lead,
-        headline=headline(study.rows) if compared else None,
+        headline=headline(study.rows, study.arms, first) if compared else None,
         sections=[section for section in sections if section.figures],
         verdicts=judged.entries,
         untested=judged.untested,
         verdicts_note=judged.note,
         numbers=_numbers(study, list(chosen.values()), of_laws),
-        missing=missing_parts(study),
+        missing=[*unanswered, *missing_parts(study)],
         problems=[*dict.fromkeys(study.problems), *_without_value(study)],
         appendix=[table for table in appendix if table.rows],
         terms={},
@@ -172,13 +188,20 @@ def build_page(study: StudyResults, kind: str) -> Page:
     return replace(page, terms=terms_in(_text_of(page)))
 
 
-def _led(study: StudyResults, lead: Figure) -> Figure:
-    """The figure of the first screen, the panels of the metric that its sentence is of first."""
-    first = study.rows.loc[study.rows["final"], "data"].min()
-    found = leading(study.rows, first, ablation.plain_reference(set(study.rows["arm"])))
-    if found is None:
+def _leading_group(study: StudyResults) -> Group | None:
+    """What the first sentence of the page is of."""
+    final = study.rows[study.rows["final"]]
+    if not len(final):
+        return None
+    found = leading(study.rows, final["data"].min(), ablation.plain_reference(set(final["arm"])))
+    return found[0].group if found else None
+
+
+def _led(study: StudyResults, lead: Figure, first: Group | None) -> Figure:
+    """The figure of the first screen, the panels of a metric first."""
+    if first is None:
         return lead
-    own = metric_of(found[0].group, distances(study.rows[study.rows["final"]]))["metric"]
+    own = metric_of(first, distances(study.rows[study.rows["final"]]))["metric"]
     order = sorted(range(len(lead.panels)), key=lambda i: lead.shown[i].get("metric") != own)
     return replace(
         lead, panels=[lead.panels[i] for i in order], shown=[lead.shown[i] for i in order]
@@ -191,7 +214,7 @@ def _title(study: StudyResults, kind: str) -> str:
     on = f" on {joined(data)}" if data and len(data) <= MOST_DATA else ""
     name = study.name.replace("_", " ")
     name = f"{name[:1].upper()}{name[1:]}" if name else "All runs"
-    return f"{name}{on}" if kind == "all" else f"{QUESTIONS[kind].title}: {name}{on}"
+    return f"{name}{on}" if kind == EVERYTHING else f"{QUESTIONS[kind].title}: {name}{on}"
 
 
 def _text_of(page: Page) -> str:
@@ -243,15 +266,17 @@ def _summary(study: StudyResults) -> str:
     return f"{len(runs):,} run{'s' * (len(runs) != 1)} ({complete:,} finished): {', '.join(words)}."
 
 
+def _first_command(study: StudyResults) -> str:
+    return sweep_command(study.name) if study.name else run_command(["method=selfflow"])
+
+
 def _notices(
     study: StudyResults, kind: str, lead: Figure | None, sections: list[Section]
 ) -> list[str]:
     """What a reader must know before any number."""
     runs = list(study.runs.values())
     if not runs:
-        return [
-            "There are no runs here. Train one, for example: python -m bench.run method=selfflow"
-        ]
+        return [f"There are no runs here. To train some: {_first_command(study)}"]
     notices = []
     # what is not there
     if not any(run.state == "complete" for run in runs):

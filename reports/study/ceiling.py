@@ -35,22 +35,26 @@ def saturated(
     """
     last = group[group["final"].astype(bool)]
     copies = rows[(rows["metric"] == COPY_RATE) & rows["final"] & rows["run"].isin(last["run"])]
+    real_of = last.groupby(["arm", "size"])["real"].mean()
+    copies_of = {key: part["value"].dropna() for key, part in copies.groupby(["arm", "size"])}
+    # one run's variance, pooled over the cells of a size
+    of_size: dict[str, list[np.ndarray]] = {}
+    for (_, size), values in final.items():
+        of_size.setdefault(size, []).append(np.array(list(values.values())))
+    variances = {size: pooled_variance(of_cells)[0] for size, of_cells in of_size.items()}
     out: dict[ArmSize, str] = {}
     for cell, values in final.items():
         arm, size = cell
         mean = float(np.mean(list(values.values())))
-        variance, _ = pooled_variance(
-            [np.array(list(other.values())) for (_, at), other in final.items() if at == size]
-        )
-        real = float(last.loc[(last["arm"] == arm) & (last["size"] == size), "real"].mean())
-        if real > 0 and mean - math.sqrt(variance) <= math.log(real):
+        real = float(real_of[cell])
+        if real > 0 and mean - math.sqrt(variances[size]) <= math.log(real):
             out[cell] = (
                 f"{arm} at {size} is saturated: its distance of {math.exp(mean):.3g} is within one "
                 f"run's deviation of that of held-out pictures, {real:.3g}"
             )
             continue
-        rates = copies.loc[(copies["arm"] == arm) & (copies["size"] == size), "value"].dropna()
-        if len(rates) >= LEAST_SEEDS:
+        rates = copies_of.get(cell)
+        if rates is not None and len(rates) >= LEAST_SEEDS:
             t = float(stdtrit(len(rates) - 1, (1 + CONFIDENCE) / 2))
             highest = float(rates.mean() + t * rates.std() / math.sqrt(len(rates)))
             if highest < 1:

@@ -151,17 +151,23 @@ def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
     streams: dict[int, str] = {}
     correct = []
     curve_of = {} if of_probes else _curves(rows)
-    for run, of_run in final.sort_values("seed").groupby("run", sort=False):
-        measured = of_run["value"].to_numpy(float)
+    final = final.sort_values("seed")
+    places = final.groupby("run").indices  # thousands of small tables would take seconds
+    measured_all, seeds, stream_of = (
+        final[name].to_numpy() for name in ("value", "seed", "streams")
+    )
+    for run in final["run"].unique():
+        at = places[run]
+        measured = measured_all[at].astype(float)
         usable = np.isfinite(measured) & ((measured > 0) | of_probes)
         if not usable.all():
             notes.append(f"{run} has no usable {made.group.metric} and is left out")
             continue
-        seed = int(of_run["seed"].iloc[0])
+        seed = int(seeds[at[0]])
         values[seed] = float(measured.mean() if of_probes else np.log(measured[-1]))
-        streams[seed] = str(of_run["streams"].iloc[0])
+        streams[seed] = str(stream_of[at[0]])
         if of_probes:
-            correct.append(_correct(of_run))
+            correct.append(_correct(final.iloc[at]))
         else:
             curves[seed] = curve_of[str(run)]
     if not values:
@@ -179,7 +185,7 @@ def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
 
 
 def _curves(rows: pd.DataFrame) -> dict[str, Curve]:
-    """Curve of each run; in numpy, as thousands of small tables would take seconds."""
+    """Curve of each run, in numpy."""
     rows = rows[(rows["value"] > 0) & np.isfinite(rows["value"])].sort_values(["run", "images"])
     if not len(rows):
         return {}

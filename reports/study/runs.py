@@ -66,6 +66,12 @@ class StudyResults:
         named = {run.id for run in self.planned if by in run.matched}
         return self.rows[self.rows["run"].isin(named)]
 
+    @property
+    def arms(self) -> list[str]:
+        """The arms in the study's order, those of a folder in the usual one."""
+        there = [self.runs[run.id].arm for run in self.planned if run.id in self.runs]
+        return [*dict.fromkeys([*there, *sorted_arms(run.arm for run in self.runs.values())])]
+
     def first_seeds(self) -> dict[tuple[str, str], list[RunRecord]]:
         """{(data, size): the run of the lowest seed of each arm}, the largest size first."""
         first: dict[tuple[str, str], dict[str, RunRecord]] = {}
