@@ -33,10 +33,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from bench.config.keys import Flag, Key
 from bench.config.schema import nearest
 from bench.config.words import split_word
 from bench.core.store.untrusted import printable
-from bench.keys import Flag, Key
 
 FAILED, BAD_INPUT, REQUEUE = 1, 2, 75
 EXIT_OF_SIGNAL = {"SIGHUP": 129, "SIGINT": 130, "SIGTERM": 143, "SIGUSR2": REQUEUE}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.cli import Command
-from bench.keys import Folder
+from bench.config.keys import Folder
 
 DOCTOR = Command(
     "doctor",

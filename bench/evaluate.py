@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from bench.cli import Command
 from bench.config.groups import options
-from bench.core.metrics import metric_entries
-from bench.core.model.sampling_protocol import CHOICES, PROTOCOLS
-from bench.keys import (
+from bench.config.keys import (
     Choice,
     Count,
     File,
@@ -25,6 +23,8 @@ from bench.keys import (
     Text,
     Whole,
 )
+from bench.core.metrics import metric_entries
+from bench.core.model.sampling_protocol import CHOICES, PROTOCOLS
 
 
 def _settings() -> dict[str, Key]:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from bench.cli import Command
-from bench.keys import Flag, Folder, Number, Text, Whole
+from bench.config.keys import Flag, Folder, Number, Text, Whole
 
 LATENTS = Command(
     "latents",

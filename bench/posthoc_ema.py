@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from bench.cli import Command
-from bench.keys import Flag, Folder, ImagesSeen, Number, Several
+from bench.config.keys import Flag, Folder, ImagesSeen, Number, Several
 
 POSTHOC_EMA = Command(
     "posthoc_ema",

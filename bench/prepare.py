@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.cli import Command
 from bench.config.groups import options
-from bench.keys import Choice, Flag, Folder, Several
+from bench.config.keys import Choice, Flag, Folder, Several
 from bench.machine.resources import REFERENCES, VAES
 
 PREPARE = Command(

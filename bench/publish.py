@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.cli import Command
-from bench.keys import Choice, Folder, Several, Text
+from bench.config.keys import Choice, Folder, Several, Text
 from reports.page import PAGES
 
 PUBLISH = Command(

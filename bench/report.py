@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.cli import Command
-from bench.keys import Choice, File, Flag, Folder, Text
+from bench.config.keys import Choice, File, Flag, Folder, Text
 from bench.study import studies
 from reports.page import EVERYTHING, PAGES
 

@@ -9,7 +9,7 @@ import re
 
 from bench.cli import Command
 from bench.config.groups import CONF, GROUPS, options
-from bench.keys import Choice
+from bench.config.keys import Choice
 
 
 def everything() -> dict[str, dict[str, str]]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from bench.cli import Command
 from bench.config.groups import options
+from bench.config.keys import Choice, File, Several, Text, Whole
 from bench.core.model.sampling_protocol import PROTOCOLS
-from bench.keys import Choice, File, Several, Text, Whole
 
 TIMED_SAMPLERS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.steps)
 

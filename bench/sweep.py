@@ -7,7 +7,7 @@ terminal is left.
 from __future__ import annotations
 
 from bench.cli import Command
-from bench.keys import Choice, Flag, Grid, Text, Whole
+from bench.config.keys import Choice, Flag, Grid, Text, Whole
 from bench.study import studies
 
 ACTIONS = {

@@ -93,7 +93,9 @@ def current(group: str, node: Mapping[str, Any]) -> Option:
     for name in names:
         target = _yaml(group, name)["target"]
         if target.rpartition(":")[2] == stored:
-            return Option.of({**node, "target": target})
+            return Option.of(
+                {**node, "target": target, "licence": _yaml(group, name).get("licence", "")}
+            )
     raise ValueError(f"{group} of the class {stored} is unknown here (choices: {', '.join(names)})")
 
 

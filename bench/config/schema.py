@@ -34,20 +34,23 @@ class Option:
     """An option of a group as its YAML says it; values: the arguments of the class `target` names.
 
     recipe: what a data set's option proposes for the rest of the configuration; modality: the kind
-    of data that it is, a key of bench/conf/modalities.yaml.
+    of data that it is, a key of bench/conf/modalities.yaml; licence: of a data set, in words, ""
+    where the file says none, and no part of a run.
     """
 
     target: str
     values: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict)
     modality: str = ""
+    licence: str = ""
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> Option:
         """From YAML's mapping."""
-        apart = ("target", "recipe", "modality")
+        apart = ("target", "recipe", "modality", "licence")
         values = {key: value for key, value in node.items() if key not in apart}
-        return cls(node["target"], values, node.get("recipe", {}), node.get("modality", ""))
+        said = (node.get("recipe", {}), node.get("modality", ""), node.get("licence", ""))
+        return cls(node["target"], values, *said)
 
     @property
     def name(self) -> str:

@@ -1,5 +1,5 @@
-"""Our backbones under the names and conventions of REPA's and Self-Flow's released code:
-bench/evaluation/released.py reversed.
+"""Our backbones under the names and conventions of SiT's, REPA's and Self-Flow's released code:
+bench/evaluation/released.py reversed; `python -m bench.export` writes them.
 
     export_checkpoint(backbone, Path("repa.pt"), "repa", trained_heads(Path("runs/<run>")))
     export_checkpoint(backbone, Path("selfflow.pt"), "selfflow")
@@ -26,8 +26,9 @@ from bench.core.store.files import atomic
 from bench.evaluation.released import FINAL, PATCH, TIME, format_of, reverse_time, velocity_rows
 
 # The linear layers of a head by their names here -> there. REPA has a list of heads, of which a run
-# here has the one.
+# here has the one; SiT has none.
 EXPORTED = {
+    "sit": {},
     "repa": {f"projector.{layer}": f"projectors.0.{layer}" for layer in (0, 2, 4)},
     "selfflow": {"projector.0": "projector.linear1", "projector.2": "projector.linear2"},
 }
@@ -47,6 +48,18 @@ def trained_heads(run: Path) -> dict[str, Tensor]:
     return state["heads"]
 
 
+def heads_of(run: Path, format_name: str) -> tuple[dict[str, Tensor] | None, str]:
+    """The trained heads of a run where the format has them, else None and why not."""
+    if not EXPORTED[format_name]:
+        return {}, ""
+    try:
+        heads = trained_heads(run)
+        _their_heads(heads, format_name)
+    except ValueError as error:
+        return None, str(error).partition(": ")[0]
+    return heads, ""
+
+
 def to_theirs(
     backbone: SiT, format_name: str, heads: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
@@ -57,21 +70,17 @@ def to_theirs(
     heads that are not the format's.
     """
     found = format_of(format_name)
-    if format_name not in EXPORTED:
-        raise ValueError(
-            f"format={format_name} is read but not written (choices: {', '.join(EXPORTED)})"
-        )
     grid = backbone.grid
     if len(set(grid.shape)) != 1 or len(grid.shape) != 2:
         raise ValueError(
             f"the released codes know square pictures alone, not data of shape {grid.shape}"
         )
     state = {key: value.detach().cpu().clone() for key, value in backbone.state_dict().items()}
-    if format_name == "repa":  # a convolution
+    if found.convolution:
         state[PATCH] = state[PATCH].reshape(-1, grid.channels, *grid.patches)
     for key in FINAL:
         state[key] = _their_rows(
-            state[key], grid, learn_sigma=found.reversed, sign=-1 if found.reversed else 1
+            state[key], grid, learn_sigma=found.learn_sigma, sign=-1 if found.reversed else 1
         )
     if found.reversed:
         state[TIME] = reverse_time(state[TIME])
@@ -85,6 +94,8 @@ def _their_heads(heads: Mapping[str, Tensor], format_name: str) -> dict[str, Ten
         for leaf in ("weight", "bias")
     }
     if heads.keys() != names.keys():
+        if not names:
+            raise ValueError(f"format={format_name} has no head: leave heads out")
         raise ValueError(
             f"format={format_name} has one head of {len(EXPORTED[format_name])} linear layers, and "
             f"these have {', '.join(heads) or 'no parameters'}: leave heads out, and load the file "
@@ -107,7 +118,7 @@ def export_checkpoint(
     backbone: SiT, path: Path, format_name: str, heads: Mapping[str, Tensor] | None = None
 ) -> Path:
     """Write backbone and heads, as `to_theirs` takes them, atomically: REPA's under "model" and
-    "ema", Self-Flow's as a bare state dict.
+    "ema", the others' as a bare state dict.
     """
     state = to_theirs(backbone, format_name, heads)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,7 @@ doctor seed=-1 | publish | publish study=demo | publish run=* out=a | publish wo
 latents word=1 | latents data.root=nowhere out=a | latents images=maybe | posthoc_ema
 posthoc_ema run=* | posthoc_ema run=* decay=x | posthoc_ema run=* decay=2 | posthoc_ema run=* word
 posthoc_ema run=* decay=0.9 warmup=maybe | posthoc_ema run=* decay=0.9 images=x | speed word
+export | export run=* format=sit | export run=* format=gguf | export run=* word
 speed size=Q | speed method=selfflw | speed steps=0 | speed steps=x | speed arms=selfflw
 speed sizes=Q | speed levels=two | speed sampling=dopri5
 run method=irepa method.kernel=2 | run method=sra method.similarity=l1

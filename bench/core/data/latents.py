@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.compat import full_float32
+from bench.core.compat import full_float32, import_vision
 from bench.core.data.base import Examples, Indices, PictureData
 from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
 
 SCALE = 0.18215
 CHANNELS = 4
+AUTOENCODER = "diffusers.models.autoencoders.autoencoder_kl"  # diffusers' own name is lazy
 FILES = ("moments.npy", "labels.npy", "images.npy")
 SAMPLED = 64  # rows of each file that the fingerprint reads: all would be hours of reading
 
@@ -159,7 +160,7 @@ class Decoder:
         if self._vae is not None:
             return self._vae
         try:
-            from diffusers import AutoencoderKL  # type: ignore[import-not-found]
+            AutoencoderKL = import_vision(AUTOENCODER).AutoencoderKL
         except ImportError as error:
             raise ValueError(
                 "decoding latents needs diffusers (the optional extra vae): pip install diffusers"

@@ -13,8 +13,19 @@ from pathlib import Path
 import pytest
 
 from bench.cli import BAD_INPUT, EXIT_OF_SIGNAL, FAILED, Command, StopFlag, guarded
+from bench.config.keys import (
+    Choice,
+    Count,
+    File,
+    Flag,
+    Folder,
+    ImagesSeen,
+    Number,
+    Several,
+    Text,
+    Whole,
+)
 from bench.config.words import ImageCount, last_of_each
-from bench.keys import Choice, Count, File, Flag, Folder, ImagesSeen, Number, Several, Text, Whole
 
 BREW = Command(
     "brew",
