@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COPY_RATE = "copy_rate"
+# Below it a part of the samples is copies. Smooth samples are nearer to everything than pictures
+# are: after 1.3 passes over 50,000 pictures, of which nothing can be copied, it is 0.97 to 1.03.
+OF_COPIES = 0.9
 
 
 def saturated(
@@ -57,9 +60,9 @@ def saturated(
         if rates is not None and len(rates) >= LEAST_SEEDS:
             t = float(stdtrit(len(rates) - 1, (1 + CONFIDENCE) / 2))
             highest = float(rates.mean() + t * rates.std() / math.sqrt(len(rates)))
-            if highest < 1:
+            if highest < OF_COPIES:
                 out[cell] = (
                     f"{arm} at {size} is saturated: its copy rate of {rates.mean():.3f} is below "
-                    "that of held-out pictures, so a part of its nearness is copying"
+                    f"{OF_COPIES}, so a part of its nearness is copying"
                 )
     return out

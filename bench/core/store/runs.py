@@ -129,7 +129,7 @@ class RunRecord(Description):
         return {
             key: value
             for key, value in self.identity.items()
-            if key not in named and not key.startswith("method.")
+            if key not in named and not key.startswith(("method.", "encoder."))
         }
 
     @property
