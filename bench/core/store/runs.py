@@ -125,11 +125,11 @@ class RunRecord(Description):
         """What makes its numbers beside method, encoder, size, data and seed:
         {"optimizer.lr": 0.001}, or nothing.
         """
-        named = ("method", "encoder", "size", "data", "seed")
+        named = ("method", "encoder", "encoder.of", "size", "data", "seed")
         return {
             key: value
             for key, value in self.identity.items()
-            if key not in named and not key.startswith(("method.", "encoder."))
+            if key not in named and not key.startswith("method.")
         }
 
     @property
