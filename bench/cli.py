@@ -26,11 +26,13 @@ import contextlib
 import errno
 import importlib
 import os
+import shlex
 import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from bench.config.keys import Flag, Key
@@ -279,10 +281,30 @@ def guarded(main: Callable[[list[str]], int], argv: list[str]) -> int:
             if traceback:
                 raise
             known = isinstance(error, ValueError | OSError)
+            if isinstance(error, ModuleNotFoundError):
+                print(f"error: {printable(_without_package(error, argv))}", file=sys.stderr)
+                return FAILED
             what = f"{type(error).__name__}: {error} (--traceback shows where)"
             # files' names are other people's: one must not move this terminal
             print(f"error: {printable(str(error) if known else what)}", file=sys.stderr)
             return BAD_INPUT if isinstance(error, ValueError) else FAILED
+
+
+def _without_package(error: ModuleNotFoundError, argv: Sequence[str]) -> str:
+    """Which Python has no such package, and what to type instead."""
+    root = Path(__file__).parents[1]
+    environment = root / ".venv"
+    again = ["-m", f"bench.{Path(sys.argv[0]).stem}", *argv]
+    if Path(sys.prefix) == environment:
+        remedy = shlex.join([sys.executable, "-m", "pip", "install", "-e", str(root)])
+    else:
+        remedy = shlex.join([str(environment / "bin" / "python"), *again])
+        if not environment.exists():
+            remedy = f"make -C {shlex.quote(str(root))} .venv/bin/.installed && {remedy}"
+    return (
+        f"this Python, {sys.executable} ({sys.version.split()[0]}), has no package "
+        f"{error.name or error}: type {remedy}"
+    )
 
 
 class StopFlag:

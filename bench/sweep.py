@@ -17,8 +17,8 @@ ACTIONS = {
     "cancel": "let every run save and end",
     "retry": "run again what has failed, died or was stopped",
     "clean": "of finished runs, delete all checkpoints but the last whole one",
-    "work": "the work itself, without a plan: what `run` starts in the background",
 }
+WORK = "work"  # the work itself, without a plan: what `run` starts in the background
 
 
 def choices() -> dict[str, dict[str, str]]:
@@ -46,7 +46,9 @@ SWEEP = Command(
         "study": Choice("which one", among=studies.names, required=True, shape="STUDY"),
         "data": Text("the data set, one of the study's", default="digits"),
         "compute": Choice("where", among=("local", "slurm"), default="local"),
-        "action": Choice("what to do", among=tuple(ACTIONS), default="run", shape="ACTION"),
+        "action": Choice(
+            "what to do", among=tuple(ACTIONS), unlisted=WORK, default="run", shape="ACTION"
+        ),
         "dry_run": Flag("stop after the plan; with cancel and clean: say what they would do"),
         "workers": Whole(
             "worker processes with compute=local; default: one a GPU, or one a CPU", least=1

@@ -29,7 +29,8 @@ class Slurm:
     """Submit, watch and cancel the jobs of a study."""
 
     def __init__(self, sweep: Sweep):
-        queue.require_slurm()
+        if not (sweep.dry_run and sweep.action == "run"):  # a plan asks the cluster nothing
+            queue.require_slurm()
         self.sweep = sweep
         self.leases = sweep.runs.resolve() / "sweeps" / "leases"
         self.jobs_folder = sweep.folder.resolve() / "jobs"

@@ -10,11 +10,32 @@ from bench.core.data.encode import Encoding, encode_split
 from bench.core.data.folder import FolderData
 from bench.core.data.latents import Decoder
 
+# keys of data=folder, as a run's words name them: this command's, or nothing where it has none
+WORDS = {
+    "data.root=": "pictures=",
+    "data.heldout=": "heldout=",
+    ", or allow data.skip_damaged=true": "",
+}
+
 
 def encode_folder(
     pictures: Path, out: Path, vae: str, size: int, images: bool, heldout: float, workers: int
 ) -> None:
-    """Write out/train and out/heldout. Raises ValueError where there is no room for them."""
+    """Write out/train and out/heldout. Raises ValueError where there is no room for them, and for
+    pictures that cannot be used, in this command's words.
+    """
+    try:
+        _encode_folder(pictures, out, vae, size, images, heldout, workers)
+    except ValueError as error:
+        said = str(error)
+        for of_data, own in WORDS.items():
+            said = said.replace(of_data, own)
+        raise ValueError(said) from error
+
+
+def _encode_folder(
+    pictures: Path, out: Path, vae: str, size: int, images: bool, heldout: float, workers: int
+) -> None:
     data = FolderData(
         "pictures", str(pictures), size, 8, heldout, skip_damaged=False, in_memory=False
     )

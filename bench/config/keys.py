@@ -67,15 +67,18 @@ class Text(Key):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Key):
-    """One of several names. among: they, or what lists them once they are asked for."""
+    """One of several names. among: they, or what lists them once they are asked for; unlisted: a
+    further one, which no user types.
+    """
 
     among: Sequence[str] | Callable[[], Sequence[str]]
+    unlisted: str = ""
 
     def choices(self) -> Sequence[str]:
         return self.among() if callable(self.among) else self.among
 
     def read(self, key: str, text: str) -> str:
-        return _one_of(key, text, self.choices())
+        return text if text and text == self.unlisted else _one_of(key, text, self.choices())
 
     def values(self) -> str:
         return "|".join(self.choices())

@@ -179,7 +179,7 @@ def pretrain(
 
 def probe(encoder: LocalEncoder, dataset: DataSet) -> dict[str, Any]:
     """Held-out accuracy of logistic regression on mean patch features with its 95 % interval,
-    and the raw pixels'.
+    and the raw pixels'; in double precision, as probes are fitted: one strength, one number.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -192,6 +192,7 @@ def probe(encoder: LocalEncoder, dataset: DataSet) -> dict[str, Any]:
     labels = {split: np.asarray(dataset.labels(split, slice(0, 10_000))) for split in pictures}
 
     def accuracy(features: dict[str, np.ndarray]) -> float:
+        features = {split: of_split.astype(np.float64) for split, of_split in features.items()}
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         return float(
             model.fit(features["train"], labels["train"]).score(

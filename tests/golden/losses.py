@@ -8,6 +8,7 @@ commit why they changed.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -43,8 +44,10 @@ def losses(name: str) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["recapture"]:
-        sys.exit(__doc__)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser.add_argument("action", choices=["recapture"], help="write what is stored anew")
+    parser.parse_args()
     torch.set_num_threads(1)
     STORED.write_text(
         json.dumps({name: losses(name) for name in options("method")}, indent=1) + "\n"

@@ -9,6 +9,7 @@ before it is committed.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import io
@@ -209,7 +210,9 @@ def capture() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["recapture"]:
-        sys.exit(__doc__)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser.add_argument("action", choices=["recapture"], help="write what is stored anew")
+    parser.parse_args()
     for name, content in capture().items():
         (STORED / name).write_text(content, encoding="utf-8")

@@ -8,9 +8,9 @@ The rules themselves are `ROOMS`; tests/contract/test_house.py holds the source 
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -298,8 +298,12 @@ class House:
 
 
 if __name__ == "__main__":
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser.add_argument("action", choices=["show", "shrink"], default="show", nargs="?")
+    action = parser.parse_args().action
     house = House()
-    if sys.argv[1:] == ["shrink"]:
+    if action == "shrink":
         left = {
             "violations": sorted(house.violations()),
             "double names": sorted(house.double_names()),

@@ -8,6 +8,7 @@ Of PyTorch and what is built for one PyTorch the environment's own stay: gigabyt
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import re
 import sys
@@ -39,6 +40,9 @@ def unlike(wanted: dict[str, str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["check"]:
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser.add_argument("action", choices=["show", "check"], default="show", nargs="?")
+    if parser.parse_args().action == "check":
         sys.exit("; ".join(unlike(lowest())) or None)
     print(" ".join(f"{name}=={version}" for name, version in lowest().items()))

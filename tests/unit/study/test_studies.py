@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from bench.cli import guarded
 from bench.config.groups import CONF
 from bench.config.identity import arm_name, identity
 from bench.core.store.runs import Description, write_description
@@ -129,6 +130,23 @@ def test_mistakes_are_one_sentence(words, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_cluster_s_plan_needs_no_cluster(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    words = ["study=demo", "compute=slurm", "seed=0"]
+    assert asked([*words, "dry_run=true"]).compute == "slurm"
+    assert guarded(SWEEP.main, [*words, "dry_run=true"]) == 0
+    assert "selfflow" in capsys.readouterr().out
+    assert guarded(SWEEP.main, [*words, "action=status"]) == 2
+    assert "no SLURM here" in capsys.readouterr().err
+
+
+def test_what_only_a_study_s_own_processes_type_is_not_listed():
+    assert asked(["study=demo", "action=work"]).action == "work"
+    assert "work" not in SWEEP.kinds["action"].line()
+    with pytest.raises(ValueError, match="choices: run, status, attach, cancel, retry, clean\\)"):
+        asked(["study=demo", "action=wrk"])
+
+
 GOOD = """\
 description: One run
 claims: [selfflow_faster]
@@ -214,7 +232,7 @@ def written(tmp_path, monkeypatch):
             GOOD.replace("seeds: 1", "seeds: 1, seds: 2"),
             "unknown key 'data.digits.seds'; did you mean seeds",
         ),
-        (GOOD.replace("lasts: seconds, ", ""), "data.digits.lasts is missing: write a few words"),
+        (GOOD.replace("lasts: seconds", "lasts: 3"), "data.digits.lasts is 3: write a few words"),
         (GOOD.replace("{lasts: seconds, sizes: [nano], seeds: 1}", "3"), "data.digits is 3: write"),
         (
             GOOD.replace("arms:\n  vanilla: [method=vanilla]\n", ""),
