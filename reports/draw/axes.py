@@ -69,6 +69,7 @@ def titled_svg(
     """The whole picture of a panel under title and note, which start at `left`; more than a line of
     either moves the body down.
     """
+    title, note = (" ".join(words.split()) for words in (title, note))  # a name may hold newlines
     lines = _lines(title, int((width - left) / (CHARACTER * TITLE)))
     notes = _lines(note, int((width - left) / (CHARACTER * NOTE)))
     bold = 'font-weight="bold"'

@@ -61,7 +61,7 @@ def arms_in_legend(panels: Iterable[Panel]) -> list[str]:
 def with_legend(drawn: str, arms: Iterable[str], styles: Mapping[str, ArmStyle]) -> str:
     """The figure with the arms named in rows under it; itself, where it has fewer than two."""
     arms = list(arms)
-    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)".*?aria-label="(.*?)"', drawn)
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)".*?aria-label="(.*?)"', drawn, re.DOTALL)
     assert found is not None, "reports.draw.axes.svg made it"
     width, height = float(found[1]), float(found[2])
     if len(arms) < 2:

@@ -86,10 +86,9 @@ def headline(rows: pd.DataFrame, order: Sequence[str], first: Group | None = Non
         heads += columns(f"#{group.facts.label} {arrow}", f"#from {arm_label(reference)}")
     heads += columns("#seeds")
     note = (
-        f"Mean ± half of its 95 % interval over seeds, on {data} after {budget:,} images. Bold: "
-        "the best mean of a size, underlined: the second; neither says that a difference is real. "
-        f"Change from {arm_label(reference)}: of the mean logarithm, with its 95 % interval over "
-        "the seeds that both arms share."
+        f"Mean ± half of its 95 % interval over seeds, on {data} after {budget:,} images; changes "
+        "of the mean logarithm with intervals over shared seeds. Bold: the best mean of a size, "
+        "underlined: the second; neither says that a difference is real."
     )
     if any(one.text.endswith(KIN) for line in lines for one in line):
         note += f"{KIN}: the metric is kin to the arm's own encoder."

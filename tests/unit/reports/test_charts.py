@@ -298,3 +298,20 @@ def test_a_figure_that_stands_alone_names_its_arms():
     rows = {place["y"] for place in labels.values()}
     assert len(rows) == 2, "a name that does not fit beside the others has a row of its own"
     assert with_legend(panel, ["vanilla"], styles) == panel
+
+
+def test_a_name_of_two_lines_is_drawn_whole_and_gets_its_legend():
+    panel = HeatPanel(
+        title="new\nline",
+        note="",
+        x=Axis("t"),
+        y=Axis("block"),
+        columns=[0.1],
+        rows=["1"],
+        values=[[0.5]],
+        low=0.0,
+        high=1.0,
+    )
+    drawn = draw_panel(panel, {})
+    assert ">new line</text>" in drawn
+    assert "new line" in with_legend(drawn, [], {})
