@@ -36,8 +36,10 @@ def anonymous(content: object, runs: str) -> object:
     return f"{key}{equals}{Path(value).name}" if value.startswith("/") else content
 
 
-def copy_run(run: Path, to: Path, runs: str) -> None:
-    """The files of one run that a page reads, anonymous."""
+def copy_run(run: Path, to: Path, runs: str, grids: int = 1) -> None:
+    """The files of one run that a page reads, anonymous; grids: of its sample pictures the last so
+    many.
+    """
     to.mkdir(parents=True)
     for path in [*(run / name for name in RUN_FILES), *sorted((run / "results").glob("*.json"))]:
         if not path.exists():
@@ -51,8 +53,9 @@ def copy_run(run: Path, to: Path, runs: str) -> None:
                 json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1),
                 encoding="utf-8",
             )
-    kinds = ("grid-*.png", "features_pca-*", "real.png")
-    for path in [path for kind in kinds for path in sorted((run / "samples").glob(kind))[-1:]]:
+    kinds = {"grid-*.png": grids, "features_pca-*": 1, "real.png": 1}
+    pictures = (run / "samples").glob
+    for path in [path for kind, n in kinds.items() for path in sorted(pictures(kind))[-n:]]:
         (to / "samples").mkdir(exist_ok=True)
         shutil.copy(path, to / "samples" / path.name)
 

@@ -2,7 +2,9 @@
 no weights.
 """
 
+import base64
 import json
+import tarfile
 
 import pytest
 from support.pages import write_runs
@@ -13,6 +15,10 @@ from bench.publish import PUBLISH
 from reports.output.archive import anonymous, copy_run
 from reports.page.pages import build_page
 from reports.study.runs import read_study
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 
 
 def test_hosts_processes_and_folders_are_taken_out():
@@ -49,6 +55,20 @@ def test_a_published_run_reads_as_the_original(tmp_path):
         for path in (tmp_path / "there").rglob("*")
         if path.is_file()
     )
+
+
+def test_pictures_over_training_are_published_of_the_first_seed(tmp_path):
+    runs = write_runs(tmp_path / "here", {"vanilla": 1.0}, seeds=2, snapshots=1)
+    for run in runs:
+        (run / "samples").mkdir(exist_ok=True)
+        for images in range(8):
+            (run / "samples" / f"grid-{images:012d}.png").write_bytes(PNG)
+    words = [f"runs={tmp_path / 'here'}", f"out={tmp_path / 'out'}", "pages=cost"]
+    assert guarded(PUBLISH.main, words) == 0
+    with tarfile.open(tmp_path / "out" / "runs.tar.xz") as archive:
+        names = [name for name in archive.getnames() if "/grid-" in name]
+    first, second = ([n[-6:-4] for n in names if run.name in n] for run in runs)
+    assert first == ["02", "03", "04", "05", "06", "07"] and second == ["07"]
 
 
 def test_a_published_page_holds_the_configuration_of_its_runs(tmp_path):
