@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.config.checks import check_method, check_metrics
 from bench.config.groups import (
@@ -36,6 +36,9 @@ from bench.config.words import parse_count, split_word
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
 from bench.core.store.files import Json, flatten
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 # Keys that would say another thing than the option of their group, which has been chosen by then.
 CHOSEN_BY = {
@@ -82,10 +85,11 @@ def _of_recipe(key: str, otherwise: object = None, *, _root_: Json) -> object:
 
 
 @functools.cache
-def _hydra_compose(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """The resolved configuration of these words.
+def _unresolved(choices: tuple[str, ...]) -> DictConfig:
+    """What Hydra makes of options of groups, "method=selfflow", before anything is resolved.
 
-    Kept, since a study's plan asks for the same defaults again and again.
+    Kept, since it reads thirty files each time and a study's plan asks for the same options again
+    and again.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -100,7 +104,29 @@ def _hydra_compose(overrides: tuple[str, ...]) -> dict[str, Any]:
         store.store(group="size", name=size.name, node=asdict(size))
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra_compose("config", overrides=list(overrides))
+        return hydra_compose("config", overrides=list(choices))
+
+
+@functools.cache
+def _resolved(choices: tuple[str, ...], words: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The resolved configuration of options of groups, with words of Hydra's grammar applied as
+    Hydra applies them: `key=value`, `~key`, `+key=value`. Not to be changed.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import ConfigCompositionException
+    from omegaconf import OmegaConf, open_dict
+
+    cfg = copy.deepcopy(_unresolved(choices)) if words else _unresolved(choices)
+    for said in OverridesParser.create().parse_overrides(list(words)):
+        key = said.key_or_group
+        if said.is_sweep_override():
+            raise ConfigCompositionException(f"{said.input_line} is several values: write one")
+        if said.is_delete():
+            section, _, last = key.rpartition(".")
+            with open_dict(cfg):
+                del OmegaConf.select(cfg, section)[last]
+        else:
+            OmegaConf.update(cfg, key, said.value(), force_add=said.is_add())
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
@@ -129,23 +155,32 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
 
 def uses_encoder(method: str) -> bool:
     """Whether a method, an option of the group, is given an external encoder."""
-    return "clean" in locate(_hydra_compose((f"method={method}",))["method"]["target"]).needs
+    return "clean" in locate(_resolved((f"method={method}",))["method"]["target"]).needs
 
 
 def _choices(chosen: dict[str, str]) -> dict[str, str]:
-    """The options of every group: what the user chose, then what the data's recipe says."""
-    groups = {group: chosen[group] for group in GROUPS if group in chosen}
-    base = _hydra_compose(tuple(f"{group}={name}" for group, name in groups.items()))
-    recipe = base["data"]["recipe"]
-    groups.setdefault("size", recipe["size"])
-    if uses_encoder(base["method"]["name"]):
-        groups.setdefault("encoder", recipe["encoder"])
+    """The options of every group, in one order: what the user chose, then what the data's recipe
+    says.
+    """
+    # of each group by itself, so that it is composed once for all that the others may be
+    usual = _resolved(())
+    data, method, compute = (
+        _resolved((f"{group}={chosen[group]}",))[group] if group in chosen else usual[group]
+        for group in ("data", "method", "compute")
+    )
+    groups = {
+        "method": method["name"],
+        "size": chosen.get("size", data["recipe"]["size"]),
+        "data": chosen.get("data", data["name"]),
+        "compute": compute["name"],
+    }
+    if uses_encoder(method["name"]):
+        groups["encoder"] = chosen.get("encoder", data["recipe"]["encoder"])
         if OF in chosen:
             groups[OF] = chosen[OF]
     elif said := [key for key in ("encoder", OF) if key in chosen]:
-        name = base["method"]["name"]
         raise ValueError(
-            f"{said[0]}={chosen[said[0]]}: method={name} uses no encoder; "
+            f"{said[0]}={chosen[said[0]]}: method={method['name']} uses no encoder; "
             "drop it, or choose method=repa"
         )
     return groups
@@ -160,8 +195,8 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    words = tuple(_choosing(group, name) for group, name in groups.items())
-    known = flatten(_hydra_compose(words))
+    choices = tuple(_choosing(group, name) for group, name in groups.items())
+    known = flatten(_resolved(choices))
     sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
     for key, value in values.items():
         if key not in known and key not in sections:
@@ -170,7 +205,7 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
             )
     said = tuple(word for key, value in values.items() for word in _hydra_words(key, value, known))
     try:
-        cfg = copy.deepcopy(_hydra_compose((*words, *said)))
+        cfg = copy.deepcopy(_resolved(choices, said))
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
         raise ValueError(_plain(str(cause), values)) from error
@@ -267,4 +302,10 @@ def defaults(groups: dict[str, str]) -> dict[str, Any]:
         for group, name in groups.items()
         if name in options("encoder" if group == OF else group)
     }
-    return flatten(_compose(_choices(known), {}))
+    return dict(_defaults(tuple(known.items())))
+
+
+@functools.cache
+def _defaults(known: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """Kept: a run's name is what differs from them, and asked for again and again."""
+    return flatten(_compose(_choices(dict(known)), {}))

@@ -1,10 +1,10 @@
 """Runs of a study in worker processes of this machine:
 `bench.sweep compute=local` starts this in the background.
 
-A worker is one `python -m bench.run ...` with its share of the cores (or compute.threads=N) and,
-where there are GPUs, one of them. What it did is judged by its exit code and by what it saved; a
-worker that dies is started again a bounded number of times, counted anew whenever it had saved
-something in between.
+A worker is one bench.run with its share of the cores (or compute.threads=N) and, where there are
+GPUs, one of them, in a process of its own that is forked from one with the imports of all. What it
+did is judged by its exit code and by what it saved; a worker that dies is started again a bounded
+number of times, counted anew whenever it had saved something in between.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from bench.cli import BAD_INPUT, EXIT_OF_SIGNAL, REQUEUE
 from bench.config.words import last_of_each
@@ -24,6 +24,7 @@ from bench.core.store.lease import Lease, Leases
 from bench.core.store.runs import STATUS
 from bench.core.store.states import progress, run_state
 from bench.machine.host import cores
+from bench.study.forks import Forks
 
 TAKEN = "is being written"  # in bench.run's message when another process has the run folder
 
@@ -42,12 +43,21 @@ class Job:
     message: str = ""
 
 
+class Process(Protocol):
+    """What works on a job: poll() is None while it runs, then its exit code, -9 after SIGKILL."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def send_signal(self, number: int, /) -> None: ...
+
+
 @dataclass
 class Worker:
     """A job's process, the slot (GPU) that it fills, and the lease it holds."""
 
     job: Job
-    process: subprocess.Popen[bytes]
+    process: Process
     slot: int
     lease: Lease
     log: Path
@@ -73,11 +83,16 @@ class Pool:
     def __post_init__(self) -> None:
         self.leases = Leases(self.runs / "sweeps" / "leases")
         self.logs.mkdir(parents=True, exist_ok=True)
+        self.forks = Forks("bench.run:RUN")
 
-    def command(self, job: Job) -> list[str]:
-        """What a worker executes."""
+    def words(self, job: Job) -> list[str]:
+        """What a worker's bench.run is told."""
         own = [f"compute.threads={self.threads(job)}", "compute.progress=false"]
-        return [sys.executable, "-m", "bench.run", *last_of_each([*job.overrides, *own])]
+        return last_of_each([*job.overrides, *own])
+
+    def launch(self, job: Job, environment: dict[str, str], log: Path) -> Process:
+        """A worker's process, which writes to the end of `log`; environment: beside this one's."""
+        return self.forks.start(self.words(job), environment, log)
 
     def threads(self, job: Job) -> int:
         """What compute.threads= asks for, or the worker's share of the cores."""
@@ -111,21 +126,12 @@ class Pool:
             return
         self.waiting.remove(job)
         slot = min(set(range(self.workers)) - {worker.slot for worker in self.running})
-        environment = os.environ | {
+        environment = {
             "OMP_NUM_THREADS": str(self.threads(job)),
-            "PYTHONUNBUFFERED": "1",
+            "CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)] if self.gpus else "",
         }
-        environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)] if self.gpus else ""
         log = self.logs / f"{job.id}.log"
-        with open(log, "ab") as output:
-            process = subprocess.Popen(
-                self.command(job),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
+        process = self.launch(job, environment, log)
         assert lease is not None
         job.saved = max(job.saved, progress(self.runs / job.id))
         self.running.append(Worker(job, process, slot, lease, log))

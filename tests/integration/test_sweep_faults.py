@@ -64,6 +64,12 @@ class FakePool(Pool):
     def command(self, job: Job) -> list[str]:
         return [sys.executable, "-S", "-c", WORKER, str(self.runs / job.id), *job.overrides]
 
+    def launch(self, job: Job, environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+        with open(log, "ab") as output:
+            env = os.environ | environment
+            command = self.command(job)
+            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
+
 
 def pool(tmp_path: Path, *behaviours: str, **settings) -> tuple[FakePool, list[str]]:
     said: list[str] = []
@@ -146,8 +152,8 @@ def test_a_run_started_by_hand_is_waited_for(tmp_path):
 )
 def test_workers_share_the_cores_unless_told(tmp_path, monkeypatch, cores, workers, asked, threads):
     monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: set(range(cores)))
-    command = Pool(tmp_path, tmp_path, workers, []).command(Job("run", (), asked))
-    assert [word for word in command if word.startswith("compute.threads")][
+    words = Pool(tmp_path, tmp_path, workers, []).words(Job("run", (), asked))
+    assert [word for word in words if word.startswith("compute.threads")][
         -1
     ] == f"compute.threads={threads}"
 
@@ -155,9 +161,11 @@ def test_workers_share_the_cores_unless_told(tmp_path, monkeypatch, cores, worke
 def test_workers_get_their_own_gpu_and_one_thread(tmp_path, monkeypatch):
     monkeypatch.setattr(local_pool.os, "sched_getaffinity", lambda _: {0, 1})
     seen = []
-    real = local_pool.subprocess.Popen
+    real = FakePool.launch
     monkeypatch.setattr(
-        local_pool.subprocess, "Popen", lambda *a, **k: seen.append(k["env"]) or real(*a, **k)
+        FakePool,
+        "launch",
+        lambda pool, job, env, log: seen.append(env) or real(pool, job, env, log),
     )
     made, _ = pool(tmp_path, "works", "works", gpus=["3", "5"])
     made.work(poll=0.05)
@@ -180,7 +188,7 @@ def one_run(tmp_path, monkeypatch):
 
 
 def real_pool(made: Sweep) -> Pool:
-    jobs = [Job(str(p.spec.id), p.spec.overrides) for p in plan.make(made.specs) if not p.done]
+    jobs = [Job(str(p.spec.id), p.spec.overrides, 1) for p in plan.make(made.specs) if not p.done]
     return Pool(made.runs, made.runs / "sweeps" / "logs", 1, jobs)
 
 
@@ -384,6 +392,7 @@ def test_the_terminal_can_be_left_and_the_study_cancelled(tmp_path):
         "images=64Mi",
         "log_images=256",
         "measure=none",
+        "compute.threads=1",
         f"runs={tmp_path}",
         "workers=1",
     ]
