@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
+import time
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,13 +23,15 @@ from bench.core.compat import use_threads
 from bench.core.data.base import described
 from bench.core.model.sizes import SIZES
 from bench.core.store.untrusted import printable
+from bench.core.store.waiting import EVERY, saying
 from bench.core.train import distributed
 from bench.core.train.cost import flops_until
 from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped
 from bench.evaluation.run import check_measurable, measure_run
-from bench.evaluation.tasks import pending
+from bench.evaluation.tasks import flops_to_measure, pending
 from bench.machine.estimate import refuse_what_cannot_fit
+from bench.machine.pace import pace
 from bench.training.session import Session
 
 
@@ -66,7 +73,9 @@ def complete(cfg: Config, words: list[str]) -> int:
     # train what is missing, measure what is missing
     processes = distributed.start(cfg.compute.device)
     try:
-        session.assemble(processes, None if session.begun() else refuse_what_cannot_fit)
+        what = f"{session.path}: building its data, method and encoder"
+        with saying(what, after=1.0) if processes.main else contextlib.nullcontext():
+            session.assemble(processes, None if session.begun() else refuse_what_cannot_fit)
         if not session.trained():
             check_measurable(session)
         session.open_folder()
@@ -78,7 +87,8 @@ def complete(cfg: Config, words: list[str]) -> int:
         return 0
     except Stopped as stopped:
         print(
-            f"stopped by {stopped.reason} with everything saved; the same command resumes",
+            f"stopped by {stopped.reason} with everything saved in {session.path} "
+            f"({disk_text(session.path)}); the same command resumes",
             file=sys.stderr,
         )
         return EXIT_OF_SIGNAL.get(stopped.reason, 1)
@@ -91,33 +101,87 @@ def complete(cfg: Config, words: list[str]) -> int:
 
 
 def _train(session: Session, stop: StopFlag) -> None:
-    """With a line of what it costs before, a bar while, and an estimate once steps are timed."""
-    cfg = session.cfg
-    main_process = session.processes.main
+    """With a line of what it costs before, a bar or a line a minute while, and an estimate: at once
+    from counted FLOPs, better once steps are timed.
+    """
+    cfg, processes = session.cfg, session.processes
+    main_process = processes.main
+    estimate = Expected.of(session)
     if main_process:
-        print(_announcement(session), flush=True)
+        print(f"{_announcement(session)}\n{estimate}", flush=True)
     quiet = not (main_process and cfg.compute.progress and sys.stderr.isatty())
     bar = tqdm(total=cfg.images, unit="img", unit_scale=True, disable=quiet, dynamic_ncols=True)
+    seen, loss, began = 0, "", (time.monotonic(), 0)
 
     def on_step(images: int) -> None:
+        nonlocal seen, began
+        began = began if seen else (time.monotonic(), images)
+        seen = images
         bar.update(images - bar.n)
 
     def on_progress(line: dict[str, Any]) -> None:
+        nonlocal loss
         loss = " ".join(f"{name} {value:.4f}" for name, value in line["loss"].items())
         bar.set_postfix_str(loss)
 
     def on_speed(seconds_per_step: float) -> None:
-        seconds = seconds_per_step * cfg.images / cfg.batch
-        text = f"measured {seconds_per_step:.3g} s a step: about {duration(seconds)} in all"
-        smaller = smaller_size(cfg, seconds) if seconds > 3600 else None
+        better = estimate.timed(seconds_per_step)
+        smaller = smaller_size(cfg, better.training) if better.training > 3600 else None
         if main_process:
             tqdm.write(
-                text + (f"; size={smaller} would end within ten minutes" if smaller else ""),
+                f"measured {seconds_per_step:.3g} s a step: {better}"
+                + (f"; size={smaller} would end within ten minutes" if smaller else ""),
                 file=sys.stdout,
             )
 
-    session.train(lambda: stop.reason, on_step, on_progress, on_speed)
+    def minute(_: int) -> str:
+        done, seconds = seen - began[1], time.monotonic() - began[0]
+        left = f", {duration(seconds / done * (cfg.images - seen))} left" if done > 0 else ""
+        said = f", {loss}" if loss else ""
+        return f"training: {seen} of {cfg.images} images, {seen / cfg.images:.1%}{said}{left}"
+
+    # a bar says the same on a terminal
+    lines = saying(minute, after=EVERY) if main_process and quiet else contextlib.nullcontext()
+    with lines:
+        session.train(lambda: stop.reason, on_step, on_progress, on_speed)
     bar.close()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Seconds that a run will take, of training and of what is measured afterwards.
+
+    flops: of both; how: what it rests on.
+    """
+
+    training: float
+    measuring: float
+    flops: tuple[float, float]
+    steps: int
+    how: str
+
+    @classmethod
+    def of(cls, session: Session) -> Expected:
+        """From counted FLOPs and half a second of this machine."""
+        cfg, arm, processes = session.cfg, session.arm, session.processes
+        rows = min(cfg.micro_batch or cfg.batch, -(-cfg.batch // processes.world))
+        speed = pace(arm.data.grid, cfg.size, arm.data.condition, processes.device, rows)
+        training = flops_until(arm.cost.to_json(), cfg.images)
+        flops = training, flops_to_measure(session)
+        how = "an estimate, by half a second of this machine"
+        seconds = training / speed / processes.world, flops[1] / speed / processes.world
+        return cls(*seconds, flops, cfg.images // cfg.batch, how)
+
+    def timed(self, seconds_per_step: float) -> Expected:
+        """Once a step is timed: measuring is as fast by its FLOPs as training is."""
+        training = seconds_per_step * self.steps
+        measuring = self.flops[1] * training / self.flops[0]
+        return Expected(training, measuring, self.flops, self.steps, "")
+
+    def __str__(self) -> str:
+        parts = f"training {duration(self.training)}, measuring {duration(self.measuring)}"
+        said = f" ({parts}{'; ' if self.how else ''}{self.how})"
+        return f"about {duration(self.training + self.measuring)} in all{said}"
 
 
 def _announcement(session: Session) -> str:
@@ -125,12 +189,14 @@ def _announcement(session: Session) -> str:
     parameters = ", ".join(f"{group} {n / 1e6:.2f}M" for group, n in cost.parameters.items() if n)
     flops, in_all = cost.flops_per_image["total"], flops_until(cost.to_json(), cfg.images)
     disk = {kind: n / 1e9 for kind, n in session.arm.disk_bytes().items()}
+    free = shutil.disk_usage(session.path).free / 1e9
     return (
         f"{session.path}\n"
         f"  data: {described(session.arm.data)}\n"
         f"  parameters: {parameters}\n"
         f"  FLOPs: {flops:.3g} an image, {in_all:.3g} in all\n"
-        f"  disk: {disk['checkpoints']:.2g} GB checkpoints, {disk['snapshots']:.2g} GB snapshots\n"
+        f"  disk: {sum(disk.values()):.2g} GB of {free:.3g} GB free "
+        f"({disk['checkpoints']:.2g} GB checkpoints, {disk['snapshots']:.2g} GB snapshots)\n"
         f"  device: {session.processes.device}, {session.processes.world} process(es)"
     )
 
@@ -145,6 +211,12 @@ def smaller_size(cfg: Config, seconds: float, limit: float = 600.0) -> str | Non
         if there < here and seconds * there / here < limit:
             return size.name
     return None
+
+
+def disk_text(folder: Path) -> str:
+    """What a folder takes of its disk: "36.6 MB", "22 GB"."""
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ python -m bench.run method=selfflow measure=full evaluation.metrics=[fd_local,fi
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from bench.cli import StopFlag
 from bench.core.store import checkpoints
 from bench.core.store.runs import read_run, row_table
 from bench.core.store.tracking import numbers_of_rows
+from bench.core.store.waiting import saying
 from bench.core.train.trainer import Stopped
 from bench.evaluation.measure import Evaluator
 from bench.evaluation.request import Request
@@ -101,10 +103,13 @@ def _measure_snapshot(
         subject = snapshot_subject(session, images)
         results = evaluator.results(subject, tasks)
         for task in left:
-            _, rows = next(results)
+            what = f"measuring {task.name} at {images} images, {bar.n + 1:.0f} of {bar.total}"
+            with saying(what) if processes.main else contextlib.nullcontext():
+                _, rows = next(results)
+                if processes.main:
+                    folder.check_exists()
+                    evaluator.illustrate(subject, task)
             if processes.main:
-                folder.check_exists()
-                evaluator.illustrate(subject, task)
                 evaluator.write(subject, task, rows)
                 session.track(images, numbers_of_rows(rows))
                 folder.status()

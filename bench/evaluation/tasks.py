@@ -8,6 +8,7 @@ what is estimated (in FLOPs) to take more than a tenth of the training.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bench.core.store import checkpoints
 from bench.core.store.rows import result_path
 from bench.core.store.runs import COST, find_run, is_readable, is_row, read_measurement, read_part
 from bench.core.train.cost import flops_until, says_all
+from bench.core.train.trainer import snapshot_counts
 from bench.evaluation.request import Request, entry_of
 from bench.training.session import Session
 from probes.metric import metric_class
@@ -26,21 +28,24 @@ SHARE = 0.1  # of the training's FLOPs: what measure=quick may spend on one meas
 
 @dataclass(frozen=True)
 class Task:
-    """A result file of a snapshot and its estimated FLOPs; kind "": each metric names its own."""
+    """A result file of a snapshot and its estimated FLOPs; kind "": each metric names its own.
+    sampled: of the FLOPs, those of samples, which other tasks of the snapshot read too.
+    """
 
     kind: str
     images: int
     flops: float
     metrics: tuple[str, ...] = ()
+    sampled: float = 0.0
 
     @property
     def name(self) -> str:
         return self.kind or ", ".join(self.metrics)
 
 
-def all_tasks(session: Session) -> list[Task]:
-    """Every measurement that measure=full would make, by snapshot that is there; needs a trained
-    run's folder.
+def all_tasks(session: Session, counts: Sequence[int] | None = None) -> list[Task]:
+    """Every measurement that measure=full would make, by snapshot: those that are there, or
+    `counts`, those that will be; needs the folder of a run that has begun.
     """
     cfg, path = session.cfg, session.path
     request = Request.of_config(cfg)
@@ -55,7 +60,8 @@ def all_tasks(session: Session) -> list[Task]:
     for name in request.metrics:
         together.setdefault(entry_of(name).kind or f"\0{name}", []).append(name)
 
-    counts = [images for images in checkpoints.snapshots(path) if images <= cfg.images]
+    there = checkpoints.snapshots(path) if counts is None else counts
+    counts = [images for images in there if images <= cfg.images]
     tasks = []
     for images in counts[-1:] if cfg.evaluation.snapshots == "last" else counts:
         for kind, names in together.items():
@@ -66,14 +72,29 @@ def all_tasks(session: Session) -> list[Task]:
             ]
             sampled = request.samples * evaluations if request.parts(names) else 0
             kind = "" if kind.startswith("\0") else kind
-            tasks.append(Task(kind, images, forward * (max(passes) + sampled), tuple(names)))
+            flops = forward * (max(passes) + sampled)
+            tasks.append(Task(kind, images, flops, tuple(names), forward * sampled))
     return tasks
 
 
-def planned(session: Session) -> tuple[list[Task], list[Task]]:
-    """What this configuration's `measure` asks for, and what it leaves out."""
+def flops_to_measure(session: Session) -> float:
+    """What the measurements of a run that has begun will take at its end, each snapshot's samples
+    counted once; networks that read samples, and those that are trained for it, are left out.
+    """
     cfg = session.cfg
-    tasks = all_tasks(session)
+    tasks, _ = planned(session, snapshot_counts(cfg.images, cfg.batch, cfg.snapshots))
+    sampled: dict[int, float] = {}
+    for task in tasks:
+        sampled[task.images] = max(sampled.get(task.images, 0.0), task.sampled)
+    return sum(sampled.values()) + sum(task.flops - task.sampled for task in tasks)
+
+
+def planned(session: Session, counts: Sequence[int] | None = None) -> tuple[list[Task], list[Task]]:
+    """What this configuration's `measure` asks for, and what it leaves out; counts: as for
+    `all_tasks`.
+    """
+    cfg = session.cfg
+    tasks = all_tasks(session, counts)
     if cfg.measure == "full":
         return tasks, []
     if cfg.measure == "none":

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from bench.config.schema import Config
-from bench.core.model.conditions import Condition, condition_of
+from bench.core.model.conditions import Classes, Condition, condition_of
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
@@ -33,6 +33,7 @@ BYTES_PER_PIECE = 64  # a micro-batch's place in the batch
 MOST_DAYS = 30  # of a training at the speed below, which none reaches
 FLOPS_PER_GPU = 2.5e15  # a second: dense bf16 of the fastest there is
 FLOPS_PER_CORE = 2e11  # two AVX-512 units at 3 GHz
+SOON_MADE = 2**22  # numbers of an embedder that are soon made
 STEP_SECONDS = 3e-3  # launching forward, backward and AdamW, of the smallest size
 
 
@@ -53,8 +54,12 @@ def backbone_parameters(grid: TokenGrid, size: Size, condition: Condition | int)
     """Of a `SiT`, by formula: counting them would make a hundred thousand blocks first."""
     width, numbers = size.width, grid.token_dim
     embedders = (numbers + 1) * width + (256 + 1 + width + 1) * width
-    with torch.device("meta"):
-        embedders += sum(p.numel() for p in condition_of(condition).embedder(width).parameters())
+    told = condition_of(condition)
+    rows = told.count if isinstance(told, Classes) else width
+    # operators of the meta device are Python, and a second's import
+    device = torch.device("cpu" if rows * width <= SOON_MADE else "meta")
+    with device, torch.random.fork_rng(devices=[]):
+        embedders += sum(p.numel() for p in told.embedder(width).parameters())
     block = 18 * width**2 + 15 * width  # attention 4, MLP 8, modulation 6; and their biases
     final = 2 * (width**2 + width) + (width + 1) * numbers
     return embedders + size.depth * block + final

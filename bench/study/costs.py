@@ -89,7 +89,7 @@ class Costs:
 
     def _counted(self, cfg: Config) -> ArmCost | None:
         if cfg.encoder is None:
-            known = _grid_and_condition(cfg.data, Path(cfg.cache))
+            known = grid_and_condition(cfg.data, Path(cfg.cache))
             if known is None:
                 return None
             return ArmCost(count(build(cfg.method), known[0], cfg.size, known[1]).to_json())
@@ -105,7 +105,7 @@ class Costs:
         """The cost of the backbone trained by velocity matching and nothing else."""
         key = _key(cfg, ("size", "data"))
         if key not in self._vanilla:
-            known = _grid_and_condition(cfg.data, Path(cfg.cache))
+            known = grid_and_condition(cfg.data, Path(cfg.cache))
             counted = known and count(Method(), known[0], cfg.size, known[1]).to_json()
             self._vanilla[key] = counted
         return self._vanilla[key]
@@ -116,7 +116,7 @@ def _key(cfg: Config, groups: Sequence[str] = ("method", "size", "encoder", "dat
     return json.dumps([parts[group] for group in groups])
 
 
-def _grid_and_condition(option: Option, cache: Path) -> tuple[TokenGrid, Condition | int] | None:
+def grid_and_condition(option: Option, cache: Path) -> tuple[TokenGrid, Condition | int] | None:
     """Of the data set, or, where it is not at hand (a login node),
     of what its recipe says of it; None if neither.
     """

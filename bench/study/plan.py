@@ -6,16 +6,20 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from bench.config.identity import arm_name
+from bench.config.schema import Config
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
 from bench.core.train.cost import flops_until
 from bench.evaluation.tasks import pending
-from bench.study.costs import Costs
+from bench.machine.pace import pace
+from bench.study.costs import Costs, grid_and_condition
 from bench.study.request import Planned
 from bench.study.runs import RunSpec
 from bench.training.session import Session
@@ -24,9 +28,15 @@ MOST_PASSES = 20  # over the training pictures, where sizes are compared
 MATCHED = {"images": "images", "flops": "FLOPs"}
 
 
-def make(specs: list[RunSpec], flops_per_second: float | None = None) -> list[Planned]:
+Pace = Callable[[Config], float | None]
+"""FLOPs a second that a worker may do of a run, None where its data's shape is not known."""
+
+
+def make(
+    specs: list[RunSpec], flops_per_second: float | None = None, pace: Pace | None = None
+) -> list[Planned]:
     """The plan, in the study's order; flops_per_second: of a worker, for hours while no run has
-    finished.
+    finished; pace: where that is not known either.
     """
     # what runs that have begun wrote down of their cost holds for other seeds too
     costs, sessions = Costs(), {}
@@ -53,13 +63,36 @@ def make(specs: list[RunSpec], flops_per_second: float | None = None) -> list[Pl
             planned.flops = flops_until(cost.counted, spec.cfg.images)
             planned.at_least = cost.at_least
         plan.append(planned)
-    _hours(plan, flops_per_second)
+    _hours(plan, flops_per_second, pace)
     return plan
 
 
-def _hours(plan: list[Planned], flops_per_second: float | None) -> None:
+def pace_here(threads: int) -> Pace:
+    """Measured on this machine, half a second a size; threads: of a worker, where there is no GPU
+    and the run does not say.
+    """
+    known: dict[str, float | None] = {}
+
+    def of_run(cfg: Config) -> float | None:
+        key = f"{cfg.data.name} {cfg.size}"
+        shape = None if key in known else grid_and_condition(cfg.data, Path(cfg.cache))
+        if key in known or shape is None:
+            return known.setdefault(key, None)
+        gpu, before = cfg.compute.device != "cpu", torch.get_num_threads()
+        device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(cfg.compute.threads or threads)
+        try:
+            known[key] = pace(shape[0], cfg.size, shape[1], device, cfg.micro_batch or cfg.batch)
+        finally:
+            torch.set_num_threads(before)
+        return known[key]
+
+    return of_run
+
+
+def _hours(plan: list[Planned], flops_per_second: float | None, pace: Pace | None) -> None:
     """Training hours: measured for finished runs; else from finished runs of the arm,
-    or by FLOPs from any arm, or at the rate that the study assumes.
+    or by FLOPs from any arm, or at the rate that the study assumes, or at this machine's.
     """
     an_image: dict[tuple[str, str], list[float]] = defaultdict(list)
     per_flop: list[float] = []
@@ -83,6 +116,8 @@ def _hours(plan: list[Planned], flops_per_second: float | None) -> None:
                 planned.hours = statistics.mean(like) * planned.images
             elif per_flop and planned.flops:
                 planned.hours = statistics.median(per_flop) * planned.flops
+            elif pace and planned.flops and (speed := pace(planned.spec.cfg)):
+                planned.hours, planned.guessed = planned.flops / speed / 3600, True
 
 
 # What the plan is for ----------------------------------------------------------------------------
@@ -168,7 +203,8 @@ def table(plan: list[Planned]) -> str:
             continue
         state = "done" if p.done else describe(p.state)
         least = ">= " if p.at_least and p.flops is not None else ""
-        cost = (_number(p.parameters), _number(p.flops), _hours_text(p.hours))
+        hours = ("~" if p.guessed else "") + _hours_text(p.hours)
+        cost = (_number(p.parameters), _number(p.flops), hours)
         parameters, *spent = (least + cell if cell != "?" else cell for cell in cost)
         images = "?" if p.images is None else str(p.images)
         lines.append((p.spec.id, p.arm, parameters, images, *spent, state))
@@ -213,8 +249,10 @@ def summary(plan: list[Planned]) -> str:
         parts.append(
             f"{_hours_text(sum(hours))} h of training on one worker" + _known(len(hours), len(todo))
         )
+        if any(p.guessed for p in todo):
+            parts.append("hours with ~ are an estimate, by half a second of this machine")
     elif todo:
-        parts.append("hours are not known before a run has finished")
+        parts.append("hours are not known: the shape of the data is not, say data.root=DIR")
     return "; ".join(parts)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.core.store.states import RunState
+from bench.machine.host import cores
 from bench.study.rates import rate_runs
 from bench.study.runs import RunSpec, run_ids, runs
 from bench.study.studies import load
@@ -73,6 +74,11 @@ class Sweep:
     def flops_per_second(self) -> float | None:
         """What the study takes a worker to do while no run has finished."""
         return load(self.study, self.data).flops_per_second
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a worker of this machine, where no run says its own number."""
+        return max(1, cores() // (self.workers or cores()))
 
     @property
     def rate_words(self) -> list[str]:
@@ -137,7 +143,8 @@ class Planned:
 
     images: of the whole training; parameters: of what is trained; hours: of training.
 
-    at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet.
+    at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet;
+    guessed: hours are of counted FLOPs and of how fast this machine was for half a second.
     """
 
     spec: RunSpec
@@ -150,6 +157,7 @@ class Planned:
     flops: float | None = None
     hours: float | None = None
     at_least: bool = False
+    guessed: bool = False
 
 
 class Launcher(Protocol):

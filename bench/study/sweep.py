@@ -37,7 +37,7 @@ def run_sweep(sweep: Sweep) -> int:
     if sweep.action == "cancel":
         return launcher.cancel()
     # what needs no printed plan
-    planned = plan.make(sweep.specs, sweep.flops_per_second)
+    planned = plan.make(sweep.specs, sweep.flops_per_second, plan.pace_here(sweep.threads))
     if sweep.action == "clean":
         return clean(sweep, planned)
     if sweep.action == "attach":

@@ -49,6 +49,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
             "bench.cli",
             *CORE,
             "bench.machine.host",
+            "bench.machine.pace",
             "bench.evaluation.tasks",
         ),
         "reports.findings.claims",  # a study file names the claims that it is for

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.core.store.files import open_lock
+from bench.core.store.waiting import saying
 
 
 def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -33,10 +34,13 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
         raise ValueError(
             f"the cache {folder.parent} cannot be written ({error}); name another cache folder"
         ) from error
+    place = f"{folder.parent.name}/{folder.name}"
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with saying(f"waiting for another process that makes {place}"):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            with whole_folder(folder) as temporary:
+            said = f"making {place}, once, in {folder.parent.parent}"
+            with saying(said), whole_folder(folder) as temporary:
                 make(temporary)
     return folder
 

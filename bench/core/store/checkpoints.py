@@ -8,6 +8,7 @@ the one before, with a warning. A snapshot is the EMA backbone alone,
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import warnings
@@ -58,6 +59,14 @@ def tensors_of(state: object) -> list[Tensor]:
 def checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoint files by images, oldest first."""
     return sorted(path for path in folder.glob("ckpt-*.pt") if _NAME.fullmatch(path.name))
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete them all, and the folder where nothing else is in it."""
+    for path in checkpoints(folder):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def is_whole(path: Path) -> bool:

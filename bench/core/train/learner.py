@@ -205,6 +205,11 @@ class Learner:
         decay = ema_decay(self.cfg.ema.decay, self.cfg.ema.warmup, done)
         ema_update(self.ema, self.arm.backbone, decay)
 
+    def wait(self) -> None:
+        """Until a GPU has done what it was given."""
+        if self.processes.device.type == "cuda":
+            torch.cuda.synchronize(self.processes.device)
+
     def gradients_synchronised(self, last: bool) -> contextlib.AbstractContextManager[object]:
         """Within it a backward pass exchanges gradients if it is the step's last; earlier pieces
         add up at home.

@@ -7,6 +7,8 @@ length of metrics.jsonl.
 
 from __future__ import annotations
 
+import itertools
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +24,8 @@ from bench.core.train.learner import Learner
 from bench.core.train.meter import Window
 
 MIN_SAVING_INTERVAL = 5.0  # seconds between checkpoints that nobody asked for by number
-MEASURED_STEPS = 10  # after which a start says how long it will take (or after 20 seconds)
+MEASURED_STEPS = 5  # after which a start says how long it will take, by those after the first
+TRIAL_SECONDS, TRIAL_STEPS = 60.0, 64  # a run that is below one of them is soon made anew
 
 
 class Stopped(Exception):
@@ -159,7 +162,7 @@ class Trainer:
             self.folder.status(now=True, state="running", message="", **here)
         self.saved_at, self.saved_images, self.save_seconds = time.monotonic(), learner.images, 0.0
         self.watch.read()
-        started, first, told = time.monotonic(), learner.images, False
+        ends: list[float] = []  # of the first steps
         if learner.images == total:  # the last snapshot was lost, or it would not be asked for
             self.snapshot()
 
@@ -167,11 +170,13 @@ class Trainer:
             self.step(source)
             images = learner.images
 
-            # who watches: once how long a step takes, then the heartbeat
-            seconds, steps = time.monotonic() - started, (images - first) // batch
-            if not told and (steps == MEASURED_STEPS or seconds > 20):
-                self.on_speed(seconds / steps)
-                told = True
+            # who watches: once how long a step takes, the first apart, then the heartbeat
+            if len(ends) < MEASURED_STEPS:
+                learner.wait()
+                ends.append(time.monotonic())
+                if len(ends) == MEASURED_STEPS:
+                    pairs = itertools.pairwise(ends)
+                    self.on_speed(statistics.median(then - now for now, then in pairs))
             if main:
                 self.folder.status(images=images)
                 self.on_step(images)
@@ -184,11 +189,21 @@ class Trainer:
                 due = [at for at in due if at > images]
             reason = self.stop_reason()
             stop = self.processes.any(reason is not None)
-            if stop or images == total or self.processes.any(main and self.due_for_saving()):
+            ended = images == total and not self.processes.any(main and self.is_trial())
+            if stop or ended or self.processes.any(main and self.due_for_saving()):
                 with self.watch.part("saving"):
                     self.save()
             if stop:
                 raise Stopped(self.processes.first(reason))
+        if main and self.is_trial():
+            checkpoints.remove_checkpoints(self.folder.path / "checkpoints")
+
+    def is_trial(self) -> bool:
+        """Whether a run that has ended was so short that what it would resume from is worth less
+        than its disk; not where checkpoints were asked for by number.
+        """
+        short = self.seconds < TRIAL_SECONDS or self.cfg.images < TRIAL_STEPS * self.learner.batch
+        return short and not self.cfg.checkpoint_images
 
     def due_for_saving(self) -> bool:
         """Whether it is time for a resume checkpoint.
@@ -198,6 +213,8 @@ class Trainer:
         """
         cfg, since = self.cfg, time.monotonic() - self.saved_at
         images = self.learner.images - self.saved_images
+        if self.learner.images == cfg.images and self.is_trial():
+            return False
         if cfg.checkpoint_images:
             by_images = images >= cfg.checkpoint_images
         else:

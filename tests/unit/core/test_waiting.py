@@ -1,0 +1,33 @@
+"""What is said while something takes long."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from bench.core.store.waiting import saying
+
+
+def test_a_log_is_told_again_and_again_and_a_terminal_once(capsys, monkeypatch):
+    said = threading.Semaphore(0)
+
+    def what(times: int) -> str:
+        said.release()
+        return f"told {times}"
+
+    with saying(what, after=0.0, every=0.01):
+        for _ in range(3):
+            assert said.acquire(timeout=5)
+    assert capsys.readouterr().out.splitlines()[:2] == ["told 0", "told 1"]
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with saying("training the extractor", after=0.0, every=0.0):
+        while not (text := capsys.readouterr().out):
+            pass
+    assert text + capsys.readouterr().out == "training the extractor ...\n"
+
+
+def test_nothing_is_said_of_what_is_short(capsys):
+    with saying("training"):
+        pass
+    assert capsys.readouterr().out == "" and threading.active_count() == 1
