@@ -59,6 +59,12 @@ def complete(cfg: Config, words: list[str]) -> int:
     if session.trained() and not pending(session) and session.closed():
         print(f"{session.path} is complete: {cfg.images} images, measured (measure={cfg.measure})")
         return 0
+    if session.published():
+        print(
+            f"{session.path} is complete: {cfg.images} images, a copy with its results and without "
+            "its weights; runs=DIR of your own trains it again"
+        )
+        return 0
     # this process
     if cfg.compute.threads:
         use_threads(cfg.compute.threads)

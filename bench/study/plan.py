@@ -52,7 +52,9 @@ def make(
             continue
         session = sessions[spec.id]
         state = run_state(session.path)
-        done = state.name == "complete" and session.trained() and not pending(session)
+        done = session.published() or (
+            state.name == "complete" and session.trained() and not pending(session)
+        )
         if not done and state.name == "complete":
             state = RunState("trained", state.images, state.total, state.loss)
         planned = Planned(spec, arm_name(spec.cfg), spec.cfg.size.name, state, done)

@@ -77,6 +77,15 @@ class Session:
         """Whether all images of this configuration were seen and the last snapshot is there."""
         return self.cfg.images in checkpoints.snapshots(self.path) and not self.differences()
 
+    def published(self) -> bool:
+        """Whether the folder is the copy of a run that ended at these images or later, as
+        bench.publish makes it: its results without its weights.
+        """
+        status, weights = read_status(self.path), checkpoints.snapshots(self.path)
+        ended = status.get("state") == "complete" and (status.get("images") or 0) >= self.cfg.images
+        there = any(self.path.glob(f"results/*-{self.cfg.images:012d}.json"))
+        return ended and there and not weights and not self.differences()
+
     def closed(self) -> bool:
         """Whether the folder says so too: killed after the last result,
         a run is finished and its status is not.

@@ -4,8 +4,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from support.runs import ROOT
+from support.runs import ROOT, run_in_process
 
+from bench.study import plan
 from bench.study.runs import runs
 from reports.output.html import render_html
 from reports.page.pages import build_page
@@ -24,6 +25,24 @@ def test_an_example_is_drawn_again_from_its_runs(tmp_path, monkeypatch, study):
     with tarfile.open(EXAMPLES / study / "runs.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     monkeypatch.chdir(tmp_path)  # the commands on the pages say runs
-    page = build_page(read_study(Path("runs"), study, runs(study, DATA.get(study, "digits"))), "all")
+    page = build_page(
+        read_study(Path("runs"), study, runs(study, DATA.get(study, "digits"))), "all"
+    )
     committed = (EXAMPLES / study / f"all-{study}.html").read_text(encoding="utf-8")
     assert render_html(page) == committed
+
+
+def test_a_published_study_can_be_grown(tmp_path, capsys):
+    """A copy without weights is a finished run: a sweep leaves it and runs what is new."""
+    with tarfile.open(EXAMPLES / FAST / "runs.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    words = [f"runs={tmp_path / 'runs'}"]
+    there = plan.make(runs(FAST, "digits", words))
+    assert len(there) == 12 and all(planned.done for planned in there)
+    assert not any(planned.done for planned in plan.make(runs(FAST, "digits", [*words, "seed=4"])))
+
+    rows = {path: path.read_bytes() for path in tmp_path.glob("runs/*/results/*.json")}
+    run = there[0].spec
+    assert run_in_process([*run.overrides, *words]) == 0
+    assert "without its weights" in capsys.readouterr().out
+    assert rows == {path: path.read_bytes() for path in tmp_path.glob("runs/*/results/*.json")}
