@@ -311,3 +311,14 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
         store.make({"tokens"}, sample, pytest.fail, processes)
     whole, _ = samples(velocity, protocol, (16, 4), 10, 192)
     assert made == [0, 2, 1] and torch.equal(store.tokens(), whole)
+
+
+def test_a_trial_leaves_no_checkpoint_unless_asked(tmp_path, capsys):
+    """A run of less than a minute is soon made anew; its folder says what it took."""
+    for asked, left in (("null", 0), ("1024", 2)):
+        words = tiny_run(tmp_path / asked, f"checkpoint_images={asked}", "images=2Ki")
+        assert run_in_process(words) == 0
+        run = only_run(tmp_path / asked)
+        assert len(checkpoints.checkpoints(run / "checkpoints")) == left
+        assert 2048 in checkpoints.snapshots(run)
+    assert " GB free (" in (said := capsys.readouterr().out) and "an estimate, by half" in said
