@@ -99,8 +99,8 @@ def visible_folders(folder: Path) -> list[str]:
     ]
 
 
-def list_pictures(folder: Path) -> Listing:
-    """All pictures below a folder.
+def list_pictures(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
+    """All pictures below a folder, or all files that end in other suffixes.
 
     Raises ValueError for a folder that cannot be read and for a link to nothing.
     """
@@ -128,7 +128,7 @@ def list_pictures(folder: Path) -> Listing:
 
     def take(path: str, plain: bool) -> bool:
         suffix = os.path.splitext(path)[1].lower()
-        if plain and suffix in SUFFIXES:
+        if plain and suffix in suffixes:
             paths.append(Path(path))
             return True
         others[(suffix or "without a suffix") if plain else "that is no plain file"] += 1

@@ -68,7 +68,7 @@ def find_layout(root: Path) -> Layout:
     if len(flat) == len(named) or (train and not any(inside[n] for n in train)):
         raise ValueError(
             f"data.root={readable(root)} holds {_list(names)}, and {_list(flat)} has no class "
-            "folders: expected train/<class>/<picture>.png; a class of such a name needs another"
+            "folders: expected train/<class>/<file>; a class of such a name needs another"
         )
 
     # both splits: held out is the first that has the same classes
@@ -118,7 +118,7 @@ def _classes(root: Path, inside: dict[str, list[str]]) -> Layout:
             raise ValueError(
                 f"data.root={readable(root)} holds one folder, {readable(name)}, with "
                 f"{_list(inside[name])} in it: if those are the classes, "
-                f"data.root={readable(root / name)}; if it is one class, put its pictures (or "
+                f"data.root={readable(root / name)}; if it is one class, put its files (or "
                 "links to them) right into it"
             )
     return Layout(root, None)
