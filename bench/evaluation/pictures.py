@@ -1,4 +1,5 @@
-"""Grids of pictures as PNG files that a person can look at.
+"""Grids of pictures as PNG files that a person can look at; of sounds their spectrograms, and a
+WAV file of those in the first row, from left to right.
 
 save_sample_grid(subject, sampling_protocol("ode50"), device)   # samples/grid-<images>.png
 save_real_grid(subject, 64)                                      # samples/real.png
@@ -14,8 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.core.data.base import shown
+from bench.core.data.pictures import readable
+from bench.core.data.wav import wav_bytes
 from bench.core.model.sampling_protocol import Protocol
-from bench.core.store.files import atomic
+from bench.core.store.files import atomic, write_bytes
 from bench.evaluation.samples import painter, sampler
 from bench.evaluation.subject import Subject
 
@@ -78,7 +82,18 @@ def save_sample_grid(subject: Subject, protocol: Protocol, device: torch.device)
     pictures, _ = painter(subject, balanced)(tokens[:whole])
     path = subject.folder / "samples" / f"grid-{subject.images:012d}.png"
     save_png(picture_grid(pictures, columns, texts=_texts(subject, whole)), path)
+    _save_sounds(subject, tokens[:columns], path)
     return path
+
+
+def _save_sounds(subject: Subject, tokens: Tensor, picture: Path) -> None:
+    """What is heard of tokens, one after another, beside their picture; nothing of data that nobody
+    hears.
+    """
+    pixels = torch.nan_to_num(subject.decode(tokens, "float32"), nan=-1.0)
+    found = subject.data.heard(pixels) if subject.data else None
+    if found is not None:
+        write_bytes(picture.with_suffix(".wav"), wav_bytes(*found))
 
 
 def _columns(prompts: int) -> int:
@@ -87,8 +102,11 @@ def _columns(prompts: int) -> int:
 
 
 def _texts(subject: Subject, count: int) -> list[str]:
-    """What prompt i mod prompts asks for, [] where that is no text."""
-    asked = subject.prompts.texts
+    """What prompt i mod prompts asks for, its class of what is heard, [] where that is no text."""
+    asked, data = subject.prompts.texts, subject.data
+    if data is not None and data.noun == "sound":
+        names = [readable(name) for name in data.class_names]
+        asked = [names[label] for label in subject.prompts.label.tolist()]
     return [asked[i % len(asked)] for i in range(count)] if asked else []
 
 
@@ -117,5 +135,8 @@ def save_real_grid(subject: Subject, block: int) -> Path | None:
     for place in range(block // columns * columns):
         found = of_class[asked[place % len(asked)]]
         chosen.append(found[place // len(asked) % len(found)])
-    save_png(picture_grid(data.images("heldout", torch.stack(chosen)), columns), path)
+    rows = torch.stack(chosen)
+    pictures, texts = shown(data.images("heldout", rows)), _texts(subject, len(rows))
+    save_png(picture_grid(pictures, columns, texts=texts), path)
+    _save_sounds(subject, torch.as_tensor(data.tokens("heldout", rows[:columns])), path)
     return path

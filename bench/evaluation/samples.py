@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.data.base import pictures_of
+from bench.core.data.base import pictures_of, shown
 from bench.core.model.sampling import sample_block, velocity_of
 from bench.core.model.sampling_protocol import Protocol
 from bench.core.store.files import atomic, write_json
@@ -227,6 +227,8 @@ def painter(subject: Subject, protocol: Protocol) -> Painter:
     """Turns tokens into pictures, as the protocol decodes and rounds."""
 
     def paint(tokens: Tensor) -> tuple[Tensor, Tensor]:
-        return pictures_of(subject.decode(tokens, protocol.decoder_precision), protocol.rounding)
+        pixels = subject.decode(tokens, protocol.decoder_precision)
+        images, finite = pictures_of(pixels, protocol.rounding)
+        return shown(images), finite
 
     return paint

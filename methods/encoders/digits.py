@@ -3,7 +3,8 @@ another domain.
 
 It has learned to tell grey 8x8 digits apart, from their training split and without labels, and has
 seen neither colour nor objects. A picture is read at the size that digits have on the data's
-token grid (at most 8 pixels a side, or one a token where there are more).
+token grid (at most 8 pixels a side, or one a token where there are more), and a sound as its
+spectrogram is drawn, a frame a column.
 
     python -m bench.run method=repa encoder=digits_l data=cifar10_16 data.root=cifar10
 """

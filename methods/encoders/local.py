@@ -1,9 +1,9 @@
 """local_s/m/l: small encoders that the harness trains itself, without labels, in seconds.
 
 They need nothing from outside and make a ladder. A convolutional network with the token grid as its
-output is trained on the training split to tell pictures apart: two views (shifted, with noise and a
-square blanked out) of one picture must find each other among the batch's (SimCLR's NT-Xent, arXiv
-2002.05709). Seeded, cached, and stored with its held-out probe accuracy, its interval, and the raw
+output is trained on the training split to tell pictures, or sounds, apart: two views (shifted, with
+noise and a block blanked out) of one must find each other among the batch's (SimCLR's NT-Xent,
+arXiv 2002.05709). Of a sound it is a network along time, to which the bands are channels. Seeded, cached, and stored with its held-out probe accuracy, its interval, and the raw
 pixels' beside it.
 
     python -m bench.run method=repa encoder=local_m
@@ -27,12 +27,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.core.data.base import DataSet
+from bench.core.data.base import DataSet, shown
+from bench.core.data.translate import translated
 from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
-from methods.encoders.base import fitting_grids
 
 _VERSION = 2
 _SEED = 7041
@@ -51,64 +51,61 @@ class LocalEncoder(Encoder):
         card: EncoderCard,
         width: int,
         layers: int,
-        grid: tuple[int, int],
-        patch: tuple[int, int],
+        channels: int,
+        grid: tuple[int, ...],
+        patch: tuple[int, ...],
     ):
         super().__init__(card)
         self.width, self.grid, self.patch = width, grid, patch
         hidden = max(8, width // 2)
+        convolve: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(grid) - 1]
         body: list[nn.Module] = [
-            nn.Conv2d(3, hidden, 3, padding=1),
+            convolve(channels, hidden, 3, padding=1),
             nn.GroupNorm(4, hidden),
             nn.GELU(),
         ]
-        body += [nn.Conv2d(hidden, width, patch, stride=patch), nn.GroupNorm(4, width), nn.GELU()]
+        body += [convolve(hidden, width, patch, stride=patch), nn.GroupNorm(4, width), nn.GELU()]
         for _ in range(layers - 2):
-            body += [nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(4, width), nn.GELU()]
-        self.body = nn.Sequential(*body, nn.Conv2d(width, width, 1))
+            body += [convolve(width, width, 3, padding=1), nn.GroupNorm(4, width), nn.GELU()]
+        self.body = nn.Sequential(*body, convolve(width, width, 1))
 
     def maps(self, x: Tensor) -> Tensor:
-        """Float pictures [B, 3, H, W] in -1..1 -> [B, width, h, w]."""
+        """Float data [B, channels, *axes] in -1..1 -> [B, width, *grid]."""
         return self.body(x)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> EncoderFeatures:
-        maps = self.maps(self.prepare(images))
-        return EncoderFeatures(maps.flatten(2).transpose(1, 2), maps.mean(dim=(2, 3)), self.grid)
+        maps = self.maps(self.prepare(images)).flatten(2)
+        return EncoderFeatures(maps.transpose(1, 2), maps.mean(dim=2), self.grid)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """uint8 -> float32 in -1..1, at patch x grid pixels (antialiased
-        bilinear where the size differs).
+        """uint8 -> float32 in -1..1, at patch x grid cells (antialiased bilinear where the size
+        differs); an encoder of pictures reads a sound as its spectrogram is drawn.
         """
-        x = images.float() / 127.5 - 1
+        x = (images if images.ndim == len(self.grid) + 2 else shown(images)).float() / 127.5 - 1
         size = [g * p for g, p in zip(self.grid, self.patch, strict=True)]
-        return (
-            x
-            if list(x.shape[2:]) == size
-            else F.interpolate(x, size=size, mode="bilinear", antialias=True)
+        if list(x.shape[2:]) == size:
+            return x
+        flat = x if x.ndim == 4 else x[:, :, None]  # a sound as a picture of one row
+        to = size if x.ndim == 4 else [1, *size]
+        return F.interpolate(flat, size=to, mode="bilinear", antialias=True).reshape(
+            *x.shape[:2], *size
         )
 
 
 def view(x: Tensor, draw: torch.Generator) -> Tensor:
-    """A random view: shifted by up to an eighth of the side, a square blanked out,
-    contrast changed, noise added.
+    """A random view of x [B, c, *axes]: shifted by up to an eighth of the first axis along each, a
+    block of a third of each blanked out, contrast changed, noise added.
     """
-    n, _, height, width = x.shape
-    most = max(1, height // 8)
-    padded = F.pad(x, (most,) * 4, mode="replicate")
-    top, left = torch.randint(0, 2 * most + 1, (2, n), generator=draw)
-    picture = torch.arange(n)[:, None, None]
-    rows, columns = top[:, None] + torch.arange(height), left[:, None] + torch.arange(width)
-    x = padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(
-        0, 3, 1, 2
-    )
-    side = max(1, height // 3)
-    inside = []
-    for size in (height, width):
+    n, _, *sizes = x.shape
+    x = translated(x, max(1, sizes[0] // 8), draw)
+    hole = torch.ones(n, *(1,) * (1 + len(sizes)), dtype=torch.bool)
+    side = max(1, sizes[0] // 3)
+    for axis, size in enumerate(sizes, start=2):
         corner = torch.randint(0, max(1, size - side + 1), (n, 1), generator=draw)
-        inside.append((torch.arange(size) >= corner) & (torch.arange(size) < corner + side))
-    hole = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
-    contrast = 0.7 + 0.6 * torch.rand(n, 1, 1, 1, generator=draw)
+        inside = (torch.arange(size) >= corner) & (torch.arange(size) < corner + side)
+        hole = hole & inside.reshape(n, *(1,) * (axis - 1), size, *(1,) * (x.ndim - axis - 1))
+    contrast = 0.7 + 0.6 * torch.rand(n, *(1,) * (x.ndim - 1), generator=draw)
     noise = torch.randn(x.shape, generator=draw)
     return torch.where(hole, torch.zeros(()), x * contrast) + 0.1 * noise
 
@@ -165,7 +162,7 @@ def pretrain(
         counter = FlopCounterMode(display=False) if step == 0 else None
         if counter:
             counter.__enter__()
-        views = [head(encoder.maps(view(x, draw)).mean(dim=(2, 3))) for _ in range(2)]
+        views = [head(encoder.maps(view(x, draw)).flatten(2).mean(dim=2)) for _ in range(2)]
         loss = nt_xent(*views, temperature=0.2)
         optimiser.zero_grad()
         loss.backward()
@@ -239,13 +236,12 @@ def local(
             f"{card.name} is trained on the data's pictures, which are not here: "
             "choose another encoder"
         )
-    _, grid = fitting_grids(card, token_grid.grid)
-    # at most 64 pixels a side are read, as whole patches of the token grid
-    sides = dataset.images("train", slice(0, 1)).shape[2:]
-    height, across = (
+    channels, *sides = dataset.images("train", slice(0, 1)).shape[1:]
+    grid = _grid_over(len(sides), token_grid.grid, card.name)
+    # at most 64 cells of an axis are read, as whole patches of the token grid
+    patch = tuple(
         max(1, min(side, _LARGEST_SIDE) // n) for side, n in zip(sides, grid, strict=True)
     )
-    patch = height, across
     card = replace(card, family="convnet", trained_on=f"{dataset.name}-train", labels="")
     recipe = {
         "version": _VERSION,
@@ -263,7 +259,7 @@ def local(
 
     def build() -> LocalEncoder:
         with seeded():
-            return LocalEncoder(card, width, layers, grid, patch)
+            return LocalEncoder(card, width, layers, channels, grid, patch)
 
     def make(folder: Path) -> None:
         with one_thread():
@@ -281,6 +277,19 @@ def local(
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
     folder = cached_folder(Path(cache) / "encoders" / f"{card.name}-{dataset.name}-{key}", make)
     return _load(folder, build())
+
+
+def _grid_over(axes: int, tokens: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """The token grid over data of so many axes: of pictures and tokens of a sound, its frames are
+    the columns. Raises ValueError where one cannot lie over the other.
+    """
+    grid = (1, *tokens) if (len(tokens), axes) == (1, 2) else tokens
+    if len(grid) != axes or axes > 2:
+        raise ValueError(
+            f"encoder {name} is trained on data of {axes} axes, and the tokens form a "
+            f"{len(tokens)}-dimensional grid: choose another encoder"
+        )
+    return grid
 
 
 def _load(folder: Path, encoder: LocalEncoder) -> LocalEncoder:

@@ -16,6 +16,8 @@ an arm aligned with `averaged` beside one aligned with the encoder itself asks j
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -58,13 +60,13 @@ class Permuted(_Rearranged):
     def __init__(self, card: EncoderCard, of: Encoder, seed: int):
         super().__init__(card, of, f"places permuted, seed {seed}")
         self.network = of
-        self.register_buffer("order", cycle(of.grid[0] * of.grid[1], seed))
+        self.register_buffer("order", cycle(math.prod(of.grid), seed))
         self.freeze()
 
     def changed(self, patches: Tensor) -> Tensor:
         if (found := patches.shape[1]) != len(self.order):
             raise ValueError(
-                f"encoder {self.name} permutes {self.grid[0]}x{self.grid[1]} places and got "
+                f"encoder {self.name} permutes {'x'.join(map(str, self.grid))} places and got "
                 f"{found}: build it for the data's own token grid"
             )
         return patches[:, self.order]

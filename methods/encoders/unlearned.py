@@ -19,6 +19,7 @@ nothing.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
@@ -103,7 +104,7 @@ class PictureNoise(DerivedEncoder):
     def _of_picture(self, picture: Tensor) -> Tensor:
         digest = hashlib.sha256(f"{self.seed} ".encode() + picture.numpy().tobytes()).digest()
         draw = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-        return torch.randn(self.grid[0] * self.grid[1], self.width, generator=draw)
+        return torch.randn(math.prod(self.grid), self.width, generator=draw)
 
 
 def draw_weights(network: nn.Module, seed: int) -> None:

@@ -130,7 +130,7 @@ class Reference:
         """The reference in words, for the protocol."""
         return (
             f"{self.dataset.name} train, "
-            f"{len(self.features['train'])} of {self.dataset.n_train} pictures"
+            f"{len(self.features['train'])} of {self.dataset.n_train} {self.dataset.noun}s"
         )
 
     @cached_property

@@ -24,14 +24,16 @@ LAYERS = ("features", "logits")
 
 class Pictures(torch.utils.data.Dataset):
     """uint8 images [n, 3, H, W] as torch-fidelity wants them:
-    items are single uint8 tensors [3, H, W].
+    items are single uint8 tensors [3, H, W]; sounds [n, bands, frames] alike.
     """
 
     def __init__(self, images: Any):
         self.images = torch.as_tensor(images)
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+        colour = self.images.ndim == 3 or (self.images.ndim == 4 and self.images.shape[1] == 3)
+        if self.images.dtype != torch.uint8 or not colour:
             raise ValueError(
-                f"images are uint8 [n, 3, H, W], not {self.images.dtype} {tuple(self.images.shape)}"
+                "images are uint8 [n, 3, H, W] or [n, bands, frames], not "
+                f"{self.images.dtype} {tuple(self.images.shape)}"
             )
 
     def __len__(self) -> int:

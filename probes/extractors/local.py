@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.data.base import DataSet
+from bench.core.data.translate import translated
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
 
@@ -55,20 +56,21 @@ class Recipe:
 class LocalExtractor(nn.Module):
     """Three convolutions, the mean over places, one linear layer.
 
-    family, trained_on, labels: for `probes.metric.related`; accuracy: share of held-out images that
+    channels, axes: of what it reads, 3 and 2 of a picture; a sound's bands are its channels, and it
+    has one axis, time. family, trained_on, labels: for `probes.metric.related`; accuracy: share of held-out images that
     are read right; fingerprint: 16 hexadecimal digits of the weights' SHA-256.
     """
 
     name = "local"
     family = FAMILY
 
-    def __init__(self, classes: int, recipe: Recipe):
+    def __init__(self, classes: int, recipe: Recipe, channels: int = 3, axes: int = 2):
         super().__init__()
         layers: list[nn.Module] = []
-        previous = 3
+        previous, convolve = channels, (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
         for i, width in enumerate(recipe.widths):
             # Group norm: no running statistics, so training and use compute the same thing.
-            convolution = nn.Conv2d(previous, width, 3, stride=2 if i else 1, padding=1)
+            convolution = convolve(previous, width, 3, stride=2 if i else 1, padding=1)
             layers += [convolution, nn.GroupNorm(8, width), nn.ReLU()]
             previous = width
         self.body = nn.Sequential(*layers)
@@ -79,26 +81,27 @@ class LocalExtractor(nn.Module):
         self.n_heldout = 0
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, 64] and logits [B, classes], float32, of uint8 images [B, 3, H, W]."""
+        """Features [B, 64] and logits [B, classes], float32, of uint8 images [B, channels, ...]."""
         return self.read(prepare(images))
 
     def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As forward, from prepared float images."""
-        features = self.body(x).mean(dim=(2, 3))
+        features = self.body(x).flatten(2).mean(dim=2)
         return features, self.head(features)
 
 
-def untrained(classes: int, recipe: Recipe) -> LocalExtractor:
+def untrained(dataset: DataSet, recipe: Recipe) -> LocalExtractor:
     """An untrained extractor with the recipe's seed;
     the caller's random streams are left as they were.
     """
+    channels, *axes = dataset.images("train", slice(0, 1)).shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return LocalExtractor(classes, recipe)
+        return LocalExtractor(dataset.classes, recipe, channels, len(axes))
 
 
 def prepare(images: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] -> float32 within -1..1,
+    """uint8 [B, channels, ...] -> float32 within -1..1,
     larger pictures reduced to 64 pixels with antialiasing.
     """
     if images.dtype != torch.uint8:
@@ -107,31 +110,14 @@ def prepare(images: Tensor) -> Tensor:
             "bench.core.data.base.pictures_of converts"
         )
     x = images.float() / 127.5 - 1
-    if max(x.shape[2:]) > LARGEST_SIDE:
+    if x.ndim == 4 and max(x.shape[2:]) > LARGEST_SIDE:
         x = F.interpolate(x, size=(LARGEST_SIDE, LARGEST_SIDE), mode="bilinear", antialias=True)
     return x
 
 
-def shifted(x: Tensor, pixels: int, draw: torch.Generator) -> Tensor:
-    """Translate each image of x [B, c, H, W] by up to `pixels` in each direction,
-    edges repeated.
-    """
-    if pixels == 0:
-        return x
-    height, width = x.shape[2:]
-    padded = F.pad(x, (pixels,) * 4, mode="replicate")
-    top, left = torch.randint(0, 2 * pixels + 1, (2, len(x)), generator=draw)
-    rows = top[:, None] + torch.arange(height)
-    columns = left[:, None] + torch.arange(width)
-    picture = torch.arange(len(x))[:, None, None]
-    return padded.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(
-        0, 3, 1, 2
-    )
-
-
 def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtractor:
     """Train on the training split (CPU, own random streams)."""
-    network = untrained(dataset.classes, recipe)
+    network = untrained(dataset, recipe)
     draw = torch.Generator().manual_seed(recipe.seed)
     groups = [
         {
@@ -154,7 +140,7 @@ def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtr
             order = torch.randperm(dataset.n_train, generator=draw)
         indices, order = order[:batch], order[batch:]
         x = prepare(torch.as_tensor(dataset.images("train", indices)))
-        x = shifted(x, recipe.shift * (min(x.shape[2:]) // 8), draw)
+        x = translated(x, recipe.shift * (min(x.shape[2:]) // 8), draw)
         labels = torch.as_tensor(dataset.labels("train", indices))
         loss = F.cross_entropy(network.read(x)[1], labels)
         optimiser.zero_grad()
@@ -168,7 +154,7 @@ def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtr
 def read_images(
     extractor: nn.Module, images: Tensor, batch: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features [n, d] and logits [n, classes] (float32) of images, uint8 [n, 3, H, W]."""
+    """Features [n, d] and logits [n, classes] (float32) of images, uint8 [n, channels, ...]."""
     parts = [
         extractor(torch.as_tensor(images[i : i + batch])) for i in range(0, len(images), batch)
     ]
@@ -197,7 +183,7 @@ def local_extractor(
         Path(cache) / "extractors" / f"{dataset.name}-{key}",
         lambda place: _make(place, dataset, recipe, progress),
     )
-    return _load(folder, dataset.classes, recipe)
+    return _load(folder, dataset, recipe)
 
 
 def _make(folder: Path, dataset: DataSet, recipe: Recipe, progress: bool) -> None:
@@ -217,13 +203,13 @@ def _make(folder: Path, dataset: DataSet, recipe: Recipe, progress: bool) -> Non
     (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
 
 
-def _load(folder: Path, classes: int, recipe: Recipe) -> LocalExtractor:
+def _load(folder: Path, dataset: DataSet, recipe: Recipe) -> LocalExtractor:
     from safetensors.torch import load
 
     try:
         weights = (folder / "weights.safetensors").read_bytes()
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        network = untrained(classes, recipe)
+        network = untrained(dataset, recipe)
         network.load_state_dict(load(weights))
     except Exception as error:
         raise ValueError(

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scipy.io import wavfile
 from support.arms import method
 from support.runs import ROOT
 
@@ -61,6 +62,18 @@ def picture_folder(root, *splits):
     return [f"data.root={root}", "data.size=8"]
 
 
+def sound_folder(root, *splits):
+    """Eight noises of a quarter of a second a class, below each of these folders."""
+    draw = np.random.default_rng(0)
+    for split in splits:
+        for name in ("a", "b"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(8):
+                samples = draw.integers(-9999, 9999, 2000, dtype=np.int16)
+                wavfile.write(root / split / name / f"{i}.wav", 8000, samples)
+    return [f"data.root={root}"]
+
+
 def latent_folder(root):
     draw = np.random.default_rng(0)
     for split, n in (("train", 16), ("heldout", 4)):
@@ -81,6 +94,9 @@ SETS = {
     "cifar10_16": lambda root: picture_folder(root, "train", "test"),
     "imagenet256": latent_folder,
     "words": lambda root: ["data.count=32", "data.heldout_words=4"],
+    "notes": lambda root: ["data.count=40", "data.heldout_count=20"],
+    "sounds": lambda root: sound_folder(root, "."),
+    "spoken_digits": lambda root: sound_folder(root, "train", "test"),
 }
 
 

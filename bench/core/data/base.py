@@ -43,22 +43,37 @@ def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
 
 def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
     """Pixels [n, 1 or 3, H, W] -> pictures uint8 [n, 3, H, W], and which of them were finite
-    throughout, bool [n].
+    throughout, bool [n]; spectrograms [n, bands, frames] stay as many numbers.
 
     Numbers that are not finite become grey, so that a picture can be looked at; it is not one to
     measure.
     """
     finite = torch.isfinite(pixels).flatten(1).all(dim=1)
     pictures = pixels_to_uint8(torch.nan_to_num(pixels, posinf=0.0, neginf=0.0), rounding)
-    return pictures.expand(-1, 3, *pictures.shape[2:]), finite
+    return (pictures.expand(-1, 3, -1, -1) if pictures.ndim == 4 else pictures), finite
+
+
+def shown(images: Tensor) -> Tensor:
+    """Data as encoders read them, uint8 -> pictures uint8 [n, 3, H, W] for people: pictures as they
+    are, and spectrograms [n, bands, frames] with the lowest band at the bottom.
+    """
+    return images if images.ndim == 4 else images.flip(1)[:, None].expand(-1, 3, -1, -1)
+
+
+class Heard(NamedTuple):
+    """Data that people hear: waves float32 [n, samples] in -1..1, rate: samples a second."""
+
+    waves: Tensor
+    rate: int
 
 
 class Examples(NamedTuple):
     """Training examples as they are read.
 
     which: their places in the split [B]; stored: tokens, or what tokens are drawn from; condition:
-    int64 [B, ...]; clean: as an encoder reads them, uint8 [B, 3, H, W] of pictures, where a method
-    needs them; patches: an encoder's patch tokens [B, N, W_enc], where they were computed before.
+    int64 [B, ...]; clean: as an encoder reads them, uint8 [B, 3, H, W] of pictures, [B, bands,
+    frames] of sounds, where a method needs them; patches: an encoder's patch tokens [B, N, W_enc],
+    where they were computed before.
     """
 
     which: Tensor
@@ -71,14 +86,15 @@ class Examples(NamedTuple):
 class DataSet(Protocol):
     """What training, measuring and encoders use of a data set. Splits are "train" and "heldout".
 
-    name: as results say it; grid: how data become tokens; condition: what a model of them is told
-    of each example, the class where nothing else is said; classes: number of labels; class_names:
-    of each, empty where they are not known; remarks: sentences on how the data were understood;
-    in_memory: False where batches are read by worker processes; latent: tokens are an autoencoder's
-    latents and not made from the picture.
+    name: as results say it; noun: what one example is called; grid: how data become tokens;
+    condition: what a model of them is told of each example, the class where nothing else is said;
+    classes: number of labels; class_names: of each, empty where they are not known; remarks:
+    sentences on how the data were understood; in_memory: False where batches are read by worker
+    processes; latent: tokens are an autoencoder's latents and not made from the picture.
     """
 
     name: str
+    noun: str
     grid: TokenGrid
     classes: int
     class_names: Sequence[str]
@@ -115,7 +131,9 @@ class DataSet(Protocol):
         ...
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
-        """uint8 [n, 3, H, W]. Raises ValueError where there are none."""
+        """uint8 [n, 3, H, W] of pictures, [n, bands, frames] of sounds. Raises ValueError where
+        there are none.
+        """
         ...
 
     def labels(self, split: str, indices: Indices = slice(None)) -> Tensor:
@@ -139,9 +157,13 @@ class DataSet(Protocol):
         ...
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
-        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], [-1, 1] and beyond; precision:
-        of an autoencoder, float32 or bf16.
+        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], or levels [n, bands, frames],
+        [-1, 1] and beyond; precision: of an autoencoder, float32 or bf16.
         """
+        ...
+
+    def heard(self, pixels: Tensor) -> Heard | None:
+        """What is heard of decoded tokens; None of data that nobody hears."""
         ...
 
     def decoded_by(self) -> dict[str, str]:
@@ -164,17 +186,19 @@ def described(data: DataSet) -> str:
         names[NAMES_SHOWN - 1 : -1] = ["..."]
     classes = f"{data.classes} class{'es' if data.classes > 1 else ''}{': ' if names else ''}"
     counts = f"({data.n_train} training, {data.n_heldout} held out)"
-    found = f"{data.n_train + data.n_heldout} pictures of {classes}{', '.join(names)} {counts}"
+    found = f"{data.n_train + data.n_heldout} {data.noun}s of {classes}{', '.join(names)} {counts}"
     return "; ".join([found, *data.remarks])
 
 
 class PictureData:
-    """Pictures in memory, uint8 [n, 3, H, W], with labels, split into train and held-out.
+    """Pictures in memory, uint8 [n, 3, H, W], or other data of bytes, [n, channels, *axes], with
+    labels, split into train and held-out.
 
     grid: how they become tokens; a grid of one channel takes the first channel (grey pictures are
     stored three times).
     """
 
+    noun = "picture"
     in_memory = True
     latent = False
     has_pictures: bool = True
@@ -237,6 +261,9 @@ class PictureData:
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
         return self.grid.unpatchify(tokens.float())
+
+    def heard(self, pixels: Tensor) -> Heard | None:
+        return None
 
     def decoded_by(self) -> dict[str, str]:
         return {}

@@ -133,6 +133,7 @@ class ClassFolders(PictureData):
                 f"data={name} needs a folder: data.root=DIR with one folder of {self.kind.one}s a "
                 "class"
             )
+        self.noun = self.kind.one
         self.root, self.skip_damaged, self._read_as = Path(root).expanduser(), skip_damaged, read_as
         names, self.files, labels = self._find(heldout)
         count = sum(len(files) for files in self.files.values())
