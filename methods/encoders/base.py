@@ -66,8 +66,8 @@ def fitting_grids(
     if len(token_grid) != 2:
         raise ValueError(
             f"encoder {card.name} reads pictures, and the tokens form a "
-            f"{len(token_grid)}-dimensional grid: choose one that is trained on the data themselves, "
-            "encoder=local_s, local_m or local_l"
+            f"{len(token_grid)}-dimensional grid: choose one that is trained on the data "
+            "themselves, encoder=local_s, local_m or local_l"
         )
     height, width = token_grid
     own = card.patch_grid

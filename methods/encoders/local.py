@@ -3,8 +3,8 @@
 They need nothing from outside and make a ladder. A convolutional network with the token grid as its
 output is trained on the training split to tell pictures, or sounds, apart: two views (shifted, with
 noise and a block blanked out) of one must find each other among the batch's (SimCLR's NT-Xent,
-arXiv 2002.05709). Of a sound it is a network along time, to which the bands are channels. Seeded, cached, and stored with its held-out probe accuracy, its interval, and the raw
-pixels' beside it.
+arXiv 2002.05709). Of a sound it is a network along time, to which the bands are channels. Seeded,
+cached, and stored with its held-out probe accuracy, its interval, and the raw pixels' beside it.
 
     python -m bench.run method=repa encoder=local_m
 """

@@ -57,8 +57,8 @@ class LocalExtractor(nn.Module):
     """Three convolutions, the mean over places, one linear layer.
 
     channels, axes: of what it reads, 3 and 2 of a picture; a sound's bands are its channels, and it
-    has one axis, time. family, trained_on, labels: for `probes.metric.related`; accuracy: share of held-out images that
-    are read right; fingerprint: 16 hexadecimal digits of the weights' SHA-256.
+    has one axis, time. family, trained_on, labels: for `probes.metric.related`; accuracy: share of
+    held-out images that are read right; fingerprint: 16 hexadecimal digits of the weights' SHA-256.
     """
 
     name = "local"

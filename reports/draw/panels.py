@@ -160,12 +160,15 @@ class ForestPanel:
 
 @dataclass(frozen=True)
 class ImagePanel:
-    """A picture as it is; png: its bytes as base64."""
+    """A picture as it is; png: its bytes as base64; wav: those of what is heard with it, "" for
+    nothing.
+    """
 
     arm: str
     title: str
     alt: str
     png: str
+    wav: str = ""
     kind: ClassVar[str] = "image"
 
 

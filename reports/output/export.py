@@ -21,7 +21,9 @@ DOTS_PER_INCH = 144
 
 
 def export_page(page: Page, folder: Path) -> list[Path]:
-    """Write `figure-<id>-<panel>.{svg,png,csv}` and `table-<id>.csv`; returns what was written."""
+    """Write `figure-<id>-<panel>.{svg,png,csv,wav}` and `table-<id>.csv`; returns what was
+    written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     drawn: dict[Path, str] = {}
@@ -30,6 +32,8 @@ def export_page(page: Page, folder: Path) -> list[Path]:
             stem = folder / file_name(f"figure-{figure.id}-{index}")
             if isinstance(panel, ImagePanel):
                 written.append(_write(stem.with_suffix(".png"), base64.b64decode(panel.png)))
+                if panel.wav:
+                    written.append(_write(stem.with_suffix(".wav"), base64.b64decode(panel.wav)))
                 continue
             chart = draw_panel(panel, page.styles, wide=figure is page.lead)
             drawn[stem] = with_legend(chart, arms_in_legend([panel]), page.styles)

@@ -233,22 +233,26 @@ def organ(score: Score) -> Array:
 
 
 def pluck(score: Score) -> Array:
-    """A string that is plucked: noise in a loop as long as a period, smoothed each time round."""
+    """A string that is plucked: noise in a loop as long as a period, smoothed each time round, the
+    less the shorter it is, so that high notes ring too (Jaffe and Smith, 1983).
+    """
     from scipy.signal import lfilter
 
     waves = np.zeros_like(score.noise)
-    stretch = between(score.decay, 0.99, 0.999)
+    kept = between(score.decay, 0.99, 0.999)[:, 0]
     for row, (wave, hertz) in enumerate(zip(waves, score.pitch[:, 0], strict=True)):
-        # a delay of whole samples and half of one, and what is missing as a fractional tap
-        period = score.rate / hertz - 0.5
+        # a delay of whole samples, of the smoothing, and what is missing as a fractional tap
+        blend = 0.5 * (LOWEST / hertz) ** 1.5
+        period = score.rate / hertz - blend
         whole = int(period)
         tap = period - whole
         loop = np.zeros(whole + 3)
         loop[0] = 1
-        loop[whole : whole + 3] = -stretch[row, 0] * np.convolve([0.5, 0.5], [1 - tap, tap])
+        loop[whole:] = -kept[row] * np.convolve([1 - blend, blend], [1 - tap, tap])
         burst = np.zeros_like(wave)
         burst[:whole] = score.noise[row, :whole] - score.noise[row, :whole].mean()
-        wave[:] = lfilter([1], loop, lfilter([1 - 0.5 * score.bright[row, 0]], [1, -0.5], burst))
+        soft = [1 - 0.5 * score.bright[row, 0]], [1, -0.5]
+        wave[:] = lfilter([1], loop, lfilter(*soft, burst))
     return waves
 
 

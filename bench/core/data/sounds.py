@@ -94,7 +94,7 @@ class Recordings(ClassFolders):
     def _leave_out_silence(self) -> None:
         silent = []
         for split, kept in self._pictures.items():
-            sounds = kept.flatten(1).any(dim=1)
+            sounds = (kept > 0).flatten(1).any(dim=1)
             silent += [p for p, loud in zip(self.files[split], sounds, strict=True) if not loud]
             self.files[split] = [
                 p for p, loud in zip(self.files[split], sounds, strict=True) if loud

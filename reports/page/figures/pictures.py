@@ -1,11 +1,12 @@
-"""Pictures out of run folders: sample grids of all arms with the same noise, and features as
-colours.
+"""Pictures out of run folders: sample grids of all arms with the same noise, what is heard of them,
+and features as colours.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import wave
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,6 +25,10 @@ MOST_BYTES_IN_ALL = 10_000_000
 MOST_PIXELS = 20_000_000
 MOST_GRIDS = 6  # grids of an arm over training
 REAL = "real.png"  # held-out pictures of the classes of the grids
+HEARD = (
+    " Spectrograms, the lowest frequencies at the bottom; a player has the top row, from left to "
+    "right, heard through spectrograms, the real ones too."
+)
 # What readers of PNG and npz raise for a file that was cut or altered.
 DAMAGED = (
     OSError,
@@ -39,7 +44,8 @@ DAMAGED = (
 
 def sample_grids(study: StudyResults) -> list[Figure]:
     """samples/grid-<images>.png of the first seed of every arm, beside real pictures of the same
-    classes, samples/real.png; over training where an arm has several grids.
+    classes, samples/real.png; over training where an arm has several grids. A .wav beside the last
+    picture of an arm has a player.
     """
     caption = "EMA weights of the first seed; the same noise and labels for every arm."
     return _figures(study, "samples", Path.read_bytes, "Samples", caption)
@@ -73,6 +79,8 @@ def _figures(
         if name == "samples" and (real := _real(reader, runs)):
             panels.append(((data, size), {}, real))
             beside = " Real: held-out pictures of the same classes."
+            if real.wav:
+                beside = f" Real: held-out sounds of the same classes.{HEARD}"
         for run in runs:
             files = there[run.id]
             # the last of each arm, and before it what all arms have
@@ -86,7 +94,8 @@ def _figures(
                 drawn += 1
                 alt = f"{name} of {arm_label(run.arm)}, size {size}, after {images:,} images"
                 place = {"after": f"{images:,} images"} if len(shown) > 1 else {}
-                panel = ImagePanel(run.arm, arm_label(run.arm), alt, content)
+                wav = reader.wav(run, file) if images == max(files) else ""
+                panel = ImagePanel(run.arm, arm_label(run.arm), alt, content, wav)
                 panels.append(((data, size), place, panel))
             if not drawn:
                 absent[arm_label(run.arm)] = None
@@ -110,7 +119,8 @@ def _real(reader: _Reader, runs: Sequence[RunRecord]) -> ImagePanel | None:
         path = run.folder / "samples" / REAL
         content = reader.png(run, path) if path.is_file() else None
         if content is not None:
-            return ImagePanel("", "Real, held out", f"real pictures of {run.data}", content)
+            alt = f"real pictures of {run.data}"
+            return ImagePanel("", "Real, held out", alt, content, reader.wav(run, path))
     return None
 
 
@@ -132,6 +142,21 @@ class _Reader:
             where = f"{run.id}/samples/{file.name}"
             self.study.problems.append(f"{where}: {error}; the picture is left out")
             return None
+        self.spent += len(content)
+        return base64.b64encode(content).decode()
+
+    def wav(self, run: RunRecord, picture: Path) -> str:
+        """The WAV file beside a picture as base64, "" where there is none."""
+        path = picture.with_suffix(".wav")
+        if self.spent > MOST_BYTES_IN_ALL or not path.is_file():
+            return ""
+        try:
+            content = path.read_bytes()
+            _check_wav(content)
+        except DAMAGED as error:
+            where = f"{run.id}/samples/{path.name}"
+            self.study.problems.append(f"{where}: {error}; the sound is left out")
+            return ""
         self.spent += len(content)
         return base64.b64encode(content).decode()
 
@@ -160,6 +185,20 @@ def _check_png(content: bytes) -> None:
                 f"{picture.width} x {picture.height} pixels, of which a page takes {MOST_PIXELS:,}"
             )
         picture.load()
+
+
+def _check_wav(content: bytes) -> None:
+    """Read its head and its length, as a browser will. Raises one of `DAMAGED`."""
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{len(content):,} bytes, of which a page takes at most {MOST_BYTES:,}")
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            said = file.getnframes() * file.getnchannels() * file.getsampwidth()
+            there = len(file.readframes(file.getnframes()))
+    except wave.Error as error:
+        raise ValueError(f"not a WAV ({error})") from None
+    if there != said:
+        raise ValueError(f"cut off: {there:,} of {said:,} bytes of sound")
 
 
 def _feature_png(path: Path) -> bytes:
