@@ -241,18 +241,18 @@ def pluck(score: Score) -> Array:
     waves = np.zeros_like(score.noise)
     kept = between(score.decay, 0.99, 0.999)[:, 0]
     for row, (wave, hertz) in enumerate(zip(waves, score.pitch[:, 0], strict=True)):
-        # a delay of whole samples, of the smoothing, and what is missing as a fractional tap
+        # a delay of whole samples, of the smoothing, and what is missing by an all-pass filter
         blend = 0.5 * (LOWEST / hertz) ** 1.5
-        period = score.rate / hertz - blend
-        whole = int(period)
-        tap = period - whole
+        whole = int(score.rate / hertz - blend - 0.3)
+        missing = score.rate / hertz - blend - whole
+        turn = (1 - missing) / (1 + missing)
         loop = np.zeros(whole + 3)
-        loop[0] = 1
-        loop[whole:] = -kept[row] * np.convolve([1 - blend, blend], [1 - tap, tap])
+        loop[:2] = 1, turn
+        loop[whole:] -= kept[row] * np.convolve([1 - blend, blend], [turn, 1])
         burst = np.zeros_like(wave)
         burst[:whole] = score.noise[row, :whole] - score.noise[row, :whole].mean()
         soft = [1 - 0.5 * score.bright[row, 0]], [1, -0.5]
-        wave[:] = lfilter([1], loop, lfilter(*soft, burst))
+        wave[:] = lfilter([1, turn], loop, lfilter(*soft, burst))
     return waves
 
 
