@@ -102,6 +102,12 @@ class Evaluator:
         if key in self._checked:
             return
         self._checked.add(key)
+        data = subject.data
+        if PICTURES in metric_class(name).needs and data is not None and data.noun != "picture":
+            raise ValueError(
+                f"metrics={name} reads pictures, and {data.name} are {data.noun}s: choose "
+                "fd_local, which is of the data themselves"
+            )
         metric = self.metric(subject, name)
         if DATA in metric.needs and subject.data is None:
             raise ValueError(f"metrics={name} reads the data set, which is not here: data.root=DIR")

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.data.base import Heard, PictureData
-from bench.core.data.sounds import SOUND, as_bytes, heard, token_grid
+from bench.core.data.sounds import SOUND, as_bytes, grid_of_frames, heard
 from bench.core.data.spectrogram import Spectrogram
 from bench.core.model.streams import generator
 from bench.core.store.cache import cached_folder
 
-VERSION = 1  # another one wherever a note sounds otherwise: caches are named so
+SCORED = 1  # another one wherever a note sounds otherwise: caches are named so
 LOWEST, HIGHEST = 220.0, 880.0  # Hz
 TURN = 2 * np.pi
 Array = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Notes(PictureData):
         sizes = {"train": count, "heldout": heldout_count}
         labels = {split: torch.arange(n) % len(INSTRUMENTS) for split, n in sizes.items()}
         kept = _kept(labels, self.spectrogram, cache)
-        grid = token_grid(self.spectrogram, patch)
+        grid = grid_of_frames(self.spectrogram, patch)
         super().__init__(name, grid, len(INSTRUMENTS), kept, labels, tuple(INSTRUMENTS))
 
     def heard(self, pixels: Tensor) -> Heard:
@@ -94,7 +94,7 @@ def _kept(
         for split in labels:
             np.save(folder / f"{split}.npy", play(split).numpy())
 
-    said = f"{VERSION} {spectrogram!r} {[len(of_split) for of_split in labels.values()]}"
+    said = f"{SCORED} {spectrogram!r} {[len(of_split) for of_split in labels.values()]}"
     key = hashlib.sha256(said.encode()).hexdigest()[:16]
     folder = cached_folder(cache / f"{SOUND.one}s" / f"notes-{key}", make)
     try:
@@ -124,11 +124,11 @@ class Score:
 
     def rise(self, shortest: float, longest: float) -> Array:
         """An attack of so many seconds, from 0 to 1."""
-        return np.minimum(1, self.time / between(self.attack, shortest, longest))
+        return np.minimum(1, self.time / in_range(self.attack, shortest, longest))
 
     def fall(self, shortest: float, longest: float) -> Array:
         """A decay to 1/e in so many seconds."""
-        return np.exp(-self.time / between(self.decay, shortest, longest))
+        return np.exp(-self.time / in_range(self.decay, shortest, longest))
 
     def phase(self, vibrato: float = 0.0) -> Array:
         """Of the pitch, which swings by a share of itself five and a half times a second."""
@@ -145,7 +145,7 @@ class Score:
         return found
 
 
-def between(share: Array, low: float, high: float) -> Array:
+def in_range(share: Array, low: float, high: float) -> Array:
     """Shares of 0..1 -> values low..high, evenly in their logarithm."""
     return low * (high / low) ** share
 
@@ -161,7 +161,7 @@ def played(labels: np.ndarray, spectrogram: Spectrogram, stream: str) -> Array:
         pitch, attack, decay, bright = (column[:, None] for column in shares.T)
         waves[rows] = instrument(
             Score(
-                between(pitch, LOWEST, HIGHEST),
+                in_range(pitch, LOWEST, HIGHEST),
                 attack,
                 decay,
                 bright,
@@ -179,28 +179,28 @@ def played(labels: np.ndarray, spectrogram: Spectrogram, stream: str) -> Array:
 def bell(score: Score) -> Array:
     """Frequency modulation at 1.4 times the pitch; index and loudness die away together."""
     dying, phase = score.fall(0.15, 0.5), score.phase()
-    return dying * np.sin(phase + between(score.bright, 2, 5) * dying * np.sin(1.4 * phase))
+    return dying * np.sin(phase + in_range(score.bright, 2, 5) * dying * np.sin(1.4 * phase))
 
 
 def brass(score: Score) -> Array:
     """Frequency modulation at the pitch, the index rising with the loudness."""
     swelling, phase = score.rise(0.05, 0.15), score.phase()
     ending = np.minimum(1, (score.time[:, -1:] - score.time) / 0.1)
-    index = between(score.bright, 2.5, 5) * swelling * ending
+    index = in_range(score.bright, 2.5, 5) * swelling * ending
     return swelling * ending * np.sin(phase + index * np.sin(phase))
 
 
 def clarinet(score: Score) -> Array:
     """Odd harmonics alone, softly begun."""
     odd = np.arange(1, 16, 2)
-    tilt = between(score.bright, 0.8, 1.6)
+    tilt = in_range(score.bright, 0.8, 1.6)
     return score.rise(0.02, 0.06) * score.partials(odd, odd[:, None, None] ** -tilt, score.phase())
 
 
 def drum(score: Score) -> Array:
     """A membrane: its modes, which slide down after the blow, and a burst of noise."""
     modes = np.array([1, 1.594, 2.136, 2.296, 2.653])
-    slide = between(score.bright, 0.2, 0.6) * 0.03 * (1 - np.exp(-score.time / 0.03))
+    slide = in_range(score.bright, 0.2, 0.6) * 0.03 * (1 - np.exp(-score.time / 0.03))
     phase = TURN * score.pitch / 2 * (score.time + slide)
     struck = score.partials(modes, 1 / modes**1.5, phase) * score.fall(0.05, 0.15)
     return struck + 0.8 * score.noise * np.exp(-score.time / 0.02)
@@ -210,7 +210,7 @@ def flute(score: Score) -> Array:
     """Nearly a sine, with vibrato and breath."""
     sizes = np.array([1, 0.2, 0.05])
     tone = score.partials(np.arange(1, 4), sizes, score.phase(vibrato=0.01))
-    breath = between(score.bright, 0.03, 0.12) * score.noise
+    breath = in_range(score.bright, 0.03, 0.12) * score.noise
     return score.rise(0.05, 0.12) * (tone + breath)
 
 
@@ -228,7 +228,7 @@ def organ(score: Score) -> Array:
     """Drawbars, held as long as the key."""
     ratios = np.array([0.5, 1, 1.5, 2, 3, 4, 6, 8])
     bars = np.array([0.6, 1, 0.5, 0.8, 0.4, 0.6, 0.2, 0.3])[:, None, None]
-    tilt = ratios[:, None, None] ** -between(score.bright, 0.1, 0.6)
+    tilt = ratios[:, None, None] ** -in_range(score.bright, 0.1, 0.6)
     return score.rise(0.004, 0.01) * score.partials(ratios, bars * tilt, score.phase())
 
 
@@ -239,7 +239,7 @@ def pluck(score: Score) -> Array:
     from scipy.signal import lfilter
 
     waves = np.zeros_like(score.noise)
-    kept = between(score.decay, 0.99, 0.999)[:, 0]
+    kept = in_range(score.decay, 0.99, 0.999)[:, 0]
     for row, (wave, hertz) in enumerate(zip(waves, score.pitch[:, 0], strict=True)):
         # a delay of whole samples, of the smoothing, and what is missing by an all-pass filter
         blend = 0.5 * (LOWEST / hertz) ** 1.5
@@ -259,7 +259,7 @@ def pluck(score: Score) -> Array:
 def strings(score: Score) -> Array:
     """All harmonics of a bowed string, slowly begun, with vibrato."""
     ratios = np.arange(1, 17)
-    tilt = between(score.bright, 0.7, 1.2)
+    tilt = in_range(score.bright, 0.7, 1.2)
     sizes = ratios[:, None, None] ** -tilt
     return score.rise(0.12, 0.3) * score.partials(ratios, sizes, score.phase(vibrato=0.012))
 

@@ -21,10 +21,12 @@ from bench.core.data.base import Heard
 from bench.core.data.class_folders import ClassFolders, Kind
 from bench.core.data.pictures import list_pictures, readable
 from bench.core.data.spectrogram import Spectrogram
-from bench.core.data.wav import SUFFIXES, read_wav
+from bench.core.data.wav import WAV_SUFFIXES, read_wav
 from bench.core.model.tokens import TokenGrid
 
-SOUND = Kind("sound", ".wav", SUFFIXES, decoder=1, threads=1)  # SciPy reads one at a time anyway
+SOUND = Kind(
+    "sound", ".wav", WAV_SUFFIXES, decoder=1, threads=1
+)  # SciPy reads one at a time anyway
 NAMED = 5  # silent sounds that are named
 # Of the Free Spoken Digit Dataset: 7_jackson_32.wav; the first five of each are its test part.
 FSDD = re.compile(r"(\d)_([^_]+)_(\d+)\.wav", re.IGNORECASE)
@@ -41,7 +43,7 @@ def heard(spectrogram: Spectrogram, pixels: Tensor) -> Heard:
     return Heard(spectrogram.waves((pixels + 1) / 2), spectrogram.rate)
 
 
-def token_grid(spectrogram: Spectrogram, patch: int) -> TokenGrid:
+def grid_of_frames(spectrogram: Spectrogram, patch: int) -> TokenGrid:
     """Tokens of `patch` frames with all their bands."""
     return TokenGrid((spectrogram.frames,), patch, spectrogram.bands)
 
@@ -74,7 +76,7 @@ class Recordings(ClassFolders):
         super().__init__(
             name,
             root,
-            token_grid(self.spectrogram, patch),
+            grid_of_frames(self.spectrogram, patch),
             (bands, frames),
             self.spectrogram,
             heldout,

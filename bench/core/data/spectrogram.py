@@ -26,7 +26,7 @@ from bench.core.model.streams import generator
 
 UPDATES, ROUNDS, MOMENTUM = 100, 60, 0.99  # of powers, of phases, and how far these overshoot
 QUIET = 1e-10  # power that counts as none
-FLOOR = 1.5 / 255  # a level up to which a band is silent: rounding to bytes may lift it to one
+INAUDIBLE = 1.5 / 255  # a level up to which a band is silent: rounding to bytes may lift it to one
 
 
 def mel(hertz: float) -> float:
@@ -104,7 +104,7 @@ class Spectrogram:
         """
         levels = levels.float().clamp(0, 1)
         mels = 10 ** ((levels - 1) * self.decibels / 10)
-        mels = torch.where(levels <= FLOOR, torch.zeros(()), mels)
+        mels = torch.where(levels <= INAUDIBLE, torch.zeros(()), mels)
 
         # powers of the frequencies, none negative
         filters = self.filters

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.core.data.pictures import readable
 
-SUFFIXES = frozenset((".wav", ".wave"))
+WAV_SUFFIXES = frozenset((".wav", ".wave"))
 LONGEST = 600  # seconds of a file that are looked at
 LOUD = 0.02  # of the loudest sample, about -34 dB: where a sound begins
 PAUSE = 0.15  # seconds between two sounds that are written one after another
