@@ -192,7 +192,7 @@ def _check_wav(content: bytes) -> None:
     if len(content) > MOST_BYTES:
         raise ValueError(f"{len(content):,} bytes, of which a page takes at most {MOST_BYTES:,}")
     try:
-        with wave.open(io.BytesIO(content)) as file:
+        with wave.Wave_read(io.BytesIO(content)) as file:
             said = file.getnframes() * file.getnchannels() * file.getsampwidth()
             there = len(file.readframes(file.getnframes()))
     except wave.Error as error:
