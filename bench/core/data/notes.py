@@ -192,7 +192,7 @@ def brass(score: Score) -> Array:
 
 def clarinet(score: Score) -> Array:
     """Odd harmonics alone, softly begun."""
-    odd = np.arange(1, 16, 2)
+    odd = np.arange(1.0, 16.0, 2.0)
     tilt = in_range(score.bright, 0.8, 1.6)
     return score.rise(0.02, 0.06) * score.partials(odd, odd[:, None, None] ** -tilt, score.phase())
 
@@ -209,7 +209,7 @@ def drum(score: Score) -> Array:
 def flute(score: Score) -> Array:
     """Nearly a sine, with vibrato and breath."""
     sizes = np.array([1, 0.2, 0.05])
-    tone = score.partials(np.arange(1, 4), sizes, score.phase(vibrato=0.01))
+    tone = score.partials(np.arange(1.0, 4.0), sizes, score.phase(vibrato=0.01))
     breath = in_range(score.bright, 0.03, 0.12) * score.noise
     return score.rise(0.05, 0.12) * (tone + breath)
 
@@ -258,7 +258,7 @@ def pluck(score: Score) -> Array:
 
 def strings(score: Score) -> Array:
     """All harmonics of a bowed string, slowly begun, with vibrato."""
-    ratios = np.arange(1, 17)
+    ratios = np.arange(1.0, 17.0)
     tilt = in_range(score.bright, 0.7, 1.2)
     sizes = ratios[:, None, None] ** -tilt
     return score.rise(0.12, 0.3) * score.partials(ratios, sizes, score.phase(vibrato=0.012))
@@ -266,13 +266,12 @@ def strings(score: Score) -> Array:
 
 def voice(score: Score) -> Array:
     """A sung "ah": all harmonics under three formants."""
-    ratios = np.arange(1, 20)
+    ratios = np.arange(1.0, 20.0)
     hertz = ratios[:, None, None] * score.pitch
     size = 1.0 + 0.15 * (score.bright - 0.5)  # of the throat, which moves all formants
-    sizes = sum(
-        strength / (1 + ((hertz - size * formant) / width) ** 2)
-        for formant, width, strength in ((730, 70, 1.0), (1090, 80, 0.6), (2440, 120, 0.25))
-    )
+    sizes = np.zeros_like(hertz)
+    for formant, width, strength in ((730, 70, 1.0), (1090, 80, 0.6), (2440, 120, 0.25)):
+        sizes += strength / (1 + ((hertz - size * formant) / width) ** 2)
     return score.rise(0.04, 0.1) * score.partials(ratios, sizes, score.phase(vibrato=0.015))
 
 
