@@ -90,8 +90,7 @@ def _save_sounds(subject: Subject, tokens: Tensor, picture: Path) -> None:
     """What is heard of tokens, one after another, beside their picture; nothing of data that nobody
     hears.
     """
-    pixels = torch.nan_to_num(subject.decode(tokens, "float32"), nan=-1.0)
-    found = subject.data.heard(pixels) if subject.data else None
+    found = subject.data.heard(tokens) if subject.data else None
     if found is not None:
         write_bytes(picture.with_suffix(".wav"), wav_bytes(*found))
 

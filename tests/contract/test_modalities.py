@@ -172,6 +172,8 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
         numbers = TokenGrid(tuple(cells), said["patch"], channels).token_dim
     elif name == "folder":  # of whatever size, in colour
         numbers = 3 * said["patch"] ** 2
+    elif "bands" in said:
+        numbers = said["bands"] * said["patch"]
     else:
         numbers = build(compose([f"data={name}"]).data).grid.token_dim
     assert (numbers <= width / 2) == (name not in WIDE), (numbers, width)

@@ -162,8 +162,8 @@ class DataSet(Protocol):
         """
         ...
 
-    def heard(self, pixels: Tensor) -> Heard | None:
-        """What is heard of decoded tokens; None of data that nobody hears."""
+    def heard(self, tokens: Tensor) -> Heard | None:
+        """What is heard of tokens [n, N, C]; None of data that nobody hears."""
         ...
 
     def decoded_by(self) -> dict[str, str]:
@@ -262,7 +262,7 @@ class PictureData:
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
         return self.grid.unpatchify(tokens.float())
 
-    def heard(self, pixels: Tensor) -> Heard | None:
+    def heard(self, tokens: Tensor) -> Heard | None:
         return None
 
     def decoded_by(self) -> dict[str, str]:

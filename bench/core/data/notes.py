@@ -74,8 +74,8 @@ class Notes(PictureData):
         grid = grid_of_frames(self.spectrogram, patch)
         super().__init__(name, grid, len(INSTRUMENTS), kept, labels, tuple(INSTRUMENTS))
 
-    def heard(self, pixels: Tensor) -> Heard:
-        return heard(self.spectrogram, pixels)
+    def heard(self, tokens: Tensor) -> Heard:
+        return heard(self.spectrogram, self.decode(tokens))
 
 
 def _kept(

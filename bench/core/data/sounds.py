@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.core.data.base import Heard
@@ -39,8 +40,11 @@ def as_bytes(levels: Tensor) -> Tensor:
 
 
 def heard(spectrogram: Spectrogram, pixels: Tensor) -> Heard:
-    """Decoded tokens [n, bands, frames] in -1..1, and beyond -> what is heard of them."""
-    return Heard(spectrogram.waves((pixels + 1) / 2), spectrogram.rate)
+    """Decoded tokens [n, bands, frames] in -1..1, and beyond -> what is heard of them; numbers that
+    are none are silent.
+    """
+    levels = torch.nan_to_num((pixels + 1) / 2, nan=0.0)
+    return Heard(spectrogram.waves(levels), spectrogram.rate)
 
 
 def grid_of_frames(spectrogram: Spectrogram, patch: int) -> TokenGrid:
@@ -90,8 +94,8 @@ class Recordings(ClassFolders):
         wave = read_wav(path, self.spectrogram.rate, self.spectrogram.samples)
         return as_bytes(self.spectrogram.levels(wave[None]))[0]
 
-    def heard(self, pixels: Tensor) -> Heard:
-        return heard(self.spectrogram, pixels)
+    def heard(self, tokens: Tensor) -> Heard:
+        return heard(self.spectrogram, self.decode(tokens))
 
     def _leave_out_silence(self) -> None:
         silent = []
