@@ -94,7 +94,7 @@ def untrained(dataset: DataSet, recipe: Recipe) -> LocalExtractor:
     """An untrained extractor with the recipe's seed;
     the caller's random streams are left as they were.
     """
-    channels, *axes = dataset.images("train", slice(0, 1)).shape[1:]
+    channels, *axes = dataset.images("train", torch.arange(1)).shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         return LocalExtractor(dataset.classes, recipe, channels, len(axes))

@@ -53,7 +53,13 @@ def copy_run(run: Path, to: Path, runs: str, grids: int = 1) -> None:
                 json.dumps(anonymous(json.loads(path.read_text(encoding="utf-8")), runs), indent=1),
                 encoding="utf-8",
             )
-    kinds = {"grid-*.png": grids, "features_pca-*": 1, "real.png": 1, "grid-*.wav": 1, "real.wav": 1}
+    kinds = {
+        "grid-*.png": grids,
+        "features_pca-*": 1,
+        "real.png": 1,
+        "grid-*.wav": 1,
+        "real.wav": 1,
+    }
     pictures = (run / "samples").glob
     for path in [path for kind, n in kinds.items() for path in sorted(pictures(kind))[-n:]]:
         (to / "samples").mkdir(exist_ok=True)
