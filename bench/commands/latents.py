@@ -11,7 +11,7 @@ from bench.core.data.folder import FolderData
 from bench.core.data.latents import Decoder
 
 # keys of data=folder, as a run's words name them: this command's, or nothing where it has none
-WORDS = {
+KEY_OF = {
     "data.root=": "pictures=",
     "data.heldout=": "heldout=",
     ", or allow data.skip_damaged=true": "",
@@ -28,7 +28,7 @@ def encode_folder(
         _encode_folder(pictures, out, vae, size, images, heldout, workers)
     except ValueError as error:
         said = str(error)
-        for of_data, own in WORDS.items():
+        for of_data, own in KEY_OF.items():
             said = said.replace(of_data, own)
         raise ValueError(said) from error
 
