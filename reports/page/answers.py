@@ -18,6 +18,7 @@ from reports.draw.page_parts import Answer
 from reports.draw.theme import encoder_name
 from reports.findings.claims import Claim
 from reports.findings.decisions import INCONCLUSIVE, NOT_MONOTONE, SUPPORTED, Verdict
+from reports.findings.ladder import ORDER_NAMES
 from reports.findings.sentences import arms_in_words, size_text
 from reports.page.figures.ablation import OF_SELFFLOW, plain_reference
 from reports.page.first_answer import against
@@ -70,7 +71,9 @@ def _of_claims(verdicts: Sequence[Verdict], claims: Mapping[str, Claim]) -> list
         kind = _kind(claims[verdict.claim], verdict) if verdict.claim in claims else ""
         if kind:
             control = _failed_control(claims[verdict.claim], verdict, verdicts)
-            found.setdefault((kind, verdict.data), []).append(control + _of(verdict, kind))
+            found.setdefault((kind, verdict.data), []).append(
+                control + _of(verdict, kind, claims[verdict.claim].order)
+            )
     several = len({data for _, data in found}) > 1
     return [
         Answer(
@@ -105,8 +108,10 @@ def _failed_control(claim: Claim, verdict: Verdict, verdicts: Sequence[Verdict])
     return "this cannot be read here, as REPA itself does not beat Vanilla in these runs; "
 
 
-def _of(verdict: Verdict, kind: str) -> str:
-    """What came out, with its interval, or that it cannot be told and what that would take."""
+def _of(verdict: Verdict, kind: str, order: str) -> str:
+    """What came out, with its interval, or that it cannot be told and what that would take; order:
+    of the encoders, where they are a ladder.
+    """
     left, right = arms_in_words(verdict.left), arms_in_words(verdict.right)
     unit, effect = verdict.unit, verdict.effect or 0.0
     numbers = f"{size_text(effect, unit, signed=True)}, 95 % {_interval(verdict)}"
@@ -116,7 +121,7 @@ def _of(verdict: Verdict, kind: str) -> str:
     better = "better" if effect < 0 else "worse"
     if kind == "level_trend":
         ladder = " → ".join(encoder_name(one) for one in verdict.encoders)
-        asked = f"along the encoders from weak to strong ({ladder})"
+        asked = f"along the encoders by {ORDER_NAMES[order]}, least first ({ladder}),"
         if verdict.here == NOT_MONOTONE:
             return f"{asked} results get better at one step and worse at another{by}"
         told, asked = f"{asked} results get {better}{by}", f"whether results follow {asked[6:]}{by}"
