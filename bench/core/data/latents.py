@@ -166,7 +166,9 @@ class Decoder:
                 "decoding latents needs diffusers (the optional extra vae): pip install diffusers"
             ) from error
         try:
-            vae = AutoencoderKL.from_pretrained(self.name, local_files_only=True).eval()
+            # without accelerate diffusers would say that it does as it is told here
+            told = {"local_files_only": True, "low_cpu_mem_usage": False}
+            vae = AutoencoderKL.from_pretrained(self.name, **told).eval()
         except OSError as error:
             raise ValueError(
                 f"the VAE {self.name} is not staged here: "

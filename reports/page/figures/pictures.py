@@ -25,7 +25,7 @@ MOST_BYTES_IN_ALL = 10_000_000
 MOST_PIXELS = 20_000_000
 MOST_GRIDS = 6  # grids of an arm over training
 REAL = "real.png"  # held-out pictures of the classes of the grids
-HEARD = (
+CAN_BE_HEARD = (
     " Spectrograms, the lowest frequencies at the bottom; a player has the top row, from left to "
     "right, heard through spectrograms, the real ones too."
 )
@@ -80,7 +80,7 @@ def _figures(
             panels.append(((data, size), {}, real))
             beside = " Real: held-out pictures of the same classes."
             if real.wav:
-                beside = f" Real: held-out sounds of the same classes.{HEARD}"
+                beside = f" Real: held-out sounds of the same classes.{CAN_BE_HEARD}"
         for run in runs:
             files = there[run.id]
             # the last of each arm, and before it what all arms have

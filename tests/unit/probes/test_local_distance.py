@@ -27,7 +27,7 @@ ROUNDED = {"rounding": "round_half_up", "decoder_precision": "float32"}
 class Blobs:
     """8 x 8 pictures of a bright corner: four classes, easy to tell."""
 
-    name, classes, fingerprint = "blobs", 4, "0123456789abcdef"
+    name, noun, classes, fingerprint = "blobs", "picture", 4, "0123456789abcdef"
     grid = TokenGrid(shape=(8, 8), patch=2, channels=1)
     n_train, n_heldout = 240, 120
 

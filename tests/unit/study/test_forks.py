@@ -61,5 +61,5 @@ def test_each_run_ends_by_itself(forks, tmp_path):
 
 def _wait_for(log: Path, text: str) -> None:
     end = time.monotonic() + 60
-    while text not in log.read_text() and time.monotonic() < end:
+    while not (log.exists() and text in log.read_text()) and time.monotonic() < end:
         time.sleep(0.01)
