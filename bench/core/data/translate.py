@@ -24,4 +24,6 @@ def translated(x: Tensor, most: int, draw: torch.Generator) -> Tensor:
         shape = [len(x), *(1,) * (axis - 1), size, *(1,) * (padded.ndim - axis - 1)]
         to = [*padded.shape[:axis], size, *padded.shape[axis + 1 :]]
         padded = padded.gather(axis, places.reshape(shape).expand(to))
-    return padded
+    # an order in memory is an order of sums: networks that are trained on pictures have other
+    # weights in another one, and numbers that rest on them would not meet those of earlier runs
+    return padded.contiguous(memory_format=torch.channels_last) if axes == 2 else padded
