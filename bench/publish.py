@@ -19,8 +19,8 @@ PUBLISH = Command(
     "publish",
     does="Write DIR/<page>-<study>.html and .pdf, and DIR/runs.tar.xz: configuration, environment, "
     "cost, metrics, result rows and sample pictures (of a first seed over training, of others "
-    "the last) of every run of the study (without a study: of every run in `runs`), without "
-    "checkpoints and without this machine's names.",
+    "the last) of every run of the study (without a study: of every run in `runs`), and the small "
+    "networks that runs trained on the spot; without checkpoints and this machine's names.",
     body="bench.commands.publish:publish",
     keys={
         "out": Folder("where to write", required=True),

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.commands.report import write_report
 from bench.core.store.runs import is_run
 from bench.study.runs import runs as planned_runs
-from reports.output.archive import copy_run, pack_runs
+from reports.output.archive import copy_run, copy_trained, pack_runs
 from reports.page.figures.pictures import MOST_GRIDS
 from reports.study.runs import read_study
 
@@ -40,6 +40,7 @@ def publish(out: Path, study: str, runs: Path, data: str, pages: Sequence[str]) 
         for run in there:
             grids = MOST_GRIDS if run.name in shown else 1
             copy_run(run, copies / run.name, str(runs), grids)
+        copy_trained(runs / "cache", copies / "cache")
         # the commands on the pages say runs, and not where this machine keeps them
         with contextlib.chdir(folder):
             for page in pages:

@@ -15,6 +15,8 @@ from pathlib import Path
 from bench.core.store.runs import RUN_FILES
 
 ARCHIVE = "runs.tar.xz"
+TRAINED = ("extractors", "encoders")  # folders of a cache
+LARGEST_NETWORK = 4_000_000  # of one network: larger ones are staged, not trained on the spot
 
 
 def anonymous(content: object, runs: str) -> object:
@@ -64,6 +66,16 @@ def copy_run(run: Path, to: Path, runs: str, grids: int = 1) -> None:
     for path in [path for kind, n in kinds.items() for path in sorted(pictures(kind))[-n:]]:
         (to / "samples").mkdir(exist_ok=True)
         shutil.copy(path, to / "samples" / path.name)
+
+
+def copy_trained(cache: Path, to: Path) -> None:
+    """The small networks that runs trained on the spot, as runs find them: those of another
+    processor have other weights, and rows that rest on them would not meet these.
+    """
+    for folder in sorted(path for kind in TRAINED for path in (cache / kind).glob("*/")):
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        if size <= LARGEST_NETWORK:
+            shutil.copytree(folder, to / folder.relative_to(cache))
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -12,7 +12,7 @@ from support.pages import write_runs
 from bench.cli import BAD_INPUT, guarded
 from bench.core.store.runs import read_runs, row_table
 from bench.publish import PUBLISH
-from reports.output.archive import anonymous, copy_run
+from reports.output.archive import LARGEST_NETWORK, anonymous, copy_run, copy_trained
 from reports.page.pages import build_page
 from reports.study.runs import read_study
 
@@ -55,6 +55,23 @@ def test_a_published_run_reads_as_the_original(tmp_path):
         for path in (tmp_path / "there").rglob("*")
         if path.is_file()
     )
+
+
+def test_networks_trained_on_the_spot_go_with_their_rows(tmp_path):
+    for kind, name, size in (
+        ("extractors", "digits-1", 10),
+        ("encoders", "local_m-digits-2", 10),
+        ("encoders", "untrained(dinov2_g)-3", LARGEST_NETWORK + 1),
+        ("features", "snapshot-4", 10),
+    ):
+        folder = tmp_path / "cache" / kind / name
+        folder.mkdir(parents=True)
+        (folder / "weights.safetensors").write_bytes(bytes(size))
+        folder.with_name(f"{name}.lock").touch()
+    copy_trained(tmp_path / "cache", tmp_path / "to")
+    copied = {str(p.relative_to(tmp_path / "to")) for p in (tmp_path / "to").glob("*/*")}
+    assert copied == {"extractors/digits-1", "encoders/local_m-digits-2"}
+    copy_trained(tmp_path / "nowhere", tmp_path / "to")  # a folder of runs without a cache
 
 
 def test_pictures_over_training_are_published_of_the_first_seed(tmp_path):
