@@ -57,7 +57,7 @@ EVALUATE = Command(
     does="Stream samples of a run (run=DIR) or of a released model (checkpoint=FILE format=... "
     "size=... data=...) into one samples_<n>.npz (arr_0, uint8 NHWC), and measure the model. The "
     "same command again goes on where it was cut off, and measures nothing twice.",
-    body="bench.evaluation.measure:evaluate",
+    body="bench.commands.evaluate:evaluate",
     notes=_metrics,
     passes=("data.", "encoder."),
     keys={

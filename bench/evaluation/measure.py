@@ -10,8 +10,7 @@ between two blocks of samples. Whatever could be missing is looked for before an
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,28 +19,21 @@ import torch
 from torch import nn
 
 from bench.config.groups import build, encoder_option, locate
-from bench.config.words import split_word
-from bench.core.compat import use_threads
 from bench.core.data.base import DataSet
 from bench.core.model.sampling import block_prompts
 from bench.core.store.environment import environment
 from bench.core.store.files import short_hash
 from bench.core.store.folder import RunFolder
-from bench.core.store.rows import Row, result_path, write_rows
-from bench.core.store.runs import is_readable
-from bench.core.train import distributed
+from bench.core.store.rows import Row, write_rows
 from bench.core.train.distributed import Processes
 from bench.evaluation.pictures import save_real_grid, save_sample_grid
-from bench.evaluation.request import Request, check_subject_words, entry_of, reads_encoder
-from bench.evaluation.samples import SampleStore, painter, sampler, sweep
+from bench.evaluation.request import Request, entry_of, reads_encoder
+from bench.evaluation.samples import SampleStore, painter, sampler
 from bench.evaluation.subject import (
     Subject,
     read_values,
-    released_subject,
-    run_subject,
 )
-from bench.evaluation.tasks import Task, rows_of
-from bench.machine.estimate import estimate_samples, what_cannot_fit
+from bench.evaluation.tasks import Task
 from probes.metric import DATA, PICTURES, REFERENCE, TOKENS, Inputs, Metric, Sampled, metric_class
 
 
@@ -285,122 +277,3 @@ class Evaluator:
         context = {"environment": environment(self.processes.device, torch.get_num_threads())}
         context |= subject.context | {"snapshot_sha256": subject.sha256}
         return write_rows(subject.folder, kind, subject.images, rows, context)
-
-
-# bench.evaluate ---------------------------------------------------------------------------------
-
-
-def evaluate(overrides: list[str], **words: Any) -> int:
-    """What the words of bench.evaluate ask for: sample, then measure; returns the exit code."""
-    check_subject_words(words)
-    of_data, of_encoder = (
-        dict(split_word(word.removeprefix(group)) for word in overrides if word.startswith(group))
-        for group in ("data.", "encoder.")
-    )
-    request = Request.of_words(words, of_encoder)
-    use_threads(words["threads"])
-    processes = distributed.start(words["device"])
-    try:
-        if words["run"]:
-            subject = run_subject(
-                words["run"],
-                processes.device,
-                words["images"],
-                average=words["ema"],
-                data_words=of_data,
-                cache=words["cache"] or words["run"].parent / "cache",
-            )
-        else:
-            subject = released_subject(
-                words["checkpoint"],
-                processes.device,
-                format_name=words["format"],
-                size=words["size"],
-                data_name=words["data"],
-                data_words=of_data,
-                out=words["out"],
-                aligned=words["aligned"],
-                argv=[
-                    f"{key}={value}" for key, value in words.items() if value not in (None, False)
-                ],
-            )
-        if not words["anyway"] and (request.keeps_pictures or request.parts(request.metrics)):
-            refuse_samples(request, subject, processes)
-        cache = words["cache"] or subject.folder.parent / "cache"
-        evaluator = Evaluator(request, processes, cache, progress=sys.stderr.isatty())
-        evaluate_subject(evaluator, subject)
-        return 0
-    finally:
-        distributed.finish()
-
-
-def refuse_samples(request: Request, subject: Subject, processes: Processes) -> None:
-    """Raise ValueError, with the estimate, for more samples than can be made here."""
-    backbone = subject.backbone
-    evaluations = request.protocol(backbone.grid).evaluations
-    n, size = request.samples, backbone.size
-    least = estimate_samples(n, evaluations, backbone.grid, size, processes)
-    if lacks := what_cannot_fit(least, subject.folder, processes.device):
-        raise ValueError(
-            f"samples={n} cannot be made here, they take at least {'; '.join(lacks)}: fewer "
-            "samples=, or say anyway=true"
-        )
-
-
-def evaluate_subject(evaluator: Evaluator, subject: Subject) -> None:
-    """Measure what the request asks and is not measured yet, a file each, and say its rows."""
-    request, processes = evaluator.request, evaluator.processes
-    request.protocol(subject.backbone.grid)  # whether there is such a one
-
-    # what is there already is measured no second time
-    tasks = []
-    if processes.main:
-        for name in request.metrics:
-            evaluator.check(subject, name)
-            kind = evaluator.kind(subject, name)
-            task = Task(kind, subject.images, 0.0, (name,))
-            if (path := measured_in(subject, request, task)) is not None:
-                said = [
-                    row
-                    for row in rows_of(path)
-                    if row.get("request", {}).get("metrics") in (name, None)
-                ]
-                say_rows(said, f"{path}: measured already")
-            else:
-                tasks.append(task)
-    tasks = processes.first(tasks if processes.main else None)
-
-    sampled = None
-    if request.keeps_pictures:
-        needed = {part for task in tasks for part in request.parts(task.metrics)}
-        sampled = evaluator.sample(subject, needed | {PICTURES})
-    for task, rows in evaluator.results(subject, tasks, sampled):
-        if processes.main:
-            path = evaluator.write(subject, task, rows)
-            say_rows([row.to_json() for row in rows], str(path))
-    if processes.main and request.parts(request.metrics):
-        sweep(evaluator.store(subject).folder)
-
-
-def measured_in(subject: Subject, request: Request, task: Task) -> Path | None:
-    """The result file that has a metric's rows as they are asked for, or None."""
-    path = result_path(subject.folder, task.kind, subject.images)
-    if is_readable(path):
-        return path
-    own = entry_of(task.metrics[0]).kind
-    by_run = result_path(subject.folder, own, subject.images)
-    asked = request.of(task.metrics[0])
-    found = (
-        own and not subject.average and any(row.get("request") == asked for row in rows_of(by_run))
-    )
-    return by_run if found else None
-
-
-def say_rows(rows: Sequence[Mapping[str, Any]], where: str) -> None:
-    """Rows as they are stored, for the terminal, and their file."""
-    for row in rows:
-        place = "" if row["block"] is None else f"block {row['block']}, t = {row['t']:g}"
-        value = "missing" if row["value"] is None else f"{row['value']:.5g}"
-        said = "; ".join(part for part in (place, row["note"]) if part)
-        print(f"  {row['metric']:20}{value:12}{said}".rstrip())
-    print(where)
