@@ -26,7 +26,7 @@ from bench.core.store.runs import RunRecord, find_run
 from bench.core.store.untrusted import printable
 from bench.evaluation.subject import Subject
 
-DIFFUSERS = "0.30.0"  # the oldest that reads such a folder
+DIFFUSERS = "0.30.0"  # what the folder says it was written for: the lower bound of the extra vae
 TIMESTEPS = 1000  # timesteps of diffusers' scheduler, from data to noise
 CODE = {"pipeline.py": "", "sit.py": "transformer"}  # of model_repository -> where it goes
 CARD_FILE = "README.md"

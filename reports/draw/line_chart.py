@@ -249,7 +249,7 @@ def _series(frame: Frame, series: Series, style: ArmStyle, joined: bool, aside: 
         if frame.y.holds(low) and frame.y.holds(high) and high > low:
             whisker = f"M{x:.1f} {frame.y(low):.1f}V{frame.y(high):.1f}"
             parts.append(f'<path d="{whisker}" {colour} stroke-width="1.4" opacity="0.75"/>')
-        if series.markers:
+        if series.markers or len(spots) == 1:  # one point is no line
             parts.append(draw_marker(style, x, y, point.tip, related=bool(point.related)))
     return f'<g data-arm="{style.key}">{"".join(parts)}</g>'
 

@@ -70,6 +70,13 @@ def test_line_runs_through_the_points():
     assert (y0 - y1) * 2 == pytest.approx(y1 - y2, abs=0.3)  # 1, 2, 4 upwards
 
 
+@pytest.mark.parametrize(("points", "marks"), [(1, ["<1>"]), (2, [])])
+def test_a_line_without_markers_is_seen_though_it_is_one_point(points, marks):
+    series = Series("selfflow", [point(0, 1), point(1, 2)][:points], markers=False)
+    drawn = groups_of(draw_panel(line_panel(series=[series]), STYLES))[STYLES["selfflow"].key]
+    assert [title.text for title in drawn.iter(f"{SVG}title")] == marks
+
+
 def test_a_log_axis_leaves_out_what_it_cannot_show():
     series = [Series("selfflow", [point(1, 0.0), point(10, 1.0), point(100, 10.0)])]
     panel = line_panel(series=series, y=Axis("y", log=True))
