@@ -17,7 +17,7 @@ from bench.config.schema import Config
 from bench.core.store.files import flatten, short_hash
 from bench.core.store.runs import CONFIGURATION, is_run, read_part
 
-# Never compute, paths, logging or evaluation; the number of images only where a run `has_length`.
+# Never compute, paths, logging or evaluation; images only where the learning rate `has_length`.
 IDENTITY = (
     "method",
     "size",
@@ -87,16 +87,9 @@ def identity(cfg: Config) -> dict[str, Any]:
         if is_identity(key) and not usual.get(key) == value == before.get(key, value)
     }
     by_cost = (cfg.name or "").endswith(OF_FLOPS)
-    if has_length(cfg) and cfg.images != usual["images"] and not by_cost:
+    if cfg.optimizer.has_length and cfg.images != usual["images"] and not by_cost:
         changed["images"] = cfg.images
     return groups | {"seed": cfg.seed} | changed
-
-
-def has_length(cfg: Config) -> bool:
-    """Whether the learning rate of a step depends on how many there will be: a run of another
-    length is then another run, and else the same one sooner.
-    """
-    return cfg.optimizer.schedule != "constant" or bool(cfg.optimizer.warmup_share)
 
 
 def run_hash(cfg: Config) -> str:

@@ -25,7 +25,6 @@ from bench.config.identity import (
     arm_name,
     before_options,
     found_id,
-    has_length,
     identity,
     is_identity,
     run_hash,
@@ -109,7 +108,7 @@ class Session:
                 found.append(f"{key}: {before.get(key)} then, {now.get(key)} now")
         images = saved.get("images") or self.cfg.images
         if images != self.cfg.images:
-            if has_length(self.cfg):
+            if self.cfg.optimizer.has_length:
                 o = self.cfg.optimizer
                 what = f"{o.schedule} schedule" if o.schedule != "constant" else "share of warm-up"
                 found.append(

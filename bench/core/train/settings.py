@@ -51,6 +51,13 @@ class Optimizer:
     warmup_share: float | None = within(None, "[0, 1)")
     schedule: str = one_of("constant", "cosine")
 
+    @property
+    def has_length(self) -> bool:
+        """Whether the learning rate of a step depends on how many there will be: a run of another
+        length is then another run, and else the same one sooner.
+        """
+        return self.schedule != "constant" or bool(self.warmup_share)
+
     def warmup(self, steps: int) -> int:
         """Steps of the linear warm-up of a run of so many."""
         return self.warmup_steps if self.warmup_share is None else round(self.warmup_share * steps)

@@ -200,10 +200,11 @@ class Trainer:
 
     def is_trial(self) -> bool:
         """Whether a run that has ended was so short that what it would resume from is worth less
-        than its disk; not where checkpoints were asked for by number.
+        than its disk; not where checkpoints were asked for by number, nor where a longer run goes
+        on from here.
         """
         short = self.seconds < TRIAL_SECONDS or self.cfg.images < TRIAL_STEPS * self.learner.batch
-        return short and not self.cfg.checkpoint_images
+        return short and self.cfg.optimizer.has_length and not self.cfg.checkpoint_images
 
     def due_for_saving(self) -> bool:
         """Whether it is time for a resume checkpoint.
