@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from bench.config.schema import Cluster
 from bench.core.store.files import read_json, write_json
 from slurm import code_snapshot, queue
+from slurm.executor import executor
 from slurm.job import SlurmJob
 
 if TYPE_CHECKING:
@@ -136,12 +136,13 @@ class Submission:
 
         if self.full or not planned:
             return {}
-        executor = self._executor(phase, after, arrays=arrays)
+        name = f"{self.sweep.name}-{phase}"
+        made = executor(self.compute, self.jobs_folder, name, self.code, after, arrays=arrays)
         jobs: dict[str, str] = {}
         try:
             with queue.submitting():
-                with executor.batch():
-                    submitted = [executor.submit(self._job(phase, p)) for p in planned]
+                with made.batch():
+                    submitted = [made.submit(self._job(phase, p)) for p in planned]
                 for p, job in zip(planned, submitted, strict=True):
                     jobs[str(p.spec.id)] = job.job_id
                     self._keep(str(p.spec.id), phase, job)
@@ -171,10 +172,11 @@ class Submission:
             return self.report
         words = ("-m", "bench.report", "all", "--runs", str(self.sweep.runs))
         job = SlurmJob((*words, *self.sweep.report_words()), "report", os.getcwd())
-        executor = self._executor("report", after, small=True)
+        name = f"{self.sweep.name}-report"
+        made = executor(self.compute, self.jobs_folder, name, self.code, after, small=True)
         try:
             with queue.submitting():
-                submitted = executor.submit(job).job_id
+                submitted = made.submit(job).job_id
                 write_json(report_file(self.sweep), {"job": submitted})
         except FailedJobError as error:
             self._refuse(" ".join(str(error).split()), 1)
@@ -209,47 +211,6 @@ class Submission:
             self.said = time.monotonic()
             print(f"{text} ...", flush=True)
 
-    def _executor(
-        self, phase: str, after: Sequence[str] = (), small: bool = False, arrays: int = 1
-    ) -> Any:
-        """submitit's executor with the settings of conf/compute/slurm.yaml.
-
-        Raises ValueError for what it refuses.
-        """
-        import submitit
-
-        c = self.compute
-        # submitit's own count of time-outs is not used: slurm.job requeues as long as something is
-        # saved
-        executor = submitit.SlurmExecutor(folder=self.jobs_folder)
-        parameters: dict[str, Any] = {
-            "job_name": f"{self.sweep.name}-{phase}",
-            "time": c.time,
-            "nodes": 1 if small else c.nodes,
-            "ntasks_per_node": 1 if small else c.processes,
-            "cpus_per_task": c.cpus,
-            "signal_delay_s": c.signal,
-            "array_parallelism": max(1, c.parallel // arrays),
-            "setup": [*c.setup, f"export PYTHONPATH={_quote(self.code)} PYTHONSAFEPATH=1"],
-            "srun_args": ["--kill-on-bad-exit=1"],
-            "stderr_to_stdout": True,
-            "additional_parameters": {
-                "requeue": True,
-                **({"kill-on-invalid-dep": "yes"} if after else {}),
-                **c.extra,
-            },
-        }
-        places = ("partition", "account", "qos", "constraint")
-        parameters |= {key: value for key in places if (value := getattr(c, key))}
-        if c.gpus and not small:
-            parameters["gpus_per_node"] = c.gpus
-        if c.memory:
-            parameters["mem"] = f"{c.memory}G"
-        if after:
-            parameters["dependency"] = "afterok:" + ":".join(after)
-        executor.update_parameters(**parameters)
-        return executor
-
 
 def report_file(sweep: Sweep) -> Path:
     """Where the number of the job that reports is written down."""
@@ -259,7 +220,3 @@ def report_file(sweep: Sweep) -> Path:
 def _parts(planned: list[Planned], most: int) -> Iterator[list[Planned]]:
     for first in range(0, len(planned), most):
         yield planned[first : first + most]
-
-
-def _quote(path: Path) -> str:
-    return shlex.quote(str(path))

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.arms import random_backbone
-from support.evaluations import save_latents
+from support.evaluations import save_latents, save_vae
 from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.compat import import_vision
 from bench.core.data.base import Digits, pixels_to_uint8
-from bench.core.data.latents import AUTOENCODER, LatentData
+from bench.core.data.latents import LatentData
 from bench.core.model.sampling import sample_block, velocity_of
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
@@ -85,15 +85,7 @@ def test_a_pipeline_of_diffusers_gives_our_samples(run, tmp_path, loaded, capsys
 
 
 def test_latents_are_decoded_by_the_autoencoder_that_the_run_names(tmp_path, loaded):
-    AutoencoderKL = import_vision(AUTOENCODER).AutoencoderKL
-    torch.manual_seed(0)
-    AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4, 4, 4, 4),
-        norm_num_groups=2,
-        latent_channels=4,
-    ).save_pretrained(tmp_path / "vae")
+    save_vae(tmp_path / "vae")
     data = LatentData("latents", str(save_latents(tmp_path / "data")), 2, 1000, f"{tmp_path}/vae")
     backbone = random_backbone(SIZES["nano"], data.grid, 1000)
     subject = Subject(

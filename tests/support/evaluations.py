@@ -10,7 +10,9 @@ from support.arms import random_backbone
 from torch import nn
 
 from bench.config.words import last_of_each
+from bench.core.compat import import_vision
 from bench.core.data.base import Digits
+from bench.core.data.latents import AUTOENCODER
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
@@ -48,6 +50,19 @@ class StandInVAE(nn.Module):
     def decode(self, latents):
         enlarged = nn.functional.interpolate(latents[:, :3], scale_factor=8)
         return SimpleNamespace(sample=(0.18215 * self.scale * enlarged).detach())
+
+
+def save_vae(folder):
+    """A small AutoencoderKL as diffusers saves one: random weights, latents a side of an eighth."""
+    torch.manual_seed(0)
+    import_vision(AUTOENCODER).AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 4, 4),
+        norm_num_groups=2,
+        latent_channels=4,
+    ).save_pretrained(folder)
+    return folder
 
 
 def save_latents(root, pictures=True):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench.core.data.pictures import readable
 from bench.core.model.conditions import Classes, Condition, Prompts
-from bench.core.model.streams import Draw
+from bench.core.model.streams import Draw, data_order
 from bench.core.model.tokens import TokenGrid
 
 Indices = Tensor | np.ndarray | slice
@@ -148,6 +148,10 @@ class DataSet(Protocol):
         """float32 [n, N, C], the same at every call: what held-out losses and probes read."""
         ...
 
+    def order(self, seed: int, first: int, count: int) -> Tensor:
+        """Which training examples the `count` after `first` seen are, int64 [count]."""
+        ...
+
     def examples(self, index: Tensor, with_clean: bool) -> Examples:
         """Training examples, each read once."""
         ...
@@ -251,6 +255,9 @@ class PictureData:
     def to_tokens(self, images: Tensor) -> Tensor:
         """uint8 [n, 3, H, W] -> x / 127.5 - 1 as tokens [n, N, C]."""
         return self.grid.patchify(images[:, : self.grid.channels].float() / 127.5 - 1)
+
+    def order(self, seed: int, first: int, count: int) -> Tensor:
+        return data_order(seed, first, count, self.n_train)
 
     def examples(self, index: Tensor, with_clean: bool) -> Examples:
         image, condition = self.images("train", index), self.conditions("train", index)

@@ -88,12 +88,28 @@ def _found(listing: Listing) -> str:
     return "".join(f"; {remark}" for remark in _remarks(listing))
 
 
-def _both_have_all(
-    labels: np.ndarray, train: np.ndarray, heldout: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The two parts with one example moved for each class that one of them lacks: a rare class
-    rounds to none.
+def share_out(
+    labels: np.ndarray, classes: Sequence[str], share: float, root: Path, one: str
+) -> dict[str, np.ndarray]:
+    """Places of the training and the held-out part, stratified, with every class on both sides.
+
+    root, one: of the data set and its examples, for messages. Raises ValueError for a class of one
+    example, and for a share that leaves too few.
     """
+    counts = np.bincount(labels, minlength=len(classes))
+    if alone := [readable(name) for name, n in zip(classes, counts, strict=True) if n < 2]:
+        raise ValueError(
+            f"data.root={readable(root)}: class {', '.join(alone)} has one "
+            f"{one}, and both splits need one: add more or remove it"
+        )
+    count = max(len(classes), round(share * len(labels)))
+    if not 0 < share < 1 or len(labels) - count < len(classes):
+        raise ValueError(
+            f"data.heldout={share} leaves too few of {len(labels)} {one}s for "
+            f"{len(classes)} classes: choose another share"
+        )
+    train, heldout = stratified_split(labels, count)
+    # one example is moved for each class that a part lacks: a rare class rounds to none
     for label in np.unique(labels):
         if not (labels[heldout] == label).any():
             moved = train[labels[train] == label][-1]
@@ -101,7 +117,7 @@ def _both_have_all(
         elif not (labels[train] == label).any():
             moved = heldout[labels[heldout] == label][-1]
             train, heldout = np.sort(np.append(train, moved)), heldout[heldout != moved]
-    return train, heldout
+    return {"train": train, "heldout": heldout}
 
 
 class ClassFolders(PictureData):
@@ -195,22 +211,9 @@ class ClassFolders(PictureData):
             both = {"train": listing.paths, "heldout": held.paths}
             return classes, both, {"train": labels, "heldout": held_labels}
 
-        # else a stratified share, with every class on both sides
+        # else a stratified share
         files = listing.paths
-        alone = [readable(classes[i]) for i, n in enumerate(np.bincount(labels)) if n < 2]
-        if alone:
-            raise ValueError(
-                f"data.root={readable(self.root)}: class {', '.join(alone)} has one "
-                f"{self.kind.one}, and both splits need one: add more or remove it"
-            )
-        count = max(len(classes), round(share * len(labels)))
-        if not 0 < share < 1 or len(labels) - count < len(classes):
-            raise ValueError(
-                f"data.heldout={share} leaves too few of {len(labels)} {self.kind.one}s for "
-                f"{len(classes)} classes: choose another share"
-            )
-        train, heldout = _both_have_all(labels, *stratified_split(labels, count))
-        parts = {"train": train, "heldout": heldout}
+        parts = share_out(labels, classes, share, self.root, self.kind.one)
         found = {split: [files[i] for i in rows] for split, rows in parts.items()}
         return classes, found, {split: labels[rows] for split, rows in parts.items()}
 

@@ -1,19 +1,20 @@
-"""Class folders of pictures as SD-VAE latents, once: what data=imagenet256 reads (form:
-`bench.core.data.latents`).
+"""Pictures as SD-VAE latents, once, in shards (form: `bench.core.data.shards`): what
+data=imagenet256 reads.
 
 Pictures are cropped as ADM does (halved by averaging while twice too large, then bicubic, then the
-centre), which is what SiT and REPA train on, without flips. Blocks of 64 go through the encoder;
-what is finished stays finished.
+centre), which is what SiT and REPA train on. With flips each training picture's mirror image is
+encoded too. Any number of processes makes a folder together: each takes the next shard that nobody
+has, by a lease, and what is whole stays whole.
 
     python -m bench.latents pictures=ILSVRC2012 out=latents vae=runs/cache/vae/sd-vae-ft-ema
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterator
+import importlib.metadata
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,11 +26,28 @@ from PIL.Image import Resampling
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.data.pictures import read_picture
-from bench.core.store.files import write_json
+from bench.core.compat import full_float32
+from bench.core.data.latents import encoder_weights
+from bench.core.data.pictures import DECODER
+from bench.core.data.shards import (
+    DTYPES,
+    INDEX_FILE,
+    LABELS_FILE,
+    Index,
+    SplitIndex,
+    read_shard,
+    write_index,
+    write_shard,
+)
+from bench.core.data.sources import LabelledPictures
+from bench.core.store.cache import cached_folder
+from bench.core.store.files import atomic, file_hash, read_json, write_json
+from bench.core.store.lease import Lease, Leases
 
 BLOCK_OF_PICTURES = 64
 FACTOR = 8  # by which the VAE reduces a side
+PLAN = "plan"  # the folder that says what is made, and who makes what
+TRIED = 16  # pictures that are encoded for the estimate
 
 
 class Posterior(Protocol):
@@ -48,24 +66,56 @@ class LatentEncoder(Protocol):
 
     def encode(self, x: Tensor) -> Encoded: ...
     def parameters(self) -> Iterator[Tensor]: ...
+    def state_dict(self) -> Mapping[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are encoded. vae_name: as it is noted; size: side of the cropped picture;
-    images: keep those too; workers: processes that decode files.
+    """How pictures are encoded. vae_name: as it is noted; scale: by which its latents are
+    multiplied; size: side of the cropped picture; images: keep those too; flips: the mirror image
+    of each training picture too; per_shard: pictures; workers: processes that decode files.
     """
 
     vae: LatentEncoder
     vae_name: str
+    scale: float
     size: int
     images: bool
+    flips: bool
+    per_shard: int
     workers: int
 
-    def bytes_of(self, count: int) -> int:
+    def shapes(self, split: str) -> dict[str, tuple[int, ...]]:
+        """Of a row of each array of a split."""
+        latent = (8, self.size // FACTOR, self.size // FACTOR)
+        found: dict[str, tuple[int, ...]] = {"moments": latent}
+        found |= {"mirrored": latent} if self.flips and split == "train" else {}
+        return found | ({"images": (3, self.size, self.size)} if self.images else {})
+
+    def bytes_of(self, split: str, count: int) -> int:
         """What so many pictures take on the disk."""
-        moments = 4 * 8 * (self.size // FACTOR) ** 2
-        return count * (moments + (3 * self.size**2 if self.images else 0))
+        shapes = self.shapes(split).items()
+        return count * sum(int(np.prod(row)) * DTYPES[name].itemsize for name, row in shapes)
+
+    def facts(self) -> dict[str, object]:
+        """What a folder is made with: another of these makes another folder."""
+        return {
+            "vae": {
+                "name": self.vae_name,
+                "encoder": encoder_weights(self.vae.state_dict()),
+                "scale": self.scale,
+            },
+            "size": self.size,
+            "images": self.images,
+            "flips": self.flips,
+            "pictures a shard": self.per_shard,
+        }
+
+
+def library_versions() -> dict[str, str]:
+    """Of what latents depend on: another one may give other last digits."""
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "pillow", "diffusers")}
+    return packages | {"picture decoder": str(DECODER)}
 
 
 def adm_crop(image: Image.Image, size: int) -> np.ndarray:
@@ -83,96 +133,238 @@ def adm_crop(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(image)[top : top + size, left : left + size]
 
 
-class _Cropped:
-    """Pictures uint8 [3, size, size] of files; raises ValueError naming a damaged one."""
+class _Cropped(torch.utils.data.Dataset["np.ndarray | ValueError"]):
+    """Pictures uint8 [3, size, size] of (split, place), or the error that names a damaged one:
+    raised in a worker it would bring the worker's traceback.
+    """
 
-    def __init__(self, files: list[Path], size: int):
-        self.files, self.size = files, size
+    def __init__(self, pictures: Mapping[str, LabelledPictures], size: int):
+        self.pictures, self.size = pictures, size
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        picture = read_picture(self.files[index], self.size)
+    def __getitem__(self, item: tuple[str, int]) -> np.ndarray | ValueError:
+        split, place = item
+        try:
+            picture = self.pictures[split].read(place, self.size)
+        except ValueError as error:
+            return error
         return adm_crop(picture, self.size).transpose(2, 0, 1).copy()
 
 
+def _block(items: Sequence[np.ndarray | ValueError]) -> Tensor | ValueError:
+    pictures = [item for item in items if not isinstance(item, ValueError)]
+    wrong = next((item for item in items if isinstance(item, ValueError)), None)
+    return wrong or torch.from_numpy(np.stack(pictures))
+
+
+@full_float32()
+@torch.no_grad()
 def moments(vae: LatentEncoder, pictures: Tensor) -> Tensor:
     """uint8 [n, 3, S, S] -> mean and standard deviation of the posterior,
     float32 [n, 8, S/8, S/8] on the CPU.
     """
     x = pictures.to(next(vae.parameters()).device).float() / 127.5 - 1
-    with torch.no_grad():
-        posterior = vae.encode(x).latent_dist
+    posterior = vae.encode(x).latent_dist
     return torch.cat([posterior.mean, posterior.std], dim=1).float().cpu()
 
 
-def encode_split(files: list[Path], labels: np.ndarray, folder: Path, how: Encoding) -> None:
-    """Write one split into `folder`, which appears when it is whole; goes on where an earlier call
-    was cut off. Raises ValueError where the folder was made from something else.
+def seconds_a_picture(pictures: LabelledPictures, how: Encoding) -> float:
+    """Of one process here, from a few pictures: those of the network or of the workers that read,
+    whichever take longer.
     """
-    # what is there already
-    paths = "\n".join(f"{path.parent.name}/{path.name}" for path in files)
-    wanted = {
-        "files": len(files),
-        "names": hashlib.sha256(os.fsencode(paths)).hexdigest()[:16],
-        "size": how.size,
-        "images": how.images,
-        "vae": how.vae_name,
-    }
-    if folder.is_dir():
-        record = folder / "made_from.json"
-        made = json.loads(record.read_text(encoding="utf-8")) if record.exists() else wanted
-        if made != wanted:
+    cropped, rows = _Cropped({"": pictures}, how.size), range(min(TRIED, len(pictures)))
+    began = time.perf_counter()
+    block = _block([cropped["", row] for row in rows])
+    reading = (time.perf_counter() - began) / len(rows) / max(1, how.workers)
+    if isinstance(block, ValueError):
+        raise block
+    moments(how.vae, block)  # what loads libraries does not count
+    began = time.perf_counter()
+    moments(how.vae, block)
+    encoding = (time.perf_counter() - began) / len(rows) * (2 if how.flips else 1)
+    return max(reading, encoding) if how.workers else reading + encoding
+
+
+# A folder -----------------------------------------------------------------------------------------
+
+
+class LatentFolder:
+    """A folder of latents that is being made, by this process and others.
+
+    find: lists the pictures of each split, and says what it found; asked once, by whoever comes
+    first. Raises ValueError for a folder that was made from something else.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        source: Path,
+        how: Encoding,
+        find: Callable[[], tuple[dict[str, LabelledPictures], str]],
+    ):
+        self.root, self.how, self.plan = root, how, root / PLAN
+        if not self.plan.is_dir() and (root / "train" / "moments.npy").is_file():
             raise ValueError(
-                f"{folder} was made from {made}, not {wanted}: choose another out=, or remove it"
+                f"{root} holds latents of an earlier version (train/moments.npy), which are read "
+                "as they are: choose another out="
             )
-        return
-    making = folder.with_name(f".{folder.name}.making")
-    making.mkdir(parents=True, exist_ok=True)
-    state = making / "state.json"
-    before = (
-        json.loads(state.read_text(encoding="utf-8"))
-        if state.exists()
-        else {"done": 0, "wanted": wanted}
-    )
-    if before["wanted"] != wanted:
-        raise ValueError(
-            f"{making} was begun with {before['wanted']}, not {wanted}: remove it to begin anew"
+        wanted = how.facts()
+
+        def make(folder: Path) -> None:
+            pictures, said = find()
+            for split, of_split in pictures.items():
+                of_split.save(folder / f"{split}.npz")
+            digests = {split: of_split.digest() for split, of_split in pictures.items()}
+            made = {"source": str(source), "pictures": digests, "found": said}
+            write_json(folder / "plan.json", wanted | made | {"versions": library_versions()})
+
+        cached_folder(self.plan, make)
+        (root / f"{PLAN}.lock").unlink(missing_ok=True)
+        planned = read_json(self.plan / "plan.json")
+        self.found, self.made_with = str(planned["found"]), dict(planned["versions"])
+        self.pictures = {
+            split: LabelledPictures.load(self.plan / f"{split}.npz", source)
+            for split in ("train", "heldout")
+        }
+        # the same pictures, by the same VAE in the same way
+        if planned["source"] != str(source):
+            found = {split: of_split.digest() for split, of_split in find()[0].items()}
+            if found != planned["pictures"]:
+                raise ValueError(
+                    f"{root} was begun with the pictures of {planned['source']}, and those of "
+                    f"{source} are others: choose another out="
+                )
+        for key, value in wanted.items():
+            if planned[key] != value:
+                raise ValueError(
+                    f"{root} was made with {_said(key, planned[key])}, not {_said(key, value)}: "
+                    "choose another out=, or remove it"
+                )
+        self.todo = [
+            (split, shard)
+            for split, of_split in self.pictures.items()
+            for shard in range(-(-len(of_split) // how.per_shard))
+            if read_shard(root / split, shard) is None
+        ]
+        if self.todo and self.made_with != library_versions():
+            raise ValueError(
+                f"{root} was begun with {_said('', self.made_with)}, and here are "
+                f"{_said('', library_versions())}: go on with the same ones, or choose another out="
+            )
+        self.leases = Leases(self.plan / "leases")
+        self._claims: deque[tuple[str, int, int, Lease]] = deque()  # of blocks that are being read
+
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        files = [INDEX_FILE, *(Path(split) / LABELS_FILE for split in self.pictures)]
+        return not self.todo and all((self.root / file).is_file() for file in files)
+
+    def bytes(self, shards: Sequence[tuple[str, int]]) -> int:
+        """What shards take on the disk."""
+        return sum(
+            self.how.bytes_of(split, len(self._rows(split, shard))) for split, shard in shards
         )
-    # the arrays, on the disk
-    side = how.size // FACTOR
-    shapes: dict[str, tuple[tuple[int, ...], type]] = {
-        "moments": ((len(files), 8, side, side), np.float32)
-    }
-    if how.images:
-        shapes["images"] = ((len(files), 3, how.size, how.size), np.uint8)
-    mode = "r+" if state.exists() else "w+"
-    arrays = {
-        name: np.lib.format.open_memmap(making / f"{name}.npy", mode, dtype, shape)
-        for name, (shape, dtype) in shapes.items()
-    }
-    # block by block; what is done is noted after 64 of them
-    done = before["done"]
-    cropped = _Cropped(files, how.size)
-    dataset = torch.utils.data.Subset(cropped, range(done, len(files)))  # type: ignore[arg-type]
-    loader = torch.utils.data.DataLoader(
-        dataset, batch_size=BLOCK_OF_PICTURES, num_workers=how.workers
-    )
-    with tqdm(total=len(files), initial=done, desc=folder.name, unit="img", disable=None) as bar:
-        for pictures in loader:
-            rows = slice(done, done + len(pictures))
-            arrays["moments"][rows] = moments(how.vae, pictures).numpy()
-            if how.images:
-                arrays["images"][rows] = pictures.numpy()
-            done += len(pictures)
-            bar.update(len(pictures))
-            if done == len(files) or done // BLOCK_OF_PICTURES % 64 == 0:
-                for array in arrays.values():
-                    array.flush()
-                write_json(state, {"done": done, "wanted": wanted})
-    # whole
-    np.save(making / "labels.npy", labels)
-    write_json(making / "made_from.json", wanted)
-    state.unlink()
-    making.rename(folder)
+
+    def count(self, shards: Sequence[tuple[str, int]]) -> int:
+        """How many pictures shards hold."""
+        return sum(len(self._rows(split, shard)) for split, shard in shards)
+
+    def _rows(self, split: str, shard: int) -> range:
+        first, each = shard * self.how.per_shard, self.how.per_shard
+        return range(first, min(first + each, len(self.pictures[split])))
+
+    def encode(self, stopped: Callable[[], object] = lambda: None) -> list[tuple[str, int]]:
+        """Make what nobody has made or is making, until `stopped()`; returns what is still missing.
+
+        Whoever finds nothing missing writes the index. Raises ValueError naming a damaged picture,
+        and OSError where the disk is full: what is whole stays.
+        """
+        loader = torch.utils.data.DataLoader(
+            _Cropped(self.pictures, self.how.size),
+            batch_sampler=self._claimed(stopped),  # type: ignore[arg-type]
+            num_workers=self.how.workers,
+            collate_fn=_block,
+        )
+        for split in self.pictures:
+            (self.root / split).mkdir(exist_ok=True)
+        arrays: dict[str, list[np.ndarray]] = {}
+        total = sum(map(len, self.pictures.values()))
+        done = total - self.count(self.todo)
+        try:
+            with tqdm(total=total, initial=done, unit="img", disable=None) as bar:
+                for block in loader:
+                    if isinstance(block, ValueError):
+                        raise block
+                    if stopped():
+                        break
+                    split, shard, left, lease = self._claims[0]
+                    for name, part in self._encoded(split, block).items():
+                        arrays.setdefault(name, []).append(part)
+                    bar.update(len(block))
+                    if not left:
+                        parts = {name: np.concatenate(blocks) for name, blocks in arrays.items()}
+                        write_shard(self.root / split, shard, parts)
+                        lease.release()
+                        arrays = {}
+                    self._claims.popleft()
+        finally:
+            for lease in {id(claim[-1]): claim[-1] for claim in self._claims}.values():
+                lease.release()
+            self._claims.clear()
+        self.todo = [one for one in self.todo if read_shard(self.root / one[0], one[1]) is None]
+        if not self.todo:
+            self._write_index()
+        return self.todo
+
+    def _claimed(self, stopped: Callable[[], object]) -> Iterator[list[tuple[str, int]]]:
+        """Blocks of (split, place) of shards that this process takes, as workers ask for them."""
+        for split, shard in self.todo:
+            lease = None if stopped() else self.leases.acquire(f"{split}-{shard:05d}")
+            if lease is None:
+                continue
+            if read_shard(self.root / split, shard) is not None:  # made in the meantime
+                lease.release()
+                continue
+            lease.keep()
+            rows = self._rows(split, shard)
+            for first in range(0, len(rows), BLOCK_OF_PICTURES):
+                block = rows[first : first + BLOCK_OF_PICTURES]
+                self._claims.append((split, shard, len(rows) - first - len(block), lease))
+                yield [(split, row) for row in block]
+
+    def _encoded(self, split: str, pictures: Tensor) -> dict[str, np.ndarray]:
+        wanted = self.how.shapes(split)
+        found = {"moments": moments(self.how.vae, pictures).numpy()}
+        if "mirrored" in wanted:
+            found["mirrored"] = moments(self.how.vae, pictures.flip(-1)).numpy()
+        return found | ({"images": pictures.numpy()} if "images" in wanted else {})
+
+    def _write_index(self) -> None:
+        splits = {}
+        for split, of_split in self.pictures.items():
+            labels = self.root / split / LABELS_FILE
+            with atomic(labels) as temporary, open(temporary, "wb") as file:
+                np.save(file, of_split.labels)
+            shards = [
+                read_shard(self.root / split, shard) or {}
+                for shard in range(-(-len(of_split) // self.how.per_shard))
+            ]
+            shapes = self.how.shapes(split)
+            splits[split] = SplitIndex(
+                split, len(of_split), self.how.per_shard, shapes, file_hash(labels), tuple(shards)
+            )
+        facts = self.how.facts()
+        vae = facts.pop("vae")
+        assert isinstance(vae, dict)
+        names = {split: of_split.digest() for split, of_split in self.pictures.items()}
+        made_from = facts | {"crop": "ADM", "pictures": names}
+        write_index(self.root, Index(vae, made_from, self.made_with, splits))
+
+
+def _said(key: str, value: object) -> str:
+    """A fact in words: "vae sd-vae-ft-ema (encoder 1a2b, scale 0.18215)"."""
+    if not isinstance(value, Mapping):
+        return f"{key}={str(value).lower()}"
+    parts = dict(value)
+    name = parts.pop("name", "")
+    rest = ", ".join(f"{part} {one}" for part, one in parts.items())
+    return f"{key} {name} ({rest})" if name else rest

@@ -1,16 +1,20 @@
 """Cached autoencoder latents as a data set: what REPA and its relatives train on at 256 px.
 
-`root/{train,heldout}/`, which `bench.latents` makes, holds moments.npy [n, 8, h, w] (mean, then
-standard deviation, of the SD-VAE's posterior), labels.npy [n], and images.npy uint8 [n, 3, H, W]
-for methods with an encoder; all are memory-mapped. A latent is drawn afresh each time it is seen:
+`root/{train,heldout}/`, which `bench.latents` makes (form: `bench.core.data.shards`), holds moments
+[n, 8, h, w] (mean, then standard deviation, of the SD-VAE's posterior), labels [n], and images
+uint8 [n, 3, H, W] for methods with an encoder. Folders without an index, of one file each, are
+memory-mapped. A latent is drawn afresh each time it is seen:
 
     z = 0.18215 * (mean + std * noise)
+
+Where mirror images were encoded too, they are n further training examples after the others.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,71 +24,130 @@ from torch import Tensor
 
 from bench.core.compat import full_float32, import_vision
 from bench.core.data.base import Examples, Indices, PictureData
-from bench.core.model.streams import Draw
+from bench.core.data.shards import LABELS_FILE, ShardedRows, epoch_by_shards, read_index
+from bench.core.model.streams import Draw, data_order
 from bench.core.model.tokens import TokenGrid
 
 SCALE = 0.18215
 CHANNELS = 4
 AUTOENCODER = "diffusers.models.autoencoders.autoencoder_kl"  # diffusers' own name is lazy
 FILES = ("moments.npy", "labels.npy", "images.npy")
+Rows = np.ndarray | ShardedRows
+"""An array on disk whose rows are read as they are asked for."""
 SAMPLED = 64  # rows of each file that the fingerprint reads: all would be hours of reading
 
 
 class LatentData(PictureData):
     """Moments, labels and pictures on disk; decoder: a folder or name of the VAE that diffusers
-    loads.
+    loads; shards_at_once: 0 shuffles all rows of an epoch; with n, as many shards are drawn, and
+    the rows of these shuffled, before the next (for folders on a network: they are read whole).
     """
 
     in_memory = False
     latent = True
 
-    def __init__(self, name: str, root: str | None, patch: int, classes: int, decoder: str):
+    def __init__(
+        self,
+        name: str,
+        root: str | None,
+        patch: int,
+        classes: int,
+        decoder: str,
+        shards_at_once: int = 0,
+    ):
         if not root:
             raise ValueError(
                 f"data={name} needs data.root=DIR with the latents that bench.latents makes "
                 "(train/ and heldout/)"
             )
         self.root, self.decoder = Path(root).expanduser(), Decoder(decoder)
-        self._moments: dict[str, np.ndarray] = {}
-        pictures: dict[str, np.ndarray] = {}
-        labels: dict[str, Tensor] = {}
-        for split in ("train", "heldout"):
-            folder = self.root / split
-            missing = [file for file in FILES[:2] if not (folder / file).is_file()]
-            if missing:
-                raise ValueError(
-                    f"data.root={self.root}: {folder} lacks {', '.join(missing)}: "
-                    "python -m bench.latents makes them from class folders of pictures"
-                )
-            moments = self._moments[split] = _load(folder / "moments.npy")
-            labels[split] = torch.from_numpy(np.array(_load(folder / "labels.npy"), np.int64))
-            if (folder / "images.npy").is_file():
-                pictures[split] = _load(folder / "images.npy")
-            lengths = {len(part) for part in (moments, labels[split], pictures.get(split, moments))}
-            if moments.ndim != 4 or moments.shape[1] != 2 * CHANNELS or len(lengths) > 1:
-                raise ValueError(
-                    f"data.root={self.root}: "
-                    f"{split} has moments {moments.shape}, {len(labels[split])} labels and "
-                    f"{len(pictures.get(split, []))} pictures, "
-                    "which do not fit together: make it again"
-                )
-            if not 0 <= int(labels[split].min()) <= int(labels[split].max()) < classes:
-                raise ValueError(
-                    f"data.root={self.root}: "
-                    f"{split} has labels outside 0..{classes - 1}: data.classes=N"
-                )
+        self.shards_at_once = shards_at_once
+        self.index = read_index(self.root)
+        if shards_at_once and self.index is None:
+            raise ValueError(
+                f"data.shards_at_once={shards_at_once}: {self.root} has no shards (it was made by "
+                "an earlier version): leave it at 0"
+            )
+        parts = {split: self._arrays(split) for split in ("train", "heldout")}
+        self._moments = {split: of_split["moments"] for split, of_split in parts.items()}
+        self._images = {
+            s: of_split["images"] for s, of_split in parts.items() if "images" in of_split
+        }
+        self._mirrored = parts["train"].get("mirrored")
+        self.has_pictures = len(self._images) == 2
+        labels = {split: self._labels_of(split, classes) for split in parts}
         shape = self._moments["train"].shape
-        super().__init__(name, TokenGrid(shape[2:], patch, CHANNELS), classes, {}, labels)
-        self._images = pictures
-        self.has_pictures = len(pictures) == 2
-        digest = hashlib.sha256(repr((shape, self.grid)).encode())
+        grid = TokenGrid(shape[2:], patch, CHANNELS)
+        self.fingerprint = self._fingerprint(shape, grid, labels)
+        if self._mirrored is not None:
+            labels["train"] = labels["train"].repeat(2)
+        super().__init__(name, grid, classes, {}, labels)
+
+    # What is there --------------------------------------------------------------------------------
+
+    def _arrays(self, split: str) -> dict[str, Rows]:
+        """The arrays of a split. Raises ValueError for what is missing or does not fit together."""
+        if self.index is not None:
+            of_split = self.index.splits[split]
+            found: dict[str, Rows] = {
+                name: ShardedRows(self.root, of_split, name, whole=bool(self.shards_at_once))
+                for name in of_split.shapes
+            }
+        else:
+            folder = self.root / split
+            if missing := [file for file in FILES[:2] if not (folder / file).is_file()]:
+                begun = " (it was begun: the same command goes on)" if self._begun() else ""
+                raise ValueError(
+                    f"data.root={self.root}: {folder} lacks {', '.join(missing)}{begun}: "
+                    "python -m bench.latents makes them from pictures"
+                )
+            files = {"moments": folder / "moments.npy", "images": folder / "images.npy"}
+            found = {name: _load(path) for name, path in files.items() if path.is_file()}
+        moments = found["moments"]
+        if moments.ndim != 4 or moments.shape[1] != 2 * CHANNELS:
+            raise self._unfit(split, found)
+        return found
+
+    def _begun(self) -> bool:
+        return any((self.root / "train").glob("shard-*.json"))
+
+    def _labels_of(self, split: str, classes: int) -> Tensor:
+        labels = torch.from_numpy(np.array(_load(self.root / split / LABELS_FILE), np.int64))
+        of_split = {"moments": self._moments[split]}
+        of_split |= {"images": self._images[split]} if split in self._images else {}
+        if any(len(part) != len(labels) for part in of_split.values()):
+            raise self._unfit(split, of_split, len(labels))
+        if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise ValueError(
+                f"data.root={self.root}: {split} has labels outside 0..{classes - 1}: "
+                "data.classes=N"
+            )
+        return labels
+
+    def _unfit(
+        self, split: str, parts: Mapping[str, Rows], labels: int | None = None
+    ) -> ValueError:
+        count = "" if labels is None else f", {labels} labels"
+        return ValueError(
+            f"data.root={self.root}: {split} has moments {parts['moments'].shape}{count} and "
+            f"{len(parts.get('images', []))} pictures, which do not fit together: make it again"
+        )
+
+    def _fingerprint(self, shape: Sequence[int], grid: TokenGrid, labels: dict[str, Tensor]) -> str:
+        if self.index is not None:
+            content = repr((self.index.fingerprint, grid)).encode()
+            return hashlib.sha256(content).hexdigest()[:16]
+        digest = hashlib.sha256(repr((tuple(shape), grid)).encode())
         for split in ("train", "heldout"):
             digest.update(labels[split].numpy().tobytes())
-            for part in (self._moments[split], *([pictures[split]] if split in pictures else [])):
+            pictures = [self._images[split]] if split in self._images else []
+            for part in (self._moments[split], *pictures):
                 digest.update(
                     repr(part.shape).encode() + part[:: max(1, len(part) // SAMPLED)].tobytes()
                 )
-        self.fingerprint = digest.hexdigest()[:16]
+        return digest.hexdigest()[:16]
+
+    # Examples -------------------------------------------------------------------------------------
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
         if split not in self._images:
@@ -93,12 +156,37 @@ class LatentData(PictureData):
                 f"{split}/images.npy is missing, and methods with an encoder need the pictures: "
                 "python -m bench.latents images=true makes them"
             )
-        return torch.from_numpy(np.array(self._images[split][_rows(indices)]))
+        rows, mirrored = self._places(split, indices)
+        pictures = torch.from_numpy(np.array(self._images[split][rows]))
+        return torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
+
+    def _places(self, split: str, indices: Indices) -> tuple[np.ndarray, Tensor]:
+        """Rows of the arrays, and which of them are mirror images, bool."""
+        which = _numbers(indices, self.size(split))
+        count = len(self._moments[split])
+        return which % count, torch.from_numpy(which >= count)
 
     def moments(self, split: str, indices: Indices) -> Tensor:
         """Mean and standard deviation as tokens, float32 [n, 2, N, C]."""
-        both = torch.from_numpy(np.asarray(self._moments[split][_rows(indices)], np.float32))
+        rows, mirrored = self._places(split, indices)
+        found = np.empty((len(rows), *self._moments[split].shape[1:]), np.float32)
+        for array, here in ((self._moments[split], ~mirrored), (self._mirrored, mirrored)):
+            if array is not None and here.any():
+                found[here.numpy()] = array[rows[here.numpy()]]
+        both = torch.from_numpy(found)
         return torch.stack([self.grid.patchify(part) for part in both.chunk(2, dim=1)], dim=1)
+
+    def order(self, seed: int, first: int, count: int) -> Tensor:
+        if not self.shards_at_once:
+            return super().order(seed, first, count)
+        assert self.index is not None, "refused at the start"
+        of_split = self.index.splits["train"]
+        copies, at_once = self.n_train // of_split.count, self.shards_at_once
+
+        def of_epoch(epoch: int) -> Tensor:
+            return epoch_by_shards(seed, epoch, of_split.count, of_split.per_shard, at_once, copies)
+
+        return data_order(seed, first, count, self.n_train, of_epoch)
 
     def examples(self, index: Tensor, with_clean: bool) -> Examples:
         image = self.images("train", index) if with_clean else None
@@ -114,6 +202,8 @@ class LatentData(PictureData):
         return SCALE * self.moments(split, indices)[:, 0]
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
+        if self.index is not None:
+            self.decoder.check_encoder(self.index.vae, self.root)
         return self.decoder.pixels(self.grid.unpatchify(tokens.float()), precision)
 
     def decoded_by(self) -> dict[str, str]:
@@ -127,6 +217,7 @@ class Decoder:
 
     def __init__(self, name: str):
         self.name, self._vae, self._in_bf16 = name, None, None
+        self._encoder: str | None = None
 
     @full_float32()
     @torch.no_grad()
@@ -146,14 +237,25 @@ class Decoder:
         ]
         return torch.cat(decoded)
 
+    def check_encoder(self, vae: Mapping[str, object], root: Path) -> None:
+        """Raise ValueError, with both names, where latents were made by an encoder that is not this
+        decoder's other half; sd-vae-ft-ema and -mse share theirs.
+        """
+        if self._encoder is None:
+            self._encoder = encoder_weights(self.load().state_dict())
+        if self._encoder != vae["encoder"]:
+            raise ValueError(
+                f"the latents of {root} were made by {vae['name']} (encoder {vae['encoder']}), and "
+                f"data.decoder={self.name} is of another one ({self._encoder}): name the VAE that "
+                "made them"
+            )
+
     def record(self) -> dict[str, str]:
         """Name of the VAE and 16 hexadecimal digits of its weights:
         published rows differ in their decoder.
         """
-        digest = hashlib.sha256()
-        for key, value in sorted(self.load().state_dict().items()):
-            digest.update(key.encode() + value.cpu().numpy().tobytes())
-        return {"decoder": Path(self.name).name, "decoder_weights": digest.hexdigest()[:16]}
+        digest = _hash_of(self.load().state_dict())
+        return {"decoder": Path(self.name).name, "decoder_weights": digest}
 
     def load(self) -> Any:
         """diffusers' AutoencoderKL. Raises ValueError saying what is missing and how to get it."""
@@ -188,5 +290,21 @@ def _load(path: Path) -> np.ndarray:
         ) from error
 
 
-def _rows(indices: Indices) -> np.ndarray | slice:
-    return indices.numpy() if isinstance(indices, Tensor) else indices
+def _numbers(indices: Indices, count: int) -> np.ndarray:
+    """Which examples, of so many, as numbers."""
+    if isinstance(indices, slice):
+        return np.arange(*indices.indices(count))
+    return np.asarray(indices)
+
+
+def encoder_weights(state: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits of what of a VAE makes latents, its decoder left out."""
+    of_decoder = ("decoder.", "post_quant_conv.")
+    return _hash_of({key: value for key, value in state.items() if not key.startswith(of_decoder)})
+
+
+def _hash_of(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(key.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -15,8 +15,9 @@ import os
 import stat
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,16 +181,19 @@ def _entries(folder: Path | str) -> Iterable[os.DirEntry[str]]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def read_picture(path: Path, side: int | None = None) -> Image:
+def read_picture(
+    path: Path, side: int | None = None, content: Callable[[], bytes] | None = None
+) -> Image:
     """A picture as PIL's RGB, upright, on white where it is transparent, 8 of 16 bits.
 
     side: of the crop that follows, for which a picture of more than `LARGE` pixels is reduced; None
-    reads it whole. Raises ValueError naming a file that cannot be read, and Pillow's limit of size.
+    reads it whole; content: reads its bytes where it is no file of its own, and `path` names it.
+    Raises ValueError naming a file that cannot be read, and Pillow's limit of size.
     """
     from PIL.Image import Resampling
 
     try:
-        with _opened(path) as image:
+        with _opened(BytesIO(content()) if content else path) as image:
             kept = MARGIN * side if side and image.width * image.height > LARGE else 0
             if kept:
                 image.draft(None, (kept, kept))  # JPEG alone can
@@ -244,11 +248,11 @@ def _opaque(image: ImageFile) -> Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _opened(path: Path) -> ImageFile:
+def _opened(source: Path | BytesIO) -> ImageFile:
     """The file, as one of our formats whatever its name says: Pillow would start Ghostscript."""
     from PIL import Image
 
-    return Image.open(path, formats=_readable_formats())
+    return Image.open(source, formats=_readable_formats())
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -61,14 +62,19 @@ class Draw:
         return torch.randn(self.batch, *shape, generator=g, device=g.device)[self.rows]
 
 
-def data_order(seed: int, first: int, count: int, n: int) -> Tensor:
+def data_order(
+    seed: int, first: int, count: int, n: int, of_epoch: Callable[[int], Tensor] | None = None
+) -> Tensor:
     """Indices of the `count` training images after `first` seen, int64 [count]: a fresh permutation
     of the n images each epoch.
+
+    of_epoch: the permutation of an epoch, where it is not any one.
     """
     parts = []
     while count:
         epoch, place = divmod(first, n)
-        parts.append(_epoch_order(seed, epoch, n)[place : place + count])
+        order = of_epoch(epoch) if of_epoch else _epoch_order(seed, epoch, n)
+        parts.append(order[place : place + count])
         first, count = first + len(parts[-1]), count - len(parts[-1])
     return torch.cat(parts)
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from bench.core.data.base import DataSet, Examples
-from bench.core.model.streams import data_order
 
 
 def micro_rows(rows: slice, micro_batch: int | None) -> list[slice]:
@@ -50,7 +49,7 @@ class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
 
     def __getitem__(self, item: int) -> Examples | ValueError:
         step, piece = divmod(item, len(self.pieces))
-        order = data_order(self.seed, self.first + step * self.batch, self.batch, self.data.n_train)
+        order = self.data.order(self.seed, self.first + step * self.batch, self.batch)
         index = order[self.pieces[piece]]
         try:
             examples = self.data.examples(index, self.with_clean)

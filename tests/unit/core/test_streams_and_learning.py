@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.arms import random_backbone
 
+from bench.core.data.shards import epoch_by_shards
 from bench.core.model.streams import Draw, data_order, generator
 from bench.core.train.ema import ema_copy, ema_decay, ema_update
 from bench.core.train.learner import learning_rate
@@ -28,6 +29,24 @@ def test_processes_take_rows_of_one_global_draw():
     whole = Draw.of(0, "noise", 0, 8, slice(0, 8), "cpu").normal(3)
     parts = [Draw.of(0, "noise", 0, 8, slice(i, i + 2), "cpu").normal(3) for i in range(0, 8, 2)]
     assert torch.equal(torch.cat(parts), whole)
+
+
+def test_an_order_by_shards_is_a_permutation_that_stays_within_few_of_them():
+    whole = epoch_by_shards(0, 0, 22, per_shard=4, at_once=2, copies=2)  # the last shard has 2
+    assert sorted(whole.tolist()) == list(range(44))
+    first_seen: dict[int, int] = {}
+    last_seen: dict[int, int] = {}
+    for place, shard in enumerate((whole % 22 // 4).tolist()):
+        first_seen.setdefault(shard, place)
+        last_seen[shard] = place
+    in_turn = sorted(first_seen, key=first_seen.__getitem__)
+    for pair in (in_turn[:2], in_turn[2:4], in_turn[4:]):  # both begin before either ends
+        assert max(first_seen[one] for one in pair) < min(last_seen[one] for one in pair)
+    assert max(last_seen[one] for one in in_turn[:2]) < first_seen[in_turn[2]]
+    assert max(last_seen[one] for one in in_turn[2:4]) < first_seen[in_turn[4]]
+    others = [epoch_by_shards(*of, 22, per_shard=4, at_once=2, copies=2) for of in ((0, 1), (1, 0))]
+    assert not any(torch.equal(whole, other) for other in others)
+    assert torch.equal(epoch_by_shards.__wrapped__(0, 0, 22, 4, 2, 2), whole)
 
 
 def test_data_order_is_a_permutation_an_epoch_wherever_it_starts():

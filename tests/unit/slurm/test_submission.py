@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from support.submitted import JOBS, ONE
 
+from bench.config.compose import compose
 from bench.study import plan
 from bench.study import studies as study
 from bench.study.request import Sweep
 from bench.sweep import SWEEP
 from slurm import queue
+from slurm.executor import submit_array
 from slurm.launch import Slurm
 
 # One line a job: id|state|reason|name|dependency. $TAKES jobs at most are taken.
@@ -103,6 +105,20 @@ def test_each_evaluation_waits_for_its_training_and_the_report_for_all(cluster, 
     evaluations = cluster.of("evaluate")
     assert [after[job] for job in evaluations] == [f"afterok:{job}" for job in cluster.of("train")]
     assert [after[job] for job in cluster.of("report")] == ["afterok:" + ":".join(evaluations)]
+
+
+def test_an_array_that_shares_work_out_is_submitted_once(cluster, tmp_path, monkeypatch):
+    words = ["compute=slurm", "compute.parallel=3", "compute.gpus=2", "compute.processes=2"]
+    compute = compose(words).compute
+    jobs = submit_array(compute, tmp_path / "jobs", "latents", ("-m", "bench.latents"))
+    assert jobs == cluster.of("latents") == ["11_0", "11_1", "11_2"]
+    assert cluster.lines("calls") == ["latents array=0-2%3"]
+    (script,) = (tmp_path / "jobs").glob("*submission.sh")
+    text = script.read_text(encoding="utf-8")
+    assert "--gpus-per-node=2" in text and "--ntasks-per-node=2" in text and "code-" in text
+    monkeypatch.setenv("REFUSES", "none")
+    with pytest.raises(OSError, match="invalid partition specified"):
+        submit_array(compute, tmp_path / "jobs", "latents", ("-m", "bench.latents"))
 
 
 @pytest.mark.parametrize("stopped_after", [11, 12, 14])
