@@ -22,7 +22,7 @@ import yaml
 
 TABLE = Path(__file__).parents[1] / "conf" / "metrics.yaml"
 FAMILIES = (
-    *("distance", "discrepancy", "loss", "quality"),
+    *("distance", "discrepancy", "loss", "share", "quality"),
     *("score", "accuracy", "alignment", "structure"),
 )
 BETTER = {"higher": True, "lower": False}
@@ -34,9 +34,10 @@ class Facts:
 
     name: as rows carry it; label: for headings; unit: "" where the label says it; family: one of
     `FAMILIES` ("" of a name that the table lacks): distance (Fréchet, compared by logarithms),
-    discrepancy (may be negative), loss, quality (what stands beside a distance), score, accuracy,
-    alignment, structure; per_block: read at blocks and noise levels, not one for the model;
-    meaning: words for a reader who does not know it; order: place in the table.
+    discrepancy (may be negative), loss, share (of samples that are what was asked for), quality
+    (what stands beside a distance), score, accuracy, alignment, structure; per_block: read at
+    blocks and noise levels, not one for the model; meaning: words for a reader who does not know
+    it; order: place in the table.
     """
 
     name: str

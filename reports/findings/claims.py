@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench.core.metrics import facts_of
+
 CLAIMS_FILE = Path(__file__).with_name("claims.yaml")
 ENCODER = "{encoder}"  # in a pattern: one encoder that all patterns of the claim find
 STATISTIC_NAMES = (
@@ -27,7 +29,8 @@ STATISTIC_NAMES = (
     "worst",
 )
 WITHIN_A_RUN = ("difference", "over_training")  # what may be read before its end
-MEASURES = ("distance", "linear_probe")
+MEASURES = ("distance", "linear_probe")  # and every number of the family `SHARES`, by its name
+SHARES = "share"
 ENCODER_ORDERS = ("", "encoder_linear_probe", "encoder_parameters", "encoder_structure")
 
 
@@ -85,6 +88,8 @@ class Claim:
     order: str = ""
     blocks: tuple[float, float] = (0.0, 1.0)
     at: float = 1.0
+    margin: float = 0.0
+    modality: str = ""
     needs: Mapping[str, int] = field(default_factory=dict)
     control: str = ""
     wrong_encoders: tuple[str, ...] = ()
@@ -92,7 +97,7 @@ class Claim:
     def __post_init__(self) -> None:
         allowed = {
             "statistic": STATISTIC_NAMES,
-            "measure": MEASURES,
+            "measure": (*MEASURES, *(n for n in [self.measure] if facts_of(n).family == SHARES)),
             "direction": ("lower", "higher"),
             "order": ENCODER_ORDERS,
         }
@@ -110,6 +115,10 @@ class Claim:
                 "a level_trend has `order` and no `right`, every other statistic `right`"
             )
 
+        if self.margin and (self.statistic != "difference" or not 0 < self.margin < 1):
+            raise ValueError(
+                f"claim {self.name}: `margin`, a share between 0 and 1, belongs to a difference"
+            )
         within = self.statistic in WITHIN_A_RUN and self.measure == "distance"
         if (self.at != 1 or self.statistic == "over_training") and not (within and 0 < self.at < 1):
             raise ValueError(

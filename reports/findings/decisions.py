@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from reports.findings.outcomes import Outcome
-from reports.findings.sentences import power_text, steps_text
+from reports.findings.sentences import power_text, reference_text, steps_text
 from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, OVER, UNPAIRED
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
@@ -108,11 +108,12 @@ def decide(outcome: Outcome, sign: int) -> tuple[str, str]:
     rises, falls = turns(outcome)
     if max(rises, falls) < LEVEL:
         return NOT_MONOTONE, f"it rises at one step and falls at another ({steps_text(outcome)})"
-    if outcome.low <= 0 <= outcome.high:
+    limit = reference_text(outcome)
+    if outcome.low <= outcome.reference <= outcome.high:
         could = power_text(outcome)
-        return INCONCLUSIVE, "the interval contains zero" + (f"; {could}" if could else "")
-    word = SUPPORTED if sign * outcome.effect > 0 else CONTRADICTED
-    return word, "the interval excludes zero"
+        return INCONCLUSIVE, f"the interval contains {limit}" + (f"; {could}" if could else "")
+    word = SUPPORTED if sign * outcome.distance > 0 else CONTRADICTED
+    return word, f"the interval excludes {limit}"
 
 
 def turns(outcome: Outcome) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.findings.claims import ENCODER, Claim, match
-from reports.study.cells import ArmSize, Comparable
+from reports.study.cells import LOGARITHMIC, ArmSize, Comparable
 from reports.study.contrasts import CONTROL, LEAST_SEEDS, Estimate
 from reports.study.strengths import MeasuredStrength
 
@@ -39,7 +39,8 @@ class Rung:
 class Outcome:
     """A statistic and what it rests on, in `unit`.
 
-    low, high, p: of the estimate, unless a statistic has an interval of its own; steps: between the
+    low, high, p: of the estimate, unless a statistic has an interval of its own; reference: what
+    the interval has to leave out and p is about, zero or a claim's margin; steps: between the
     levels of a trend; detail: what its name leaves open (the nearest rival, the pair of sizes);
     notes: what was left out or is not told.
     """
@@ -55,10 +56,16 @@ class Outcome:
     detail: str = ""
     notes: tuple[str, ...] = ()
     steps: tuple[Rung, ...] = ()
+    reference: float = 0.0
 
     @property
     def effect(self) -> float:
         return self.estimate.effect
+
+    @property
+    def distance(self) -> float:
+        """Of the effect from the reference."""
+        return self.effect - self.reference
 
 
 def outcome(
@@ -81,7 +88,8 @@ def outcome(
 
 def unit_of(runs: Comparable) -> str:
     """What the effect of a difference is in."""
-    return "accuracy" if runs.group.per_block else f"log {runs.group.facts.family}"
+    family = runs.group.facts.family
+    return f"log {family}" if family in LOGARITHMIC else "accuracy"
 
 
 def either(arms: Sequence[str]) -> str:

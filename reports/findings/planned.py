@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.core.metrics import facts_of
+from reports.findings.claims import SHARES
+from reports.findings.outcomes import unit_of
 from reports.findings.power import POWER, detectable
 from reports.findings.sentences import size_text
 from reports.study.cells import LOGARITHMIC, Comparable, comparable
@@ -35,7 +38,7 @@ def what_it_can_show(rows: pd.DataFrame, data: str, planned: PlannedArms) -> lis
     """
     known = [
         runs
-        for measure in LOGARITHMIC
+        for measure in (*LOGARITHMIC, *_shares(rows))
         for runs in comparable(rows, measure)
         if runs.group.data == data
     ]
@@ -57,12 +60,17 @@ def what_it_can_show(rows: pd.DataFrame, data: str, planned: PlannedArms) -> lis
         for one in known:
             if (scatter := pair_deviation(one, size)) and one.group.metric not in told:
                 told.add(one.group.metric)
-                lines.append(f"{size}, {one.group.metric}: {_line(scatter, arms, seeds)}")
+                line = _line(scatter, arms, seeds, unit_of(one))
+                lines.append(f"{size}, {one.group.metric}: {line}")
         if not told:
             lines.append(
                 f"{size}: what {seeds} seeds can show is known once two arms have two seeds each"
             )
     return lines
+
+
+def _shares(rows: pd.DataFrame) -> list[str]:
+    return [name for name in sorted(rows["metric"].unique()) if facts_of(name).family == SHARES]
 
 
 def pair_deviation(runs: Comparable, size: str) -> float | None:
@@ -79,15 +87,15 @@ def pair_deviation(runs: Comparable, size: str) -> float | None:
     return math.sqrt(2 * variance)
 
 
-def _line(scatter: float, arms: int, seeds: int) -> str:
+def _line(scatter: float, arms: int, seeds: int, unit: str) -> str:
     # two arms and vanilla where that has six degrees of freedom, else all arms
     lenders = min(3, arms) if (min(3, arms) - 1) * (seeds - 1) >= LEAST_DF else arms
     now, more = (
-        size_text(detectable(scatter, n, (lenders - 1) * (n - 1)), "log distance")
+        size_text(detectable(scatter, n, (lenders - 1) * (n - 1)), unit)
         for n in (seeds, MORE * seeds)
     )
     return (
         f"a difference of {now} between two arms is found in {POWER:.0%} of studies of {seeds} "
         f"seeds, {more} with {MORE * seeds} (a pair of one seed scatters by "
-        f"{size_text(scatter, 'log distance')} in finished runs)"
+        f"{size_text(scatter, unit)} in finished runs)"
     )

@@ -102,6 +102,13 @@ def _scatter_text(outcome: Outcome) -> str:
     return f"; a run scatters by {run}, {what} by {pair}"
 
 
+def reference_text(outcome: Outcome) -> str:
+    """What the interval has to leave out: "zero", or "the margin of -1.1 %"."""
+    if not outcome.reference:
+        return "zero"
+    return f"the margin of {size_text(outcome.reference, outcome.unit, signed=True)}"
+
+
 def power_text(outcome: Outcome) -> str:
     """What these runs could have shown, and what the effect that was seen would take; "" where no
     error is known.
@@ -110,9 +117,10 @@ def power_text(outcome: Outcome) -> str:
     if not math.isfinite(least):
         return ""
     # both in the direction of what was seen: 10 % more is not 10 % less turned round
-    shown = size_text(math.copysign(least, outcome.effect), outcome.unit, signed=True)
+    found = outcome.reference + math.copysign(least, outcome.distance)
+    shown = size_text(found, outcome.unit, signed=True)
     could = f"four times in five these runs would have shown {shown}"
-    seeds = seeds_needed(outcome.estimate, outcome.effect)
+    seeds = seeds_needed(outcome.estimate, outcome.distance)
     seen = size_text(outcome.effect, outcome.unit, signed=True)
     takes = "more than 1,000 seeds" if seeds is None else f"{seeds} seeds"
     return f"{could}, and the {seen} seen would take {takes}"

@@ -59,16 +59,30 @@ def difference(claim: Claim, runs: Comparable, properties: Properties) -> Outcom
     """
     size, left, right, notes = largest(claim, runs)
     weights = difference_weights(cells_of(left, size), cells_of(right, size))
+    unit = unit_of(runs)
     if claim.at < 1:
         early = early_values(runs, size, claim.at)
         require_snapshots(weights, early, claim.at)
         detail = f" after {claim.at:.3g} of the images"
         estimate = runs.contrast(weights, early)
-        return outcome(estimate, unit_of(runs), left, right, [size], detail, notes)
+        return _beyond(claim, outcome(estimate, unit, left, right, [size], detail, notes))
     require_room(runs, weights)
     known = _picture_variance(runs, weights) if runs.group.per_block else 0.0
     estimate = runs.contrast(weights, known_variance=known)
-    return outcome(estimate, unit_of(runs), left, right, [size], notes=notes)
+    return _beyond(claim, outcome(estimate, unit, left, right, [size], notes=notes))
+
+
+def _beyond(claim: Claim, found: Outcome) -> Outcome:
+    """The outcome against the claim's margin: "no better than" says that left is not better by more
+    than it, the test of non-inferiority (Blackwelder, Controlled Clinical Trials 3, 1982).
+    """
+    if not claim.margin:
+        return found
+    reference = -claim.sign * claim.margin
+    if found.unit.startswith("log"):
+        reference = math.log1p(reference)
+    p = found.estimate.scaled(1.0, found.effect - reference).p
+    return replace(found, reference=reference, p=p)
 
 
 def _picture_variance(runs: Comparable, weights: Mapping[ArmSize, float]) -> float:

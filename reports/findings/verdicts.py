@@ -13,10 +13,11 @@ given: the word says so, and `here` holds what the rules make of these runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bench.core.metrics import facts_of
 from reports.findings.adjustment import adjusted, one_test_an_order
 from reports.findings.claims import Claim
 from reports.findings.decisions import NOT_MONOTONE, NOT_TESTED, OUTSIDE, Verdict, decide, turns
@@ -41,12 +42,14 @@ def judge_claims(
     rows: pd.DataFrame,
     encoder_parameters: Strengths | None = None,
     matched: pd.DataFrame | None = None,
+    modalities: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
     """One verdict a claim, measure and data set, in the order of the claims.
 
     rows: of one study (`bench.core.store.runs.row_table`); encoder_parameters: of
     `reports.study.strengths`, for the claims that order encoders by size; matched: rows of the runs
-    that the study matched by FLOPs, which end at unlike numbers of images. Never raises for what
+    that the study matched by FLOPs, which end at unlike numbers of images; modalities: the kind of
+    each data set, for claims that are about one kind. Never raises for what
     the runs lack: the verdict is then "not tested", with the reason.
     """
     strengths = encoder_strengths(rows) | {"encoder_parameters": encoder_parameters or {}}
@@ -54,12 +57,16 @@ def judge_claims(
     by_flops = matched is not None and len(matched) > 0
     out: list[Verdict] = []
     for claim in claims:
-        # what a distance says, the held-out loss may say too: in a verdict of its own
-        for measure in dict.fromkeys((claim.measure, *LOGARITHMIC * (claim.measure == DISTANCE))):
+        # what a distance says, the held-out loss may say too: in a verdict of its own. A margin is
+        # that of its measure
+        by_loss = claim.measure == DISTANCE and not claim.margin
+        for measure in dict.fromkeys((claim.measure, *LOGARITHMIC * by_loss)):
             key = (measure, claim.blocks, by_flops and claim.statistic == EQUAL_FLOPS)
             if key not in cache:
                 cache[key] = comparable(_at_one_budget(matched) if key[2] else rows, *key[:2])
             for data in sorted({runs.group.data for runs in cache[key]}) or [""]:
+                if claim.modality and (modalities or {}).get(data) != claim.modality:
+                    continue
                 own = {order: of_data.get(data, {}) for order, of_data in strengths.items()}
                 of_data = [runs for runs in cache[key] if runs.group.data == data]
                 verdict = _verdict(claim, measure, data, of_data, own)
@@ -146,7 +153,7 @@ def _verdict(
         unit=outcome.unit,
         df=estimate.df,
         seeds=estimate.seeds,
-        takes=(seeds_needed(estimate, outcome.effect) or 0) if estimate.df > 0 else None,
+        takes=(seeds_needed(estimate, outcome.distance) or 0) if estimate.df > 0 else None,
         lenders=lenders_text(outcome),
         p=outcome.p if here != NOT_MONOTONE else max(turns(outcome)),
         metric=group.metric,
@@ -187,6 +194,8 @@ def _notes(
 def _measure_text(measure: str) -> str:
     if measure in LOGARITHMIC:
         return "a Fréchet distance" if measure == DISTANCE else "a held-out loss"
+    if not facts_of(measure).per_block:
+        return f"its {facts_of(measure).label}"
     return f"a {measure.replace('_', ' ')} by block"
 
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from bench.core.metrics import facts_of
 from reports.draw.page_parts import Answer
 from reports.draw.theme import encoder_name
-from reports.findings.claims import Claim
+from reports.findings.claims import SHARES, Claim
 from reports.findings.decisions import INCONCLUSIVE, NOT_MONOTONE, SUPPORTED, Verdict
 from reports.findings.ladder import ORDER_NAMES
 from reports.findings.sentences import arms_in_words, size_text
@@ -54,6 +54,7 @@ ASKED = {
     "equal_flops": "And at equal compute?",
     "speed_up": "Who needs fewer images?",
     "linear_probe": "Do the features know more?",
+    SHARES: "Who makes what was asked for?",
 }
 
 
@@ -92,7 +93,9 @@ def _kind(claim: Claim, verdict: Verdict) -> str:
         return claim.statistic
     if claim.measure == "linear_probe":
         return claim.measure
-    if {CONTROL, OF_SELFFLOW} & set(verdict.right) or claim.at < 1:
+    if facts_of(claim.measure).family == SHARES:
+        return SHARES
+    if {CONTROL, OF_SELFFLOW} & set(verdict.right) or claim.at < 1 or claim.margin:
         return ""
     return "rivals" if OF_SELFFLOW in verdict.left else "encoders"
 
@@ -142,6 +145,11 @@ def _of(verdict: Verdict, kind: str, order: str) -> str:
             f"a linear probe reads {more} from the features of {left} than from {right}'s at {at}"
         )
         asked = f"whether a linear probe reads more from {left}'s features than {right}'s at {at}"
+    elif kind == SHARES:
+        often = "more" if effect > 0 else "fewer"
+        what = facts_of(verdict.metric).label
+        told = f"{left} has {often} {what} than {right} at {at}"
+        asked = f"whether {left} has more {what} than {right} at {at}"
     else:
         where = {"next_size": f" at {verdict.sizes[0]}", "equal_flops": " at equal FLOPs"}
         told = f"{left}{where.get(kind, '')} is {better} than {right} at {at}{by}"

@@ -35,7 +35,8 @@ from reports.study.strengths import (
 if TYPE_CHECKING:
     import pandas as pd
 
-Beside = tuple[str, str, str]  # arm, size, metric of quality
+Beside = tuple[str, str, str]  # arm, size, metric of one of these families
+FAMILIES_BESIDE = ("share", "quality")
 
 
 def results_tables(rows: pd.DataFrame) -> list[Table]:
@@ -108,7 +109,9 @@ def _quality(final: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Beside, floa
     the arm's encoder.
     """
     keys = ["arm", "size", "metric"]
-    names = [name for name in final["metric"].unique() if facts_of(str(name)).family == "quality"]
+    names = [
+        name for name in final["metric"].unique() if facts_of(str(name)).family in FAMILIES_BESIDE
+    ]
     chosen = final[final["metric"].isin(names) & final["run"].isin(part["run"].unique())]
     means = chosen[chosen["value"].notna()].groupby(keys)["value"].mean().reset_index()
     found = {

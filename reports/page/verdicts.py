@@ -39,11 +39,14 @@ def judge(study: StudyResults, kind: str) -> Judged:
     if not len(study.rows) or not claims:
         return Judged()
     strengths = encoder_parameters(study.runs.values())
+    modalities = {run.data: run.modality for run in study.runs.values()}
     # a question of this project that the runs do not ask is nothing that a reader misses
     asked = {claim.name for claim in claims if claim.published}
     verdicts = [
         one
-        for one in judge_claims(claims, study.rows, strengths, study.rows_matched("flops"))
+        for one in judge_claims(
+            claims, study.rows, strengths, study.rows_matched("flops"), modalities
+        )
         if one.tested or one.claim in asked
     ]
     tested = sorted(

@@ -1,11 +1,12 @@
-"""Where a distance has no room left: an arm that is as near to the data as held-out pictures are,
-or that comes near by copying, is *saturated*, and no better or worse is said of it.
+"""Where a distance or a share has no room left: an arm that is as near to the data as held-out
+pictures are, or that comes near by copying, is *saturated*, and no better or worse is said of it.
 
     saturated(cells.final, rows_of_the_group, rows)   # {("selfflow", "tiny"): "why"}
 
 A distance of N samples does not fall to zero but to that of N held-out pictures (the rows' `real`).
 Below it, or within one run's deviation of it, differences are those of the sample of pictures; and
-what copies its training pictures passes below it without being better.
+what copies its training pictures passes below it without being better. So does a share of samples
+that are read as asked end where held-out pictures do.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
+from bench.core.metrics import facts_of
 from reports.study.contrasts import CONFIDENCE, LEAST_SEEDS, ArmSize, BySeed, pooled_variance
 
 if TYPE_CHECKING:
     import pandas as pd
 
+CEILED = ("distance", "share")  # families whose rows say what held-out pictures would have
 COPY_RATE = "copy_rate"
 # Below it a part of the samples is copies. Smooth samples are nearer to everything than pictures
 # are: after 1.3 passes over 50,000 pictures, of which nothing can be copied, it is 0.97 to 1.03.
@@ -33,9 +36,10 @@ def saturated(
 ) -> dict[ArmSize, str]:
     """Why nothing better or worse can be said of a cell, for those of which it cannot.
 
-    final: log distances by seed; group: the rows that they are of, with the distance of held-out
-    pictures; rows: of the study, with the copy rates of the same runs.
+    final: log distances, or shares, by seed; group: the rows that they are of, with the number of
+    held-out pictures; rows: of the study, with the copy rates of the same runs.
     """
+    facts = facts_of(str(group["metric"].iloc[0]))
     last = group[group["final"].astype(bool)]
     copies = rows[(rows["metric"] == COPY_RATE) & rows["final"] & rows["run"].isin(last["run"])]
     real_of = last.groupby(["arm", "size"])["real"].mean()
@@ -49,10 +53,14 @@ def saturated(
     for cell, values in final.items():
         arm, size = cell
         mean = float(np.mean(list(values.values())))
-        real = float(real_of[cell])
-        if real > 0 and mean - math.sqrt(variances[size]) <= math.log(real):
+        real, deviation = float(real_of[cell]), math.sqrt(variances[size])
+        if facts.is_distance:
+            shown, full = math.exp(mean), real > 0 and mean - deviation <= math.log(real)
+        else:
+            shown, full = mean, mean + deviation >= real
+        if full:
             out[cell] = (
-                f"{arm} at {size} is saturated: its distance of {math.exp(mean):.3g} is within one "
+                f"{arm} at {size} is saturated: its {facts.family} of {shown:.3g} is within one "
                 f"run's deviation of that of held-out pictures, {real:.3g}"
             )
             continue

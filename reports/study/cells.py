@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.core import numbers
 from bench.core.metrics import facts_of
-from reports.study.ceiling import saturated
+from reports.study.ceiling import CEILED, saturated
 from reports.study.contrasts import ArmSize, Estimate, contrast, shared_seeds
 from reports.study.groups import Group, by_size, groups, of_group
 
@@ -90,20 +90,21 @@ class Comparable:
 def comparable(
     rows: pd.DataFrame, measure: str, blocks: tuple[float, float] = (0.0, 1.0)
 ) -> list[Comparable]:
-    """The groups of a measure: "distance", "loss" (both families of metrics), or a probe by block,
-    averaged over a part of the depth and all noise levels. Metrics in their order; of one, the
-    group of most runs first.
+    """The groups of a measure: "distance", "loss" (both families of metrics), or a number by its
+    name: a share of samples, or a probe by block, averaged over a part of the depth and all noise
+    levels. Metrics in their order; of one, the group of most runs first.
     """
     chosen = rows[rows["state"] == "complete"]
-    per_block = measure not in LOGARITHMIC
+    per_block = facts_of(measure).per_block
+    named = [
+        name
+        for name in chosen["metric"].unique()
+        if measure == (facts_of(str(name)).family if measure in LOGARITHMIC else name)
+    ]
+    chosen = chosen[chosen["metric"].isin(named)]
     if per_block:
         place = chosen["block"] / chosen["depth"].astype(float)
-        chosen = chosen[(chosen["metric"] == measure) & (place > blocks[0]) & (place <= blocks[1])]
-    else:
-        names = [
-            name for name in chosen["metric"].unique() if facts_of(str(name)).family == measure
-        ]
-        chosen = chosen[chosen["metric"].isin(names)]
+        chosen = chosen[(place > blocks[0]) & (place <= blocks[1])]
     found = [
         cells(rows, chosen, group)
         for group in groups(chosen, per_block)
@@ -124,7 +125,7 @@ def cells(study: pd.DataFrame, rows: pd.DataFrame, group: Group) -> Comparable:
     made = Comparable(group, tuple(sizes), sizes)
     for (arm, size), cell in part.groupby(["arm", "size"], sort=True):
         _fill(made, (str(arm), str(size)), cell)
-    if group.facts.is_distance:
+    if group.facts.family in CEILED:
         made.saturated = saturated(made.final, part, study)
     return made
 
@@ -144,13 +145,13 @@ def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
         made.encoders[arm] = str(encoder.iloc[0])
     if final["related"].map(bool).any():
         made.related.add(cell)
-    # a number a run: the last logarithm, or the mean accuracy of its places
-    of_probes = made.group.per_block
+    # a number a run: the last one or its logarithm, or the mean accuracy of its places
+    of_probes, logarithmic = made.group.per_block, made.group.facts.family in LOGARITHMIC
     values: dict[int, float] = {}
     curves: dict[int, Curve] = {}
     streams: dict[int, str] = {}
     correct = []
-    curve_of = {} if of_probes else _curves(rows)
+    curve_of = _curves(rows) if logarithmic else {}
     final = final.sort_values("seed")
     places = final.groupby("run").indices  # thousands of small tables would take seconds
     measured_all, seeds, stream_of = (
@@ -159,16 +160,17 @@ def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
     for run in final["run"].unique():
         at = places[run]
         measured = measured_all[at].astype(float)
-        usable = np.isfinite(measured) & ((measured > 0) | of_probes)
+        usable = np.isfinite(measured) & ((measured > 0) | (not logarithmic))
         if not usable.all():
             notes.append(f"{run} has no usable {made.group.metric} and is left out")
             continue
         seed = int(seeds[at[0]])
-        values[seed] = float(measured.mean() if of_probes else np.log(measured[-1]))
+        last = measured.mean() if of_probes else measured[-1]
+        values[seed] = float(np.log(last) if logarithmic else last)
         streams[seed] = str(stream_of[at[0]])
         if of_probes:
             correct.append(_correct(final.iloc[at]))
-        else:
+        elif logarithmic:
             curves[seed] = curve_of[str(run)]
     if not values:
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from bench.core.metrics import facts_of
 from bench.core.store.runs import ROW_COLUMNS
 from reports.findings.claims import Claim
 from reports.study.cells import Comparable, Curve
@@ -41,7 +42,8 @@ def shifts(claim: Claim, deviations: float) -> dict[tuple[str, str], float]:
     """What makes the statistic of a claim as large as so many deviations of a run, in the claim's
     direction, by cell.
     """
-    unit = SPREAD if claim.measure == "distance" else np.sqrt(SPREAD**2 + binomial())
+    known = binomial() if facts_of(claim.measure).per_block else 0.0
+    unit = np.sqrt(SPREAD**2 + known)
     effect = claim.sign * deviations * unit
     if claim.statistic == "level_trend":
         return {
@@ -88,8 +90,9 @@ def table(
     correlation: of the runs of one seed, as in `luck`.
     """
     distance = claim.measure == "distance"
-    metric = "fd_pixels" if distance else "linear_probe"
-    group = Group("digits", metric, "p", int(IMAGES[-1]), 64, not distance, not distance)
+    metric = "fd_pixels" if distance else claim.measure
+    of_probes = facts_of(metric).per_block
+    group = Group("digits", metric, "p", int(IMAGES[-1]), 64, not distance, of_probes)
     made = Comparable(group, SIZES, dict(zip(SIZES, (1e5, 1.6e5, 2.6e5), strict=True)))
     for cell, deviations in luck(arms_of(claim), seeds, rng, correlation).items():
         arm, _ = cell
@@ -113,7 +116,7 @@ def table(
                 seed: Curve(IMAGES, flops, curve) for seed, curve in enumerate(curves)
             }
             made.schedules[cell] = {"constant"}
-        else:
+        elif of_probes:
             # the pictures' share of the error: all seeds of an arm see the same ones
             values = values + np.sqrt(binomial()) * rng.standard_normal()
             made.binomial[cell] = binomial()

@@ -141,6 +141,12 @@ class RunRecord(Description):
         }
 
     @property
+    def modality(self) -> str:
+        """The kind of its data, as their option says it; "" where it does not."""
+        data = self.configuration.get("data")
+        return str(data.get("modality", "")) if isinstance(data, dict) else ""
+
+    @property
     def streams(self) -> str:
         """What the pictures, noise, times and dropped labels of its steps depend on beside the
         seed: runs that agree in it and in the seed share them.

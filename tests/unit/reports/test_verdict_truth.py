@@ -4,11 +4,12 @@ something does, whatever the runs of a seed share.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binom, nct
+from scipy.stats import binom, nct, ttest_1samp
 from scipy.stats import t as student
 from support.truth import PROPERTIES, SIZES, SPREAD, arms_of, shifts, table
 
@@ -26,7 +27,12 @@ from reports.findings.statistics import STATISTICS
 CLAIMS = {claim.name: claim for claim in load_claims()}
 STUDIES = 500
 MOST_WRONG = int(binom.ppf(0.99, STUDIES, 0.05))  # the 99 % bound of a 5 % rule
-ONE_OF_EACH = {one.statistic + one.measure: one.name for one in CLAIMS.values() if one.published}
+ONE_OF_EACH = {
+    one.statistic + one.measure: one.name
+    for one in CLAIMS.values()
+    if one.published and not one.margin
+}
+MARGIN = CLAIMS["sound_encoder_no_better"]
 OVER_SIZES = ("next_size", "gap_trend")
 INSIDE = [name for kind, name in ONE_OF_EACH.items() if not kind.startswith(OVER_SIZES)]
 
@@ -74,6 +80,33 @@ def test_the_opposite_of_a_claim_contradicts_it(name):
     given = words(CLAIMS[name], 5, -4.0, 50, correlation=0.5)
     assert sum(word == CONTRADICTED for word in given) >= 40
     assert SUPPORTED not in given
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.7])
+def test_no_better_errs_rarely_at_its_margin_and_is_found_inside_it(correlation):
+    """Non-inferiority: at the margin itself either word is an error; without any difference it is
+    found as often as a difference of that size would be.
+    """
+    at_margin = math.log1p(-MARGIN.margin) / SPREAD
+    on = words(MARGIN, 5, at_margin, STUDIES, correlation)
+    assert 0 < sum(word != INCONCLUSIVE for word in on) <= MOST_WRONG
+    wide = replace(MARGIN, margin=0.08)
+    none = words(wide, 5, 0.0, 100, correlation)
+    assert sum(word == SUPPORTED for word in none) >= 95 and CONTRADICTED not in none
+    beyond = words(wide, 5, 2 * math.log1p(-0.08) / SPREAD, 100, correlation)
+    assert sum(word == CONTRADICTED for word in beyond) >= 95
+
+
+def test_a_margin_is_tested_as_scipy_tests_a_shifted_mean():
+    """One-sided against the margin, from two arms whose deviation six seeds tell."""
+    rng = np.random.default_rng(3)
+    runs = table(MARGIN, 8, rng, {})
+    left, right = (
+        np.array(list(runs.final[arm, SIZES[-1]].values())) for arm in arms_of(MARGIN)[:2]
+    )
+    del runs.final["spare", SIZES[-1]]
+    found = STATISTICS["difference"](MARGIN, runs, PROPERTIES)
+    assert found.p == pytest.approx(ttest_1samp(left - right, math.log(1 - 0.011)).pvalue)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.7])
