@@ -123,11 +123,16 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """A change with its sign: "+8.4", "-0.37", "+2.3M"."""
+def signed(value: float, digits: int = 1, sign: str = "+") -> str:
+    """A change with its sign: "+8.4", "-0.37", "+2.3M". What would be rounded to zero has up to two
+    more digits, "-0.03", as an interval that ends there leaves zero out; the rest is "0".
+
+    sign: "" for a size, which has none.
+    """
     if abs(value) >= 1e4 or not math.isfinite(value):
-        return f"{'-' if value < 0 else '+'}{number(abs(value))}"
-    return f"{value:+.{digits}f}"
+        return f"{'-' if value < 0 else sign}{number(abs(value))}"
+    texts = (f"{value:{sign}.{more}f}" for more in range(digits, digits + 3))
+    return next((text for text in texts if float(text)), "0")
 
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

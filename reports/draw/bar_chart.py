@@ -20,20 +20,21 @@ from reports.draw.axes import (
     svg_text,
     titled_svg,
 )
-from reports.draw.line_chart import HALO, draw_marker
+from reports.draw.line_chart import draw_marker
 from reports.draw.panels import BarPanel, Effect, ForestPanel
-from reports.draw.theme import GRID, MUTED, ArmStyle
+from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
 WIDTH, RIGHT, TOP, LINE = 440, 18, 30, 24
 WIDE, IN_COLUMNS = 960, 700  # of a forest over the whole page; from where it has columns
 STACKED = 36  # high is an arm in a narrow forest, its name over its interval
+LEAST_SIZE = 8.0  # of letters where a name is too long for its room
 PART_FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
 def _left(labels: Iterable[str]) -> float:
-    """Room for the longest label, at most half of the picture."""
+    """Room for the longest label, at most a little more than half of the picture."""
     longest = max((len(label) for label in labels), default=0)
-    return min(WIDTH * 0.5, max(70.0, 14 + longest * 10.5 * CHARACTER))
+    return min(WIDTH * 0.55, max(70.0, 14 + longest * 10.5 * CHARACTER))
 
 
 def bar_chart(panel: BarPanel, styles: Mapping[str, ArmStyle]) -> str:
@@ -51,6 +52,7 @@ def bar_chart(panel: BarPanel, styles: Mapping[str, ArmStyle]) -> str:
         body.append(svg_text(x + 14, TOP + 6, part, "start", 10, "muted"))
         x += width
     # the bars
+    letters = _letters((styles[bar.arm].name for bar in panel.bars), left - 8, 10.5)
     for index, bar in enumerate(panel.bars):
         y, start, drawn = TOP + 22 + LINE * index + 4, 0.0, []
         for value, part, colour in zip(bar.values, panel.parts, PART_FILLS, strict=False):
@@ -59,7 +61,8 @@ def bar_chart(panel: BarPanel, styles: Mapping[str, ArmStyle]) -> str:
             tip = f"{styles[bar.arm].name}, {part}: {number(value, 4)}"
             drawn.append(f'<rect {box} fill="{colour}"><title>{escape(tip)}</title></rect>')
             start += value
-        drawn.append(_name(styles[bar.arm].name, left, y + 12))
+        name = shortened(styles[bar.arm].name, left - 8, letters)
+        drawn.append(svg_text(left - 6, y + 12, name, "end", letters, "ink"))
         drawn.append(svg_text(frame.x(start) + 5, y + 12, number(start), "start", 10, "muted"))
         body.append(f'<g data-arm="{styles[bar.arm].key}">{"".join(drawn)}</g>')
     return titled_svg(WIDTH, bottom + 42, panel.title, 14, body)
@@ -75,7 +78,7 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     left, right, line = 14.0, width - RIGHT, float(STACKED)
     if columns:
         longest = max((len(styles[one.arm].name) for one in panel.effects), default=0)
-        left = min(width * 0.34, max(120.0, 22 + longest * size * CHARACTER))
+        left = min(width * 0.4, max(120.0, 22 + longest * size * CHARACTER))
         right = width - 60 - max((len(text) for text in texts), default=0) * size * CHARACTER
         line = 30.0
     top = TOP + (24 if panel.reference[0] or columns else 6)
@@ -109,23 +112,27 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     if columns:
         body.append(svg_text(width - 48, top - 6, "change, 95 % interval", "end", 10, "muted"))
         body.append(svg_text(width - RIGHT, top - 6, "n", "end", 10, "muted"))
-    # the arms; names over the plot stand on a ground of their own
-    look_of_text = ("ink",) if columns else ("ink halo", HALO)
+    most = max((len(text) for text in texts), default=0)
+    room = left - 22 if columns else width - 60 - most * size * CHARACTER
+    letters = _letters((styles[one.arm].name for one in panel.effects), room, size)
+    # the arms; words over the plot stand on a strip of their own
     for index, (one, text) in enumerate(zip(panel.effects, texts, strict=True)):
         style, y = styles[one.arm], top + line * (index + (0.5 if columns else 0.72))
         foot = y + 4 if columns else y - 11
-        room = left - 22 if columns else width - 40 - len(text) * size * CHARACTER
-        name = shortened(style.name, room, size)
-        drawn = [svg_text(14, foot, name, "start", size, *look_of_text)]
+        name = shortened(style.name, room, letters)
+        drawn = [svg_text(14, foot, name, "start", letters, "ink")]
         seeds = "" if one.n is None else f"{one.n}"
         said = text if columns or not seeds else f"{text}, n={seeds}"
         end = width - (48 if columns else RIGHT)
-        drawn.append(svg_text(end, foot, said, "end", size, *look_of_text))
+        drawn.append(svg_text(end, foot, said, "end", size, "ink"))
         if columns:
             drawn.append(svg_text(width - RIGHT, foot, seeds, "end", size, "muted"))
         drawn += _interval(frame, one.low, one.high, y, style)
         tip = f"{style.name}: {one.note}"
         drawn.append(draw_marker(style, frame.x(one.value), y, tip, 5.0, related=one.related))
+        if not columns:
+            strip = f'y="{foot - 11:.1f}" width="{width:.1f}" height="15"'
+            body.append(f'<rect x="0" {strip} class="paper" fill="{PAPER}"/>')
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
     return titled_svg(width, bottom + 42, panel.title, 14, body, panel.note)
 
@@ -149,8 +156,10 @@ def _interval(
     return [f'<path d="{path}" {look}/>']
 
 
-def _name(name: str, left: float, y: float) -> str:
-    return svg_text(left - 6, y, shortened(name, left - 8, 10.5), "end", 10.5, "ink")
+def _letters(names: Iterable[str], room: float, size: float) -> float:
+    """Their size, smaller where a name is too long for its room."""
+    longest = max((len(name) for name in names), default=1)
+    return max(LEAST_SIZE, min(size, room / (CHARACTER * longest)))
 
 
 def _frame(frame: Frame, label: str, left: float, width: float = WIDTH) -> list[str]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from html import escape
 
-from reports.draw.axes import number, svg_text, tick_label, titled_svg
+from reports.draw.axes import number, signed, svg_text, tick_label, titled_svg
 from reports.draw.panels import HeatPanel
 from reports.draw.theme import MUTED, ArmStyle
 
@@ -97,7 +97,7 @@ def _cell(
         return drawn
     # the number, in what is readable on the colour
     ink = "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "#111111"
-    label = f"{value:+.3f}" if panel.diverging else f"{value:.3f}"
+    label = signed(value, 3) if panel.diverging else f"{value:.3f}"
     at = f'x="{x + width / 2:.1f}" y="{y + height / 2 + 3.3:.1f}" text-anchor="middle"'
     look = f'font-size="{9.5 if width >= 38 else 9}" fill="{ink}" pointer-events="none"'
     return f"{drawn}<text {at} {look}>{label}</text>"

@@ -3,7 +3,7 @@
     svg = line_chart(panel, styles)      # a LinePanel of reports.draw.panels
 
 From the ground up: grid and axes, named places, rules with their bands, guides, fitted curves, and
-the series of the arms. Labels of rules go where the fewest lines pass.
+the series of the arms. Names of points and labels of rules stand where they are least in the way.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from reports.draw.axes import CHARACTER, Frame, Scale, number, svg_text, titled_svg
+from reports.draw.labels import Box, Spot, Wanted, placed
 from reports.draw.panels import Axis, LinePanel, Point, Rule, Series
 from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
 WIDTH, HEIGHT = 440, 310
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
-Spot = tuple[float, float]  # in the picture, to the right and down
+LETTERS = 10  # size of names and labels
+AWAY = 15  # from a marker, farther than which a thin line leads to its name
 HALO = f'stroke="{PAPER}" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'
 
 
@@ -95,15 +97,10 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
     body += _floor(frame, panel.floor)
     body += [_start(frame, styles[arm], at) for arm, at in panel.starts if frame.x.holds(at)]
 
-    # rules, whose labels keep out of the way of what is drawn over them
+    # rules, under everything that has a place of its own
     guides = [[(frame.x(at), frame.y(height)) for at, height in guide] for guide in panel.guides]
-    lines = [
-        *(_spots(frame, series) for series in panel.series),
-        *_whiskers(frame, panel.series),
-        *guides,
-    ]
-    names = _names(frame, panel.series)
-    body += _rules(frame, [one for one in panel.rules if frame.y.holds(one.y)], styles, lines)
+    rules = sorted((one for one in panel.rules if frame.y.holds(one.y)), key=lambda rule: rule.y)
+    body += [_rule(frame, rule, styles) for rule in rules]
 
     # guides, fits and the arms
     body += [_guide(guide) for guide in guides]
@@ -113,7 +110,9 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
         _series(frame, series, styles[series.arm], joined, aside.get(series.arm, 0.0))
         for series in panel.series
     ]
-    body += names
+
+    # words over all of it
+    body += _words(frame, panel.series, rules, guides, styles)
     return titled_svg(WIDTH, HEIGHT, panel.title, 22, body, panel.note)
 
 
@@ -144,20 +143,6 @@ def _whiskers(frame: Frame, lines: Iterable[Series]) -> list[list[Spot]]:
         for point in _shown(frame, series)
         if frame.y.holds(point.low) and frame.y.holds(point.high)
     ]
-
-
-def _in_the_way(lines: Iterable[Sequence[Spot]], start: float, end: float, foot: float) -> int:
-    """How much of the lines is behind a label from `start` to `end` that stands on `foot`: places,
-    24 to a stretch.
-    """
-    count = 0
-    for line in lines:
-        for (x, y), (next_x, next_y) in itertools.pairwise([*line, *line[-1:]]):
-            stretch = [(x + (next_x - x) * i / 24, y + (next_y - y) * i / 24) for i in range(24)]
-            count += sum(
-                start <= at <= end and foot - 14 <= height <= foot + 4 for at, height in stretch
-            )
-    return count
 
 
 def _path(spots: Iterable[Spot]) -> str:
@@ -216,25 +201,89 @@ def _start(frame: Frame, style: ArmStyle, at: float) -> str:
     return f'<g data-arm="{style.key}">{drawn}</g>'
 
 
-def _names(frame: Frame, lines: Iterable[Series]) -> list[str]:
-    """Names beside their markers, moved down where they would touch the one above."""
+def _words(
+    frame: Frame,
+    lines: Sequence[Series],
+    rules: Sequence[Rule],
+    guides: Iterable[Sequence[Spot]],
+    styles: Mapping[str, ArmStyle],
+) -> list[str]:
+    """The names of points and the labels of rules, on a ground of their own. A name that finds no
+    place is left to the legend and the tooltip.
+    """
     named = [
-        (frame.x(one.x), frame.y(one.y), one.name)
+        (frame.x(one.x), frame.y(one.y), one.name, series.arm)
         for series in lines
         for one in _shown(frame, series)
         if one.name
     ]
-    parts, taken = [], list[tuple[float, float, float]]()
-    for x, y, name in sorted(named, key=lambda one: one[1]):
-        wide = 10 * CHARACTER * len(name)
-        left = x + 9 + wide > frame.x.end
-        start, foot = (x - 9 - wide if left else x + 9), y - 5
-        for begin, end, other in sorted(taken, key=lambda one: one[2]):
-            if begin < start + wide and start < end and abs(foot - other) < 11:
-                foot = other + 11
-        taken.append((start, start + wide, foot))
-        parts.append(svg_text(start, foot, name, "start", 10, "ink halo", HALO))
+    wanted = [_of_rule(frame, rule, index == 0) for index, rule in enumerate(rules)]
+    wanted += [_of_point(x, y, name) for x, y, name, _ in named]
+    if not wanted:
+        return []
+    across = [[(frame.x.start, frame.y(one.y)), (frame.x.end, frame.y(one.y))] for one in rules]
+    drawn = [*(_spots(frame, series) for series in lines), *_whiskers(frame, lines), *guides]
+    spots = [spot for series in lines if series.markers for spot in _spots(frame, series)]
+    markers = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    inside = Box(frame.x.start, frame.y.end - 6, frame.x.end + RIGHT, frame.y.start)
+    feet = placed(wanted, markers, [*drawn, *(across if named else [])], inside)
+
+    parts = []
+    for rule, foot in zip(rules, feet, strict=False):
+        text = svg_text(*foot, rule.label, "start", LETTERS, "ink halo", HALO) if foot else ""
+        parts.append(f"<g{_switch(rule.arm, styles)}>{text}</g>")
+    for (x, y, name, arm), foot in zip(named, feet[len(rules) :], strict=True):
+        if foot is not None:
+            # words are narrower than they are reckoned: those on the left end at their marker
+            left = foot[0] + _wide(name) < x
+            start, anchor = (foot[0] + _wide(name), "end") if left else (foot[0], "start")
+            text = svg_text(start, foot[1], name, anchor, LETTERS, "ink halo", HALO)
+            lead = _lead(x, y, foot, _wide(name))
+            parts.append(f"<g{_switch(arm, styles)}>{lead}{text}</g>")
     return parts
+
+
+def _wide(text: str) -> float:
+    return LETTERS * CHARACTER * len(text)
+
+
+def _of_rule(frame: Frame, rule: Rule, lowest: bool) -> Wanted:
+    """The label of a rule: over it at its right end, its left one or in the middle, or under it."""
+    wide, y = _wide(rule.label), frame.y(rule.y)
+    starts = (frame.x.end - 3 - wide, frame.x.start + 3, (frame.x.start + frame.x.end - wide) / 2)
+    under = y + 10
+    feet = [y - 4, under] if under < frame.y.start else [y - 4]
+    # the lowest one has room under it; under others stands what belongs to the next rule
+    return Wanted(wide, LETTERS, [
+        ((x, foot), index + (0 if foot < y else 1 if lowest else 12))
+        for foot in feet
+        for index, x in enumerate(starts)
+    ])  # fmt: skip
+
+
+def _of_point(x: float, y: float, name: str) -> Wanted:
+    """The name of a point: beside its marker, over or under it, or farther up and down beside."""
+    wide = _wide(name)
+    right, left, middle = x + 9, x - 9 - wide, x - wide / 2
+    near = [((right, y + 3), 0.0), ((left, y + 3), 1.0), ((middle, y - 9), 4.0),
+            ((middle, y + 15), 4.0)]  # fmt: skip
+    far = [
+        ((start, y + 3 + away), abs(away) + (1.0 if start == left else 0.0))
+        for away in range(-56, 57, 4)
+        if away
+        for start in (right, left)
+    ]
+    return Wanted(wide, LETTERS, [*near, *far], may_go=True)
+
+
+def _lead(x: float, y: float, foot: Spot, wide: float) -> str:
+    """A thin line from a marker to a name that is not beside it."""
+    middle = foot[1] - 3
+    if abs(middle - y) < AWAY:
+        return ""
+    end = foot[0] - 2 if foot[0] > x else foot[0] + wide + 2
+    look = f'class="axis" stroke="{MUTED}" stroke-width="0.7"'
+    return f'<path d="M{x:.1f} {y:.1f}L{end:.1f} {middle:.1f}" {look}/>'
 
 
 def _series(frame: Frame, series: Series, style: ArmStyle, joined: bool, aside: float = 0.0) -> str:
@@ -260,41 +309,9 @@ def _guide(spots: Iterable[Spot]) -> str:
     return f'<path d="{_path(spots)}" {look}/>'
 
 
-def _rules(
-    frame: Frame,
-    rules: Iterable[Rule],
-    styles: Mapping[str, ArmStyle],
-    lines: Sequence[Sequence[Spot]],
-) -> list[str]:
-    """Rules from the lowest to the highest, then their labels, moved up where they would touch the
-    one below.
-
-    A label stands at the right end, the left one or in the middle, and the lowest rule's also under
-    it where there is room: where least of the lines is in the way.
-    """
-    parts, labels, free = [], [], math.inf
-    for index, rule in enumerate(sorted(rules, key=lambda rule: rule.y)):
-        parts.append(_rule(frame, rule, styles))
-        # where the label may stand
-        above, under = min(frame.y(rule.y) - 4, free), frame.y(rule.y) + 10
-        feet = (above, under) if index == 0 and under < frame.y.start else (above,)
-        width = 10 * CHARACTER * len(rule.label)
-        right, middle = frame.x.end - 3 - width, (frame.x.start + frame.x.end - width) / 2
-        start, baseline = min(
-            itertools.product((right, frame.x.start + 3, middle), feet),
-            key=lambda place: _in_the_way(lines, place[0], place[0] + width, place[1]),
-        )
-        free = min(baseline, frame.y(rule.y)) - 11
-        # on a ground of its own, as the bands and lines of other rules run behind it
-        anchor, x = ("end", start + width) if start == right else ("start", start)
-        label = svg_text(x, baseline, rule.label, anchor, 10, "ink halo", HALO)
-        labels.append(f"<g{_switch(rule, styles)}>{label}</g>")
-    return [*parts, *labels]
-
-
-def _switch(rule: Rule, styles: Mapping[str, ArmStyle]) -> str:
-    """The attribute by which the legend switches the rule of an arm."""
-    style = styles.get(rule.arm)
+def _switch(arm: str, styles: Mapping[str, ArmStyle]) -> str:
+    """The attribute by which the legend switches what belongs to an arm."""
+    style = styles.get(arm)
     return f' data-arm="{style.key}"' if style else ""
 
 
@@ -315,7 +332,7 @@ def _rule(frame: Frame, rule: Rule, styles: Mapping[str, ArmStyle]) -> str:
     look = f'class="{names}" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dash}"'
     parts.append(f'<path d="M{left:.1f} {y:.1f}H{right:.1f}" {look}/>')
     tip = f"<title>{escape(rule.label)}: {number(rule.y, 4)}</title>"
-    return f"<g{_switch(rule, styles)}>{tip}{''.join(parts)}</g>"
+    return f"<g{_switch(rule.arm, styles)}>{tip}{''.join(parts)}</g>"
 
 
 def _marks(frame: Frame, marks: Iterable[tuple[float, str]]) -> list[str]:

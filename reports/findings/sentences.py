@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.draw.axes import signed as with_sign
 from reports.draw.theme import arm_label
 from reports.findings.claims import Claim
 from reports.findings.outcomes import Outcome
@@ -82,11 +83,11 @@ def size_text(value: float, unit: str, signed: bool = False) -> str:
         return "unbounded" if signed else "unknown"
     if unit == "log images":
         return f"x {math.exp(value):.2f}" if signed else f"{math.exp(abs(value)):.2f} times"
-    sign, size = ("+", value) if signed else ("", abs(value))
+    size = value if signed else abs(value)
     scale, name = (100 * size, "points") if unit == "accuracy" else (percent(size), "%")
     # a loss is compared in tenths of a percent, and a difference of 0.04 % is no 0.0 %
     digits = 1 if abs(scale) >= 1 or unit == "accuracy" else 2
-    return f"{scale:{sign}.{digits}f} {name}"
+    return f"{with_sign(scale, digits, '+' if signed else '')} {name}"
 
 
 def _scatter_text(outcome: Outcome) -> str:

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reports.draw.axes import signed
 from reports.findings.along_training import (
     early_values,
     equal_flops,
@@ -135,7 +136,7 @@ def next_size(claim: Claim, runs: Comparable, properties: Properties) -> Outcome
     for pair in given:
         if pair is not chosen:
             one = outcome(runs.contrast(difference_weights(*pair)), unit_of(runs), (), (), ())
-            apart = f"{percent(one.effect):+.1f} %"
+            apart = f"{signed(percent(one.effect))} %"
             notes.append(f"{_steps_text(pair)} (x {_step(runs, pair):.2g}): {apart}")
     left, right = ([arm for arm, _ in side] for side in chosen)
     sizes = [chosen[0][0][1], chosen[1][0][1]]

@@ -11,6 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from reports.draw.legend import draw_panel, swatch
+from reports.draw.line_chart import draw_marker
 from reports.draw.page_parts import Page
 from reports.draw.panels import Figure, Panel
 from reports.draw.table import Cell, Table
@@ -54,6 +55,7 @@ def render_html(page: Page) -> str:
         gloss=_Glosses(page.terms),
         term_id=term_id,
         legend=[(style, Markup(swatch(style))) for style in styles.values()],
+        marks=Markup(_marks(styles)),
         key_of=lambda arm: styles[arm].key if arm in styles else "",
         table=lambda content: Markup(_table(content, styles)),
         folded_rows=FOLDED_ROWS,
@@ -102,6 +104,15 @@ class _Glosses:
         return Markup(parts + escape(rest))
 
 
+def _marks(styles: dict[str, ArmStyle]) -> str:
+    """The marker of each arm, which the tables show beside its name."""
+    drawn = "".join(
+        f'<symbol id="mark-{style.key}" viewBox="0 0 14 14">{draw_marker(style, 7, 7, "")}</symbol>'
+        for style in styles.values()
+    )
+    return f'<svg id="marks" aria-hidden="true">{drawn}</svg>'
+
+
 def _arm_css(styles: dict[str, ArmStyle]) -> str:
     light = "".join(f"--{style.key}:{style.colour};" for style in styles.values())
     dark = "".join(f"--{style.key}:{style.dark};" for style in styles.values())
@@ -135,7 +146,7 @@ def _table(table: Table, styles: dict[str, ArmStyle]) -> str:
 
 def _td(cell: Cell, number: bool, styles: dict[str, ArmStyle]) -> str:
     style = styles.get(cell.arm)
-    dot = f'<i style="background:var(--{style.key})"></i>' if style else ""
+    dot = f'<svg aria-hidden="true"><use href="#mark-{style.key}"/></svg>' if style else ""
     wrapped = next(
         (f" class={name}" for name, least in WRAPPED.items() if len(cell.text) > least), ""
     )

@@ -25,6 +25,8 @@ from reports.page.first_answer import against
 from reports.study.contrasts import CONTROL
 from reports.study.runs import StudyResults
 
+MOST_STEPS = 4  # encoders of a ladder that are named; the verdict names all
+
 
 def answers(
     study: StudyResults, verdicts: Sequence[Verdict], claims: Mapping[str, Claim]
@@ -123,8 +125,11 @@ def _of(verdict: Verdict, kind: str, order: str) -> str:
     by = f" by {facts_of(verdict.metric).label}" if verdict.measure == "loss" else ""
     better = "better" if effect < 0 else "worse"
     if kind == "level_trend":
-        ladder = " → ".join(encoder_name(one) for one in verdict.encoders)
-        asked = f"along the encoders by {ORDER_NAMES[order]}, least first ({ladder}),"
+        names = [encoder_name(one) for one in verdict.encoders]
+        ladder = f"least first ({' → '.join(names)})"
+        if len(names) > MOST_STEPS:
+            ladder = f"from {names[0]} to {names[-1]} ({len(names)} encoders)"
+        asked = f"along the encoders by {ORDER_NAMES[order]}, {ladder},"
         if verdict.here == NOT_MONOTONE:
             return f"{asked} results get better at one step and worse at another{by}"
         told, asked = f"{asked} results get {better}{by}", f"whether results follow {asked[6:]}{by}"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from reports.draw.axes import signed
 from reports.draw.page_parts import Answer, Page, Section
 from reports.draw.panels import Axis, ForestPanel, chosen_figures
 from reports.draw.table import Table, arm_cell, cell, columns
@@ -123,7 +124,7 @@ def _sentence(found: Sequence[Change], group: Group, size: str, names: tuple[str
         which = f"none of the {len(found)} arms" if len(found) > 1 else arm_label(found[0].arm)
         cannot = "can be told" if len(found) > 1 else "cannot be told"
         return f"{where} {which} of {names[1]} {cannot} from that of {names[0]}."
-    each = [f"{arm_label(one.arm)} ({one.percent[0]:+.1f} %)" for one in told]
+    each = [f"{arm_label(one.arm)} ({signed(one.percent[0])} %)" for one in told]
     return f"{where} {joined(each)} can be told apart, of {len(found)} arms in both."
 
 

@@ -144,7 +144,8 @@ def build_page(study: StudyResults, kind: str) -> Page:
     compared = any(part.distances for part in chosen.values())
     lead = next(iter(ablation.answer(study.rows)), None) if compared else None
     first = _leading_group(study) if compared else None
-    lead = _led(study, lead, first) if lead else None
+    own = _metric_of_answer(study, first)
+    lead = _led(lead, own) if lead else None
     judged = judge(study, kind)
     # figures, section by section
     sections: list[Section] = []
@@ -158,6 +159,7 @@ def build_page(study: StudyResults, kind: str) -> Page:
         if part.laws:
             order = distances(final)
             found[1:1] = [*law_figure(fitted, order), *frontier_figure(joint)]
+        found = [_led(figure, own) for figure in found]
         sections.append(Section(name, part.title, part.question, found, []))
     # around them
     head = OF_EVERYTHING if everything else QUESTIONS[kind]
@@ -197,15 +199,26 @@ def _leading_group(study: StudyResults) -> Group | None:
     return found[0].group if found else None
 
 
-def _led(study: StudyResults, lead: Figure, first: Group | None) -> Figure:
-    """The figure of the first screen, the panels of a metric first."""
-    if first is None:
-        return lead
-    own = metric_of(first, distances(study.rows[study.rows["final"]]))["metric"]
-    order = sorted(range(len(lead.panels)), key=lambda i: lead.shown[i].get("metric") != own)
-    return replace(
-        lead, panels=[lead.panels[i] for i in order], shown=[lead.shown[i] for i in order]
+def _metric_of_answer(study: StudyResults, first: Group | None) -> str:
+    """What the first sentence is by, as selectors name it; "" where there is none."""
+    final = study.rows[study.rows["final"]]
+    return metric_of(first, distances(final))["metric"] if first else ""
+
+
+def _led(figure: Figure, metric: str) -> Figure:
+    """One order of panels in all figures: at each place those of the first answer's metric first,
+    the others as they are.
+    """
+    others = [tuple(kv for kv in one.items() if kv[0] != "metric") for one in figure.shown]
+    places = {place: index for index, place in enumerate(dict.fromkeys(others))}
+    order = sorted(
+        range(len(figure.shown)),
+        key=lambda i: (places[others[i]], figure.shown[i].get("metric") != metric),
     )
+    if not order:
+        return figure
+    panels, shown = ([of[i] for i in order] for of in (figure.panels, figure.shown))
+    return replace(figure, panels=panels, shown=shown)
 
 
 def _title(study: StudyResults, kind: str) -> str:

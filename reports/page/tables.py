@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
-from reports.draw.axes import rounded
+from reports.draw.axes import rounded, signed
 from reports.draw.table import Cell, Table, arm_cell, cell, columns
 from reports.study.contrasts import percent
 from reports.study.groups import (
@@ -72,7 +72,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
                 arm_cell(arm),
                 Cell(size, rounded(summary.parameters)),
                 cell(summary.mean), cell(summary.sd, 2), cell(summary.n),
-                Cell("–" if change is None else f"{change:+.1f} %", rounded(change)),
+                Cell("–" if change is None else f"{signed(change)} %", rounded(change)),
                 Cell(_floor_cell(floor, freedom), rounded(floor)),
                 Cell("–" if pair is None else floor_text(pair), rounded(pair)),
                 cell(summary.real, 3),

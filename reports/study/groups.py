@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.core.metrics import Facts, facts_of
+from bench.core.store.files import flatten
 from reports.study.contrasts import percent, pooled_variance, shared_seeds, two_way_variance
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Group:
     """One set of comparable numbers.
 
     images_total, batch: the budget, 0 for a batch that was not recorded; per_block: of features
-    read in a block, and not of the whole model; encoder: with which the metric compares, "" where
-    its protocol names none.
+    read in a block, and not of the whole model; protocol: its entries, names joined by dots.
     """
 
     data: str
@@ -80,7 +80,7 @@ class Group:
     batch: int
     higher_is_better: bool
     per_block: bool = False
-    encoder: str = ""
+    protocol: tuple[tuple[str, str], ...] = ()
 
     @property
     def facts(self) -> Facts:
@@ -119,7 +119,9 @@ def groups(rows: pd.DataFrame, per_block: bool = False) -> list[Group]:
             batch=int(row["batch"]),
             higher_is_better=bool(row["higher_is_better"]),
             per_block=per_block,
-            encoder=str(protocol.get("encoder", "")) if isinstance(protocol, dict) else "",
+            protocol=tuple((key, str(value)) for key, value in sorted(flatten(protocol).items()))
+            if isinstance(protocol, dict)
+            else (),
         )
         judged_by = group.facts.is_distance and not row["related"]
         most = (-row["runs"], -group.images_total, group.protocol_id, group.batch)

@@ -42,7 +42,10 @@ def parse_json(text: str, as_written: bool = False) -> Any:
     except RecursionError:
         raise ValueError(_too_deep()) from None
     _check_depth(content)
-    return content if as_written else _shown(content)
+    # texts without an escape are what stands in the file: looked through at once
+    if as_written or ("\\" not in text and _HARMFUL.search(text) is None):
+        return content
+    return _shown(content)
 
 
 def _whole(text: str) -> int | float:

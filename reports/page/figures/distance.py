@@ -5,7 +5,8 @@ an arm's encoder.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ AXES = {
 SPENT = {"images": "images", "flops": "FLOPs", "hours": "hours"}  # as selectors name them
 # Arms without an encoder that are compared with those of all encoders.
 BESIDE_ENCODERS = ("vanilla", "selfflow")
+_HASH = re.compile(r"[0-9a-f]{8,64}")  # of files: which one it is, a reader cannot see
 ORDERS = {"encoder_linear_probe": "linear probe", "encoder_structure": "spatial structure"}
 
 
@@ -109,10 +111,7 @@ def group_note(group: Group, found: Collection[Group], related: bool = False) ->
     """
     others = [other for other in found if (other.metric, other.data) == (group.metric, group.data)]
     words = [group.facts.direction]
-    protocols = {other.protocol_id for other in others}
-    if len(protocols) > 1:
-        named = len({other.encoder for other in others}) == len(protocols)
-        words.append(f"to {group.encoder}" if named else f"protocol {group.protocol_id}")
+    words += told_apart(group, others)
     if len({other.images_total for other in others}) > 1:
         words.append(f"{group.images_total:,} images")
     if len({other.batch for other in others}) > 1:
@@ -120,6 +119,33 @@ def group_note(group: Group, found: Collection[Group], related: bool = False) ->
     if related:
         words.append(RELATED)
     return " · ".join(words)
+
+
+def told_apart(group: Group, others: Iterable[Group]) -> list[str]:
+    """What the group's protocol has and those of the others lack, in words, the fewest that tell it
+    from each of them: ["to local M"]; with which encoder a metric compares comes first.
+    """
+    own = dict(group.protocol)
+    left = {one.protocol_id: dict(one.protocol) for one in others}
+    left.pop(group.protocol_id, None)
+    words = []
+    keys = {key for one in (own, *left.values()) for key in one}
+    hashed = {key for key in keys if _HASH.fullmatch(own.get(key, ""))}
+    for key in sorted(keys, key=lambda key: (key != "encoder", key in hashed, key)):
+        values = sorted({one.get(key, "none") for one in (own, *left.values())})
+        value = own.get(key, "none")
+        unlike = {name: one for name, one in left.items() if one.get(key, "none") != value}
+        if not unlike:
+            continue
+        left = {name: one for name, one in left.items() if name not in unlike}
+        name = key.rpartition(".")[2].replace("_", " ")
+        if key == "encoder":
+            words.append(f"to {encoder_name(value)}")
+        elif key in hashed:
+            words.append(f"{name} {values.index(value) + 1} of {len(values)}")
+        else:
+            words.append(f"{name} {value}")
+    return [*words, *([f"protocol {group.protocol_id}"] if left else [])]
 
 
 def metric_of(group: Group, found: Collection[Group]) -> Shown:
@@ -130,7 +156,8 @@ def metric_of(group: Group, found: Collection[Group]) -> Shown:
     others = [one for one in found if (one.metric, one.data) == (group.metric, group.data)]
     if len(others) > 1:
         own = group_note(group, found).partition(" · ")[2]
-        label += f" ({own})" if own else ""
+        # "CKNNA to local M", "fd_pixels (65,536 images)"
+        label += f" {own}" if own.startswith("to ") else f" ({own})" if own else ""
     return {"metric": label}
 
 
@@ -229,14 +256,14 @@ def _encoder_panel(
     columns = ["arm", "method", "encoder"]
     summaries = {one.arm: one for one in summarise(part.fillna({"encoder": "none"}), columns)}
     series, rules = [], []
-    by_method: dict[str, list[tuple[float, float]]] = {}
+    by_method: dict[str, list[tuple[float, float]]] = {}  # with its options
     for arm in sorted_arms(summaries):
         summary = summaries[arm]
         if summary.encoder in strength:
             if point := summary_point(summary, strength[summary.encoder].value):
-                named = replace(point, name=encoder_name(summary.encoder))
+                named = replace(point, name=_beside(arm, summary.encoder))
                 series.append(Series(arm, [named]))
-                by_method.setdefault(summary.method, []).append((point.x, point.y))
+                by_method.setdefault(arm.partition("/")[0], []).append((point.x, point.y))
         elif arm in BESIDE_ENCODERS and (point := summary_point(summary, 0.0)):
             rules.append(Rule(arm_label(arm), point.y, point.low, point.high, arm))
     if len({summaries[line.arm].encoder for line in series}) < 2:
@@ -244,3 +271,9 @@ def _encoder_panel(
     guides = [sorted(points) for points in by_method.values() if len(points) > 1]
     x = Axis(facts_of(measure).axis)
     return group_panel(group, found, size, x, series, rules, guides)
+
+
+def _beside(arm: str, encoder: str) -> str:
+    """What stands beside the marker of an arm: its encoder, and the options of its method."""
+    options = arm_label(arm.partition("/")[0]).partition(", ")[2]
+    return ", ".join(filter(None, (encoder_name(encoder), options)))

@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.core.store.runs import RunRecord
 from reports.draw.panels import Figure, ImagePanel, Place, Shown, chosen_figures
 from reports.draw.theme import arm_label
+from reports.findings.sentences import joined
 from reports.study.runs import StudyResults
 
 # kind of picture -> its files in a run's folder samples/
@@ -69,7 +70,7 @@ def _figures(
     study: StudyResults, name: str, read: Callable[[Path], bytes], title: str, caption: str
 ) -> list[Figure]:
     panels: list[tuple[Place, Shown, ImagePanel]] = []
-    absent: dict[str, None] = {}
+    absent: dict[str, list[str]] = {}  # arms by size
     beside = ""
     reader = _Reader(study, read)
     for (data, size), runs in study.first_seeds().items():
@@ -98,8 +99,13 @@ def _figures(
                 panel = ImagePanel(run.arm, arm_label(run.arm), alt, content, wav)
                 panels.append(((data, size), place, panel))
             if not drawn:
-                absent[arm_label(run.arm)] = None
-    without = f" Without a picture: {', '.join(absent)}." if absent else ""
+                absent.setdefault(size, []).append(arm_label(run.arm))
+    several = len({size for _, size in study.first_seeds()}) > 1
+    lacking = [
+        f"{joined(list(dict.fromkeys(arms)))}{f' at {size}' if several else ''}"
+        for size, arms in absent.items()
+    ]
+    without = f" Without a picture: {'; '.join(lacking)}." if lacking else ""
     order = list(study.first_seeds())
     return chosen_figures(name, title, caption + beside + without, panels, order, beside=())
 

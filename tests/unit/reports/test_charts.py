@@ -5,10 +5,12 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from reports.draw.axes import Scale
+from reports.draw.axes import CHARACTER, Scale, signed
 from reports.draw.heat_map import VIRIDIS, colour_at
+from reports.draw.labels import Box, Wanted, placed
 from reports.draw.legend import draw_panel, with_legend
 from reports.draw.panels import (
     Axis,
@@ -92,18 +94,64 @@ def test_labels_of_rules_do_not_touch():
         Rule("real", 2.01),
     ]
     drawn = ElementTree.fromstring(draw_panel(line_panel(rules=rules), STYLES))
-    heights = [
-        float(found.attrib["y"])
-        for found in drawn.iter(f"{SVG}text")
-        if found.text in ("vanilla", "real")
+    boxes = [box_of(text) for text in drawn.iter(f"{SVG}text") if text.text in ("vanilla", "real")]
+    assert len(boxes) == 2 and not boxes[0].meets(boxes[1])
+
+
+def box_of(text):
+    """What a text of a picture covers, a little less than is reckoned for it."""
+    size, x, y = (float(text.attrib[name]) for name in ("font-size", "x", "y"))
+    wide = CHARACTER * size * len(text.text)
+    left = x - {"start": 0, "end": wide, "middle": wide / 2}[text.attrib["text-anchor"]]
+    return Box(left, y - 0.8 * size, left + wide, y + 0.2 * size)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_names_of_points_hide_neither_each_other_nor_labels_nor_markers(seed):
+    """Twelve points with long names, half of them in one column, beside two rules: what is written
+    is free, and what is left out is little.
+    """
+    rng = np.random.default_rng(seed)
+    arms = [f"repa/encoder_{index}" for index in range(12)]
+    places = [(0.6 if i % 2 else rng.random(), rng.random()) for i in range(12)]
+    series = [
+        Series(
+            arm, [replace(point(x, y), low=y - 0.2, high=y + 0.2, name=f"a name of {i:02} letters")]
+        )
+        for i, (arm, (x, y)) in enumerate(zip(arms, places, strict=True))
     ]
-    assert abs(heights[0] - heights[1]) >= 10
+    rules = [Rule("Vanilla", 0.5, 0.4, 0.6), Rule("Self-Flow", 0.47, 0.4, 0.5)]
+    panel = line_panel(series=series, rules=rules)
+    styles = {style.arm: style for style in arm_styles(arms)}
+    drawn = ElementTree.fromstring(draw_panel(panel, styles))
+    said = ("a name", "Vanilla", "Self-Flow")
+    boxes = [box_of(text) for text in drawn.iter(f"{SVG}text") if text.text.startswith(said)]
+    assert len(boxes) >= 12
+    assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].meets(pair[1])]
+    names = [box_of(text) for text in drawn.iter(f"{SVG}text") if text.text.startswith("a name")]
+    markers = [path for path in drawn.iter(f"{SVG}path") if path.findtext(f"{SVG}title")]
+    found = [re.match(r"M([\d.]+) ([\d.]+)", path.attrib["d"]) for path in markers]
+    spots = [(float(one[1]), float(one[2])) for one in found]
+    assert len(spots) == 12 and not sum(box.covers(spots) for box in names)
+
+
+def test_a_label_takes_its_best_free_place_or_none():
+    room = Box(-10, 0, 200, 100)
+    label = Wanted(50, 10, [((100, 50), 0.0), ((0, 50), 1.0)], may_go=True)
+    assert placed([label], [], [], room) == [(100, 50)]
+    right, left = (label.box(foot) for foot, _ in label.places)
+    assert placed([label], [right], [], room) == [(0, 50)]
+    assert placed([label], [right, left], [], room) == [None]
+    assert set(placed([label, label], [], [], room)) == {(100, 50), (0, 50)}
+    assert set(placed([label] * 3, [], [], room)) == {(100, 50), (0, 50), None}
 
 
 @pytest.mark.parametrize(("y", "last", "below"), [(1.0, 1.2, True), (1.0, 4.0, False)])
 def test_the_label_of_the_lowest_rule_is_where_fewer_lines_pass(y, last, below):
     points = [point(1, 5.0), point(10, 1.1 if below else 3.0), point(100, last)]
-    panel = line_panel(series=[Series("selfflow", points)], rules=[Rule("real", y)])
+    points = [replace(points[0], y=1.12), *points[1:]] if below else points
+    high = Series("repa/<x>&", [point(100, 5.0)])
+    panel = line_panel(series=[Series("selfflow", points), high], rules=[Rule("real", y)])
     drawn = ElementTree.fromstring(draw_panel(panel, STYLES))
     (label,) = (
         float(found.attrib["y"]) for found in drawn.iter(f"{SVG}text") if found.text == "real"
@@ -313,3 +361,12 @@ def test_a_name_of_two_lines_is_drawn_whole_and_gets_its_legend():
     label = ' aria-label="new\nline"'
     drawn = re.sub(' aria-label=.*?"(?= )', label, drawn, count=1)
     assert "new" in with_legend(drawn, list(STYLES)[:2], STYLES)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(-0.04, 1, "-0.04"), (-0.004, 1, "-0.004"), (-0.0004, 1, "0"), (-0.0, 2, "0"), (0.0, 1, "0"),
+     (0.06, 1, "+0.1"), (-12.34, 1, "-12.3"), (2.3e6, 1, "+2.3M")],
+)  # fmt: skip
+def test_a_change_that_is_not_zero_is_not_written_as_zero_with_a_sign(value, digits, text):
+    assert signed(value, digits) == text

@@ -8,15 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.pages import write_run, write_runs
+from support.pages import REAL, write_run, write_runs
 
 from reports.draw.page_parts import Section
 from reports.draw.panels import MOST_PANELS, figures
 from reports.output.export import export_page
 from reports.output.html import render_html
 from reports.page.figures import ablation, distance, training
+from reports.page.figures.distance import metric_of
 from reports.page.figures.over_training import hours_along, results_over_training
 from reports.page.pages import build_page
+from reports.study.groups import Group
 from reports.study.runs import read_study
 
 ARMS = {"vanilla": 1.0, "selfflow": 0.9, "repa/local_m": 0.95}
@@ -169,3 +171,36 @@ def test_encoders_are_compared_with_vanilla_and_self_flow_alone(tmp_path):
     assert panels and all(
         {rule.arm for rule in panel.rules} == {"vanilla", "selfflow"} for panel in panels
     )
+
+
+def told(name, **protocol):
+    settings = tuple((key, str(value)) for key, value in sorted(protocol.items()))
+    return Group("digits", "cknna", name, 1, 1, True, protocol=settings)
+
+
+def test_protocols_are_told_apart_in_words_by_the_least_that_does():
+    found = [
+        told("a", encoder="local_m", encoder_weights="00aa11bb22cc33dd", n=600),
+        told("b", encoder="averaged(local_m)", encoder_weights="ffaa11bb22cc33dd", n=600),
+        told("c", encoder="averaged(local_m)", encoder_weights="eeaa11bb22cc33dd", n=600),
+        told("d", encoder="averaged(local_m)", encoder_weights="eeaa11bb22cc33dd", n=50),
+    ]
+    assert [metric_of(one, found)["metric"] for one in found] == [
+        "CKNNA to local M",
+        "CKNNA to averaged local M · n 600 · encoder weights 2 of 2",
+        "CKNNA to averaged local M · n 600 · encoder weights 1 of 2",
+        "CKNNA to averaged local M · n 50",
+    ]
+    assert metric_of(found[0], found[:1]) == {"metric": "CKNNA"}
+
+
+def test_one_order_of_panels_follows_the_first_answer(tmp_path, monkeypatch):
+    """By the distance that verdicts prefer nothing can be told, so the next one answers first."""
+    monkeypatch.setitem(REAL, "fd_pixels", 100.0)
+    write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.8}, sizes=("nano", "micro"), seeds=4)
+    page = build_page(read_study(tmp_path), "all")
+    first = page.lead.selectors["metric"]
+    assert first == ["fd_local", "fd_pixels", "held-out loss"]
+    for figure in page.figures:
+        own = [one for one in figure.selectors.get("metric", []) if one in first]
+        assert own == [one for one in first if one in own], figure.id
