@@ -24,6 +24,7 @@ FOLDED_ROWS = 40  # a longer table starts folded
 # least of a line by CSS.
 WRAPPED = {"long": 40, "some": 18}
 MOST_BESIDE = 3  # panels of a key that a wide page shows at once
+SIDE_BY_SIDE = (3, 4, 5)  # of small panels
 MOST_CARDS = 6  # verdicts that are not folded
 PROCEDURE = (
     "Every arm was trained by the same trainer on the same pictures, with the same noise for each "
@@ -52,6 +53,7 @@ def render_html(page: Page) -> str:
         draw=lambda panel, wide=False: Markup(draw_panel(panel, styles, wide)),
         csv=lambda panel: csv_text(panel_rows(panel)),
         figure_panels=_panels,
+        columns=_columns,
         gloss=_Glosses(page.terms),
         term_id=term_id,
         legend=[(style, Markup(swatch(style))) for style in styles.values()],
@@ -76,6 +78,16 @@ def _panels(figure: Figure) -> Iterator[tuple[Panel, str, bool]]:
     for panel, of, first in zip(figure.panels, shown, figure.at_first(), strict=True):
         kept = first and all(of.get(key, value) == value for key, value in many.items())
         yield panel, json.dumps(dict(of), ensure_ascii=False) if of else "", kept
+
+
+def _columns(figure: Figure) -> int:
+    """Of small panels, those that leave least of the last row empty on a wide page; 0 for others,
+    which take the room that there is.
+    """
+    count = sum(figure.at_first())
+    if count < min(SIDE_BY_SIDE) or not all(one.kind in ("heat", "image") for one in figure.panels):
+        return 0
+    return min(SIDE_BY_SIDE, key=lambda columns: (-count % columns, -columns))
 
 
 def term_id(term: str) -> str:
