@@ -20,7 +20,7 @@ from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
 WIDTH, HEIGHT = 440, 310
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
-LETTERS = 10  # size of names and labels
+WORD_SIZE = 10  # size of names and labels
 AWAY = 15  # from a marker, farther than which a thin line leads to its name
 HALO = f'stroke="{PAPER}" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'
 
@@ -230,21 +230,21 @@ def _words(
 
     parts = []
     for rule, foot in zip(rules, feet, strict=False):
-        text = svg_text(*foot, rule.label, "start", LETTERS, "ink halo", HALO) if foot else ""
+        text = svg_text(*foot, rule.label, "start", WORD_SIZE, "ink halo", HALO) if foot else ""
         parts.append(f"<g{_switch(rule.arm, styles)}>{text}</g>")
     for (x, y, name, arm), foot in zip(named, feet[len(rules) :], strict=True):
         if foot is not None:
             # words are narrower than they are reckoned: those on the left end at their marker
             left = foot[0] + _wide(name) < x
             start, anchor = (foot[0] + _wide(name), "end") if left else (foot[0], "start")
-            text = svg_text(start, foot[1], name, anchor, LETTERS, "ink halo", HALO)
+            text = svg_text(start, foot[1], name, anchor, WORD_SIZE, "ink halo", HALO)
             lead = _lead(x, y, foot, _wide(name))
             parts.append(f"<g{_switch(arm, styles)}>{lead}{text}</g>")
     return parts
 
 
 def _wide(text: str) -> float:
-    return LETTERS * CHARACTER * len(text)
+    return WORD_SIZE * CHARACTER * len(text)
 
 
 def _of_rule(frame: Frame, rule: Rule, lowest: bool) -> Wanted:
@@ -254,7 +254,7 @@ def _of_rule(frame: Frame, rule: Rule, lowest: bool) -> Wanted:
     under = y + 10
     feet = [y - 4, under] if under < frame.y.start else [y - 4]
     # the lowest one has room under it; under others stands what belongs to the next rule
-    return Wanted(wide, LETTERS, [
+    return Wanted(wide, WORD_SIZE, [
         ((x, foot), index + (0 if foot < y else 1 if lowest else 12))
         for foot in feet
         for index, x in enumerate(starts)
@@ -273,7 +273,7 @@ def _of_point(x: float, y: float, name: str) -> Wanted:
         if away
         for start in (right, left)
     ]
-    return Wanted(wide, LETTERS, [*near, *far], may_go=True)
+    return Wanted(wide, WORD_SIZE, [*near, *far], may_go=True)
 
 
 def _lead(x: float, y: float, foot: Spot, wide: float) -> str:
