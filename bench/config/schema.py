@@ -86,7 +86,7 @@ class Evaluation:
     metrics: list[str] = field(default_factory=list)
     reference: str = "train"
     settings: dict[str, Any] = field(default_factory=dict)
-    snapshots: str = one_of("all", "last")
+    snapshots: str = one_of("all", "last", "unsampled")
     protocol: str = "ode50"
     samples: int = 1200
     guidance: float = within(1.0, "[0, inf)")

@@ -71,6 +71,8 @@ def all_tasks(session: Session, counts: Sequence[int] | None = None) -> list[Tas
                 metric_class(name).passes(sizes["train"], sizes["heldout"], most) for name in names
             ]
             sampled = request.samples * evaluations if request.parts(names) else 0
+            if sampled and cfg.evaluation.snapshots == "unsampled" and images != cfg.images:
+                continue
             kind = "" if kind.startswith("\0") else kind
             flops = forward * (max(passes) + sampled)
             tasks.append(Task(kind, images, flops, tuple(names), forward * sampled))

@@ -81,6 +81,15 @@ def test_the_same_command_again_says_complete_and_changes_nothing(tmp_path, caps
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
 
+def test_earlier_snapshots_can_be_measured_without_samples(tmp_path):
+    asked = ("evaluation.snapshots=unsampled", "evaluation.metrics=[heldout_loss,fd_local]")
+    words = tiny_run(tmp_path, "images=512", "measure=full", *asked)
+    assert run_in_process([*words, "evaluation.samples=64"]) == 0
+    files = [path.name for path in sorted((only_run(tmp_path) / "results").glob("*.json"))]
+    kinds = [name.rpartition("-")[0] for name in files]
+    assert kinds == ["heldout", "heldout", "samples"] and files[-1].endswith("512.json")
+
+
 def test_a_finished_run_whose_last_words_were_lost_is_put_in_order(tmp_path, capsys):
     words = tiny_run(tmp_path, "images=256")
     assert run_in_process(words) == 0
