@@ -150,7 +150,9 @@ def build(option: Option, **extra: Any) -> Any:
         if option.inner is None:
             check_made_of(option.name, None)
         assert option.inner is not None, "refused above"
-        values["of"] = build(option.inner, **extra)
+        # one that shows the other something else than it is shown says what
+        for_inner = getattr(factory, "for_inner", dict)
+        values["of"] = build(option.inner, **for_inner(**extra))
     if "card" in takes:
         card = locate(CARD)
         own = {f.name: values.pop(f.name) for f in dataclasses.fields(card) if f.name in values}

@@ -1,5 +1,6 @@
 """Grids of pictures as PNG files that a person can look at; of sounds their spectrograms, and a
-WAV file of those in the first row, from left to right.
+WAV file of those in the first row, from left to right; of videos the frames of those that would be
+the first row, a film strip a line, and all of them moving in an APNG file.
 
 save_sample_grid(subject, sampling_protocol("ode50"), device)   # samples/grid-<images>.png
 save_real_grid(subject, 64)                                      # samples/real.png
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,58 +19,14 @@ from bench.core.data.base import shown
 from bench.core.data.pictures import readable
 from bench.core.data.wav import wav_bytes
 from bench.core.model.sampling_protocol import Protocol
-from bench.core.store.files import atomic, write_bytes
-from bench.evaluation.samples import painter, sampler
+from bench.core.store.files import write_bytes
+from bench.evaluation.films import save_film, strips
+from bench.evaluation.grids import picture_grid, save_png
+from bench.evaluation.samples import decoder, sampler
 from bench.evaluation.subject import Subject
 
 REAL_GRID = "real.png"
-LINE = 14  # pixels of a line of text below a picture
-SMALLEST_SIDE = (
-    48  # pixels on the page; smaller pictures are enlarged by a whole factor, without smoothing
-)
-
-
-def picture_grid(
-    pictures: Tensor, columns: int, gap: int = 2, texts: Sequence[str] = ()
-) -> np.ndarray:
-    """uint8 [n, 3, H, W] -> one picture [rows * h, columns * w, 3], white between; texts: one below
-    each.
-    """
-    n, _, height, width = pictures.shape
-    factor = max(1, -(-SMALLEST_SIDE // max(height, width)))
-    large = pictures.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    line = LINE if texts else 0
-    h, w, rows = height * factor + gap + line, width * factor + gap, -(-n // columns)
-    canvas = torch.full((3, rows * h + gap, columns * w + gap), 255, dtype=torch.uint8)
-    for i, picture in enumerate(large):
-        top, left = gap + i // columns * h, gap + i % columns * w
-        canvas[:, top : top + h - gap - line, left : left + w - gap] = picture
-    whole = canvas.permute(1, 2, 0).numpy()
-    return _with_texts(whole, texts, columns, (h, w), gap) if texts else whole
-
-
-def _with_texts(
-    whole: np.ndarray, texts: Sequence[str], columns: int, step: tuple[int, int], gap: int
-) -> np.ndarray:
-    """Texts below the pictures of a grid whose places are `step` = (h, w) apart."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    image = Image.fromarray(whole)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(LINE - 4)
-    for i, text in enumerate(texts):
-        row, column = divmod(i, columns)
-        place = gap + column * step[1] + step[1] // 2, (row + 1) * step[0]
-        draw.text(place, text, fill=(90, 90, 90), font=font, anchor="md")
-    return np.asarray(image)
-
-
-def save_png(picture: np.ndarray, path: Path) -> None:
-    """Write uint8 [H, W, 3] as PNG, atomically."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+NAMED_BELOW = ("sound", "video")  # a picture does not show at a glance what these are
 
 
 def save_sample_grid(subject: Subject, protocol: Protocol, device: torch.device) -> Path:
@@ -79,11 +35,20 @@ def save_sample_grid(subject: Subject, protocol: Protocol, device: torch.device)
     tokens = sampler(subject, balanced, 0, device)(0)
     columns = _columns(len(subject.prompts.rows))
     whole = len(tokens) // columns * columns
-    pictures, _ = painter(subject, balanced)(tokens[:whole])
+    images, _ = decoder(subject, balanced)(tokens[:whole])
     path = subject.folder / "samples" / f"grid-{subject.images:012d}.png"
-    save_png(picture_grid(pictures, columns, texts=_texts(subject, whole)), path)
+    _save_grid(images, columns, _texts(subject, whole), path)
     _save_sounds(subject, tokens[:columns], path)
     return path
+
+
+def _save_grid(images: Tensor, columns: int, texts: Sequence[str], path: Path) -> None:
+    """Data as encoders read them, uint8 [n, ...], as a picture, and as a film where they move."""
+    if images.ndim == 5:
+        save_png(strips(images[:columns], texts[:columns]), path)
+        save_film(images, columns, texts, path)
+    else:
+        save_png(picture_grid(shown(images), columns, texts=texts), path)
 
 
 def _save_sounds(subject: Subject, tokens: Tensor, picture: Path) -> None:
@@ -101,9 +66,11 @@ def _columns(prompts: int) -> int:
 
 
 def _texts(subject: Subject, count: int) -> list[str]:
-    """What prompt i mod prompts asks for, its class of what is heard, [] where that is no text."""
+    """What prompt i mod prompts asks for, its class of what is heard or moves, [] where that is no
+    text.
+    """
     asked, data = subject.prompts.texts, subject.data
-    if data is not None and data.noun == "sound":
+    if data is not None and data.noun in NAMED_BELOW:
         names = [readable(name) for name in data.class_names]
         asked = [names[label] for label in subject.prompts.label.tolist()]
     return [asked[i % len(asked)] for i in range(count)] if asked else []
@@ -122,7 +89,7 @@ def save_real_grid(subject: Subject, block: int) -> Path | None:
         columns = _columns(prompts)
         whole = block // columns * columns
         pictures = data.images("heldout", torch.arange(whole) % prompts)
-        save_png(picture_grid(pictures, columns, texts=_texts(subject, whole)), path)
+        _save_grid(pictures, columns, _texts(subject, whole), path)
         return path
     asked = subject.prompts.label.tolist()  # of prompt i mod prompts
     labels = torch.as_tensor(data.labels("heldout"))
@@ -135,7 +102,6 @@ def save_real_grid(subject: Subject, block: int) -> Path | None:
         found = of_class[asked[place % len(asked)]]
         chosen.append(found[place // len(asked) % len(found)])
     rows = torch.stack(chosen)
-    pictures, texts = shown(data.images("heldout", rows)), _texts(subject, len(rows))
-    save_png(picture_grid(pictures, columns, texts=texts), path)
+    _save_grid(data.images("heldout", rows), columns, _texts(subject, len(rows)), path)
     _save_sounds(subject, torch.as_tensor(data.tokens("heldout", rows[:columns])), path)
     return path

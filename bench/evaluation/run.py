@@ -25,6 +25,7 @@ from bench.evaluation.samples import sweep
 from bench.evaluation.subject import snapshot_subject, untrained_subject
 from bench.evaluation.tasks import Task, pending, planned
 from bench.training.session import Session
+from probes.metric import CONTROL_OF_MOTION
 
 
 def check_measurable(session: Session) -> None:
@@ -148,7 +149,10 @@ def run_summary(session: Session) -> str:
     lines = [f"{session.path} is complete: {session.cfg.images} images"]
     plain = frame[frame["block"].isna()]
     for row in plain.itertuples():
-        real = f"   (held-out real: {row.real:.4g})" if row.real == row.real else ""
+        real = f"held-out real: {row.real:.4g}" if row.real == row.real else ""
+        if (control := (row.details or {}).get(CONTROL_OF_MOTION)) is not None:
+            real += f"; those with their frames shuffled: {control:.4g}"
+        real = f"   ({real})" if real else ""
         lines.append(
             f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}"
         )

@@ -225,10 +225,20 @@ def sampler(subject: Subject, protocol: Protocol, seed: int, device: torch.devic
 
 def painter(subject: Subject, protocol: Protocol) -> Painter:
     """Turns tokens into pictures, as the protocol decodes and rounds."""
+    as_read = decoder(subject, protocol)
 
     def paint(tokens: Tensor) -> tuple[Tensor, Tensor]:
-        pixels = subject.decode(tokens, protocol.decoder_precision)
-        images, finite = pictures_of(pixels, protocol.rounding)
+        images, finite = as_read(tokens)
         return shown(images), finite
 
     return paint
+
+
+def decoder(subject: Subject, protocol: Protocol) -> Painter:
+    """As `painter`, but gives the data as encoders read them: videos, uint8 [64, 3, T, H, W]."""
+
+    def as_read(tokens: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = subject.decode(tokens, protocol.decoder_precision)
+        return pictures_of(pixels, protocol.rounding)
+
+    return as_read

@@ -64,9 +64,11 @@ def fitting_grids(
     if card.resize not in RESIZES:
         raise ValueError(f"encoder.resize={card.resize} is unknown (choices: {', '.join(RESIZES)})")
     if len(token_grid) != 2:
+        of_frames = f"encoder=frames encoder.of={card.name}, or "
         raise ValueError(
             f"encoder {card.name} reads pictures, and the tokens form a "
-            f"{len(token_grid)}-dimensional grid: choose one that is trained on the data "
+            f"{len(token_grid)}-dimensional grid: choose "
+            f"{of_frames if len(token_grid) == 3 else ''}one that is trained on the data "
             "themselves, encoder=local_s, local_m or local_l"
         )
     height, width = token_grid

@@ -1,10 +1,11 @@
 """local_s/m/l: small encoders that the harness trains itself, without labels, in seconds.
 
 They need nothing from outside and make a ladder. A convolutional network with the token grid as its
-output is trained on the training split to tell pictures, or sounds, apart: two views (shifted, with
-noise and a block blanked out) of one must find each other among the batch's (SimCLR's NT-Xent,
-arXiv 2002.05709). Of a sound it is a network along time, to which the bands are channels. Seeded,
-cached, and stored with its held-out probe accuracy, its interval, and the raw pixels' beside it.
+output is trained on the training split to tell pictures, sounds or videos apart: two views
+(shifted, with noise and a block blanked out) of one must find each other among the batch's
+(SimCLR's NT-Xent, arXiv 2002.05709). Of a sound it is a network along time, to which the bands are
+channels, of a video one over rows, columns and time. Seeded, cached, and stored with its held-out
+probe accuracy, its interval, and the raw pixels' beside it.
 
     python -m bench.run method=repa encoder=local_m
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ _LARGEST_SIDE = 64
 
 
 class LocalEncoder(Encoder):
-    """Convolutions at full size, a patch embedding to the token grid,
+    """Convolutions at full size, at half of it of videos, a patch embedding to the token grid,
     and a mixing convolution there.
     """
 
@@ -59,12 +60,15 @@ class LocalEncoder(Encoder):
         self.width, self.grid, self.patch = width, grid, patch
         hidden = max(8, width // 2)
         convolve: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(grid) - 1]
+        # of a video at full size it would cost more than the rest and the backbone
+        stride = tuple(2 if len(grid) == 3 and cells % 2 == 0 else 1 for cells in patch)
         body: list[nn.Module] = [
-            convolve(channels, hidden, 3, padding=1),
+            convolve(channels, hidden, 3, padding=1, stride=stride),
             nn.GroupNorm(4, hidden),
             nn.GELU(),
         ]
-        body += [convolve(hidden, width, patch, stride=patch), nn.GroupNorm(4, width), nn.GELU()]
+        left = tuple(cells // step for cells, step in zip(patch, stride, strict=True))
+        body += [convolve(hidden, width, left, stride=left), nn.GroupNorm(4, width), nn.GELU()]
         for _ in range(layers - 2):
             body += [convolve(width, width, 3, padding=1), nn.GroupNorm(4, width), nn.GELU()]
         self.body = nn.Sequential(*body, convolve(width, width, 1))
@@ -86,16 +90,26 @@ class LocalEncoder(Encoder):
         size = [g * p for g, p in zip(self.grid, self.patch, strict=True)]
         if list(x.shape[2:]) == size:
             return x
-        flat = x if x.ndim == 4 else x[:, :, None]  # a sound as a picture of one row
-        to = size if x.ndim == 4 else [1, *size]
-        return F.interpolate(flat, size=to, mode="bilinear", antialias=True).reshape(
-            *x.shape[:2], *size
-        )
+        return scaled(x, size)
+
+
+def scaled(x: Tensor, size: Sequence[int]) -> Tensor:
+    """x [B, c, *axes] at another size of its 1 to 3 axes, bilinear with antialias; the frames of a
+    video after rows and columns.
+    """
+    rows, columns = size[-2] if len(size) > 1 else 1, size[-1]
+    flat = x.flatten(1, -3) if x.ndim > 3 else x[:, :, None]  # a sound: a picture of one row
+    flat = F.interpolate(flat, size=[rows, columns], mode="bilinear", antialias=True)
+    if len(size) == 3:  # frames as rows
+        flat = flat.reshape(*x.shape[:3], rows * columns)
+        to = [size[0], rows * columns]
+        flat = F.interpolate(flat, size=to, mode="bilinear", antialias=True)
+    return flat.reshape(*x.shape[:2], *size)
 
 
 def view(x: Tensor, draw: torch.Generator) -> Tensor:
     """A random view of x [B, c, *axes]: shifted by up to an eighth of the first axis along each, a
-    block of a third of each blanked out, contrast changed, noise added.
+    block of a third of it blanked out, contrast changed, noise added.
     """
     n, _, *sizes = x.shape
     x = translated(x, max(1, sizes[0] // 8), draw)
@@ -201,12 +215,7 @@ def probe(encoder: LocalEncoder, dataset: DataSet) -> dict[str, Any]:
         s: torch.cat([encoder(part).patches.mean(dim=1) for part in x.split(256)]).numpy()
         for s, x in pictures.items()
     }
-    pixels = {
-        s: F.adaptive_avg_pool2d(x.float(), 16).flatten(1).numpy()
-        if x.shape[-1] > 16
-        else x.float().flatten(1).numpy()
-        for s, x in pictures.items()
-    }
+    pixels = {s: _few_pixels(x).flatten(1).numpy() for s, x in pictures.items()}
     value, n = accuracy(read), len(labels["heldout"])
     return {
         "accuracy": value,
@@ -214,6 +223,15 @@ def probe(encoder: LocalEncoder, dataset: DataSet) -> dict[str, Any]:
         "n": n,
         "raw_pixels": accuracy(pixels),
     }
+
+
+def _few_pixels(x: Tensor) -> Tensor:
+    """Data uint8 as so many numbers that a probe of them takes seconds: pictures of 16 x 16, four
+    frames of 8 x 8 of a video.
+    """
+    if x.ndim == 5:
+        return F.adaptive_avg_pool3d(x.float(), (min(4, x.shape[2]), 8, 8))
+    return F.adaptive_avg_pool2d(x.float(), 16) if x.shape[-1] > 16 else x.float()
 
 
 def local(
@@ -284,10 +302,12 @@ def _grid_over(axes: int, tokens: tuple[int, ...], name: str) -> tuple[int, ...]
     the columns. Raises ValueError where one cannot lie over the other.
     """
     grid = (1, *tokens) if (len(tokens), axes) == (1, 2) else tokens
-    if len(grid) != axes or axes > 2:
+    if len(grid) != axes:
+        frames = f"encoder=frames encoder.of={name} reads the frames of videos, or "
         raise ValueError(
             f"encoder {name} is trained on data of {axes} axes, and the tokens form a "
-            f"{len(tokens)}-dimensional grid: choose another encoder"
+            f"{len(tokens)}-dimensional grid: {frames if len(tokens) > axes else ''}choose another "
+            "encoder"
         )
     return grid
 

@@ -4,7 +4,8 @@ each beside its value for real pictures.
 `Reference` holds what belongs to the data set alone and is made once for all snapshots and arms;
 its extractor's features of the data are cached under a hash of data, weights and recipe. The
 reference is the training split (at most 50,000 pictures), `real` is the held-out split measured
-exactly as samples are.
+exactly as samples are. Of videos, the details hold a control as well: the held-out ones with their
+frames shuffled, whose distance a measure of motion must find larger than theirs.
 
     reference = Reference.of(dataset, Path("cache"))
     rows = measure_samples(tokens, labels, reference, sampling=sampling_protocol, aligned=None)
@@ -24,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.core.data.base import DataSet, pictures_of
+from bench.core.data.frames import shuffled
 from bench.core.numbers import standard_error
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
@@ -34,6 +36,7 @@ from probes.distances.reference import MOST_MANIFOLD
 from probes.extractors import fidelity
 from probes.extractors.local import LocalExtractor, label_agreement, local_extractor
 from probes.metric import (
+    CONTROL_OF_MOTION,
     DATA,
     OF_DATA,
     OF_EXTRACTOR,
@@ -153,6 +156,19 @@ class Reference:
             self.features["heldout"], self.vectors["heldout"], self.heldout_nearest
         )
         return found[0] | {"label_agreement": self.extractor.accuracy}
+
+    @cached_property
+    def control(self) -> dict[str, float | None]:
+        """The distances of held-out videos with their frames shuffled; {} of other data."""
+        if len(self.dataset.grid.shape) != 3:
+            return {}
+        found, vectors = [], []
+        for part in _batches(spread(self.dataset.n_heldout)):
+            mixed = shuffled(torch.as_tensor(self.dataset.images("heldout", part)))
+            found.append(fidelity.features_and_logits(self.registered, mixed)[0])
+            tokens = torch.as_tensor(self.dataset.tokens("heldout", part))
+            vectors.append(pixel_vectors(shuffled(self.dataset.grid.unpatchify(tokens))))
+        return self.distances(np.concatenate(found), torch.cat(vectors))[0]
 
     def distances(
         self, features: np.ndarray, vectors: Tensor, nearest: Tensor | None = None
@@ -277,6 +293,7 @@ def measure_samples(
         "reference": reference.description,
     }
     mark, n_real = related(reference.extractor, aligned), len(reference.features["heldout"])
+    control = reference.control
     rows = []
     for metric, record in LOCAL_RECORDS.items():
         value, real, of_share = values[metric], reference.real[metric], metric == "label_agreement"
@@ -291,7 +308,8 @@ def measure_samples(
                 real=real,
                 related=mark if "extractor" in record else "",
                 note="; ".join(part for part in (notes.get(metric, ""), few, note) if part),
-                details={"not_finite": dropped, "n_real": n_real},
+                details={"not_finite": dropped, "n_real": n_real}
+                | ({CONTROL_OF_MOTION: control[metric]} if metric in control else {}),
             )
         )
     return rows

@@ -24,17 +24,16 @@ from probes.distances.precision_recall import BLOCK
 MOST_NUMBERS = 1024  # a covariance of more needs more samples than most studies draw
 
 
-def pixel_vectors(data: Tensor) -> Tensor:
+def pixel_vectors(data: Tensor, most: int = MOST_NUMBERS) -> Tensor:
     """Flatten data [B, c, *shape] (1 to 3 axes) to [B, d],
-    averaging 2 x 2 cells until d <= 1,024.
+    averaging 2 x 2 cells until d <= most.
     """
     pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[data.ndim - 2]
     data = data.float()
-    while data[0].numel() > MOST_NUMBERS:
+    while data[0].numel() > most:
         if min(data.shape[2:]) < 2:
             raise ValueError(
-                f"data of shape {tuple(data.shape[1:])} cannot be averaged to "
-                f"{MOST_NUMBERS} numbers"
+                f"data of shape {tuple(data.shape[1:])} cannot be averaged to {most} numbers"
             )
         data = pool(data, 2)
     return data.flatten(1)

@@ -24,15 +24,17 @@ LAYERS = ("features", "logits")
 
 class Pictures(torch.utils.data.Dataset):
     """uint8 images [n, 3, H, W] as torch-fidelity wants them:
-    items are single uint8 tensors [3, H, W]; sounds [n, bands, frames] alike.
+    items are single uint8 tensors [3, H, W]; sounds [n, bands, frames] and videos [n, 3, T, H, W]
+    alike.
     """
 
     def __init__(self, images: Any):
         self.images = torch.as_tensor(images)
-        colour = self.images.ndim == 3 or (self.images.ndim == 4 and self.images.shape[1] == 3)
+        axes = self.images.ndim - 2
+        colour = axes == 1 or (axes in (2, 3) and self.images.shape[1] == 3)
         if self.images.dtype != torch.uint8 or not colour:
             raise ValueError(
-                "images are uint8 [n, 3, H, W] or [n, bands, frames], not "
+                "images are uint8 [n, 3, H, W], [n, 3, T, H, W] or [n, bands, frames], not "
                 f"{self.images.dtype} {tuple(self.images.shape)}"
             )
 

@@ -56,9 +56,10 @@ class Recipe:
 class LocalExtractor(nn.Module):
     """Three convolutions, the mean over places, one linear layer.
 
-    channels, axes: of what it reads, 3 and 2 of a picture; a sound's bands are its channels, and it
-    has one axis, time. family, trained_on, labels: for `probes.metric.related`; accuracy: share of
-    held-out images that are read right; fingerprint: 16 hexadecimal digits of the weights' SHA-256.
+    channels, axes: of what it reads, 3 and 2 of a picture, 3 and 3 of a video; a sound's bands are
+    its channels, and it has one axis, time. family, trained_on, labels: for
+    `probes.metric.related`; accuracy: share of held-out images that are read right; fingerprint: 16
+    hexadecimal digits of the weights' SHA-256.
     """
 
     name = "local"
@@ -69,8 +70,10 @@ class LocalExtractor(nn.Module):
         layers: list[nn.Module] = []
         previous, convolve = channels, (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
         for i, width in enumerate(recipe.widths):
+            # A first one at full size would be nine tenths of a video's cost.
+            stride = 2 if i or axes == 3 else 1
             # Group norm: no running statistics, so training and use compute the same thing.
-            convolution = convolve(previous, width, 3, stride=2 if i else 1, padding=1)
+            convolution = convolve(previous, width, 3, stride=stride, padding=1)
             layers += [convolution, nn.GroupNorm(8, width), nn.ReLU()]
             previous = width
         self.body = nn.Sequential(*layers)
@@ -102,7 +105,7 @@ def untrained(dataset: DataSet, recipe: Recipe) -> LocalExtractor:
 
 def prepare(images: Tensor) -> Tensor:
     """uint8 [B, channels, ...] -> float32 within -1..1,
-    larger pictures reduced to 64 pixels with antialiasing.
+    larger pictures, and frames, reduced to 64 pixels with antialiasing.
     """
     if images.dtype != torch.uint8:
         raise ValueError(
@@ -110,9 +113,12 @@ def prepare(images: Tensor) -> Tensor:
             "bench.core.data.base.pictures_of converts"
         )
     x = images.float() / 127.5 - 1
-    if x.ndim == 4 and max(x.shape[2:]) > LARGEST_SIDE:
-        x = F.interpolate(x, size=(LARGEST_SIDE, LARGEST_SIDE), mode="bilinear", antialias=True)
-    return x
+    if x.ndim == 3 or max(x.shape[-2:]) <= LARGEST_SIDE:
+        return x
+    frames = x.flatten(1, -3)  # a picture's channels, or those of all frames
+    size = (LARGEST_SIDE, LARGEST_SIDE)
+    small = F.interpolate(frames, size=size, mode="bilinear", antialias=True)
+    return small.reshape(*x.shape[:-2], *size)
 
 
 def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtractor:

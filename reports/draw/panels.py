@@ -160,8 +160,8 @@ class ForestPanel:
 
 @dataclass(frozen=True)
 class ImagePanel:
-    """A picture as it is; png: its bytes as base64; wav: those of what is heard with it, "" for
-    nothing.
+    """A picture as it is; png: its bytes as base64; wav: those of what is heard with it, and apng:
+    those of what moves in its place where a page can show that, "" for nothing.
     """
 
     arm: str
@@ -169,6 +169,7 @@ class ImagePanel:
     alt: str
     png: str
     wav: str = ""
+    apng: str = ""
     kind: ClassVar[str] = "image"
 
 

@@ -59,8 +59,7 @@ def copy_run(run: Path, to: Path, runs: str, grids: int = 1) -> None:
         "grid-*.png": grids,
         "features_pca-*": 1,
         "real.png": 1,
-        "grid-*.wav": 1,
-        "real.wav": 1,
+        **dict.fromkeys(("grid-*.wav", "real.wav", "grid-*.apng", "real.apng"), 1),
     }
     pictures = (run / "samples").glob
     for path in [path for kind, n in kinds.items() for path in sorted(pictures(kind))[-n:]]:

@@ -21,7 +21,7 @@ DOTS_PER_INCH = 144
 
 
 def export_page(page: Page, folder: Path) -> list[Path]:
-    """Write `figure-<id>-<panel>.{svg,png,csv,wav}` and `table-<id>.csv`; returns what was
+    """Write `figure-<id>-<panel>.{svg,png,csv,wav,apng}` and `table-<id>.csv`; returns what was
     written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,8 +32,9 @@ def export_page(page: Page, folder: Path) -> list[Path]:
             stem = folder / file_name(f"figure-{figure.id}-{index}")
             if isinstance(panel, ImagePanel):
                 written.append(_write(stem.with_suffix(".png"), base64.b64decode(panel.png)))
-                if panel.wav:
-                    written.append(_write(stem.with_suffix(".wav"), base64.b64decode(panel.wav)))
+                for suffix, beside in ((".wav", panel.wav), (".apng", panel.apng)):
+                    if beside:
+                        written.append(_write(stem.with_suffix(suffix), base64.b64decode(beside)))
                 continue
             chart = draw_panel(panel, page.styles, wide=figure is page.lead)
             drawn[stem] = with_legend(chart, arms_in_legend([panel]), page.styles)

@@ -97,6 +97,7 @@ SETS = {
     "notes": lambda root: ["data.count=40", "data.heldout_count=20"],
     "sounds": lambda root: sound_folder(root, "."),
     "spoken_digits": lambda root: sound_folder(root, "train", "test"),
+    "moving_digits": lambda root: ["data.count=40", "data.heldout_count=20"],
 }
 
 

@@ -13,7 +13,7 @@ from support.runs import only_run, run_in_process, tiny_run
 from bench.commands.run import train_and_measure
 from bench.core.data.notes import INSTRUMENTS
 from bench.core.data.wav import PAUSE
-from bench.evaluation.pictures import LINE
+from bench.evaluation.grids import LINE
 from probes.extractors.local import Recipe
 from reports.output.export import export_page
 from reports.output.html import render_html

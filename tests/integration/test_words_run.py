@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from support.runs import only_run, run_in_process, tiny_run
 
-from bench.evaluation.pictures import LINE
+from bench.evaluation.grids import LINE
 from probes.extractors.reader import ReadingRecipe
 
 

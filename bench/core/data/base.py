@@ -43,21 +43,26 @@ def pixels_to_uint8(pixels: Tensor, rounding: str) -> Tensor:
 
 def pictures_of(pixels: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
     """Pixels [n, 1 or 3, H, W] -> pictures uint8 [n, 3, H, W], and which of them were finite
-    throughout, bool [n]; spectrograms [n, bands, frames] stay as many numbers.
+    throughout, bool [n]; of videos likewise [n, 3, T, H, W]; spectrograms [n, bands, frames] stay
+    as many numbers.
 
     Numbers that are not finite become grey, so that a picture can be looked at; it is not one to
     measure.
     """
     finite = torch.isfinite(pixels).flatten(1).all(dim=1)
     pictures = pixels_to_uint8(torch.nan_to_num(pixels, posinf=0.0, neginf=0.0), rounding)
-    return (pictures.expand(-1, 3, -1, -1) if pictures.ndim == 4 else pictures), finite
+    sides = pictures.shape[2:]
+    return (pictures if len(sides) == 1 else pictures.expand(-1, 3, *sides)), finite
 
 
 def shown(images: Tensor) -> Tensor:
     """Data as encoders read them, uint8 -> pictures uint8 [n, 3, H, W] for people: pictures as they
-    are, and spectrograms [n, bands, frames] with the lowest band at the bottom.
+    are, spectrograms [n, bands, frames] with the lowest band at the bottom, and the frames of
+    videos [n, 3, T, H, W] side by side.
     """
-    return images if images.ndim == 4 else images.flip(1)[:, None].expand(-1, 3, -1, -1)
+    if images.ndim == 3:
+        return images.flip(1)[:, None].expand(-1, 3, -1, -1)
+    return images if images.ndim == 4 else images.transpose(2, 3).flatten(3)
 
 
 class Heard(NamedTuple):
@@ -71,9 +76,9 @@ class Examples(NamedTuple):
     """Training examples as they are read.
 
     which: their places in the split [B]; stored: tokens, or what tokens are drawn from; condition:
-    int64 [B, ...]; clean: as an encoder reads them, uint8 [B, 3, H, W] of pictures, [B, bands,
-    frames] of sounds, where a method needs them; patches: an encoder's patch tokens [B, N, W_enc],
-    where they were computed before.
+    int64 [B, ...]; clean: as an encoder reads them, uint8 [B, 3, H, W] of pictures, [B, 3, T, H, W]
+    of videos, [B, bands, frames] of sounds, where a method needs them; patches: an encoder's patch
+    tokens [B, N, W_enc], where they were computed before.
     """
 
     which: Tensor
@@ -131,8 +136,8 @@ class DataSet(Protocol):
         ...
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
-        """uint8 [n, 3, H, W] of pictures, [n, bands, frames] of sounds. Raises ValueError where
-        there are none.
+        """uint8 [n, 3, H, W] of pictures, [n, 3, T, H, W] of videos, [n, bands, frames] of sounds.
+        Raises ValueError where there are none.
         """
         ...
 
@@ -161,8 +166,9 @@ class DataSet(Protocol):
         ...
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
-        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], or levels [n, bands, frames],
-        [-1, 1] and beyond; precision: of an autoencoder, float32 or bf16.
+        """Tokens [n, N, C] -> pixels float32 [n, 1 or 3, H, W], with T in front of H for videos, or
+        levels [n, bands, frames], [-1, 1] and beyond; precision: of an autoencoder, float32 or
+        bf16.
         """
         ...
 

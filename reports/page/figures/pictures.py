@@ -1,5 +1,5 @@
-"""Pictures out of run folders: sample grids of all arms with the same noise, what is heard of them,
-and features as colours.
+"""Pictures out of run folders: sample grids of all arms with the same noise, what is heard of them
+and how they move, and features as colours.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ CAN_BE_HEARD = (
     " Spectrograms, the lowest frequencies at the bottom; a player has the top row, from left to "
     "right, heard through spectrograms, the real ones too."
 )
+MOVES = (
+    " The same videos over and over; in print, and for readers who ask for little motion, the "
+    "frames of the top row, a video a line."
+)
 # What readers of PNG and npz raise for a file that was cut or altered.
 DAMAGED = (
     OSError,
@@ -46,7 +50,7 @@ DAMAGED = (
 def sample_grids(study: StudyResults) -> list[Figure]:
     """samples/grid-<images>.png of the first seed of every arm, beside real pictures of the same
     classes, samples/real.png; over training where an arm has several grids. A .wav beside the last
-    picture of an arm has a player.
+    picture of an arm has a player, and an .apng moves in its place.
     """
     caption = "EMA weights of the first seed; the same noise and labels for every arm."
     return _figures(study, "samples", Path.read_bytes, "Samples", caption)
@@ -82,6 +86,8 @@ def _figures(
             beside = " Real: held-out pictures of the same classes."
             if real.wav:
                 beside = f" Real: held-out sounds of the same classes.{CAN_BE_HEARD}"
+            elif real.apng:
+                beside = f" Real: held-out videos of the same classes.{MOVES}"
         for run in runs:
             files = there[run.id]
             # the last of each arm, and before it what all arms have
@@ -95,8 +101,10 @@ def _figures(
                 drawn += 1
                 alt = f"{name} of {arm_label(run.arm)}, size {size}, after {images:,} images"
                 place = {"after": f"{images:,} images"} if len(shown) > 1 else {}
-                wav = reader.wav(run, file) if images == max(files) else ""
-                panel = ImagePanel(run.arm, arm_label(run.arm), alt, content, wav)
+                last = images == max(files)
+                panel = ImagePanel(
+                    run.arm, arm_label(run.arm), alt, content, *reader.beside(run, file, last)
+                )
                 panels.append(((data, size), place, panel))
             if not drawn:
                 absent.setdefault(size, []).append(arm_label(run.arm))
@@ -126,7 +134,7 @@ def _real(reader: _Reader, runs: Sequence[RunRecord]) -> ImagePanel | None:
         content = reader.png(run, path) if path.is_file() else None
         if content is not None:
             alt = f"real pictures of {run.data}"
-            return ImagePanel("", "Real, held out", alt, content, reader.wav(run, path))
+            return ImagePanel("", "Real, held out", alt, content, *reader.beside(run, path))
     return None
 
 
@@ -151,17 +159,24 @@ class _Reader:
         self.spent += len(content)
         return base64.b64encode(content).decode()
 
-    def wav(self, run: RunRecord, picture: Path) -> str:
-        """The WAV file beside a picture as base64, "" where there is none."""
-        path = picture.with_suffix(".wav")
+    def beside(self, run: RunRecord, picture: Path, last: bool = True) -> tuple[str, str]:
+        """The WAV and the APNG file beside a picture as base64, "" where there is none, and where
+        it is not the last picture of a run.
+        """
+        if not last:
+            return "", ""
+        wav = self._other(run, picture.with_suffix(".wav"), _check_wav, "sound")
+        return wav, self._other(run, picture.with_suffix(".apng"), _check_png, "film")
+
+    def _other(self, run: RunRecord, path: Path, check: Callable[[bytes], None], what: str) -> str:
         if self.spent > MOST_BYTES_IN_ALL or not path.is_file():
             return ""
         try:
             content = path.read_bytes()
-            _check_wav(content)
+            check(content)
         except DAMAGED as error:
             where = f"{run.id}/samples/{path.name}"
-            self.study.problems.append(f"{where}: {error}; the sound is left out")
+            self.study.problems.append(f"{where}: {error}; the {what} is left out")
             return ""
         self.spent += len(content)
         return base64.b64encode(content).decode()
@@ -190,7 +205,9 @@ def _check_png(content: bytes) -> None:
             raise ValueError(
                 f"{picture.width} x {picture.height} pixels, of which a page takes {MOST_PIXELS:,}"
             )
-        picture.load()
+        for frame in range(getattr(picture, "n_frames", 1)):
+            picture.seek(frame)
+            picture.load()
 
 
 def _check_wav(content: bytes) -> None:

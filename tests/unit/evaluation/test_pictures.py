@@ -2,7 +2,7 @@
 
 import torch
 
-from bench.evaluation.pictures import LINE, picture_grid
+from bench.evaluation.grids import LINE, picture_grid
 
 
 def test_texts_stand_below_their_pictures_and_change_none():
