@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -111,7 +111,8 @@ class FrameReference:
     @classmethod
     def of(cls, dataset: DataSet, cache: Path, progress: bool = False) -> FrameReference:
         """Train or load the reader and read the training split with it."""
-        reader = local_extractor(FrameData(dataset), cache, progress=progress)
+        frames_alone = cast(DataSet, FrameData(dataset))  # as much of one as a reader needs
+        reader = local_extractor(frames_alone, cache, progress=progress)
         rows = spread(dataset.n_train, MOST_CLIPS)
 
         def make(folder: Path) -> None:

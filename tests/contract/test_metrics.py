@@ -12,7 +12,8 @@ from support.arms import StandInEncoder, random_backbone
 from support.evaluations import StandInInception, evaluated, few_features
 from support.runs import only_run, run_in_process, tiny_run
 
-from bench.core.data.base import PictureData
+from bench.core.data.base import PictureData, shown
+from bench.core.data.moving_digits import MovingDigits
 from bench.core.data.words import Words
 from bench.core.metrics import facts_of, metric_entries
 from bench.core.model.sizes import SIZES
@@ -45,7 +46,9 @@ def data_set(shuffled=False):
 
 
 def data_of(entry, shuffled=False):
-    """What an entry can be measured on: pictures with classes, or words."""
+    """What an entry can be measured on: pictures with classes, words, or videos."""
+    if entry.name == "fd_frames":
+        return MovingDigits("moving_digits", 4, 12, (2, 4, 4), 240, 120)
     if entry.name != "word_accuracy":
         return data_set(shuffled)
     fonts = ["DejaVuSans", "DejaVuSerif"], ["DejaVuSans-Bold"]
@@ -81,7 +84,7 @@ def inputs_of(entry, tmp_path, data, tokens=None, backbone=None, reference=None)
             pixels = data.decode(block)
             whole = torch.isfinite(pixels).flatten(1).all(dim=1)
             grey = torch.nan_to_num(pixels).clamp(-1, 1)
-            return ((grey + 1) * 127.5).round().to(torch.uint8), whole
+            return shown(((grey + 1) * 127.5).round().to(torch.uint8)), whole
 
         blocks = list(tokens.split(64))
         padded = [torch.cat([block, block[: 64 - len(block)]]) for block in blocks]
