@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bench.cli import Command
 from bench.config.groups import options
-from bench.config.keys import Choice, File, Several, Text, Whole
+from bench.config.keys import Choice, File, Folder, Several, Text, Whole
 from bench.core.model.sampling_protocol import PROTOCOLS
 
 TIMED_SAMPLERS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.steps)
@@ -54,6 +54,10 @@ SPEED = Command(
             "torch.nn.Module, called as SiT is",
             shape="PACKAGE:FACTORY",
         ),
+        "loader": Folder(
+            "time how fast this folder of latents is read, and nothing else (keys of bench.run: "
+            "batch, compute.data_workers, data.shards_at_once, images)"
+        ),
         "steps": Whole("steps of one timing", default=20, least=1),
         "repeats": Whole("timings of each arm", default=5, least=1),
         "out": File("write the rows as JSON, each once it is known"),
@@ -64,6 +68,7 @@ SPEED = Command(
         "arms=selfflow,dual_timestep,sra levels=own,token sizes=mini": "",
         "arms=repa encoder=local_l steps=100": "the encoder itself, in every step",
         "data=imagenet256 sizes=L,XL batch=64 compute.compile=true out=speed.json": "on a GPU",
+        "loader=latents batch=256 compute.data_workers=4": "the loader alone",
         "table=speed.json": "",
     },
     passes=("",),

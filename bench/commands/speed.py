@@ -15,6 +15,7 @@ import torch
 
 from bench.commands.timing.arms import TimedArm
 from bench.commands.timing.clock import matrix_peak, step_seconds
+from bench.commands.timing.loader import loading
 from bench.commands.timing.passes import passes
 from bench.commands.timing.peers import Peer
 from bench.commands.timing.rows import Timing, markdown, read_timings, write_timings
@@ -39,6 +40,7 @@ def time_arms(
     sampling: Sequence[str],
     encoder_width: int,
     module: str | None,
+    loader: Path | None,
     steps: int,
     repeats: int,
     out: Path | None,
@@ -52,6 +54,8 @@ def time_arms(
     if table is not None:
         print(markdown(*read_timings(table)))
         return 0
+    if loader is not None:
+        return time_loader(loader, out, overrides)
     for key, value in map(split_word, overrides):
         if key in ("method", "size"):
             plural = {"method": "arms", "size": "sizes"}[key]
@@ -70,6 +74,22 @@ def time_arms(
             timer.of_size(size, arms, levels, sampling, module)
     print(markdown(timer.facts, timer.rows))
     return 1 if timer.failed else 0
+
+
+def time_loader(root: Path, out: Path | None, overrides: Sequence[str]) -> int:
+    """Print the table of how fast a folder of latents is read."""
+    for key, value in map(split_word, overrides):
+        if key in ("data", "data.root"):
+            raise ValueError(f"{key}={value}: loader=DIR says which latents are read; leave it out")
+    cfg = compose(["data=imagenet256", f"data.root={root}", "measure=none", *overrides])
+    here = environment(torch.device("cpu"), torch.get_num_threads())
+    facts, rows = here | {"date": date.today().isoformat()}, list[Timing]()
+    for row in loading(cfg):
+        rows.append(row)
+        if out is not None:
+            write_timings(out, facts, rows)
+    print(markdown(facts, rows))
+    return 0
 
 
 def overrides_of(method: str, overrides: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from bench.core.data.latents import LatentData
 from bench.core.data.shards import read_index
 from bench.core.data.sources import find_pictures
 from bench.core.store import files
+from bench.core.train.loading import batches, micro_rows
 from bench.latents import LATENTS
 
 PER_SHARD = 40
@@ -108,13 +109,10 @@ def test_latents_are_what_the_data_reads(folder, capsys):
     some = torch.tensor([161, 3, 40, 39, 3])  # of the last shard, and on both sides of an edge
     pictures = data.images("train", some).double() / 127.5 - 1
     expected = pictures.reshape(5, 3, 2, 8, 2, 8).mean(dim=(3, 5))
-    mean, std = data.moments("train", some).unbind(1)
-    torch.testing.assert_close(
-        data.grid.unpatchify(mean)[:, :3].double(), expected, rtol=0, atol=1e-5
-    )
-    assert (std == 0.25).all() and torch.equal(
-        data.tokens("train", slice(3, 4)), 0.18215 * mean[1:2]
-    )
+    mean, std = data.moments("train", some).chunk(2, dim=1)
+    torch.testing.assert_close(mean[:, :3].double(), expected, rtol=0, atol=1e-5)
+    tokens = data.tokens("train", slice(3, 4))
+    assert (std == 0.25).all() and torch.equal(data.grid.unpatchify(tokens), 0.18215 * mean[1:2])
     original = Image.open(sorted((folder / "pictures" / "a").iterdir())[-1])
     wanted = np.asarray(original)[:, 2:18].transpose(2, 0, 1)
     assert any(np.array_equal(wanted, found) for found in data.images("train"))
@@ -132,12 +130,32 @@ def test_mirror_images_are_examples_of_their_own(folder):
     assert torch.equal(mirrored, pictures.flip(-1)) and not torch.equal(mirrored, pictures)
     both = data.moments("train", torch.cat([some + 162, some]))
     x = mirrored.double() / 127.5 - 1
-    mean = data.grid.unpatchify(both[:3, 0])
+    mean = both[:3, :4]
     expected = x.reshape(3, 3, 2, 8, 2, 8).mean(dim=(3, 5))
     torch.testing.assert_close(mean[:, :3].double(), expected, rtol=0, atol=1e-5)
     assert torch.equal(both[3:], plain.moments("train", some))
     labels = data.labels("train", slice(None))
     assert torch.equal(labels[:162], labels[162:]) and plain.fingerprint != data.fingerprint
+
+
+@pytest.mark.parametrize("at_once", [0, 2])
+def test_threads_read_the_batches_of_a_seed_wherever_they_start(folder, monkeypatch, at_once):
+    made(folder, "out", "flips=true")
+    monkeypatch.setattr(shards, "OPEN_FILES", 2)  # of five
+    data = LatentData("imagenet256", str(folder / "out"), 1, 1000, "x", at_once)
+    pieces = micro_rows(slice(0, 18), 9)
+
+    def read(first, workers):
+        return list(batches(data, 3, first, 18 * 30, 18, pieces, True, workers))
+
+    alone, threads, later = read(0, 0), read(0, 3), read(18 * 7, 2)
+    assert len(alone) == 60 and len(later) == 46
+    for one, other in [*zip(alone, threads, strict=True), *zip(alone[14:], later, strict=True)]:
+        assert torch.equal(one.which, other.which) and torch.equal(one.stored, other.stored)
+        assert torch.equal(one.clean, other.clean)
+        assert torch.equal(one.stored, data.moments("train", one.which))
+    epoch = torch.cat([one.which for one in alone])[:324]
+    assert sorted(epoch.tolist()) == list(range(324))
 
 
 # Several processes, stops, full disks -------------------------------------------------------------

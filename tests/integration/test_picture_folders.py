@@ -230,7 +230,7 @@ def test_latents_are_drawn_afresh_and_scaled(tmp_path):
         np.save(tmp_path / split / "moments.npy", moments)
         np.save(tmp_path / split / "labels.npy", np.arange(n) % 3)
     data = LatentData("imagenet256", str(tmp_path), 2, 1000, "nowhere")
-    both = data.moments("train", torch.tensor([2]))
+    both = data.examples(torch.tensor([2]), with_clean=False).stored
     noise = torch.randn(1, 4, 16)
     z = data.draw(both, SimpleNamespace(normal=lambda *shape: noise))
     raw = np.load(tmp_path / "train" / "moments.npy")[2]

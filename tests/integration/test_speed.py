@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from support.arms import arm_of, batch_of, method, step_of
@@ -11,6 +12,7 @@ from bench.cli import guarded
 from bench.commands.timing.arms import level_a_token
 from bench.commands.timing.clock import Parts, kept_for_backward, matrix_peak, step_seconds
 from bench.commands.timing.rows import STEP_PARTS, read_timings
+from bench.core.data.shards import Index, SplitIndex, read_shard, write_index, write_shard
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.cost import count
@@ -37,6 +39,33 @@ CPU = torch.device("cpu")
 
 def timed(*words):
     return guarded(SPEED.main, ["steps=1", "repeats=2", "compute.device=cpu", *words])
+
+
+def test_loading_takes_no_more_memory_after_100000_samples(tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    splits = {}
+    for split, n in (("train", 3000), ("heldout", 4)):
+        (tmp_path / split).mkdir()
+        np.save(tmp_path / split / "labels.npy", np.arange(n) % 3)
+        shards = []
+        for shard in range(-(-n // 500)):
+            rows = draw.random((min(500, n), 8, 4, 4), np.float32)
+            write_shard(tmp_path / split, shard, {"moments": rows})
+            shards.append(read_shard(tmp_path / split, shard))
+        splits[split] = SplitIndex(split, n, 500, {"moments": (8, 4, 4)}, "", tuple(shards))
+    write_index(tmp_path, Index({}, {}, {}, splits))
+    out, own = tmp_path / "speed.json", ["data.patch=1", "data.classes=3", "batch=250"]
+    assert timed(f"loader={tmp_path}", f"out={out}", *own, "data.shards_at_once=2") == 0
+    _, rows = read_timings(out)
+    assert [row.arm for row in rows] == ["latents from the disk", "latents from memory"]
+    for row in rows:
+        assert row.images_per_s > 0 and row.parts["processor"] > 0
+        assert row.peak_bytes and abs(row.activation_bytes or 0) < 12e6  # an epoch's order, twice
+    table = capsys.readouterr().out
+    assert "| latents from memory " in table and "| 2 threads | 250 " in table
+    assert timed(f"table={out}") == 0 and capsys.readouterr().out.strip() == table.strip()
+    assert timed("loader=x", "data=digits") == 2
+    assert "data=digits: loader=DIR says which latents" in capsys.readouterr().err
 
 
 def test_rows_of_random_latents(tmp_path, capsys, monkeypatch):

@@ -45,14 +45,14 @@ PARTED = 5  # steps that are taken apart
 
 
 class RandomLatents(LatentData):
-    """Moments [n, 2, N, C] like a latent data set's, pictures and labels, all random."""
+    """Moments [n, 8, h, w] like a latent data set's, pictures and labels, all random."""
 
     in_memory = True
 
     def __init__(self, grid: TokenGrid, classes: int, n: int):
         self.name, self.grid, self.classes, self.has_pictures = "random", grid, classes, True
         draw = generator(0, "random latents", 0)
-        self.stored = torch.rand(n, 2, grid.tokens, grid.token_dim, generator=draw)
+        self.stored = torch.rand(n, 2 * grid.channels, *grid.shape, generator=draw)
         self._labels = {"train": torch.randint(0, classes, (n,), generator=draw)}
         self.side = 8 * grid.shape[0]
 

@@ -20,10 +20,10 @@ STEP_PARTS = ("data", "backbone", "teacher", "encoder", "heads", "optimiser", "E
 class Timing:
     """One thing that was timed.
 
-    what: step (of training), sampling (an evaluation of a block) or features (a pass with every
-    block's output); levels: noise levels a sample, "token" for one a token; ratios: against
-    vanilla, of counted FLOPs and of seconds; share: of the measured matrix peak; parts: a
-    step's milliseconds by part.
+    what: step (of training), sampling (an evaluation of a block), features (a pass with every
+    block's output) or loading (of a batch; activation_bytes: by how much memory grew); levels:
+    noise levels a sample, "token" for one a token; ratios: against vanilla, of counted FLOPs and of
+    seconds; share: of the measured matrix peak; parts: a step's milliseconds by part.
     """
 
     what: str
@@ -91,16 +91,32 @@ _PASSES: dict[str, Callable[[Timing], str]] = {
 }
 
 
+_LOADING: dict[str, Callable[[Timing], str]] = {
+    "what is read": lambda row: row.arm,
+    "by": lambda row: row.size,
+    "batch": lambda row: str(row.batch),
+    "latents/s": lambda row: f"{row.images_per_s:.0f}",
+    "latents/s of a core": lambda row: f"{1e3 * row.batch / row.parts['processor']:.0f}",
+    "MB": lambda row: _optional(row.peak_bytes, lambda n: f"{n / 1e6:.0f}"),
+    "MB more than after a tenth": lambda row: _optional(
+        row.activation_bytes, lambda n: f"{n / 1e6:.1f}"
+    ),
+}
+
+
 def markdown(facts: Json, rows: Sequence[Timing]) -> str:
-    """What was measured where, and one table of steps and one of passes."""
+    """What was measured where, and a table each of steps, passes and loading."""
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
-    said = [
-        f"{facts['device_name']}, {facts['threads']} thread(s), {versions}, {facts['date']}: "
-        f"{facts['precision']}, {'compiled' if facts['compiled'] else 'not compiled'}; a matrix "
-        f"product reaches {facts['matrix_peak'] / 1e12:.3g} TFLOP/s. Parts are in milliseconds."
-    ]
-    for columns, steps in ((_STEPS, True), (_PASSES, False)):
-        if chosen := [row for row in rows if (row.what == "step") == steps]:
+    head = f"{facts['device_name']}, {facts['threads']} thread(s), {versions}, {facts['date']}"
+    if "matrix_peak" in facts:
+        head += (
+            f": {facts['precision']}, {'compiled' if facts['compiled'] else 'not compiled'}; a "
+            f"matrix product reaches {facts['matrix_peak'] / 1e12:.3g} TFLOP/s. Parts are in "
+            "milliseconds"
+        )
+    said, tables = [f"{head}."], {"step": _STEPS, "loading": _LOADING}
+    for columns in (_STEPS, _PASSES, _LOADING):
+        if chosen := [row for row in rows if tables.get(row.what, _PASSES) is columns]:
             said.append(_table(columns, chosen))
     return "\n\n".join(said)
 

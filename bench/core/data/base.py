@@ -94,8 +94,9 @@ class DataSet(Protocol):
     name: as results say it; noun: what one example is called; grid: how data become tokens;
     condition: what a model of them is told of each example, the class where nothing else is said;
     classes: number of labels; class_names: of each, empty where they are not known; remarks:
-    sentences on how the data were understood; in_memory: False where batches are read by worker
-    processes; latent: tokens are an autoencoder's latents and not made from the picture.
+    sentences on how the data were understood; in_memory: False where batches are read from disk,
+    by worker processes where `decodes` is true, since that is work; latent: tokens are an
+    autoencoder's latents and not made from the picture.
     """
 
     name: str
@@ -105,6 +106,7 @@ class DataSet(Protocol):
     class_names: Sequence[str]
     remarks: Sequence[str]
     in_memory: bool
+    decodes: bool
     latent: bool
 
     @property
@@ -210,6 +212,7 @@ class PictureData:
 
     noun = "picture"
     in_memory = True
+    decodes = True
     latent = False
     has_pictures: bool = True
     remarks: Sequence[str] = ()

@@ -43,7 +43,8 @@ class LatentData(PictureData):
     the rows of these shuffled, before the next (for folders on a network: they are read whole).
     """
 
-    in_memory = False
+    in_memory = decodes = False
+    shards_at_once = 0
     latent = True
 
     def __init__(
@@ -167,14 +168,20 @@ class LatentData(PictureData):
         return which % count, torch.from_numpy(which >= count)
 
     def moments(self, split: str, indices: Indices) -> Tensor:
-        """Mean and standard deviation as tokens, float32 [n, 2, N, C]."""
+        """Mean and standard deviation as they lie on the disk, float32 [n, 8, h, w]."""
         rows, mirrored = self._places(split, indices)
+        if not mirrored.any():
+            return torch.from_numpy(np.asarray(self._moments[split][rows], np.float32))
+        assert self._mirrored is not None, "no row is one of n more"
         found = np.empty((len(rows), *self._moments[split].shape[1:]), np.float32)
         for array, here in ((self._moments[split], ~mirrored), (self._mirrored, mirrored)):
-            if array is not None and here.any():
-                found[here.numpy()] = array[rows[here.numpy()]]
-        both = torch.from_numpy(found)
-        return torch.stack([self.grid.patchify(part) for part in both.chunk(2, dim=1)], dim=1)
+            found[here.numpy()] = array[rows[here.numpy()]]
+        return torch.from_numpy(found)
+
+    def _as_tokens(self, moments: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [n, N, C] of what is stored."""
+        mean, std = moments.chunk(2, dim=1)
+        return self.grid.patchify(mean), self.grid.patchify(std)
 
     def order(self, seed: int, first: int, count: int) -> Tensor:
         if not self.shards_at_once:
@@ -194,12 +201,15 @@ class LatentData(PictureData):
         return Examples(index, self.moments("train", index), condition, image)
 
     def draw(self, stored: Tensor, draw: Draw) -> Tensor:
-        """A latent from its moments [B, 2, N, C] and the step's noise: scale (mean + std noise)."""
-        return SCALE * (stored[:, 0] + stored[:, 1] * draw.normal(*stored.shape[2:]))
+        """A latent from its moments and the step's noise: scale (mean + std noise). Tokens are made
+        here, where a GPU does it.
+        """
+        mean, std = self._as_tokens(stored)
+        return SCALE * (mean + std * draw.normal(*mean.shape[1:]))
 
     def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
         """The posterior's mean, scaled."""
-        return SCALE * self.moments(split, indices)[:, 0]
+        return SCALE * self._as_tokens(self.moments(split, indices))[0]
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
         if self.index is not None:

@@ -176,7 +176,7 @@ class ShardedRows:
         self.per_shard = split.per_shard
         self.row_bytes = int(np.prod(row)) * self.dtype.itemsize
         self.paths = [root / split.path(array, shard) for shard in range(len(split.shards))]
-        self._open: OrderedDict[int, FileIO] = OrderedDict()
+        self._open, self._opening = OrderedDict[int, FileIO](), threading.Lock()
         # the head of each file is as long as the first one's
         with open(self.paths[0], "rb") as file:
             np.lib.format.read_magic(file)
@@ -206,23 +206,22 @@ class ShardedRows:
             shard, inside = divmod(row, self.per_shard)
             into = target[place * self.row_bytes : (place + 1) * self.row_bytes]
             offset = self.head + inside * self.row_bytes
-            if os.preadv(self._file(shard).fileno(), [into], offset) != self.row_bytes:
+            file = self._file(shard)
+            if os.preadv(file.fileno(), [into], offset) != self.row_bytes:
                 raise ValueError(f"{self.paths[shard]} was cut while it was read")
         return found
 
     def _file(self, shard: int) -> FileIO:
-        if shard in self._open:
-            self._open.move_to_end(shard)
-        else:
-            if len(self._open) == OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-            self._open[shard] = FileIO(self.paths[shard])
-            if self.whole:
-                threading.Thread(target=_read_through, args=(self.paths[shard],)).start()
-        return self._open[shard]
-
-    def __getstate__(self) -> Mapping[str, object]:
-        return self.__dict__ | {"_open": OrderedDict()}  # files are a process's
+        with self._opening:
+            if shard in self._open:
+                self._open.move_to_end(shard)
+            else:
+                if len(self._open) == OPEN_FILES:  # closed once no thread reads it any more
+                    self._open.popitem(last=False)
+                self._open[shard] = FileIO(self.paths[shard])
+                if self.whole:
+                    threading.Thread(target=_read_through, args=(self.paths[shard],)).start()
+            return self._open[shard]
 
 
 def _read_through(path: Path) -> None:

@@ -1,5 +1,5 @@
 """Training batches in the order that the streams fix: from memory at once, from disk through worker
-processes.
+processes where they are decoded, and through threads where they are read as they lie there.
 
 The order is a function of (seed, images seen), so a resumed run and another number of processes
 read the same pictures.
@@ -7,7 +7,9 @@ read the same pictures.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,18 +81,40 @@ def batches(
     Raises ValueError naming a picture that cannot be read.
     """
     source = _Pieces(data, seed, first, last, batch, pieces, with_clean, cached)
-    items: Iterable[Examples | ValueError] = (source[item] for item in range(len(source)))
-    if not data.in_memory:
+    items: Iterable[Examples | ValueError]
+    if data.in_memory or (not data.decodes and not workers):
+        items = (_pinned(source[item], pin) for item in range(len(source)))
+    elif data.decodes:
         items = torch.utils.data.DataLoader(
             source, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pin
         )
+    else:
+        items = _by_threads(source, workers, pin)
     for item in items:
         if isinstance(item, ValueError):
             raise item
-        if pin and data.in_memory:
-            pinned = {k: v.pin_memory() for k, v in item._asdict().items() if v is not None}
-            item = item._replace(**pinned)
         yield item
+
+
+def _pinned(item: Examples | ValueError, pin: bool) -> Examples | ValueError:
+    if not pin or isinstance(item, ValueError):
+        return item
+    pinned = {k: v.pin_memory() for k, v in item._asdict().items() if v is not None}
+    return item._replace(**pinned)
+
+
+def _by_threads(source: _Pieces, workers: int, pin: bool) -> Iterator[Examples | ValueError]:
+    """The items in order, read by threads two each ahead. Reading waits for files and for no
+    Python; what processes read would be copied once more, through memory that they share.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Examples | ValueError]] = deque()
+        for item in range(len(source)):
+            waiting.append(pool.submit(lambda item=item: _pinned(source[item], pin)))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def ahead(items: Iterable[Examples], device: torch.device) -> Iterator[Examples]:
