@@ -5,8 +5,9 @@ after minutes, fill a disk overnight, or never end.
     refuse_what_cannot_fit(cfg, data.grid, data.condition, processes)       # ValueError
 
 All of it are lower bounds, so that nothing is refused that could have been done: heads, teacher and
-encoder are left out, activations are the ones that no recomputation is made of, and a machine is
-taken to be as fast as the fastest of its kind.
+encoder are left out, activations are the ones that no recomputation is made of (with
+`compute.recompute` a block's input alone), and a machine is taken to be as fast as the fastest of
+its kind.
 """
 
 from __future__ import annotations
@@ -82,14 +83,15 @@ def estimate(
 
     # memory: what is learned, a micro-batch's activations, and the order of the whole batch
     learned = BYTES_PER_PARAMETER * parameters / (world if cfg.compute.shard else 1)
-    activations = float(rows) * grid.tokens * size.width * size.depth * KEPT_PER_TOKEN * number
+    kept = 1 if cfg.compute.recompute else KEPT_PER_TOKEN
+    activations = float(rows) * grid.tokens * size.width * size.depth * kept * number
     memory = (
         learned + activations + 8.0 * cfg.batch + BYTES_PER_PIECE * (cfg.batch // world // rows)
     )
 
     # disk: the samples of every measured snapshot; quick leaves out what takes long
     counts = snapshot_counts(cfg.images, cfg.batch, cfg.snapshots)
-    samples = cfg.evaluation.samples * (1 if cfg.evaluation.snapshots == "last" else len(counts))
+    samples = cfg.evaluation.samples * (len(counts) if cfg.evaluation.snapshots == "all" else 1)
     samples = samples if cfg.measure == "full" else 0
     disk = 4.0 * samples * grid.tokens * grid.token_dim
 

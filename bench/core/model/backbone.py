@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bench.core.model.conditions import Condition, condition_of
 from bench.core.model.noise import NoiseLevels
@@ -158,12 +159,14 @@ class SiT(nn.Module):
     """velocity(tokens, noise levels, condition), with the outputs of chosen blocks.
 
     condition: what its rows are, a number stands for so many classes; null: the row that says
-    nothing.
+    nothing; recompute: keep a block's input alone for the backward pass, and compute the rest of it
+    again there (activation checkpointing, arXiv 1604.06174).
     """
 
     def __init__(self, grid: TokenGrid, size: Size, condition: Condition | int):
         super().__init__()
         self.grid, self.size = grid, size
+        self.recompute = False
         self.condition = condition_of(condition)
         self.x_embedder = PatchEmbedder(grid.token_dim, size.width)
         self.t_embedder = TimestepEmbedder(size.width)
@@ -218,8 +221,12 @@ class SiT(nn.Module):
         mask = noise.attention_mask(x.shape[1])
         vectors = self.t_embedder(noise.levels) + pooled[:, None]
         features: Features = {}
+        # nothing in a block is random, so no generator's state has to be kept
+        again = {"use_reentrant": False, "preserve_rng_state": False}
+        recompute = self.recompute and torch.is_grad_enabled()
         for number, block in enumerate(self.blocks, start=1):
-            x, qk = block(x, vectors, noise, mask, number in qk_taps)
+            given = (x, vectors, noise, mask, number in qk_taps)
+            x, qk = checkpoint(block, *given, **again) if recompute else block(*given)
             if number in taps:
                 features[number] = x[:, first:]
             if qk is not None:

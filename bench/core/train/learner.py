@@ -60,6 +60,7 @@ class Learner:
 
         # the arm: backbone, its average, and heads whose initialisation is apart from every stream
         backbone = backbone.to(self.held)
+        backbone.recompute = cfg.compute.recompute
         self.ema = ema_copy(backbone)
         teacher = self.ema if "ema" in method.needs else None
         times = TimeDistribution(**asdict(cfg.time))

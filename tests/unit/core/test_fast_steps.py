@@ -8,6 +8,7 @@ from support.arms import SMALL, StandInEncoder, method, random_backbone
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.commands.timing.clock import kept_for_backward
 from bench.config.compose import compose
 from bench.config.groups import options
 from bench.core.data.base import Digits
@@ -56,6 +57,21 @@ def test_blocks_are_compiled_once_a_kind_and_without_a_break(name, monkeypatch):
     for one, other in zip(compiled.ema.parameters(), plain.ema.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     torch.compiler.reset()
+
+
+@pytest.mark.parametrize("name", options("method"))
+def test_blocks_computed_again_give_the_same_step_and_keep_less(name):
+    plain, again = learner(name), learner(name, "compute.recompute=true")
+    kept = []
+    for trained in (plain, again):
+        with kept_for_backward(
+            {one.untyped_storage().data_ptr() for one in trained.arm.parameters()}
+        ) as own:
+            trained.step(trained.batches(8))
+        kept.append(sum(own.values()))
+    assert kept[1] < 0.5 * kept[0]
+    for one, other in zip(again.arm.parameters(), plain.arm.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 class NothingWaits(TorchDispatchMode):
