@@ -74,6 +74,23 @@ def sound_folder(root, *splits):
     return [f"data.root={root}"]
 
 
+def video_folder(root):
+    """Eight films of four frames a class, as folders of pictures and as animations in turn."""
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        for i in range(8):
+            drawn = draw.integers(0, 256, size=(4, 8, 8, 3), dtype=np.uint8)
+            first, *others = (Image.fromarray(pixels) for pixels in drawn)
+            (root / name / str(i)).mkdir(parents=True)
+            if i % 2:
+                (root / name / str(i)).rmdir()
+                first.save(root / name / f"{i}.webp", save_all=True, append_images=others)
+            else:
+                for t, frame in enumerate((first, *others)):
+                    frame.save(root / name / str(i) / f"{t}.png")
+    return [f"data.root={root}", "data.size=8", "data.frames=4"]
+
+
 def latent_folder(root):
     draw = np.random.default_rng(0)
     for split, n in (("train", 16), ("heldout", 4)):
@@ -97,6 +114,7 @@ SETS = {
     "notes": lambda root: ["data.count=40", "data.heldout_count=20"],
     "sounds": lambda root: sound_folder(root, "."),
     "spoken_digits": lambda root: sound_folder(root, "train", "test"),
+    "clips": video_folder,
     "moving_digits": lambda root: ["data.count=40", "data.heldout_count=20"],
 }
 
@@ -175,6 +193,8 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
         numbers = 3 * said["patch"] ** 2
     elif "bands" in said:
         numbers = said["bands"] * said["patch"]
+    elif name == "clips":
+        numbers = 3 * said["patch"] ** 3
     else:
         numbers = build(compose([f"data={name}"]).data).grid.token_dim
     assert (numbers <= width / 2) == (name not in WIDE), (numbers, width)

@@ -165,6 +165,16 @@ class ClassFolders(PictureData):
     def read(self, path: Path) -> Tensor:
         """A file as uint8 `shape`. Raises ValueError naming one that cannot be read."""
 
+    def parts(self, path: Path) -> list[Path]:
+        """The files that an example is read from: where it is one file, that."""
+        return [path]
+
+    def examples_in(
+        self, folder: Path, listing: Listing, labels: np.ndarray
+    ) -> tuple[Listing, np.ndarray]:
+        """The examples that files of a split's folder are, and their labels: each is one."""
+        return listing, labels
+
     def fingerprints(self) -> dict[str, str]:
         """Of names and sizes of the files, and in memory of the content too: data.in_memory may
         change.
@@ -178,6 +188,7 @@ class ClassFolders(PictureData):
         Raises ValueError for a class without.
         """
         classes, listing, labels = labelled_files(folder, self.kind)
+        listing, labels = self.examples_in(folder, listing, labels)
         self.remarks = [*self.remarks, *_remarks(listing)]
         if not self.skip_damaged:
             return classes, listing, labels
@@ -264,10 +275,11 @@ class ClassFolders(PictureData):
         digest = hashlib.sha256(read_as.encode())
         for split, paths in self.files.items():
             for path in paths:
-                name, status = path.relative_to(self.root), path.stat()
-                digest.update(os.fsencode(f"{split}/{name}/{status.st_size}"))
-                if with_times:
-                    digest.update(f"@{status.st_mtime_ns}".encode())
+                for part in self.parts(path):
+                    name, status = part.relative_to(self.root), part.stat()
+                    digest.update(os.fsencode(f"{split}/{name}/{status.st_size}"))
+                    if with_times:
+                        digest.update(f"@{status.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.data.base import Digits, PictureData
+from bench.core.data.clips import VIDEO
 from bench.core.model.tokens import TokenGrid
 
 MOTION_SEED = 4127
@@ -35,7 +36,7 @@ class MovingDigits(PictureData):
     Raises ValueError for frames too small for a digit to move, and for too few clips.
     """
 
-    noun = "video"
+    noun = VIDEO.one
 
     def __init__(
         self,
