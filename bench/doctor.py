@@ -34,6 +34,7 @@ DOCTOR = Command(
         "": "",
         "method=repa encoder=dinov2_g data=imagenet256 data.root=latents size=XL": "",
         "method=selfflow size=L compute=slurm": "",
+        "data=imagenet256": "the steps of docs/imagenet.md: which are done, what comes next",
     },
     passes=("",),
     alone=True,

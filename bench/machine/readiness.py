@@ -18,10 +18,14 @@ from bench.config.needs import missing
 from bench.config.schema import Config
 from bench.core.compat import import_vision
 from bench.core.data.base import DataSet, described
+from bench.core.data.latents import LatentData
 from bench.core.model.backbone import SiT
+from bench.core.model.conditions import Classes, Condition
 from bench.core.model.sizes import Size
+from bench.core.model.tokens import TokenGrid
 from bench.core.train import cost
 from bench.core.train.distributed import Processes
+from bench.machine import latent_steps
 from bench.machine.estimate import BYTES_PER_PARAMETER, estimate, what_cannot_fit
 from bench.machine.host import Finding, existing, memory_bytes, slurm
 from bench.machine.resources import encoder_finding
@@ -56,21 +60,34 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         yield Finding("missing", "GPU", "compute.device=cuda and PyTorch sees none")
     if cfg.encoder:
         yield encoder_finding(cfg.encoder, Path(cfg.cache), needed=True)
+    if latent_steps.on_latents(cfg):
+        yield from latent_steps.staged_weights(cfg)
+
+    # the data; of latents that are not here the recipe tells what training them would take
+    data: DataSet | None = None
     try:
         data = build(cfg.data, cache=Path(cfg.cache))
     except ValueError as error:
         yield Finding("missing", f"data {cfg.data.name}", str(error))
+    if data is None and not latent_steps.on_latents(cfg):
         return
-    yield Finding(
-        "ok",
-        f"data {data.name}",
-        f"{described(data)}; {data.grid.tokens} tokens each",
-    )
-    for problem in missing(cfg, data):
-        yield Finding("missing", "measuring", problem)
+    if data is None:
+        grid, condition = latent_steps.grid_of_recipe(cfg), Classes(cfg.data.values["classes"])
+    else:
+        grid, condition = data.grid, data.condition
+        what = f"{described(data)}; {grid.tokens} tokens each"
+        yield Finding("ok", f"data {data.name}", what)
+        if isinstance(data, LatentData):
+            yield from latent_steps.folder_of_latents(data)
+        for problem in missing(cfg, data):
+            yield Finding("missing", "measuring", problem)
+    if latent_steps.on_latents(cfg):
+        yield from latent_steps.room_of_latents(cfg, data, grid)
+
+    # memory, disk and time
     gpu = torch.cuda.is_available() and cfg.compute.device != "cpu"
     device = torch.device("cuda" if gpu else "cpu")
-    least = estimate(cfg, data.grid, data.condition, Processes(0, 1, device))
+    least = estimate(cfg, grid, condition, Processes(0, 1, device))
     lacks = what_cannot_fit(least, Path(cfg.runs), device)
     if lacks and cfg.compute.name != "slurm":  # whose jobs may run on another machine
         state = "warning" if cfg.anyway else "missing"
@@ -78,16 +95,16 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         return
     size, method = cfg.size, build(cfg.method)
     parameters = (
-        _parameters(data, size)
+        _parameters(grid, size, condition)
         if cfg.encoder
-        else cost.count(method, data.grid, size, data.condition).parameters["backbone"]
+        else cost.count(method, grid, size, condition).parameters["backbone"]
     )
     yield from room(cfg, parameters)
 
 
-def _parameters(data: DataSet, size: Size) -> int:
+def _parameters(grid: TokenGrid, size: Size, condition: Condition) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in SiT(data.grid, size, data.condition).parameters())
+        return sum(p.numel() for p in SiT(grid, size, condition).parameters())
 
 
 def room(cfg: Config, parameters: int) -> Iterator[Finding]:

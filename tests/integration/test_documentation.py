@@ -14,6 +14,12 @@ from pathlib import Path
 import pytest
 from support.runs import ROOT, tiny_run
 
+from bench.commands.timing.arms import RandomFeatures
+from bench.config.compose import compose, uses_encoder
+from bench.config.groups import build, options
+from bench.core.model.tokens import TokenGrid
+from bench.core.train.cost import count
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -122,6 +128,28 @@ def test_links_lead_to_files():
     ]
     assert len(links) >= len(PAGES)
     assert [(page.name, to) for page, to in links if not (page.parent / to).exists()] == []
+
+
+@pytest.mark.parametrize("size", ["XL", "B"])
+def test_gpu_hours_are_those_of_the_counted_flops(size):
+    page = (ROOT / "docs" / "imagenet.md").read_text()
+    (rate,) = re.findall(rf"(\d+)(?: TFLOP/s)? at {size} \(", page)
+    rows = re.findall(r"^\| (`.*?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", page, re.M)
+    told = {name: row for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert set(told) == set(options("method"))
+    grid, place = TokenGrid((32, 32), 2, 4), {"XL": 1, "B": 3}[size]
+    for name in ("vanilla", "repa", "selfflow", "haste"):
+        cfg = compose([f"method={name}", "data=imagenet256", f"size={size}"])
+        encoder = RandomFeatures(grid, 768) if uses_encoder(name) else None
+        cost = count(build(cfg.method), grid, cfg.size, 1000, encoder, (3, 256, 256))
+        flops = cost.flops_per_image["total"]
+        of_all = flops * cfg.images
+        if cost.ends and cost.flops_per_image_after:
+            after = cost.flops_per_image_after["total"]
+            of_all = flops * cost.ends + after * (cfg.images - cost.ends)
+        hours = of_all / (float(rate) * 1e12) / 3600
+        row = told[name]
+        assert (row[place], row[place + 1]) == (f"{flops / 1e9:.1f}", f"{hours:.1f}"), name
 
 
 def test_commands_of_the_pages_exist():

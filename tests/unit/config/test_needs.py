@@ -9,6 +9,7 @@ from bench.config.compose import compose
 from bench.config.needs import missing
 from bench.core.data.latents import Decoder, LatentData
 from bench.machine.readiness import configuration
+from bench.machine.resources import VAE_FILES
 
 
 def latents(folder, images):
@@ -62,6 +63,27 @@ def test_a_decoder_that_is_not_here_is_told_before_training(tmp_path, monkeypatc
     assert "the VAE nowhere is not staged here; or train with measure=none" in problem
     monkeypatch.setattr(Decoder, "load", lambda self: None)
     assert list(missing(compose(words(tmp_path)), data)) == []
+
+
+def test_the_doctor_follows_the_steps_of_latents(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    own = [f"runs={tmp_path}", f"cache={tmp_path}", "anyway=true", "measure=none"]
+    begun = {f.what: f for f in configuration(["data=imagenet256", *own])}
+    assert begun["data imagenet256"].state == "missing"  # and what training would take is said
+    assert {"VAE", "Inception's weights", "samples"} < set(begun) and "estimate" in begun
+    assert "vae=ema" in begun["VAE"].says and begun["Inception's weights"].state == "warning"
+    assert begun["samples"].says.startswith("19.7 GB")
+    repa = ["method=repa", "encoder=efficientnet_lite0", "compute.cache_features=true"]
+    cached = {f.what: f for f in configuration(["data=imagenet256", *own, *repa])}
+    assert cached["cached features"].says.startswith("1.01e+03 GB (of 1281167 pictures")
+
+    for file in VAE_FILES:
+        (tmp_path / "vae" / "sd-vae-ft-ema").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "vae" / "sd-vae-ft-ema" / file).write_text("x")
+    latents(tmp_path / "latents", images=True)
+    there = {f.what: f for f in configuration(words(tmp_path / "latents", *own))}
+    assert there["data imagenet256"].state == "ok" and there["latents"].state == "warning"
+    assert f"say data.decoder={tmp_path}/vae/sd-vae-ft-ema" in there["VAE"].says
 
 
 @pytest.mark.parametrize("images", [True, False])
