@@ -67,7 +67,6 @@ SIZES = {
     size.name: size
     for size in (
         Size("nano", 4, 32, 2),
-        Size("speck", 5, 48, 3),
         Size("micro", 6, 64, 4),
         Size("mini", 8, 96, 6),
         Size("tiny", 8, 128, 8),
