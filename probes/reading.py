@@ -101,7 +101,7 @@ class Reading(Metric):
 
     def measure(self, inputs: Inputs) -> list[Row]:
         data, samples = _words(self.name, inputs), inputs.samples
-        reader = self._reader or reader_of(READERS[0], data, inputs.cache, inputs.progress)
+        reader = self._reader or reader_of(READERS[0], data, inputs.cache)
         self._reader = reader
         assert samples is not None and samples.tokens is not None and samples.asked is not None
         pixels = data.decode(samples.tokens, samples.sampling["decoder_precision"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.config.words import split_word
 from bench.core.compat import use_threads
+from bench.core.store.files import Json
 from bench.core.store.rows import result_path
 from bench.core.store.runs import is_readable
+from bench.core.store.waiting import saying
 from bench.core.train import distributed
 from bench.core.train.distributed import Processes
 from bench.evaluation.measure import Evaluator
@@ -33,37 +35,41 @@ def evaluate(overrides: list[str], **words: Any) -> int:
     use_threads(words["threads"])
     processes = distributed.start(words["device"])
     try:
-        if words["run"]:
-            subject = run_subject(
-                words["run"],
-                processes.device,
-                words["images"],
-                average=words["ema"],
-                data_words=of_data,
-                cache=words["cache"] or words["run"].parent / "cache",
-            )
-        else:
-            subject = released_subject(
-                words["checkpoint"],
-                processes.device,
-                format_name=words["format"],
-                size=words["size"],
-                data_name=words["data"],
-                data_words=of_data,
-                out=words["out"],
-                aligned=words["aligned"],
-                argv=[
-                    f"{key}={value}" for key, value in words.items() if value not in (None, False)
-                ],
-            )
+        loading = saying(f"loading {words['run'] or words['checkpoint']}")
+        with loading if processes.main else contextlib.nullcontext():
+            subject = _subject(words, of_data, processes)
         if not words["anyway"] and (request.keeps_pictures or request.parts(request.metrics)):
             refuse_samples(request, subject, processes)
         cache = words["cache"] or subject.folder.parent / "cache"
-        evaluator = Evaluator(request, processes, cache, progress=sys.stderr.isatty())
+        evaluator = Evaluator(request, processes, cache, progress=processes.main)
         evaluate_subject(evaluator, subject)
         return 0
     finally:
         distributed.finish()
+
+
+def _subject(words: Json, of_data: dict[str, str], processes: Processes) -> Subject:
+    """The snapshot or the released model that the words name."""
+    if words["run"]:
+        return run_subject(
+            words["run"],
+            processes.device,
+            words["images"],
+            average=words["ema"],
+            data_words=of_data,
+            cache=words["cache"] or words["run"].parent / "cache",
+        )
+    return released_subject(
+        words["checkpoint"],
+        processes.device,
+        format_name=words["format"],
+        size=words["size"],
+        data_name=words["data"],
+        data_words=of_data,
+        out=words["out"],
+        aligned=words["aligned"],
+        argv=[f"{key}={value}" for key, value in words.items() if value not in (None, False)],
+    )
 
 
 def refuse_samples(request: Request, subject: Subject, processes: Processes) -> None:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from bench.evaluation.tasks import flops_to_measure, pending
 from bench.machine.estimate import refuse_what_cannot_fit
 from bench.machine.pace import pace
 from bench.training.session import Session
+
+WORTH_TELLING = 3.0  # seconds
 
 
 def train_and_measure(cfg: str | None, overrides: list[str]) -> int:
@@ -75,7 +77,7 @@ def complete(cfg: Config, words: list[str]) -> int:
     warnings.showwarning = lambda message, *_: print(
         f"warning: {printable(str(message))}", file=sys.stderr
     )
-    stop = StopFlag().install()
+    stop, began = StopFlag().install(), time.monotonic()
     # train what is missing, measure what is missing
     processes = distributed.start(cfg.compute.device)
     try:
@@ -86,7 +88,7 @@ def complete(cfg: Config, words: list[str]) -> int:
             check_measurable(session)
         session.open_folder()
         if not session.trained():
-            _train(session, stop)
+            _train(session, stop, time.monotonic() - began)
         elif not session.cost_known():
             session.write_cost()
         measure_run(session, stop)
@@ -106,13 +108,13 @@ def complete(cfg: Config, words: list[str]) -> int:
         distributed.finish()
 
 
-def _train(session: Session, stop: StopFlag) -> None:
+def _train(session: Session, stop: StopFlag, before: float) -> None:
     """With a line of what it costs before, a bar or a line a minute while, and an estimate: at once
-    from counted FLOPs, better once steps are timed.
+    from counted FLOPs, better once steps are timed. before: seconds that went by until now.
     """
     cfg, processes = session.cfg, session.processes
     main_process = processes.main
-    estimate = Expected.of(session)
+    estimate = Expected.of(session, before)
     if main_process:
         print(f"{_announcement(session)}\n{estimate}", flush=True)
     quiet = not (main_process and cfg.compute.progress and sys.stderr.isatty())
@@ -157,7 +159,8 @@ def _train(session: Session, stop: StopFlag) -> None:
 class Expected:
     """Seconds that a run will take, of training and of what is measured afterwards.
 
-    flops: of both; how: what it rests on.
+    before: what it took until its training could begin, as of data, an encoder and an extractor;
+    flops: of training and measuring; how: what it rests on.
     """
 
     training: float
@@ -165,9 +168,10 @@ class Expected:
     flops: tuple[float, float]
     steps: int
     how: str
+    before: float = 0.0
 
     @classmethod
-    def of(cls, session: Session) -> Expected:
+    def of(cls, session: Session, before: float) -> Expected:
         """From counted FLOPs and half a second of this machine."""
         cfg, arm, processes = session.cfg, session.arm, session.processes
         rows = min(cfg.micro_batch or cfg.batch, -(-cfg.batch // processes.world))
@@ -176,18 +180,20 @@ class Expected:
         flops = training, flops_to_measure(session)
         how = "an estimate, by half a second of this machine"
         seconds = training / speed / processes.world, flops[1] / speed / processes.world
-        return cls(*seconds, flops, cfg.images // cfg.batch, how)
+        return cls(*seconds, flops, cfg.images // cfg.batch, how, before)
 
     def timed(self, seconds_per_step: float) -> Expected:
         """Once a step is timed: measuring is as fast by its FLOPs as training is."""
         training = seconds_per_step * self.steps
         measuring = self.flops[1] * training / self.flops[0]
-        return Expected(training, measuring, self.flops, self.steps, "")
+        return replace(self, training=training, measuring=measuring, how="")
 
     def __str__(self) -> str:
         parts = f"training {duration(self.training)}, measuring {duration(self.measuring)}"
+        if self.before >= WORTH_TELLING:
+            parts += f", preparing {duration(self.before)}"
         said = f" ({parts}{'; ' if self.how else ''}{self.how})"
-        return f"about {duration(self.training + self.measuring)} in all{said}"
+        return f"about {duration(self.before + self.training + self.measuring)} in all{said}"
 
 
 def _announcement(session: Session) -> str:

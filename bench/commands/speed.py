@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import statistics
 import sys
@@ -24,6 +25,7 @@ from bench.config.words import split_word
 from bench.core.compat import use_threads
 from bench.core.store.environment import environment
 from bench.core.store.files import Json
+from bench.core.store.waiting import saying
 from bench.core.train import distributed
 from bench.core.train.distributed import Processes
 
@@ -125,6 +127,12 @@ class Timer:
         """A line of progress."""
         print(f"[{time.monotonic() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)
 
+    def telling(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Says what takes longer than a few seconds, and that it still does, where nobody else
+        would.
+        """
+        return saying(what, say=self.say)
+
     def of_size(
         self,
         size: str,
@@ -169,32 +177,40 @@ class Timer:
             if module and arm.name == BASE:
                 ready.append(Peer(module, arm))
         for arm in ready:
-            self.say(f"{size} {arm.name}, levels {arm.levels}: warming up")
-            for _ in range(WARM_UP):
-                arm.step()
+            what = f"{size} {arm.name}, levels {arm.levels}: warming up"
+            self.say(what)
+            with self.telling(what):
+                for _ in range(WARM_UP):
+                    arm.step()
 
         # in turn
         seconds: list[list[float]] = [[] for _ in ready]
         for repeat in range(self.repeats):
-            self.say(f"{size}: timing {repeat + 1} of {self.repeats}")
+            what = f"{size}: timing {repeat + 1} of {self.repeats}"
+            self.say(what)
             for arm, found in zip(ready, seconds, strict=True):
-                times = step_seconds(arm.step, self.steps, self.processes.device)
+                with self.telling(f"{what}, {self.steps} steps of {arm.name}"):
+                    times = step_seconds(arm.step, self.steps, self.processes.device)
                 found.append(statistics.median(times))
 
         # rows
         for arm, found in zip(ready, seconds, strict=True):
             if arm.name == BASE and arm.levels == "1":
                 self.base, self.base_flops = found, arm.flops
-            self.add(self.row(arm, found))
+            with self.telling(f"{size} {arm.name}: memory and parts of a step"):
+                row = self.row(arm, found)
+            self.add(row)
             if sampling and isinstance(arm, TimedArm) and arm.name == BASE:
-                for row in passes(arm, sampling, self.facts["matrix_peak"]):
-                    self.add(row)
+                with self.telling(f"{size}: passes without gradient"):
+                    for row in passes(arm, sampling, self.facts["matrix_peak"]):
+                        self.add(row)
 
     def built(self, size: str, group: Sequence[tuple[str, str]]) -> Iterator[TimedArm]:
         """The arms, and before the first of all the facts."""
         for name, levels in group:
             words = [f"size={size}", *overrides_of(name, self.words)]
-            arm = TimedArm.of(name, levels, words, self.processes, self.width)
+            with self.telling(f"{size} {name}: building it"):
+                arm = TimedArm.of(name, levels, words, self.processes, self.width)
             if arm is not None:
                 self.facts = self.facts or self.known(arm)
                 yield arm

@@ -10,6 +10,8 @@ between two blocks of samples. Whatever could be missing is looked for before an
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from bench.core.store.environment import environment
 from bench.core.store.files import short_hash
 from bench.core.store.folder import RunFolder
 from bench.core.store.rows import Row, write_rows
+from bench.core.store.waiting import saying
 from bench.core.train.distributed import Processes
 from bench.evaluation.pictures import save_real_grid, save_sample_grid
 from bench.evaluation.request import Request, entry_of, reads_encoder
@@ -41,8 +44,8 @@ class Evaluator:
     """Holds what the measurements of one command share, made when first needed: metrics with their
     references, and networks.
 
-    between: called between two tasks and two rounds of blocks, by every process equally often; it
-    may raise to stop.
+    progress: whether it says what it does where that takes long; between: called between two tasks
+    and two rounds of blocks, by every process equally often; it may raise to stop.
     """
 
     def __init__(
@@ -84,9 +87,13 @@ class Evaluator:
             rows = []
             if self.processes.main:
                 for name in task.metrics:
-                    rows += self.measure(subject, name, sampled)
+                    with self._telling(f"measuring {name}, {place + 1} of {len(tasks)}"):
+                        rows += self.measure(subject, name, sampled)
             yield task, rows
             self.processes.barrier()
+
+    def _telling(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return saying(what) if self.progress else contextlib.nullcontext()
 
     def check(self, subject: Subject, name: str) -> None:
         """Say once what will be missing. Raises ValueError where a metric cannot be measured."""
@@ -100,10 +107,13 @@ class Evaluator:
                 f"metrics={name} reads pictures, and {data.name} are {data.noun}s: choose "
                 "fd_local, which is of the data themselves"
             )
-        metric = self.metric(subject, name)
+        with self._telling(f"preparing {name}"):
+            metric = self.metric(subject, name)
         if DATA in metric.needs and subject.data is None:
             raise ValueError(f"metrics={name} reads the data set, which is not here: data.root=DIR")
-        for number, why in metric.check(self.inputs(subject, name)).items():
+        with self._telling(f"preparing {name}"):
+            lacking = metric.check(self.inputs(subject, name))
+        for number, why in lacking.items():
             print(f"  {number:20}{why}")
 
     def measure(self, subject: Subject, name: str, sampled: Sampled | None) -> list[Row]:
@@ -169,7 +179,7 @@ class Evaluator:
             reference=self.reference(subject) if REFERENCE in needs else None,
             settings=self.request.settings_of(name),
             samples=sampled,
-            progress=self.progress,
+            progress=self.progress and sys.stderr.isatty(),
         )
 
     def reference(self, subject: Subject) -> Path | DataSet:

@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.core.data.base import pictures_of, shown
 from bench.core.model.sampling import sample_block, velocity_of
 from bench.core.model.sampling_protocol import Protocol
 from bench.core.store.files import atomic, write_json
+from bench.core.store.waiting import counted
 from bench.core.train.distributed import Processes
 from bench.evaluation.subject import Subject
 from probes.metric import PICTURES, TOKENS
@@ -105,7 +105,8 @@ class SampleStore:
         if lacking:
             self._blocks.mkdir(exist_ok=True)
         rounds = range(0, len(lacking), processes.world)
-        for first in tqdm(rounds, desc="sampling", unit="block", disable=not progress):
+        what = f"sampling blocks of {self.block}"
+        for first in counted(what, rounds, len(rounds)) if progress else rounds:
             if first + processes.rank < len(lacking):
                 number = lacking[first + processes.rank]
                 self._make_block(number, wanted, sample, paint, check_space=first == 0)

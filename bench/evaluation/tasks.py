@@ -8,17 +8,18 @@ what is estimated (in FLOPs) to take more than a tenth of the training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store import checkpoints
+from bench.core.store.files import Json
 from bench.core.store.rows import result_path
 from bench.core.store.runs import COST, find_run, is_readable, is_row, read_measurement, read_part
 from bench.core.train.cost import flops_until, says_all
-from bench.core.train.trainer import snapshot_counts
+from bench.core.train.trainer import snapshots_of
 from bench.evaluation.request import Request, entry_of
 from bench.training.session import Session
 from probes.metric import metric_class
@@ -43,15 +44,33 @@ class Task:
         return self.kind or ", ".join(self.metrics)
 
 
-def all_tasks(session: Session, counts: Sequence[int] | None = None) -> list[Task]:
+@dataclass(frozen=True)
+class Known:
+    """What FLOPs of measurements follow from: a `bench.core.train.cost.Cost` as stored, and the
+    pictures of each split; written down by a run that has begun.
+    """
+
+    cost: Json
+    pictures: Mapping[str, int]
+
+    @classmethod
+    def of(cls, session: Session) -> Known:
+        """What the run's folder says, nothing where it has not begun."""
+        run = find_run(session.path)
+        return cls(read_part(session.path, COST), run.data_sizes if run else {})
+
+
+def all_tasks(
+    session: Session, counts: Sequence[int] | None = None, known: Known | None = None
+) -> list[Task]:
     """Every measurement that measure=full would make, by snapshot: those that are there, or
-    `counts`, those that will be; needs the folder of a run that has begun.
+    `counts`, those that will be; their FLOPs need a run that has begun, or `known`.
     """
     cfg, path = session.cfg, session.path
     request = Request.of_config(cfg)
-    forward = read_part(path, COST).get("forward_flops") or 0.0
-    run = find_run(path)
-    sizes = {"train": 0, "heldout": 0} | (run.data_sizes if run else {})
+    known = known or Known.of(session)
+    forward = known.cost.get("forward_flops") or 0.0
+    sizes = {"train": 0, "heldout": 0} | dict(known.pictures)
     evaluations = sampling_protocol(str(request.sampling["protocol"])).evaluations
     most = cfg.evaluation.probe_images
 
@@ -79,30 +98,33 @@ def all_tasks(session: Session, counts: Sequence[int] | None = None) -> list[Tas
     return tasks
 
 
-def flops_to_measure(session: Session) -> float:
-    """What the measurements of a run that has begun will take at its end, each snapshot's samples
-    counted once; networks that read samples, and those that are trained for it, are left out.
+def flops_to_measure(session: Session, known: Known | None = None) -> float:
+    """What the measurements of a run will take at its end, each snapshot's samples counted once;
+    networks that read samples, and those that are trained for it, are left out. known: of a run
+    that has not begun.
     """
     cfg = session.cfg
-    tasks, _ = planned(session, snapshot_counts(cfg.images, cfg.batch, cfg.snapshots))
+    tasks, _ = planned(session, snapshots_of(cfg, cfg.size), known)
     sampled: dict[int, float] = {}
     for task in tasks:
         sampled[task.images] = max(sampled.get(task.images, 0.0), task.sampled)
     return sum(sampled.values()) + sum(task.flops - task.sampled for task in tasks)
 
 
-def planned(session: Session, counts: Sequence[int] | None = None) -> tuple[list[Task], list[Task]]:
-    """What this configuration's `measure` asks for, and what it leaves out; counts: as for
+def planned(
+    session: Session, counts: Sequence[int] | None = None, known: Known | None = None
+) -> tuple[list[Task], list[Task]]:
+    """What this configuration's `measure` asks for, and what it leaves out; counts, known: as for
     `all_tasks`.
     """
     cfg = session.cfg
-    tasks = all_tasks(session, counts)
+    known = known or Known.of(session)
+    tasks = all_tasks(session, counts, known)
     if cfg.measure == "full":
         return tasks, []
     if cfg.measure == "none":
         return [], tasks
-    cost = read_part(session.path, COST)
-    training = flops_until(cost, cfg.images) if says_all(cost) else 0.0
+    training = flops_until(known.cost, cfg.images) if says_all(known.cost) else 0.0
     small = [task for task in tasks if task.images == cfg.images and task.flops <= SHARE * training]
     return small, [task for task in tasks if task not in small]
 

@@ -25,7 +25,7 @@ from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
 from bench.core.train.distributed import Processes
-from bench.core.train.trainer import snapshot_counts
+from bench.core.train.trainer import snapshots_of
 from bench.machine.host import cores, existing, memory_bytes
 
 BYTES_PER_PARAMETER = 20  # weights, gradients, two AdamW moments and the EMA copy, float32
@@ -90,7 +90,7 @@ def estimate(
     )
 
     # disk: the samples of every measured snapshot; quick leaves out what takes long
-    counts = snapshot_counts(cfg.images, cfg.batch, cfg.snapshots)
+    counts = snapshots_of(cfg, cfg.size)
     samples = cfg.evaluation.samples * (len(counts) if cfg.evaluation.snapshots == "all" else 1)
     samples = samples if cfg.measure == "full" else 0
     disk = 4.0 * samples * grid.tokens * grid.token_dim

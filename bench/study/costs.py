@@ -8,8 +8,9 @@ images an arm sees for the FLOPs that vanilla flow matching spends (`match: flop
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class Costs:
         self.build_encoders = build_encoders
         self._known: dict[str, ArmCost | None] = {}
         self._vanilla: dict[str, Json | None] = {}
+        self._pictures: dict[str, Mapping[str, int]] = {}
 
     def read(self, cfg: Config, folder: Path) -> None:
         """Take over what a run of this arm and size has written down."""
@@ -63,6 +65,16 @@ class Costs:
         if key not in self._known:
             self._known[key] = self._counted(cfg)
         return self._known[key]
+
+    def pictures(self, cfg: Config) -> Mapping[str, int]:
+        """{split: pictures} of the data set, {} where it is not at hand."""
+        key = _key(cfg, ("data",))
+        if key not in self._pictures:
+            self._pictures[key] = {}
+            with contextlib.suppress(ValueError, OSError):
+                data = build(cfg.data, cache=Path(cfg.cache))
+                self._pictures[key] = {"train": data.n_train, "heldout": data.n_heldout}
+        return self._pictures[key]
 
     def images_at_equal_flops(self, cfg: Config) -> int | None:
         """Images, whole steps, that cost this arm what cfg.images cost vanilla flow matching; None

@@ -17,7 +17,7 @@ from bench.config.schema import Config
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
 from bench.core.train.cost import flops_until
-from bench.evaluation.tasks import pending
+from bench.evaluation.tasks import Known, flops_to_measure, pending
 from bench.machine.pace import pace
 from bench.study.costs import Costs, grid_and_condition
 from bench.study.request import Planned
@@ -64,6 +64,8 @@ def make(
             planned.parameters = trained["backbone"] + trained["heads"]
             planned.flops = flops_until(cost.counted, spec.cfg.images)
             planned.at_least = cost.at_least
+            known = Known(cost.counted, costs.pictures(spec.cfg))
+            planned.measuring = flops_to_measure(session, known)
         plan.append(planned)
     _hours(plan, flops_per_second, pace)
     return plan
@@ -93,8 +95,9 @@ def pace_here(threads: int) -> Pace:
 
 
 def _hours(plan: list[Planned], flops_per_second: float | None, pace: Pace | None) -> None:
-    """Training hours: measured for finished runs; else from finished runs of the arm,
-    or by FLOPs from any arm, or at the rate that the study assumes, or at this machine's.
+    """Hours of training: measured for finished runs; else from finished runs of the arm, or by
+    FLOPs from any arm, or at the rate that the study assumes, or at this machine's. To them comes
+    what measuring takes, as fast by its FLOPs as training.
     """
     an_image: dict[tuple[str, str], list[float]] = defaultdict(list)
     per_flop: list[float] = []
@@ -120,6 +123,8 @@ def _hours(plan: list[Planned], flops_per_second: float | None, pace: Pace | Non
                 planned.hours = statistics.median(per_flop) * planned.flops
             elif pace and planned.flops and (speed := pace(planned.spec.cfg)):
                 planned.hours, planned.guessed = planned.flops / speed / 3600, True
+        if planned.hours is not None and planned.flops:
+            planned.hours *= 1 + planned.measuring / planned.flops
 
 
 # What the plan is for ----------------------------------------------------------------------------
@@ -249,7 +254,8 @@ def summary(plan: list[Planned]) -> str:
         parts.append(f"{least}{_number(sum(flops))} FLOPs to do" + _known(len(flops), len(todo)))
     if hours:
         parts.append(
-            f"{_hours_text(sum(hours))} h of training on one worker" + _known(len(hours), len(todo))
+            f"{_hours_text(sum(hours))} h of training and measuring on one worker"
+            + _known(len(hours), len(todo))
         )
         if any(p.guessed for p in todo):
             parts.append("hours with ~ are an estimate, by half a second of this machine")

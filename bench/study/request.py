@@ -141,7 +141,8 @@ class Sweep:
 class Planned:
     """A run of the plan, its state and its cost in all; None: not known yet.
 
-    images: of the whole training; parameters: of what is trained; hours: of training.
+    images: of the whole training; parameters: of what is trained; measuring: FLOPs of what is
+    measured afterwards; hours: of both.
 
     at_least: they are the backbone's alone, since the encoder (and so the head) is not at hand yet;
     guessed: hours are of counted FLOPs and of how fast this machine was for half a second.
@@ -156,6 +157,7 @@ class Planned:
     parameters: int | None = None
     flops: float | None = None
     hours: float | None = None
+    measuring: float = 0.0
     at_least: bool = False
     guessed: bool = False
 

@@ -28,7 +28,7 @@ from bench.core.train.distributed import Processes
 from bench.core.train.feature_cache import patch_tokens
 from bench.core.train.learner import Learner
 from bench.core.train.loading import micro_rows
-from bench.core.train.trainer import snapshot_counts
+from bench.core.train.trainer import is_large_trial, snapshots_of
 
 Fits = Callable[[Config, TokenGrid, Condition, Processes], None]
 """Raises ValueError where a run of this configuration cannot be done here."""
@@ -111,11 +111,15 @@ class AssembledArm:
         return self.data.fingerprints() | encoder
 
     def disk_bytes(self) -> dict[str, int]:
-        """Bytes that checkpoints (the last two and one being written) and snapshots will take."""
+        """Bytes that checkpoints (the last two and one being written; of a trial of a large model
+        the one that a stop leaves) and snapshots will take.
+        """
         backbone, heads = self.cost.parameters["backbone"], self.cost.parameters["heads"]
-        counts = snapshot_counts(self.cfg.images, self.cfg.batch, self.cfg.snapshots)
+        trial = is_large_trial(self.cfg, self.cfg.size) and not self.cfg.checkpoint_images
+        kept = 1 if trial else checkpoints.KEPT + 1
+        counts = snapshots_of(self.cfg, self.cfg.size)
         checkpoint = 4 * (3 * (backbone + heads) + backbone)  # weights, two moments, the EMA
         return {
-            "checkpoints": (checkpoints.KEPT + 1) * checkpoint,
+            "checkpoints": kept * checkpoint,
             "snapshots": 4 * backbone * len(counts),
         }

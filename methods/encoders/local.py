@@ -34,6 +34,7 @@ from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
+from bench.core.store.waiting import counted
 
 _VERSION = 2
 _SEED = 7041
@@ -170,7 +171,8 @@ def pretrain(
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
     flops = 0.0
-    for step in range(steps):
+    what = f"training encoder {encoder.name} on {dataset.name}, once"
+    for step in counted(what, range(steps), steps):
         index = torch.randint(0, dataset.n_train, (batch,), generator=draw)
         x = encoder.prepare(torch.as_tensor(dataset.images("train", index)))
         counter = FlopCounterMode(display=False) if step == 0 else None

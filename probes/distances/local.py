@@ -95,7 +95,7 @@ class Reference:
     @classmethod
     def of(cls, dataset: DataSet, cache: Path, progress: bool = False) -> Reference:
         """Train or load the extractor and read both splits of the data set with it."""
-        extractor = local_extractor(dataset, cache, progress=progress)
+        extractor = local_extractor(dataset, cache)
         registered = fidelity.register(extractor)
         indices = {"train": spread(dataset.n_train), "heldout": spread(dataset.n_heldout)}
 

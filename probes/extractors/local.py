@@ -25,12 +25,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bench.core.data.base import DataSet
 from bench.core.data.translate import translated
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
+from bench.core.store.waiting import counted
 
 FAMILY = "convnet"
 LARGEST_SIDE = 64
@@ -121,7 +121,7 @@ def prepare(images: Tensor) -> Tensor:
     return small.reshape(*x.shape[:-2], *size)
 
 
-def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtractor:
+def train(dataset: DataSet, recipe: Recipe) -> LocalExtractor:
     """Train on the training split (CPU, own random streams)."""
     network = untrained(dataset, recipe)
     draw = torch.Generator().manual_seed(recipe.seed)
@@ -139,9 +139,7 @@ def train(dataset: DataSet, recipe: Recipe, progress: bool = False) -> LocalExtr
         optimiser, recipe.learning_rate, total_steps=steps
     )
     order = torch.empty(0, dtype=torch.int64)
-    for _ in tqdm(
-        range(steps), desc="local extractor", unit="step", disable=not progress, leave=False
-    ):
+    for _ in counted(f"training an extractor on {dataset.name}, once", range(steps), steps):
         if len(order) < batch:
             order = torch.randperm(dataset.n_train, generator=draw)
         indices, order = order[:batch], order[batch:]
@@ -177,9 +175,7 @@ def heldout_accuracy(network: LocalExtractor, dataset: DataSet, batch: int = 512
     return right / dataset.n_heldout
 
 
-def local_extractor(
-    dataset: DataSet, cache: Path, recipe: Recipe | None = None, progress: bool = False
-) -> LocalExtractor:
+def local_extractor(dataset: DataSet, cache: Path, recipe: Recipe | None = None) -> LocalExtractor:
     """The extractor of a data set from the cache folder, trained first if it is not there."""
     recipe = recipe or Recipe()
     key = hashlib.sha256(
@@ -187,15 +183,15 @@ def local_extractor(
     ).hexdigest()[:12]
     folder = cached_folder(
         Path(cache) / "extractors" / f"{dataset.name}-{key}",
-        lambda place: _make(place, dataset, recipe, progress),
+        lambda place: _make(place, dataset, recipe),
     )
     return _load(folder, dataset, recipe)
 
 
-def _make(folder: Path, dataset: DataSet, recipe: Recipe, progress: bool) -> None:
+def _make(folder: Path, dataset: DataSet, recipe: Recipe) -> None:
     from safetensors.torch import save_file
 
-    network = train(dataset, recipe, progress)
+    network = train(dataset, recipe)
     save_file(network.state_dict(), folder / "weights.safetensors")
     accuracy = heldout_accuracy(network, dataset)
     low, high = wilson(round(accuracy * dataset.n_heldout), dataset.n_heldout)

@@ -25,10 +25,10 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bench.core.data.words import Words
 from bench.core.store.cache import cached_folder
+from bench.core.store.waiting import counted
 
 READERS = ("local", "rapidocr", "tesseract")
 SIDE = 48  # pixels in height of what a reader of scanned text is shown
@@ -104,7 +104,7 @@ def _targets(reader: Reader, texts: list[str]) -> Tensor:
     return rows
 
 
-def train_reader(data: Words, recipe: ReadingRecipe, progress: bool = False) -> Reader:
+def train_reader(data: Words, recipe: ReadingRecipe) -> Reader:
     """Train a reader (CPU, own random streams)."""
     draw = torch.Generator().manual_seed(recipe.seed)
     with torch.random.fork_rng(devices=[]):
@@ -116,7 +116,8 @@ def train_reader(data: Words, recipe: ReadingRecipe, progress: bool = False) -> 
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=recipe.steps
     )
-    for _ in tqdm(range(recipe.steps), desc="reader", disable=not progress, leave=False):
+    what = f"training a reader on {data.name}, once"
+    for _ in counted(what, range(recipe.steps), recipe.steps):
         rows = torch.randint(0, len(texts), (recipe.batch,), generator=draw)
         x = _prepared(images[rows])
         x = x + recipe.noise * torch.randn(x.shape, generator=draw)  # samples are not so clean
@@ -128,9 +129,7 @@ def train_reader(data: Words, recipe: ReadingRecipe, progress: bool = False) -> 
     return reader.eval().requires_grad_(False)
 
 
-def local_reader(
-    data: Words, cache: Path, recipe: ReadingRecipe | None = None, progress: bool = False
-) -> Reader:
+def local_reader(data: Words, cache: Path, recipe: ReadingRecipe | None = None) -> Reader:
     """The reader of a data set from the cache, trained first if it is not there."""
     from safetensors.torch import load, save_file
 
@@ -139,7 +138,7 @@ def local_reader(
     key = hashlib.sha256(said.encode()).hexdigest()[:12]
 
     def make(folder: Path) -> None:
-        reader = train_reader(data, recipe, progress)
+        reader = train_reader(data, recipe)
         save_file(reader.state_dict(), folder / "weights.safetensors")
         read, texts = reader.read(data.images("heldout")), data.texts["heldout"]
         right = sum(a == b for a, b in zip(read, texts, strict=True))
@@ -227,12 +226,12 @@ def _enlarged(images: Tensor) -> Tensor:
     return framed.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def reader_of(name: str, data: Words, cache: Path, progress: bool = False) -> TextReader:
+def reader_of(name: str, data: Words, cache: Path) -> TextReader:
     """A reader by its name. Raises ValueError for an unknown one, and with the line that installs
     one that is missing.
     """
     if name == "local":
-        return local_reader(data, cache, progress=progress)
+        return local_reader(data, cache)
     if name not in READERS:
         raise ValueError(f"reader={name} is unknown (choices: {', '.join(READERS)})")
     return RapidOcr() if name == "rapidocr" else Tesseract()

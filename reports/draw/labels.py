@@ -97,13 +97,13 @@ def placed(
         for index in turns:
             others = [one for i, (*_, one) in enumerate(chosen) if i != index and one]
 
-            def cost(
+            def in_all(
                 place: tuple[float, Spot | None, Box | None], others: Sequence[Box] = others
             ) -> float:
                 own, _, box = place
                 return own + (TOUCHING * sum(map(box.meets, others)) if box else 0.0)
 
-            chosen[index] = min(costs[index], key=cost)
+            chosen[index] = min(costs[index], key=in_all)
         if chosen == before:
             break
     return [foot for _, foot, _ in chosen]

@@ -325,11 +325,12 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
 def test_a_trial_leaves_no_checkpoint_unless_asked(tmp_path, capsys):
     """A run of less than a minute is soon made anew; its folder says what it took."""
     longer = "optimizer.schedule=constant"  # which goes on in the same folder
-    for asked, also, left in (("null", [], 0), ("1024", [], 2), ("null", [longer], 1)):
+    # a slow machine also saves in between where what is saved is kept
+    for asked, also, left in (("null", [], {0}), ("1024", [], {2}), ("null", [longer], {1, 2})):
         runs = tmp_path / f"{asked}{len(also)}"
         words = tiny_run(runs, f"checkpoint_images={asked}", "images=2Ki", *also)
         assert run_in_process(words) == 0
         run = only_run(runs)
-        assert len(checkpoints.checkpoints(run / "checkpoints")) == left
+        assert len(checkpoints.checkpoints(run / "checkpoints")) in left
         assert 2048 in checkpoints.snapshots(run)
     assert " GB free (" in (said := capsys.readouterr().out) and "an estimate, by half" in said

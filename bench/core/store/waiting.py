@@ -3,6 +3,8 @@ a log that nobody looks at shows afterwards how it went.
 
     with saying("training the extractor of fd_local"):
         train()                            # after 3 s a line; in a log one a minute from then on
+    for step in counted("training local_m", range(steps), steps):
+        ...                                # a bar; in a log lines with how long the rest takes
 """
 
 from __future__ import annotations
@@ -11,20 +13,31 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
+from tqdm import tqdm
+
+Item = TypeVar("Item")
 AFTER = 3.0  # seconds until something is said: what is shorter needs no word
 EVERY = 60.0  # seconds between two lines of a log
 
 
+def _to_log(line: str) -> None:
+    print(line, flush=True)
+
+
 @contextlib.contextmanager
 def saying(
-    what: str | Callable[[int], str], after: float = AFTER, every: float = EVERY
+    what: str | Callable[[int], str],
+    after: float = AFTER,
+    every: float = EVERY,
+    say: Callable[[str], None] = _to_log,
 ) -> Iterator[None]:
     """Print `what` once the block has taken `after` seconds, and, where no terminal shows a bar,
     again after `every` further ones, with the time so far.
 
-    what: as a function, of how often it was said; it is called by another thread.
+    what: as a function, of how often it was said; it and `say` are called by another thread.
     """
     ended, began = threading.Event(), time.monotonic()
 
@@ -32,10 +45,10 @@ def saying(
         times, pause = 0, after
         while not ended.wait(pause):
             if callable(what):
-                print(what(times), flush=True)
+                say(what(times))
             else:
                 minutes = (time.monotonic() - began) / 60
-                print(what + (f": {minutes:.0f} min so far" if times else " ..."), flush=True)
+                say(what + (f": {minutes:.0f} min so far" if times else " ..."))
             if sys.stderr.isatty():
                 return
             times, pause = times + 1, every
@@ -47,3 +60,25 @@ def saying(
     finally:
         ended.set()
         watcher.join()
+
+
+def counted(
+    what: str, parts: Iterable[Item], total: int, after: float = AFTER, every: float = EVERY
+) -> Iterator[Item]:
+    """The parts of something long, which take about equally long: with a bar on a terminal, in a
+    log with a line after `after` seconds and one every `every` further ones, which says how many
+    are done and how long the rest will take.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(parts, desc=what, total=total, delay=after, leave=False)
+        return
+    done, began = 0, time.monotonic()
+
+    def line(_: int) -> str:
+        left = (time.monotonic() - began) / done * (total - done) if done else 0.0
+        return f"{what}: {done} of {total}" + (f", about {left:.0f} s left" if done else "")
+
+    with saying(line, after, every):
+        for part in parts:
+            yield part
+            done += 1

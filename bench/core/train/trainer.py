@@ -17,15 +17,18 @@ import torch
 from torch import Tensor
 
 from bench.core.data.base import Examples
+from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
 from bench.core.store.folder import MetricsLog, RunFolder
 from bench.core.train import sharding
 from bench.core.train.learner import Learner
 from bench.core.train.meter import Window
+from bench.core.train.settings import Settings
 
 MIN_SAVING_INTERVAL = 5.0  # seconds between checkpoints that nobody asked for by number
 MEASURED_STEPS = 5  # after which a start says how long it will take, by those after the first
 TRIAL_SECONDS, TRIAL_STEPS = 60.0, 64  # a run that is below one of them is soon made anew
+TRIAL_BYTES = 2**28  # of a backbone's weights, above which what a few steps leave is no trifle
 
 
 class Stopped(Exception):
@@ -153,9 +156,9 @@ class Trainer:
         """Train from the last checkpoint to the last image."""
         # where the run stands, and what is due when
         cfg, main, learner = self.cfg, self.processes.main, self.learner
-        keep, total, batch = self.restore(), self.cfg.images, self.learner.batch
+        keep, total = self.restore(), self.cfg.images
         self.metrics = MetricsLog(self.folder.path / "metrics.jsonl", keep) if main else None
-        due = [at for at in snapshot_counts(total, batch, cfg.snapshots) if at > learner.images]
+        due = [at for at in snapshots_of(cfg, learner.ctx.size) if at > learner.images]
         source = learner.batches(total)
         if main:
             here = {"phase": "training", "images": learner.images, "images_total": total}
@@ -201,10 +204,14 @@ class Trainer:
     def is_trial(self) -> bool:
         """Whether a run that has ended was so short that what it would resume from is worth less
         than its disk; not where checkpoints were asked for by number, nor where a longer run goes
-        on from here.
+        on from here, but for a few steps of a large model.
         """
-        short = self.seconds < TRIAL_SECONDS or self.cfg.images < TRIAL_STEPS * self.learner.batch
-        return short and self.cfg.optimizer.has_length and not self.cfg.checkpoint_images
+        few = self.cfg.images < TRIAL_STEPS * self.learner.batch
+        goes_on = not self.cfg.optimizer.has_length and not is_large_trial(
+            self.cfg, self.learner.ctx.size
+        )
+        short = few or self.seconds < TRIAL_SECONDS
+        return short and not goes_on and not self.cfg.checkpoint_images
 
     def due_for_saving(self) -> bool:
         """Whether it is time for a resume checkpoint.
@@ -222,6 +229,20 @@ class Trainer:
             worth_it = since > max(MIN_SAVING_INTERVAL, 10 * self.save_seconds)
             by_images = images >= cfg.images / 10 and worth_it
         return by_images or since > 60 * cfg.checkpoint_minutes
+
+
+def is_large_trial(cfg: Settings, size: Size) -> bool:
+    """Whether a run is a few steps of a model whose snapshots are gigabytes."""
+    weights = 4 * 18 * size.depth * size.width**2
+    return cfg.images < TRIAL_STEPS * cfg.batch and weights > TRIAL_BYTES
+
+
+def snapshots_of(cfg: Settings, size: Size) -> list[int]:
+    """Images at which the snapshots of a run are taken: `snapshot_counts`, and of a trial of a
+    large model the end alone.
+    """
+    counts = snapshot_counts(cfg.images, cfg.batch, cfg.snapshots)
+    return counts[-1:] if is_large_trial(cfg, size) else counts
 
 
 def snapshot_counts(images: int, batch: int, count: int) -> list[int]:

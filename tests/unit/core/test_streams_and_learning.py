@@ -2,18 +2,20 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from support.arms import random_backbone
 
 from bench.core.data.shards import epoch_by_shards
+from bench.core.model.sizes import SIZES
 from bench.core.model.streams import Draw, data_order, generator
 from bench.core.train.ema import ema_copy, ema_decay, ema_update
 from bench.core.train.learner import learning_rate
 from bench.core.train.loading import micro_rows
-from bench.core.train.settings import Optimizer
-from bench.core.train.trainer import snapshot_counts
+from bench.core.train.settings import Optimizer, Settings
+from bench.core.train.trainer import snapshot_counts, snapshots_of
 
 
 def test_a_stream_depends_on_seed_purpose_and_count_alone():
@@ -83,6 +85,13 @@ def test_snapshots_are_log_spaced_and_end_at_the_end():
     assert snapshot_counts(32, 4, 8)[-1] == 32 and len(set(snapshot_counts(32, 4, 8))) == len(
         snapshot_counts(32, 4, 8)
     )
+
+
+def test_a_few_steps_of_a_large_model_leave_its_last_weights_alone():
+    few = Settings(images=8 * 64, batch=64, snapshots=8)
+    assert snapshots_of(few, SIZES["L"]) == [512]
+    assert len(snapshots_of(few, SIZES["nano"])) > 1
+    assert len(snapshots_of(replace(few, images=64 * 64), SIZES["L"])) > 1
 
 
 def test_ema_by_hand():

@@ -62,3 +62,12 @@ def test_what_a_terminal_would_obey_is_shown_instead(text, shown):
     assert parse_json(json.dumps({text: [text]})) == {shown: [shown]}
     assert parse_json(json.dumps([text]), as_written=True) == [text]
     printable(text).encode("utf-8")
+
+
+@pytest.mark.parametrize("name", ["plain", "caf\u00e9", "\u202eturned", "a\x1b[31m", "\x9b2J"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_texts_are_printable_however_they_were_written(name, ascii_only):
+    """Escaped in the file, or as the letters themselves."""
+    written = json.dumps({name: [name, {"deep": name}]}, ensure_ascii=ascii_only)
+    said = printable(name)
+    assert parse_json(written) == {said: [said, {"deep": said}]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from bench.core.store.waiting import saying
+from bench.core.store.waiting import counted, saying
 
 
 def test_a_log_is_told_again_and_again_and_a_terminal_once(capsys, monkeypatch):
@@ -32,3 +32,16 @@ def test_nothing_is_said_of_what_is_short(capsys):
     with saying("training"):
         pass
     assert capsys.readouterr().out == "" and threading.active_count() == before
+
+
+def test_what_is_counted_says_how_much_is_done_and_how_long_the_rest_takes(capsys):
+    seen, found = [], ""
+    for part in counted("sampling", (part for part in range(4)), 4, after=0.0, every=0.001):
+        seen.append(part)
+        wanted = f"sampling: {part} of 4" + (", about 0 s left" if part else "")
+        while wanted not in found:
+            found += capsys.readouterr().out
+    assert seen == [0, 1, 2, 3]
+    before = threading.active_count()
+    assert list(counted("short", "ab", 2)) == ["a", "b"]
+    assert threading.active_count() == before and "short" not in capsys.readouterr().out

@@ -8,6 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from bench.cli import guarded
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.model.tokens import TokenGrid
+from bench.machine.estimate import forward_flops
 from bench.study import plan
 from bench.study import runs as study
 from bench.sweep import SWEEP
@@ -53,3 +56,21 @@ def test_sizes_are_not_compared_on_data_that_is_learned_by_heart_without_a_warni
     assert not told([spec for spec in specs if spec.cfg.size.name == "nano"])
     unknown = dataclasses.replace(specs[0].cfg.data, recipe={})  # a user's own pictures
     assert not told(specs, data=unknown)
+
+
+def test_hours_hold_what_is_measured_afterwards(tmp_path):
+    """As fast by its FLOPs as training: samples cost a forward pass an evaluation."""
+
+    def planned(*words):
+        one = [f"runs={tmp_path}", "seed=0", "evaluation.snapshots=last", *words]
+        return plan.make(study.runs("demo", "digits", one), flops_per_second=1e9)[0]
+
+    few, many = (planned("measure=full", f"evaluation.samples={n}") for n in (300, 600))
+    cfg = few.spec.cfg
+    evaluations = sampling_protocol(cfg.evaluation.protocol).evaluations
+    forward = forward_flops(TokenGrid((8, 8), 2, 1), cfg.size)
+    assert many.measuring - few.measuring == pytest.approx(300 * evaluations * forward, rel=0.1)
+    assert few.hours * 3600 == pytest.approx((few.flops + few.measuring) / 1e9)
+    nothing = planned("measure=none")
+    assert nothing.measuring == 0 and nothing.hours * 3600 == pytest.approx(nothing.flops / 1e9)
+    assert "h of training and measuring on one worker" in plan.summary([few])
