@@ -54,7 +54,7 @@ class RandomLatents(LatentData):
         draw = generator(0, "random latents", 0)
         self.stored = torch.rand(n, 2 * grid.channels, *grid.shape, generator=draw)
         self._labels = {"train": torch.randint(0, classes, (n,), generator=draw)}
-        self.side = 8 * grid.shape[0]
+        self.side, self.index, self.shards_at_once = 8 * grid.shape[0], None, 0
 
     def examples(self, index: Tensor, with_clean: bool) -> Examples:
         clean = None
