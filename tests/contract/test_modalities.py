@@ -91,6 +91,18 @@ def video_folder(root):
     return [f"data.root={root}", "data.size=8", "data.frames=4"]
 
 
+def captioned_folder(root):
+    root.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    for i in range(40):
+        pixels = draw.integers(0, 256, size=(12, 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{i}.png")
+        colour, shape = ("red", "blue")[i % 2], ("circle", "square", "cross")[i % 3]
+        text = f"a {colour} {shape}, number {i}"
+        (root / f"{i}.txt").write_text(text, encoding="utf-8")
+    return [f"data.root={root}", "data.size=8"]
+
+
 def latent_folder(root):
     draw = np.random.default_rng(0)
     for split, n in (("train", 16), ("heldout", 4)):
@@ -106,6 +118,7 @@ def latent_folder(root):
 # What each data set is told so that a small one is there.
 SETS = {
     "digits": lambda root: [],
+    "captions": captioned_folder,
     "folder": lambda root: picture_folder(root, "."),
     "cifar10": lambda root: picture_folder(root, "train", "test"),
     "cifar10_16": lambda root: picture_folder(root, "train", "test"),
@@ -189,7 +202,7 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
     if "shape" in said["recipe"]:
         *cells, channels = said["recipe"]["shape"]
         numbers = TokenGrid(tuple(cells), said["patch"], channels).token_dim
-    elif name == "folder":  # of whatever size, in colour
+    elif name in ("folder", "captions"):  # of whatever size, in colour
         numbers = 3 * said["patch"] ** 2
     elif "bands" in said:
         numbers = said["bands"] * said["patch"]

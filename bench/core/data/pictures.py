@@ -207,6 +207,13 @@ def read_picture(
         raise ValueError(f"{readable(path)} cannot be read ({error}): mend or remove it") from error
 
 
+def part_of_file(path: Path, first: int, count: int) -> bytes:
+    """So many bytes of a file from one on: a member of a tar."""
+    with open(path, "rb") as file:
+        file.seek(first)
+        return file.read(count)
+
+
 def picture_size(path: Path) -> tuple[int, int]:
     """Width and height as `read_picture` gives them, of the file's head where that says enough.
 

@@ -28,7 +28,13 @@ import numpy as np
 from bench.core.data.base import described
 from bench.core.data.class_folders import share_out
 from bench.core.data.folder import FolderData
-from bench.core.data.pictures import SUFFIXES, list_pictures, read_picture, readable
+from bench.core.data.pictures import (
+    SUFFIXES,
+    list_pictures,
+    part_of_file,
+    read_picture,
+    readable,
+)
 from bench.core.data.splits import HELDOUT, TRAIN
 
 if TYPE_CHECKING:
@@ -69,7 +75,7 @@ class LabelledPictures:
             return read_picture(path, side)
         if self.kind == "tar":
             member = path / _member_name(path, first)
-            return read_picture(member, side, lambda: _bytes_of(path, first, second))
+            return read_picture(member, side, lambda: part_of_file(path, first, second))
         row = path / f"row {second} of row group {first}"
         return read_picture(row, side, lambda: _row_group(path, first)[second])
 
@@ -224,16 +230,10 @@ def _label(content: bytes, suffix: str) -> int | None:
 def _member_name(path: Path, first: int) -> str:
     """The name of the member whose content begins at that byte."""
     try:
-        header = _bytes_of(path, first - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
+        header = part_of_file(path, first - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
         return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
     except (tarfile.TarError, OSError):
         return f"byte {first}"
-
-
-def _bytes_of(path: Path, first: int, count: int) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(first)
-        return file.read(count)
 
 
 # Parquet ------------------------------------------------------------------------------------------

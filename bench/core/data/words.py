@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.data.base import Indices, PictureData
-from bench.core.model.conditions import Bytes, Prompts
+from bench.core.data.texts import TextedPictures
+from bench.core.model.conditions import Bytes
 from bench.core.model.tokens import TokenGrid
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -28,7 +28,7 @@ OVERLAP = 2  # pixels that a wide letter may reach into the cells beside its own
 FONTS_SHOWN = 12  # fonts in a message
 
 
-class Words(PictureData):
+class Words(TextedPictures):
     """length: bytes of a word at most, and letters of one that is drawn from the seed; height,
     width: pixels, a letter's cell being width / length wide; count: training pictures;
     heldout_words: how many; fonts, heldout_fonts: names of matplotlib's, or .ttf files; root: a
@@ -71,7 +71,7 @@ class Words(PictureData):
             if root is None
             else _split(read_words(Path(root).expanduser(), length), heldout_words, draw)
         )
-        self.texts = {
+        texts = {
             "train": [train[i] for i in np.arange(count) % len(train)],
             "heldout": list(unseen),
         }
@@ -88,36 +88,22 @@ class Words(PictureData):
 
         firsts = sorted({word[0] for word in (*train, *unseen)})
         labels = {
-            split: torch.tensor([firsts.index(word[0]) for word in texts])
-            for split, texts in self.texts.items()
+            split: torch.tensor([firsts.index(word[0]) for word in of_split])
+            for split, of_split in texts.items()
         }
         pictures = {
-            split: self.drawn(texts, of_fonts[split]).expand(-1, 3, -1, -1)
-            for split, texts in self.texts.items()
+            split: self.drawn(of_split, of_fonts[split]).expand(-1, 3, -1, -1)
+            for split, of_split in texts.items()
         }
         patch = patch if isinstance(patch, int) else tuple(patch)
         grid = TokenGrid((height, width), patch, 1)
-        super().__init__(name, grid, len(firsts), pictures, labels, tuple(firsts))
+        super().__init__(name, grid, length, texts, pictures, labels, tuple(firsts))
         self.remarks = [f"words of at most {length} bytes in {len(fonts)} fonts"]
         if heldout_fonts:
             new_fonts = f"{len(heldout_fonts)} fonts that training has not seen"
             self.remarks.append(f"every other held-out one in {new_fonts}")
-        self._rows = {split: self.condition.encode(texts) for split, texts in self.texts.items()}
 
-    @property
-    def condition(self) -> Bytes:
-        return Bytes(self.length)
-
-    def conditions(self, split: str, indices: Indices = slice(None)) -> Tensor:
-        return self._rows[split][indices]
-
-    @property
-    def prompts(self) -> Prompts:
-        """The held-out words, which are never seen in training."""
-        rows, labels = self._rows["heldout"], self.labels("heldout")
-        return Prompts(rows, labels, self.condition.null, tuple(self.texts["heldout"]))
-
-    def for_reading(self) -> tuple[Tensor, list[str]]:
+    def for_reading(self) -> tuple[Tensor, Sequence[str]]:
         """Drawings uint8 [n, 3, H, W] of the training words in every font, held-out ones too, and
         what stands in them: what a reader learns from.
         """
