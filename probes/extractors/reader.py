@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -97,7 +98,7 @@ def _prepared(images: Tensor) -> Tensor:
     return images[:, :1].float() / 127.5 - 1
 
 
-def _targets(reader: Reader, texts: list[str]) -> Tensor:
+def _targets(reader: Reader, texts: Sequence[str]) -> Tensor:
     rows = torch.full((len(texts), reader.length), len(reader.alphabet))
     for row, text in zip(rows, texts, strict=True):
         row[: len(text)] = torch.tensor([reader.alphabet.index(letter) for letter in text])
