@@ -7,6 +7,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import tarfile
 from types import SimpleNamespace
 
@@ -26,8 +27,10 @@ from bench.core.data.sources import find_pictures
 from bench.core.store import files
 from bench.core.train.loading import batches, micro_rows
 from bench.latents import LATENTS
+from bench.machine.latent_steps import folder_of_latents
 
 PER_SHARD = 40
+STOPPING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 class StandInVAE(torch.nn.Module):
@@ -60,6 +63,14 @@ def folder(tmp_path, monkeypatch):
             picture(draw).save(tmp_path / "pictures" / name / f"{i:03d}.png")
     use(monkeypatch, StandInVAE())
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def use(monkeypatch, vae):
@@ -197,6 +208,16 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def test_a_signal_gives_the_shard_back(folder, monkeypatch, capsys):
+    monkeypatch.setattr(encode, "BLOCK_OF_PICTURES", 8)
+    told = stop_after(2 + 7, lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    use(monkeypatch, StandInVAE(stops=told))
+    assert guarded(LATENTS.main, words(folder, "out", "workers=1")) == 75  # queued again by the job
+    assert "stopped by SIGUSR2: 5 shards are missing" in capsys.readouterr().out
+    assert len(list((folder / "out").glob("*/shard-*.json"))) == 1
+    assert list((folder / "out" / "plan" / "leases").iterdir()) == []
+
+
 def test_an_interrupted_start_goes_on_at_the_first_missing_shard(folder, monkeypatch, capsys):
     made(folder, "whole")
     monkeypatch.setattr(encode, "BLOCK_OF_PICTURES", 8)
@@ -260,7 +281,14 @@ def test_a_folder_of_another_kind_is_refused_by_both_names(folder, monkeypatch, 
         ValueError, match=r"were made by x \(encoder .* data.decoder=y is of another"
     ):
         data.decode(data.tokens("heldout"))
+    data.decoder.name = str(folder)  # a VAE that is here, and the doctor looks at
+    shown, told = folder_of_latents(data)
+    assert "6 shards by x" in shown.says and told.state == "missing" and "made by x" in told.says
     use(monkeypatch, StandInVAE())
+    (shown,) = folder_of_latents(
+        LatentData("imagenet256", str(folder / "out"), 1, 1000, str(folder))
+    )
+    assert shown.state == "ok"
 
     # versions, of libraries while it is made and of the index
     (folder / "out" / "heldout" / "moments-00000.npy").unlink()

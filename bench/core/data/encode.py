@@ -12,6 +12,7 @@ has, by a lease, and what is whole stays whole.
 from __future__ import annotations
 
 import importlib.metadata
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -150,6 +151,13 @@ class _Cropped(torch.utils.data.Dataset["np.ndarray | ValueError"]):
         return adm_crop(picture, self.size).transpose(2, 0, 1).copy()
 
 
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C reaches workers too, and it is the main process that stops them."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _block(items: Sequence[np.ndarray | ValueError]) -> Tensor | ValueError:
     pictures = [item for item in items if not isinstance(item, ValueError)]
     wrong = next((item for item in items if isinstance(item, ValueError)), None)
@@ -283,6 +291,7 @@ class LatentFolder:
             batch_sampler=self._claimed(stopped),  # type: ignore[arg-type]
             num_workers=self.how.workers,
             collate_fn=_block,
+            worker_init_fn=_leave_signals,
         )
         for split in self.pictures:
             (self.root / split).mkdir(exist_ok=True)
