@@ -13,6 +13,7 @@ from support.pages import write_run, write_runs
 
 from bench.cli import guarded
 from bench.commands.report import write_report
+from bench.core.store.files import read_json, write_json
 from bench.core.store.rows import Row, write_rows
 from bench.report import REPORT
 from bench.study.runs import RunSpec
@@ -288,6 +289,24 @@ def test_published_numbers_stand_beside_measured_ones_of_the_same_protocol(tmp_p
     }
     assert set(beside.values()) == {8.5} and {key[1:] for key in beside} == {(images, "none")}
     assert not any("published" in one.id for one in build_page(read_study(runs), "cost").numbers)
+
+
+def test_words_read_right_have_an_answer_a_verdict_and_a_column(tmp_path):
+    for folder in write_runs(tmp_path, {"vanilla": 1.0, "selfflow": 0.9, "sra": 1.0}, seeds=4):
+        run = read_json(folder / "run.json")
+        last = sorted(folder.glob("results/samples-*.json"))[-1]
+        content = read_json(last)
+        row = content["rows"][0] | {"metric": "word_accuracy", "higher_is_better": True}
+        right = {"selfflow": 0.55}.get(run["arm"], 0.4) + 0.01 * run["seed"]
+        row |= {"value": right, "real": 0.98}
+        there = folder / "results" / last.name.replace("samples", "reading")
+        write_json(there, content | {"kind": "reading", "rows": [row]})
+    page = build_page(read_study(tmp_path), "all")
+    (answer,) = (one for one in page.answers if one.question == "Who makes what was asked for?")
+    said = "Self-Flow has more words read right than Vanilla at nano (+15.0 points"
+    assert answer.sentence.startswith(said)
+    text = render_html(page)
+    assert "Self-Flow writes more of the asked words right" in text and "words read right" in text
 
 
 def test_a_study_lists_what_it_lacks(tmp_path):
