@@ -109,10 +109,10 @@ class FrameReference:
     motion: Gaussian
 
     @classmethod
-    def of(cls, dataset: DataSet, cache: Path, progress: bool = False) -> FrameReference:
+    def of(cls, dataset: DataSet, cache: Path) -> FrameReference:
         """Train or load the reader and read the training split with it."""
         frames_alone = cast(DataSet, FrameData(dataset))  # as much of one as a reader needs
-        reader = local_extractor(frames_alone, cache, progress=progress)
+        reader = local_extractor(frames_alone, cache)
         rows = spread(dataset.n_train, MOST_CLIPS)
 
         def make(folder: Path) -> None:
@@ -215,7 +215,7 @@ class FrameDistances(Metric):
         assert samples.tokens is not None and samples.labels is not None
         # made once for all snapshots
         if data.fingerprint not in self._references:
-            made = FrameReference.of(data, inputs.cache, inputs.progress)
+            made = FrameReference.of(data, inputs.cache)
             self._references[data.fingerprint] = made
         reference = self._references[data.fingerprint]
 

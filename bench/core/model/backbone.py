@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import torch
@@ -222,11 +223,11 @@ class SiT(nn.Module):
         vectors = self.t_embedder(noise.levels) + pooled[:, None]
         features: Features = {}
         # nothing in a block is random, so no generator's state has to be kept
-        again = {"use_reentrant": False, "preserve_rng_state": False}
+        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         recompute = self.recompute and torch.is_grad_enabled()
         for number, block in enumerate(self.blocks, start=1):
             given = (x, vectors, noise, mask, number in qk_taps)
-            x, qk = checkpoint(block, *given, **again) if recompute else block(*given)
+            x, qk = again(block, *given) if recompute else block(*given)
             if number in taps:
                 features[number] = x[:, first:]
             if qk is not None:
