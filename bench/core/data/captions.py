@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tarfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +29,13 @@ from bench.core.data.class_folders import IN_MEMORY_BYTES
 from bench.core.data.folder import resized
 from bench.core.data.pictures import (
     DECODER,
-    SUFFIXES,
     list_pictures,
     part_of_file,
     read_picture,
     readable,
 )
 from bench.core.data.splits import HELDOUT, TRAIN
+from bench.core.data.tars import read_tar
 from bench.core.data.texts import TextedPictures
 from bench.core.model.conditions import Bytes
 from bench.core.model.tokens import TokenGrid
@@ -143,20 +142,8 @@ def _in_folders(root: Path, length: int) -> tuple[list[Captioned], int]:
 def _in_tars(tars: Sequence[Path], length: int) -> tuple[list[Captioned], int]:
     found, more = list[Captioned](), 0
     for tar in tars:
-        pictures: dict[str, tarfile.TarInfo] = {}
-        captions: dict[str, bytes] = {}
-        try:
-            with tarfile.open(tar, "r:") as archive:
-                for member in archive:
-                    stem, suffix = member.name.rpartition(".")[::2]
-                    if member.isfile() and f".{suffix.casefold()}" in SUFFIXES:
-                        pictures[stem] = member
-                    elif member.isfile() and f".{suffix}" == CAPTION:
-                        content = archive.extractfile(member)
-                        assert content is not None, "a plain file"
-                        captions[stem] = content.read()
-        except (tarfile.TarError, OSError) as error:
-            raise ValueError(f"{readable(tar)} cannot be read ({error}): fetch it again") from error
+        pictures, beside = read_tar(tar, (CAPTION,))
+        captions = beside[CAPTION]
         for stem, member in pictures.items():
             where = tar / member.name
             if stem not in captions:

@@ -17,8 +17,7 @@ import hashlib
 import json
 import os
 import re
-import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,13 +28,13 @@ from bench.core.data.base import described
 from bench.core.data.class_folders import share_out
 from bench.core.data.folder import FolderData
 from bench.core.data.pictures import (
-    SUFFIXES,
     list_pictures,
     part_of_file,
     read_picture,
     readable,
 )
 from bench.core.data.splits import HELDOUT, TRAIN
+from bench.core.data.tars import member_name, read_tar
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +73,7 @@ class LabelledPictures:
         if self.kind == "file":
             return read_picture(path, side)
         if self.kind == "tar":
-            member = path / _member_name(path, first)
+            member = path / member_name(path, first)
             return read_picture(member, side, lambda: part_of_file(path, first, second))
         row = path / f"row {second} of row group {first}"
         return read_picture(row, side, lambda: _row_group(path, first)[second])
@@ -185,30 +184,13 @@ def _list_tars(root: Path, paths: Sequence[Path]) -> LabelledPictures:
     """Pictures of WebDataset tars, as they follow each other."""
     which, places, labels = list[int](), list[tuple[int, int]](), list[int]()
     for number, path in enumerate(paths):
-        pictures: dict[str, tuple[int, int]] = {}
-        said: dict[str, int] = {}
+        pictures, beside = read_tar(path, (".json", ".cls"))
         try:
-            with tarfile.open(path, "r:") as archive:
-                for member in archive:
-                    stem, _, suffix = member.name.rpartition("/")[2].partition(".")
-                    key = f"{os.path.dirname(member.name)}/{stem}"
-                    if not member.isfile() or not stem:
-                        continue
-                    if f".{suffix.casefold()}" in SUFFIXES:
-                        pictures[key] = (member.offset_data, member.size)
-                    elif suffix in ("cls", "json"):
-                        content = archive.extractfile(member)
-                        assert content is not None, "a plain file"
-                        label = _label(content.read(), suffix)
-                        said |= {} if label is None else {key: label}
-        except (tarfile.TarError, OSError) as error:
-            raise ValueError(
-                f"{readable(path)} cannot be read ({error}): fetch it again"
-            ) from error
+            said = dict(_said(beside))
         except ValueError as error:
             raise ValueError(f"{readable(path)}: {error}") from error
         which += [number] * len(pictures)
-        places += pictures.values()
+        places += [(member.offset_data, member.size) for member in pictures.values()]
         labels += [said.get(key, UNLABELLED) for key in pictures]
     names = [str(path.relative_to(root)) for path in paths]
     if not labels:
@@ -218,22 +200,23 @@ def _list_tars(root: Path, paths: Sequence[Path]) -> LabelledPictures:
     )
 
 
-def _label(content: bytes, suffix: str) -> int | None:
-    """The label that a member says, None where it is about something else."""
-    said = json.loads(content).get("label") if suffix == "json" else content.decode().strip()
-    try:
-        return None if said is None else int(said)
-    except (TypeError, ValueError):
-        raise ValueError(f"label {readable(said)} is no whole number: number the classes") from None
+def _said(beside: Mapping[str, Mapping[str, bytes]]) -> Iterator[tuple[str, int]]:
+    """(key, label) of what lies beside pictures; JSON may be about something else."""
+    for key, content in beside[".json"].items():
+        label = json.loads(content).get("label")
+        if label is not None:
+            yield key, _whole(label)
+    for key, content in beside[".cls"].items():
+        yield key, _whole(content.decode().strip())
 
 
-def _member_name(path: Path, first: int) -> str:
-    """The name of the member whose content begins at that byte."""
+def _whole(label: object) -> int:
     try:
-        header = part_of_file(path, first - tarfile.BLOCKSIZE, tarfile.BLOCKSIZE)
-        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
-    except (tarfile.TarError, OSError):
-        return f"byte {first}"
+        return int(str(label))
+    except ValueError:
+        raise ValueError(
+            f"label {readable(label)} is no whole number: number the classes"
+        ) from None
 
 
 # Parquet ------------------------------------------------------------------------------------------
