@@ -31,7 +31,6 @@ from bench.core.store.rows import Row
 TOKENS, PICTURES, REFERENCE, DATA = "tokens", "pictures", "reference", "data"
 NEEDS = (TOKENS, PICTURES, REFERENCE, DATA)
 STATED = None  # an entry of a record that each measurement has to add
-CONTROL_OF_MOTION = "shuffled_frames"  # in a row's details: held-out videos without their order
 
 # Protocols --------------------------------------------------------------------------------------
 

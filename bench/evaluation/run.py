@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from bench.cli import StopFlag
 from bench.core.store import checkpoints
+from bench.core.store.rows import CONTROL_OF_MOTION
 from bench.core.store.runs import read_run, row_table
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.store.waiting import saying
@@ -25,7 +26,6 @@ from bench.evaluation.samples import sweep
 from bench.evaluation.subject import snapshot_subject, untrained_subject
 from bench.evaluation.tasks import Task, pending, planned
 from bench.training.session import Session
-from probes.metric import CONTROL_OF_MOTION
 
 
 def check_measurable(session: Session) -> None:

@@ -29,13 +29,12 @@ from bench.core.data.base import DataSet, pictures_of
 from bench.core.data.frames import FrameData, frames_of, shuffled
 from bench.core.numbers import standard_error
 from bench.core.store.cache import cached_folder
-from bench.core.store.rows import Row
+from bench.core.store.rows import CONTROL_OF_MOTION, Row
 from probes.distances.frechet import FRECHET, Gaussian, Moments, distance_of, fit
 from probes.distances.local import BATCH, OF_BOTH, spread
 from probes.distances.pixels import pixel_vectors
 from probes.extractors.local import LocalExtractor, local_extractor, read_images
 from probes.metric import (
-    CONTROL_OF_MOTION,
     DATA,
     OF_DATA,
     OF_EXTRACTOR,

@@ -28,7 +28,7 @@ from bench.core.data.base import DataSet, pictures_of
 from bench.core.data.frames import shuffled
 from bench.core.numbers import standard_error
 from bench.core.store.cache import cached_folder
-from bench.core.store.rows import Row
+from bench.core.store.rows import CONTROL_OF_MOTION, Row
 from probes.distances.frechet import FRECHET, Gaussian, distance_of, fit
 from probes.distances.pixels import copy_rate, nearest_distances, pixel_vectors
 from probes.distances.precision_recall import BALLS, NEIGHBOURS, precision_recall
@@ -36,7 +36,6 @@ from probes.distances.reference import MOST_MANIFOLD
 from probes.extractors import fidelity
 from probes.extractors.local import LocalExtractor, label_agreement, local_extractor
 from probes.metric import (
-    CONTROL_OF_MOTION,
     DATA,
     OF_DATA,
     OF_EXTRACTOR,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
+from bench.core.store.rows import CONTROL_OF_MOTION
 from reports.draw.axes import rounded, signed
 from reports.draw.table import Cell, Table, arm_cell, cell, columns
 from reports.study.contrasts import percent
@@ -88,6 +89,10 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
         "of freedom, and the difference of two runs of one seed. Related: to the arm's encoder. "
         f"Protocol {group.protocol_id} is written out at the end."
     )
+    controls = [one.get(CONTROL_OF_MOTION) for one in part["details"] if isinstance(one, dict)]
+    if control := [one for one in controls if one is not None]:
+        shuffled = sum(control) / len(control)
+        note += f" Held-out videos with their frames shuffled: {shuffled:.3g}."
     for facts in map(facts_of, beside):
         note += f" {facts.label.capitalize()}: {facts.meaning}." if facts.meaning else ""
     heads = columns(

@@ -63,6 +63,7 @@ def test_its_samples_are_strips_and_films(run):
 def test_a_page_moves_and_its_print_has_strips(run, tmp_path):
     study = read_study(run.parent)
     page = render_html(build_page(study, "all"))
+    assert "Held-out videos with their frames shuffled: " in page
     moving = re.findall(r'<img alt="[^"]*" src="data:image/apng;base64,([^"]+)"', page)
     still = re.findall(r'<source media="print[^"]*" srcset="data:image/png;base64,([^"]+)"', page)
     kept = {kind: {path.read_bytes() for path in run.glob(f"samples/*.{kind}")}

@@ -22,6 +22,9 @@ SAME_WORDS = {
         "float64 mean and covariance (ddof 1), trace of the root by symmetric eigenvalues"
     )
 }
+# In the details of a row: the same number of held-out videos whose frames are shuffled, which a
+# measure of motion must find worse than `real`.
+CONTROL_OF_MOTION = "shuffled_frames"
 
 
 @dataclass(frozen=True)
