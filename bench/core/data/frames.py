@@ -40,13 +40,16 @@ def frame_grid(grid: TokenGrid) -> TokenGrid:
 class FrameData:
     """One frame of each clip of a data set, frame i mod T of clip i, as a data set of pictures that
     small networks are trained on; it has no tokens.
+
+    Its name is that of the clips: a network of frames and one of clips have learned the same data,
+    and are related. Caches tell them apart by the fingerprint.
     """
 
     noun = "frame"
     in_memory = True
 
     def __init__(self, clips: DataSet):
-        self.clips, self.name, self.classes = clips, f"{clips.name}-frames", clips.classes
+        self.clips, self.name, self.classes = clips, clips.name, clips.classes
         self.frames, self.grid = clips.grid.shape[0], frame_grid(clips.grid)
         self.class_names: Sequence[str] = clips.class_names
 

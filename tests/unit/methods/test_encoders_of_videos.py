@@ -40,7 +40,8 @@ def test_frames_are_read_as_their_encoder_reads_pictures(data, tmp_path):
     images = data.images("heldout")
     found = encoder(images)
     assert found.grid == encoder.grid == (2, 3, 3)
-    assert encoder.trained_on == "moving_digits-frames-train"
+    assert encoder.trained_on == "moving_digits-train"
+    assert encoder.fingerprint != made("local_s", data, tmp_path, steps=2, batch=8).fingerprint
     # a token is the mean of its two frames at its place
     alone = torch.stack([encoder.network(images[:, :, t]).patches for t in range(4)], dim=1)
     wanted = alone.unflatten(1, (2, 2)).mean(dim=2).flatten(1, 2)

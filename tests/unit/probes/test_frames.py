@@ -8,6 +8,7 @@ from bench.core.data.moving_digits import MovingDigits
 from probes.distances.frames import FrameReference, motion_vectors
 from probes.distances.local import Reference
 from probes.extractors.local import Recipe
+from probes.metric import related
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,8 @@ def test_frames_alone_do_not_tell_shuffled_videos_and_motion_does(data, cache, q
     assert control["fd_frames"] == pytest.approx(real["fd_frames"], rel=1e-6)
     assert control["frame_agreement"] == real["frame_agreement"]
     assert control["fd_motion"] > 2 * real["fd_motion"]
+    of_clips = {"family": "convnet", "trained_on": "moving_digits-train", "labels": ""}
+    assert related(reference.reader, of_clips) and not related(reference.reader, None)
     again = FrameReference.of(data, cache)  # from the cache
     assert again.real == real
 
