@@ -14,7 +14,8 @@ from bench.core.model.backbone import SiT
 from bench.core.model.flow import interpolate, velocity
 from bench.core.model.streams import generator
 from bench.core.store.rows import Row
-from probes.metric import DATA, STATED, Inputs, Metric, Record
+from probes.features.store import subset
+from probes.metric import DATA, STATED, Inputs, Metric, Record, Told
 
 REPEATS, MOST = 4, 50_000
 HELDOUT_LOSS = Record(
@@ -43,7 +44,8 @@ def heldout_loss(
 
     stderr: over pictures, whose draws are averaged first.
     """
-    n = min(data.n_heldout, most)
+    which = subset(data.n_heldout, most)
+    n = len(which)
     per_picture = torch.zeros(n, dtype=torch.float64)
     for repeat in range(REPEATS):
         noise = generator(0, "heldout_noise", repeat)
@@ -51,16 +53,21 @@ def heldout_loss(
         t_all = (strata + torch.rand(n, generator=noise)) / n
         for start in range(0, n, block):
             rows = torch.arange(start, min(start + block, n))
-            x0 = data.tokens("heldout", rows)
+            x0 = data.tokens("heldout", which[rows])
             x1 = torch.randn(x0.shape, generator=noise)
             t = t_all[rows]
-            told = data.conditions("heldout", rows).to(device)
+            told = data.conditions("heldout", which[rows]).to(device)
             prediction, _ = backbone(interpolate(x0, x1, t).to(device), t.to(device), told)
             error = (prediction.float().cpu() - velocity(x0, x1)).square().mean(dim=(1, 2))
             per_picture[rows] += error.double() / REPEATS
     stderr = float(per_picture.std() / n**0.5) if n > 1 else None
     stated = {"weights": weights, "pictures": n}
     return HELDOUT_LOSS.row("heldout_loss", float(per_picture.mean()), n, stated, stderr=stderr)
+
+
+def most_heldout(settings: Told) -> int:
+    """At most so many held-out pictures are read, drawn once for all."""
+    return int(settings.get("heldout_images", MOST))
 
 
 class HeldoutLoss(Metric):
@@ -71,8 +78,9 @@ class HeldoutLoss(Metric):
 
     def measure(self, inputs: Inputs) -> list[Row]:
         data, weights = inputs.data_here, inputs.weights
-        return [heldout_loss(inputs.backbone, data, inputs.device, weights)]
+        most = most_heldout(inputs.settings)
+        return [heldout_loss(inputs.backbone, data, inputs.device, weights, most=most)]
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
-        return min(n_heldout, MOST) * REPEATS
+    def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
+        return min(n_heldout, most_heldout(settings)) * REPEATS

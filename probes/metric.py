@@ -30,6 +30,7 @@ from bench.core.store.rows import Row
 
 TOKENS, PICTURES, REFERENCE, DATA = "tokens", "pictures", "reference", "data"
 NEEDS = (TOKENS, PICTURES, REFERENCE, DATA)
+Told = Mapping[str, str | int | float]  # what a request says to single metrics
 STATED = None  # an entry of a record that each measurement has to add
 
 # Protocols --------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class Inputs:
     device: torch.device
     cache: Path
     reference: Path | DataSet | None = None
-    settings: Mapping[str, str | int | float] = field(default_factory=dict)
+    settings: Told = field(default_factory=dict)
     samples: Sampled | None = None
     progress: bool = False
 
@@ -167,9 +168,9 @@ class Metric(ABC):
         return getattr(self.network, "fingerprint", "")
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
-        """Pictures that go through the backbone, beside sampling, for estimates of the cost; most:
-        of a split that are probed.
+    def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
+        """Pictures that go through the backbone, beside sampling, for estimates of the cost;
+        settings: what a request says to single metrics.
         """
         return 0
 

@@ -6,7 +6,7 @@ check_method(build(cfg.method), cfg)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from bench.config.groups import encoder_option, locate, made_of_another, options
@@ -46,6 +46,21 @@ def check_metrics(key: str, names: Iterable[str], of_run: bool = False) -> None:
         elif name not in known:
             shown = ", ".join(one.replace("*", "<encoder>") for one in table)
             raise ValueError(f"{key}={name} is unknown{nearest(name, known)} ({shown})")
+
+
+def check_settings(key: str, settings: Mapping[str, object]) -> None:
+    """Raise ValueError for a word that no metric is told, and for a value that it does not take."""
+    known = {word: how for one in metric_entries().values() for word, how in one.settings.items()}
+    for word, value in settings.items():
+        if word not in known:
+            raise ValueError(
+                f"{key}: no metric is told {word}{nearest(word, known)} ({', '.join(known)})"
+            )
+        takes = known[word]["takes"]
+        if isinstance(takes, list) and value not in takes:
+            raise ValueError(f"{key}: {word} is {value}, not one of {', '.join(takes)}")
+        if takes == "count" and not (isinstance(value, int) and value > 0):
+            raise ValueError(f"{key}: {word} is {value}, not a whole number above 0")
 
 
 def check_group(method: Method, at_once: int) -> None:

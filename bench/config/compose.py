@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bench.config.checks import check_method, check_metrics
+from bench.config.checks import check_method, check_metrics, check_settings
 from bench.config.groups import (
     CONF,
     GROUPS,
@@ -123,8 +123,12 @@ def _resolved(choices: tuple[str, ...], words: tuple[str, ...] = ()) -> dict[str
             raise ConfigCompositionException(f"{said.input_line} is several values: write one")
         if said.is_delete():
             section, _, last = key.rpartition(".")
+            parent = OmegaConf.select(cfg, section)
             with open_dict(cfg):
-                del OmegaConf.select(cfg, section)[last]
+                if OmegaConf.get_type(parent) is dict:
+                    del parent[last]
+                else:  # a dataclass keeps its fields: one that is a mapping is emptied
+                    parent[last] = {}
         else:
             OmegaConf.update(cfg, key, said.value(), force_add=said.is_add())
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
@@ -288,6 +292,7 @@ def check(cfg: Config) -> Config:
     for name in cfg.evaluation.encoders:
         encoder_option(name)
     check_metrics("evaluation.metrics", cfg.evaluation.metrics, of_run=True)
+    check_settings("evaluation.settings", cfg.evaluation.settings)
     sampling_protocol(cfg.evaluation.protocol, shift=cfg.evaluation.shift)
     return cfg
 

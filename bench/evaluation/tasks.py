@@ -72,7 +72,6 @@ def all_tasks(
     forward = known.cost.get("forward_flops") or 0.0
     sizes = {"train": 0, "heldout": 0} | dict(known.pictures)
     evaluations = sampling_protocol(str(request.sampling["protocol"])).evaluations
-    most = cfg.evaluation.probe_images
 
     # metrics of one result file belong together; the others have one each
     together: dict[str, list[str]] = {}
@@ -87,7 +86,8 @@ def all_tasks(
             if entry_of(names[0]).last_only and images != cfg.images:
                 continue
             passes = [
-                metric_class(name).passes(sizes["train"], sizes["heldout"], most) for name in names
+                metric_class(name).passes(sizes["train"], sizes["heldout"], request.settings)
+                for name in names
             ]
             sampled = request.samples * evaluations if request.parts(names) else 0
             if sampled and cfg.evaluation.snapshots == "unsampled" and images != cfg.images:

@@ -39,7 +39,7 @@ from probes.features.store import (
     store_of,
     subset,
 )
-from probes.metric import DATA, STATED, Inputs, Metric, Record, related
+from probes.metric import DATA, STATED, Inputs, Metric, Record, Told, related
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -213,5 +213,5 @@ class Cknna(Metric):
         return measure_cknna(store, data, self.network, cache, inputs.aligned, device=inputs.device)
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
-        return feature_passes(n_train, n_heldout, most)
+    def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
+        return feature_passes(n_train, n_heldout, settings)

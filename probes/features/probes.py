@@ -32,7 +32,7 @@ from probes.features.store import (
     most_images,
     store_of,
 )
-from probes.metric import DATA, STATED, Inputs, Metric, Record, related_probe
+from probes.metric import DATA, STATED, Inputs, Metric, Record, Told, related_probe
 
 Variant = Literal["fast", "repa"]
 MOST_FAST = 20_000  # training images up to which logistic regression takes seconds a place
@@ -161,7 +161,7 @@ class Probes(Metric):
                 f"probe={said} is unknown (choices: {', '.join(('auto', *LINEAR_PROBES))})"
             )
         if said == "auto":
-            return variant_for(min(inputs.data_here.n_train, most_images(inputs)))
+            return variant_for(min(inputs.data_here.n_train, most_images(inputs.settings)))
         return cast(Variant, said)
 
     def check(self, inputs: Inputs) -> Mapping[str, str]:
@@ -189,5 +189,5 @@ class Probes(Metric):
         return self._variant
 
     @classmethod
-    def passes(cls, n_train: int, n_heldout: int, most: int) -> int:
-        return feature_passes(n_train, n_heldout, most)
+    def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
+        return feature_passes(n_train, n_heldout, settings)

@@ -31,7 +31,7 @@ from bench.core.model.flow import interpolate
 from bench.core.model.streams import generator
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import check_room, new_array
-from probes.metric import STATED, Inputs
+from probes.metric import STATED, Inputs, Told
 
 SPLITS = ("train", "heldout")
 PROBE_TIMES = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -87,23 +87,24 @@ def probe_blocks(depth: int) -> tuple[int, ...]:
     return tuple(range(1, depth + 1)) if depth <= 12 else tuple(range(2, depth + 1, 2))
 
 
-def most_images(inputs: Inputs) -> int:
+def most_images(settings: Told) -> int:
     """At most so many pictures of a split are probed."""
-    return int(inputs.settings.get("probe_images", MOST_IMAGES))
+    return int(settings.get("probe_images", MOST_IMAGES))
 
 
 def store_of(inputs: Inputs) -> FeatureStore:
     """The features that every metric of features reads: `probe_blocks` at `PROBE_TIMES`."""
     backbone = inputs.backbone
-    grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most_images(inputs))
+    grid = FeatureGrid(probe_blocks(backbone.size.depth), PROBE_TIMES, most_images(inputs.settings))
     return feature_store(
         backbone, inputs.data_here, grid, inputs.sha256, inputs.cache, inputs.device,
         progress=inputs.progress,
     )  # fmt: skip
 
 
-def feature_passes(n_train: int, n_heldout: int, most: int) -> int:
+def feature_passes(n_train: int, n_heldout: int, settings: Told) -> int:
     """Pictures that go through a backbone for its features."""
+    most = most_images(settings)
     return (min(n_train, most) + min(n_heldout, most)) * len(PROBE_TIMES)
 
 

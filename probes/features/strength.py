@@ -156,7 +156,7 @@ class Strength(Metric):
 
     def measure(self, inputs: Inputs) -> list[Row]:
         assert isinstance(self.network, Encoder)
-        encoder, data, most = self.network, inputs.data_here, most_images(inputs)
+        encoder, data, most = self.network, inputs.data_here, most_images(inputs.settings)
         of = [encoder.name, encoder.fingerprint, encoder.labels]
         return measured_once(
             inputs,
@@ -181,7 +181,7 @@ class PixelProbe(Metric):
         return measured_once(
             inputs,
             [PIXEL_FEATURES, *(record.entries for record in self.records)],
-            lambda: [pixel_probe(inputs.data_here, most_images=most_images(inputs))],
+            lambda: [pixel_probe(inputs.data_here, most_images=most_images(inputs.settings))],
         )
 
 
@@ -194,7 +194,7 @@ def measured_once(
     of: what else they depend on, records of their protocols among it.
     """
     device = torch.device(inputs.device).type
-    known = [inputs.data_here.fingerprint, most_images(inputs), device]
+    known = [inputs.data_here.fingerprint, most_images(inputs.settings), device]
     key = short_hash([*known, *map(str, of)])
 
     def make(folder: Path) -> None:

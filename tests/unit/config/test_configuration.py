@@ -221,6 +221,20 @@ def test_a_mapping_by_size_is_replaced_and_counts_are_counts_everywhere():
     assert compose(["compute=slurm", "compute.extra={exclude:node7}"]).compute.extra == {
         "exclude": "node7"
     }
+    assert compose(["evaluation.settings={probe: repa}"]).evaluation.settings == {"probe": "repa"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("{probes: repa}", "no metric is told probes; did you mean probe"),
+        ("{probe: slow}", "probe is slow, not one of auto, fast, repa"),
+        ("{heldout_images: 0.5}", "heldout_images is 0.5, not a whole number above 0"),
+    ],
+)
+def test_what_no_metric_takes_is_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        compose([f"evaluation.settings={settings}"])
 
 
 @pytest.mark.parametrize(
