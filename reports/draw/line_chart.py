@@ -224,7 +224,7 @@ def _words(
     across = [[(frame.x.start, frame.y(one.y)), (frame.x.end, frame.y(one.y))] for one in rules]
     drawn = [*(_spots(frame, series) for series in lines), *_whiskers(frame, lines), *guides]
     spots = [spot for series in lines if series.markers for spot in _spots(frame, series)]
-    markers = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in spots]
+    markers = [Box(x - 7, y - 7, x + 7, y + 7) for x, y in spots]  # with what is around a word
     inside = Box(frame.x.start, frame.y.end - 6, frame.x.end + RIGHT, frame.y.start)
     feet = placed(wanted, markers, [*drawn, *(across if named else [])], inside)
 
