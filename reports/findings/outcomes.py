@@ -106,7 +106,8 @@ def cells_of(arms: Sequence[str], size: str) -> list[ArmSize]:
 
 
 def arms_meant(claim: Claim, patterns: Sequence[str], runs: Comparable, size: str) -> list[str]:
-    """Arms of a size that a claim means; those of published encoders alone where there are any.
+    """Arms of a size that a claim means; those of published encoders alone where there are any, and
+    those to whose encoder the metric is no kin.
 
     An arm with a recipe of its own, "vanilla [optimizer.lr=0.001]", differs in more than a claim is
     about; and an encoder that is wrong on purpose is meant where the pattern says so,
@@ -127,9 +128,10 @@ def arms_meant(claim: Claim, patterns: Sequence[str], runs: Comparable, size: st
         for arm in found
         if any(match(p, [runs.encoders.get(arm, "")]) for p in claim.domain.encoders if p != "*")
     ]
-    return list(
-        dict.fromkeys(published if published and claim.statistic != "level_trend" else found)
-    )
+    if claim.statistic == "level_trend":  # a ladder is all of its encoders
+        return list(dict.fromkeys(found))
+    meant = list(dict.fromkeys(published or found))
+    return [arm for arm in meant if (arm, size) not in runs.related] or meant
 
 
 def _is_wrong(claim: Claim, encoder: str) -> bool:

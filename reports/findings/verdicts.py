@@ -181,6 +181,9 @@ def _notes(
             f"runs of {longer:,} images are left out, "
             f"as an arm has fewer than {LEAST_SEEDS} seeds there"
         )
+    kin = [arm for arm, size in runs.related if size in outcome.sizes and arm not in arms]
+    if kin:
+        notes.append(f"{group.metric} is related to {', '.join(sorted(kin))}, not judged by it")
     if related:
         notes.append(
             f"{', '.join(related)} is left out: related to an encoder of the compared arms"

@@ -64,7 +64,8 @@ def saturated(
                 f"run's deviation of that of held-out pictures, {real:.3g}"
             )
             continue
-        rates = copies_of.get(cell)
+        # what copies is near to the data, and not what was asked for
+        rates = copies_of.get(cell) if facts.is_distance else None
         if rates is not None and len(rates) >= LEAST_SEEDS:
             t = float(stdtrit(len(rates) - 1, (1 + CONFIDENCE) / 2))
             highest = float(rates.mean() + t * rates.std() / math.sqrt(len(rates)))

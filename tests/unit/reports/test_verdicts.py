@@ -134,9 +134,22 @@ def test_a_share_of_samples_is_compared_in_points_and_is_full_where_real_ones_ar
     assert found.effect == pytest.approx(0.2, abs=0.03) and "points" in found.reason
     none_right = shares({"vanilla": 0.4, "selfflow": 0.6, "sra": 0.4}).assign(value=0.0)
     assert verdict("selfflow_renders_text", none_right).effect == 0.0, "no logarithm of nothing"
+    copies = shares({"vanilla": 0.4, "selfflow": 0.6, "sra": 0.4}).assign(metric="copy_rate")
+    near = pd.concat([shares({"vanilla": 0.4, "selfflow": 0.6, "sra": 0.4}), copies])
+    assert verdict("selfflow_renders_text", near).here == SUPPORTED, "a copy is no unseen word"
     full = verdict("selfflow_renders_text", shares({"vanilla": 0.4, "selfflow": 0.97, "sra": 0.4}))
     assert full.word == NOT_TESTED and "share of 0.9" in full.reason and "saturated" in full.reason
     assert verdict("selfflow_renders_text", rows(ARMS)).word == NOT_TESTED
+
+
+def test_of_several_encoders_those_are_judged_to_which_the_metric_is_no_kin():
+    table = shares({"vanilla": 0.4, "repa/kin": 0.9, "repa/m": 0.5})
+    table.loc[table["arm"] == "repa/kin", "related"] = "the same pictures"
+    found = verdict("repa_renders_text", table)
+    assert (found.here, found.left) == (SUPPORTED, ("repa/m",))
+    assert any("word_accuracy is related to repa/kin" in note for note in found.notes)
+    alone = judge_claims([CLAIMS["repa_renders_text"]], table[table["arm"] != "repa/m"])
+    assert alone[0].word == NOT_TESTED and "related to an encoder" in alone[0].reason
 
 
 def test_a_claim_about_sounds_is_asked_of_sounds_alone():
