@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
 from reports.findings.adjustment import adjusted, one_test_an_order
-from reports.findings.claims import Claim
+from reports.findings.claims import ENCODER, Claim, match
 from reports.findings.decisions import NOT_MONOTONE, NOT_TESTED, OUTSIDE, Verdict, decide, turns
 from reports.findings.outcomes import Outcome, Properties, Untestable, lenders_text
 from reports.findings.power import seeds_needed
@@ -163,12 +163,16 @@ def _verdict(
         left=outcome.left,
         right=outcome.right,
         encoders=tuple(encoders),
-        notes=tuple(_notes(runs, outcome, [one.group for one, _ in usable], related)),
+        notes=tuple(_notes(claim, runs, outcome, [one.group for one, _ in usable], related)),
     )
 
 
 def _notes(
-    runs: Comparable, outcome: Outcome, usable: Sequence[Group], related: Sequence[str]
+    claim: Claim,
+    runs: Comparable,
+    outcome: Outcome,
+    usable: Sequence[Group],
+    related: Sequence[str],
 ) -> list[str]:
     """What was left out: of the runs that decide, and of the other groups."""
     group, arms = runs.group, (*outcome.left, *outcome.right)
@@ -181,8 +185,13 @@ def _notes(
             f"runs of {longer:,} images are left out, "
             f"as an arm has fewer than {LEAST_SEEDS} seeds there"
         )
-    kin = [arm for arm, size in runs.related if size in outcome.sizes and arm not in arms]
-    if kin:
+    asked = [pattern.replace(ENCODER, "*") for pattern in (*claim.left, *claim.right)]
+    kin = [
+        arm
+        for arm, size in runs.related
+        if size in outcome.sizes and arm not in arms and any(match(one, [arm]) for one in asked)
+    ]
+    if kin and claim.statistic != "level_trend":
         notes.append(f"{group.metric} is related to {', '.join(sorted(kin))}, not judged by it")
     if related:
         notes.append(
