@@ -50,9 +50,9 @@ def test_a_run_on_sounds_is_measured(run):
 
 def test_its_samples_are_seen_and_heard(run):
     shapes = {path.name: np.asarray(Image.open(path)).shape for path in run.glob("samples/*.png")}
-    # six rows of ten, 32 bands of 16 frames enlarged to twice the size, and a line of text
+    # six rows of ten, 32 bands of 16 frames enlarged so that their names fit below: three times
     assert len(shapes) == 2 and "real.png" in shapes
-    assert set(shapes.values()) == {(6 * (64 + 2 + LINE) + 2, 10 * (32 + 2) + 2, 3)}
+    assert set(shapes.values()) == {(6 * (96 + 2 + LINE) + 2, 10 * (48 + 2) + 2, 3)}
     for path in run.glob("samples/*.png"):
         rate, heard = wavfile.read(path.with_suffix(".wav"))
         assert rate == 8000 and len(heard) == len(INSTRUMENTS) * (16 * 160 + round(PAUSE * rate))
