@@ -14,7 +14,8 @@ from reports.study.runs import read_study
 
 EXAMPLES = ROOT / "reports" / "examples"
 FAST = "demo"
-DATA = {"text": "words", "wrong_encoders": "cifar10_16"}  # which data of a study; of the others digits
+# which data of a study; of the others digits
+DATA = {"text": "words", "wrong_encoders": "cifar10_16"}
 STUDIES = sorted(path.parent.name for path in EXAMPLES.glob("*/all-*.html"))
 
 
