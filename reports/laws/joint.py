@@ -83,7 +83,8 @@ def joint_laws(rows: pd.DataFrame, runs: Mapping[str, RunRecord]) -> list[Joint]
     # what may stand for a run that ended there
     reasons = {name: why_no_shorter_run(run) for name, run in runs.items()}
     reason = chosen["run"].map(reasons).fillna("nothing is known of its settings")
-    warm = chosen["run"].map({name: _warmup_images(run) for name, run in runs.items()}).fillna(0)
+    warmups = {name: _warmup_images(run) for name, run in runs.items()}
+    warm = chosen["run"].map(warmups).fillna(0).astype(float)  # a mapped column of none is text
     usable = chosen[chosen["final"] | ((reason == "") & (chosen["images"] > warm))]
     firsts = chosen.assign(reason=reason).groupby("arm")["reason"].first()
     whys = {str(arm): str(why) for arm, why in firsts.items()}

@@ -10,7 +10,7 @@ from support.house import PACKAGES, ROOT
 
 OF_A_PATH = ("read_text", "write_text")
 # modules whose own `open` takes no encoding, or is of bytes
-NOT_OF_TEXT = ("os", "Image", "zipfile", "tarfile", "archive", "urllib", "gzip")
+NOT_OF_TEXT = ("os", "Image", "zipfile", "tarfile", "archive", "urllib", "gzip", "av")
 
 
 def without_encoding(tree: ast.AST):

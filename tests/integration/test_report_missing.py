@@ -87,7 +87,7 @@ def test_pictures_that_some_arms_lack_are_named(tmp_path):
     write_run(tmp_path, "selfflow", pictures=True)
     page = everything_of(tmp_path)
     captions = [figure.caption for part in page.sections for figure in part.figures]
-    lacking = "Without a picture: Vanilla, Dual timestep."
+    lacking = "Without a picture: Vanilla and Dual timestep."
     assert sum(lacking in caption for caption in captions) == 2
     lines = {
         line.what: line.command for line in page.missing if "none of vanilla, dual_" in line.what
