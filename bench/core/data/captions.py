@@ -14,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.core.data.class_folders import IN_MEMORY_BYTES
-from bench.core.data.folder import resized
+from bench.core.data.decoded import decoded, kept
+from bench.core.data.folder import cropped
 from bench.core.data.pictures import (
     DECODER,
     list_pictures,
@@ -39,7 +38,6 @@ from bench.core.data.tars import read_tar
 from bench.core.data.texts import TextedPictures
 from bench.core.model.conditions import Bytes
 from bench.core.model.tokens import TokenGrid
-from bench.core.store.cache import cached_folder
 
 CAPTION = ".txt"
 SPLIT_SEED = 2903
@@ -63,8 +61,7 @@ class Captioned:
     def read(self, side: int) -> Tensor:
         """uint8 [3, side, side]: the short side resized, then the centre."""
         content = partial(part_of_file, self.picture, self.first, self.size) if self.size else None
-        pixels = torch.from_numpy(np.array(read_picture(self.where, side, content)))
-        return resized(pixels.permute(2, 0, 1)[None], side)[0]
+        return cropped(read_picture(self.where, side, content), side)
 
 
 class Captions(TextedPictures):
@@ -103,7 +100,7 @@ class Captions(TextedPictures):
                 f"{len(found)} pictures of {size} x {size} take {need / 1e9:.2g} GB of memory, and "
                 f"{IN_MEMORY_BYTES / 1e9:.2g} are allowed: choose a smaller data.size"
             )
-        pictures = _decoded(splits, size, name, cache)
+        pictures = _pictures(splits, size, name, cache)
         texts = {split: [one.text for one in of] for split, of in splits.items()}
         names, labels = kinds(texts)
         grid = TokenGrid((size, size), patch, 3)
@@ -175,12 +172,14 @@ def _split(found: Sequence[Captioned], root: Path, share: float) -> dict[str, Se
     """The training and the held-out pictures; no caption is in both."""
     of: dict[str, list[Captioned]] = {}
     for one in found:
-        first = re.split("[^a-z_]+", str(one.picture.relative_to(root)).casefold())[0]
-        of.setdefault("train" if first in TRAIN else first if first in HELDOUT else "", []).append(
-            one
-        )
+        of.setdefault(_split_of(one, root), []).append(one)
     held = next((name for name in HELDOUT if name in of), None)
     if held and "train" in of:
+        if rest := of.get("", []):
+            raise ValueError(
+                f"data.root={readable(root)}: {readable(rest[0].where)} and {len(rest) - 1} more "
+                f"are of no split, and others are of train and {held}: move them into one"
+            )
         known = {one.text for one in of["train"]}
         unseen = [one for one in of[held] if one.text not in known]
         if len(unseen) < 2:
@@ -203,6 +202,15 @@ def _split(found: Sequence[Captioned], root: Path, share: float) -> dict[str, Se
         "train": [one for one in found if one.text not in unseen_texts],
         "heldout": [one for one in found if one.text in unseen_texts],
     }
+
+
+def _split_of(one: Captioned, root: Path) -> str:
+    """The split that its folder, or its tar's name, says; "" where neither does."""
+    folder, *below = one.picture.relative_to(root).parts
+    if not below and not one.size:  # a picture of its own is named for what it shows
+        return ""
+    name = re.split("[^a-z_]+", folder.casefold())[0]
+    return "train" if name in TRAIN else name if name in HELDOUT else ""
 
 
 def kinds(texts: dict[str, list[str]]) -> tuple[tuple[str, ...], dict[str, Tensor]]:
@@ -228,23 +236,14 @@ def _words_of(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.casefold()))
 
 
-def _decoded(
-    splits: dict[str, Sequence[Captioned]], size: int, name: str, cache: Path | None
+def _pictures(
+    splits: Mapping[str, Sequence[Captioned]], size: int, name: str, cache: Path | None
 ) -> dict[str, Tensor]:
     """uint8 [n, 3, size, size] of both splits, from the cache or read."""
 
     def read(split: str) -> Tensor:
-        bar = {"desc": f"reading {split}", "unit": "file", "disable": None, "leave": False}
-        with ThreadPoolExecutor(THREADS) as pool:
-            read_all = pool.map(partial(Captioned.read, side=size), splits[split])
-            return torch.stack(list(tqdm(read_all, total=len(splits[split]), **bar)))
-
-    if cache is None:
-        return {split: read(split) for split in splits}
-
-    def make(folder: Path) -> None:
-        for split in splits:
-            np.save(folder / f"{split}.npy", read(split).numpy())
+        of_size = partial(Captioned.read, side=size)
+        return decoded(splits[split], of_size, f"reading {split}", THREADS)
 
     digest = hashlib.sha256(f"{size}, decoder {DECODER}".encode())
     for split, of in splits.items():
@@ -252,5 +251,5 @@ def _decoded(
             status = one.picture.stat()
             stamp = (split, str(one.where), one.first, status.st_size, status.st_mtime_ns)
             digest.update(repr(stamp).encode("utf-8", "surrogateescape"))
-    folder = cached_folder(cache / "captions" / f"{name}-{digest.hexdigest()[:16]}", make)
-    return {split: torch.from_numpy(np.load(folder / f"{split}.npy")) for split in splits}
+    place = cache / "captions" / f"{name}-{digest.hexdigest()[:16]}" if cache else None
+    return kept(place, tuple(splits), read, "picture")

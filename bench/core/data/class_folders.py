@@ -13,7 +13,6 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -21,13 +20,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench.core.data.base import Indices, PictureData, stratified_split
+from bench.core.data.decoded import attempted, decoded, kept
 from bench.core.data.pictures import Listing, list_pictures, readable, visible_folders
 from bench.core.data.splits import check_apart, find_layout
 from bench.core.model.tokens import TokenGrid
-from bench.core.store.cache import cached_folder
 
 IN_MEMORY_BYTES = 2 * 1024**3
 REMARKS = 3  # that are said each; of more, how many
@@ -192,8 +190,9 @@ class ClassFolders(PictureData):
         self.remarks = [*self.remarks, *_remarks(listing)]
         if not self.skip_damaged:
             return classes, listing, labels
-        decoded = self._decoded(listing.paths, f"checking {readable(folder.name)}")
-        good = np.array([not isinstance(one, ValueError) for one in decoded])
+        what = f"checking {readable(folder.name)}"
+        tried = attempted(listing.paths, self.read, what, self.kind.threads)
+        good = np.array([not isinstance(one, ValueError) for one in tried])
         for path in (p for p, fine in zip(listing.paths, good, strict=True) if not fine):
             print(f"warning: {readable(path)} is damaged and left out (data.skip_damaged=true)")
         gone = [readable(n) for i, n in enumerate(classes) if not (labels[good] == i).any()]
@@ -228,45 +227,17 @@ class ClassFolders(PictureData):
         found = {split: [files[i] for i in rows] for split, rows in parts.items()}
         return classes, found, {split: labels[rows] for split, rows in parts.items()}
 
-    def _decoded(self, paths: Sequence[Path], description: str) -> list[Tensor | ValueError]:
-        def attempt(path: Path) -> Tensor | ValueError:
-            try:
-                return self.read(path)
-            except ValueError as error:
-                return error
-
-        bar = {"desc": description, "unit": "file", "disable": None, "leave": False}
-        with ThreadPoolExecutor(self.kind.threads) as pool:
-            return list(tqdm(pool.map(attempt, paths), total=len(paths), **bar))
-
     def _all(self, name: str, cache: Path | None) -> dict[str, Tensor]:
         """uint8 [n, *shape] of both splits, from the cache or read."""
-        if cache is None:
-            return {split: self._decode_all(split) for split in self.files}
 
-        def make(folder: Path) -> None:
-            for split in self.files:
-                np.save(folder / f"{split}.npy", self._decode_all(split).numpy())
+        def read(split: str) -> Tensor:
+            return decoded(self.files[split], self.read, f"reading {split}", self.kind.threads)
 
         # the files' times as well: one may be mended without changing its size
         read_as = f"{self._read_as!r}, decoder {self.kind.decoder}"
-        key = f"{name}-{self._hash_of_files(read_as, with_times=True)}"
-        folder = cached_folder(cache / f"{self.kind.one}s" / key, make)
-        try:
-            return {s: torch.from_numpy(np.load(folder / f"{s}.npy")) for s in self.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(
-                f"the cached {self.kind.one}s {folder} are damaged ({error}): "
-                "delete that folder, they are decoded again"
-            ) from error
-
-    def _decode_all(self, split: str) -> Tensor:
-        found: list[Tensor] = []
-        for one in self._decoded(self.files[split], f"reading {split}"):
-            if isinstance(one, ValueError):
-                raise one
-            found.append(one)
-        return torch.stack(found)
+        key = f"{name}-{self._hash_of_files(read_as, with_times=True)}" if cache else ""
+        place = cache / f"{self.kind.one}s" / key if cache else None
+        return kept(place, tuple(self.files), read, self.kind.one)
 
     def _fingerprint_of_files(self) -> str:
         return self._hash_of_files(repr((self.grid, self._read_as)))

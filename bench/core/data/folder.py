@@ -13,6 +13,7 @@ the cache and read into memory as uint8, large ones by worker processes as they 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor
 from bench.core.data.class_folders import ClassFolders, Kind
 from bench.core.data.pictures import DECODER, SUFFIXES, read_picture
 from bench.core.model.tokens import TokenGrid
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PICTURE = Kind("picture", ".png (or jpg, ...)", SUFFIXES, DECODER)
 
@@ -33,9 +37,14 @@ def decode(path: Path, size: int) -> Tensor:
     Raises ValueError naming a file that cannot be read whole.
     """
     try:
-        pixels = torch.from_numpy(np.array(read_picture(path, size))).permute(2, 0, 1)
+        return cropped(read_picture(path, size), size)
     except ValueError as error:
         raise ValueError(f"{error}, or allow data.skip_damaged=true") from error
+
+
+def cropped(picture: Image, size: int) -> Tensor:
+    """A picture of `read_picture` as uint8 [3, size, size], as `decode` says."""
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
     return resized(pixels[None], size)[0]
 
 

@@ -85,6 +85,27 @@ def test_a_split_of_its_own_is_kept_without_captions_that_training_has(tmp_path)
     assert list(made.texts["heldout"]) == ["a red rag", "a blue rag"]
 
 
+def test_pictures_named_as_splits_are_none_and_what_is_in_no_split_is_named(tmp_path):
+    content = members() | {"train.png": png((1, 1, 1)), "train.txt": b"a train at a station"}
+    content |= {"test.png": png((2, 2, 2)), "test.txt": b"a test of a train"}
+    made = data(folder(tmp_path / "flat", content))
+    assert made.n_train + made.n_heldout == 38, "all of them"
+    split = {f"{part}/{name}": one for part in ("train", "val") for name, one in content.items()}
+    with pytest.raises(ValueError, match=r"odd.png and 0 more are of no split"):
+        data(
+            folder(tmp_path / "odd", split | {"odd.png": png((3, 3, 3)), "odd.txt": b"an odd one"})
+        )
+
+
+def test_a_damaged_cache_is_named(tmp_path):
+    root = folder(tmp_path / "pictures", members())
+    data(root, cache=tmp_path / "cache")
+    (stored,) = (tmp_path / "cache").glob("captions/*/train.npy")
+    stored.write_bytes(stored.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cached pictures .* are damaged"):
+        data(root, cache=tmp_path / "cache")
+
+
 def test_kinds_are_the_frequent_words_that_tell_captions_apart():
     texts = ["a red owl"] * 5 + ["a red fox"] * 4 + ["a blue ape"] * 4 + ["a thing"]
     names, labels = kinds({"train": texts[:-1], "heldout": texts[-1:]})
