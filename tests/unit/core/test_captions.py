@@ -1,12 +1,10 @@
 """Pictures with captions: which are held out, tars as folders, labels, and bad captions."""
 
-import io
-import tarfile
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.tars import as_png, write_tar
 
 from bench.core.data.captions import Captions, kinds
 from bench.core.data.pictures import part_of_file
@@ -14,10 +12,8 @@ from bench.core.data.pictures import part_of_file
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
-def png(colour, side=10):
-    buffer = io.BytesIO()
-    Image.new("RGB", (side, side), colour).save(buffer, "PNG")
-    return buffer.getvalue()
+def png(colour):
+    return as_png(Image.new("RGB", (10, 10), colour))
 
 
 def members():
@@ -35,14 +31,6 @@ def folder(root, content):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     return root
-
-
-def tar(path, content):
-    with tarfile.open(path, "w") as archive:
-        for name, data in content.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
 
 
 def data(root, **changes):
@@ -68,8 +56,8 @@ def test_a_tar_is_read_as_a_folder_is(tmp_path):
     plain = data(folder(tmp_path / "plain", members()))
     (tmp_path / "tars").mkdir()
     content = list(members().items())
-    tar(tmp_path / "tars" / "0.tar", dict(content[:40]))
-    tar(tmp_path / "tars" / "1.tar", dict(content[40:]))
+    write_tar(tmp_path / "tars" / "0.tar", content[:40])
+    write_tar(tmp_path / "tars" / "1.tar", content[40:])
     packed = data(tmp_path / "tars", cache=tmp_path / "cache")
     assert packed.texts == plain.texts and packed.fingerprint == plain.fingerprint
     again = data(tmp_path / "tars", cache=tmp_path / "cache")
@@ -130,7 +118,7 @@ def test_a_caption_that_cannot_be_used_is_named(tmp_path, change, said):
     with pytest.raises(ValueError, match=said):
         data(folder(tmp_path / "plain", content))
     (tmp_path / "tars").mkdir()
-    tar(tmp_path / "tars" / "0.tar", content)
+    write_tar(tmp_path / "tars" / "0.tar", content.items())
     with pytest.raises(ValueError, match=said.partition(": write")[0]):
         data(tmp_path / "tars")
 
