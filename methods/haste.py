@@ -122,8 +122,8 @@ class HASTE(REPA):
         pairs = []
         for number, teacher in zip(qk_taps, encoded.attention, strict=True):
             q, k = features["qk", number]
-            heads = min(HEADS, q.shape[1], teacher.shape[1])
-            q, k = q[:, :heads].float(), k[:, :heads].float()
+            heads, seen = min(HEADS, q.shape[1], teacher.shape[1]), teacher.shape[-1]
+            q, k = q[:, :heads, :seen].float(), k[:, :heads, :seen].float()
             student = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
             pairs.append(attention_cross_entropy(teacher[:, :heads].float(), student))
         return {

@@ -62,7 +62,7 @@ class IREPA(Alignment):
             )
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
-        width, grid = ctx.size.width, ctx.grid.grid
+        width, grid = ctx.size.width, ctx.grid.seen.grid
         head = ConvolutionHead(width, ctx.encoder_width, grid, self.kernel)
         return nn.ModuleDict({"projector": head})
 

@@ -43,8 +43,9 @@ class Alignment(Method):
 
     def alignment(self, net: Arm, feature: Tensor, patches: Tensor, step: Step) -> Term:
         """-cos of the projected block output [B, N, W] and the target, weighted;
-        patches [B, N, W_enc].
+        patches [B, n, W_enc] of the first n tokens, those that the encoder sees.
         """
+        feature = feature[:, : patches.shape[1]]
         cosine = token_cosine(net.heads["projector"](feature), self.target(patches), step)
         return Term(-cosine, self.weight)
 

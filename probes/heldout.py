@@ -11,7 +11,7 @@ import torch
 
 from bench.core.data.base import DataSet
 from bench.core.model.backbone import SiT
-from bench.core.model.flow import interpolate, velocity
+from bench.core.model.flow import interpolate, squared_error
 from bench.core.model.streams import generator
 from bench.core.store.rows import Row
 from probes.features.store import subset
@@ -47,6 +47,7 @@ def heldout_loss(
     which = subset(data.n_heldout, most)
     n = len(which)
     per_picture = torch.zeros(n, dtype=torch.float64)
+    weight = data.grid.weight
     for repeat in range(REPEATS):
         noise = generator(0, "heldout_noise", repeat)
         strata = torch.randperm(n, generator=noise)
@@ -58,7 +59,7 @@ def heldout_loss(
             t = t_all[rows]
             told = data.conditions("heldout", which[rows]).to(device)
             prediction, _ = backbone(interpolate(x0, x1, t).to(device), t.to(device), told)
-            error = (prediction.float().cpu() - velocity(x0, x1)).square().mean(dim=(1, 2))
+            error = squared_error(prediction.cpu(), x0, x1, weight).mean(dim=(1, 2))
             per_picture[rows] += error.double() / REPEATS
     stderr = float(per_picture.std() / n**0.5) if n > 1 else None
     stated = {"weights": weights, "pictures": n}

@@ -92,7 +92,7 @@ def _train(cfg: Config, dry: bool) -> None:
         return
     data = build(cfg.data, cache=Path(cfg.cache))
     option = cfg.encoder.inner or cfg.encoder
-    encoder = build(option, token_grid=data.grid, dataset=data, cache=Path(cfg.cache))
+    encoder = build(option, token_grid=data.grid.seen, dataset=data, cache=Path(cfg.cache))
     found = encoder.heldout_probe
     print(
         f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "

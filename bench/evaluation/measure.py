@@ -156,7 +156,7 @@ class Evaluator:
             option = encoder_option(encoder)
             option = option.changed(**read_values("encoder", option, words))
             parts = {
-                "token_grid": subject.backbone.grid,
+                "token_grid": subject.backbone.grid.seen,
                 "dataset": subject.data,
                 "cache": self.cache,
             }

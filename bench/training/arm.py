@@ -72,7 +72,11 @@ class AssembledArm:
         if cfg.encoder:
             for turn in (True, False):
                 if processes.main is turn:
-                    parts = {"token_grid": data.grid, "dataset": data, "cache": Path(cfg.cache)}
+                    parts = {
+                        "token_grid": data.grid.seen,
+                        "dataset": data,
+                        "cache": Path(cfg.cache),
+                    }
                     encoder = build(cfg.encoder, **parts).to(processes.device)
                 processes.barrier()
 

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.io import wavfile
 from support.arms import method
 from support.runs import ROOT
+from support.worlds import corridor, need_minigrid
 
 from bench.config.compose import compose
 from bench.config.groups import build, modalities, options
@@ -129,7 +130,11 @@ SETS = {
     "spoken_digits": lambda root: sound_folder(root, "train", "test"),
     "clips": video_folder,
     "moving_digits": lambda root: ["data.count=40", "data.heldout_count=20"],
+    "minigrid": lambda root: ["data.episodes=12", "data.heldout_episodes=4"],
 }
+
+
+OF_PACKAGES = {"minigrid": need_minigrid}  # which are extras
 
 
 # What a method is told beside its YAML: layers that so small a backbone has, a group of eight.
@@ -145,7 +150,9 @@ def one_step(name, data):
     processes = distributed.Processes(0, 1, torch.device("cpu"))
     backbone = SiT(data.grid, TINY, data.condition).initialise(generator(0, "init", 0))
     needs = "clean" in built.needs
-    encoder = AnyEncoder(data.grid, data.images("train", slice(0, 1)).shape[1]) if needs else None
+    encoder = (
+        AnyEncoder(data.grid.seen, data.images("train", slice(0, 1)).shape[1]) if needs else None
+    )
     learner = Learner(Settings(images=16, batch=8), data, built, backbone, encoder, processes)
     before = [p.detach().clone() for p in learner.parameters]
     columns, numbers = learner.step(learner.read(until=8))
@@ -163,6 +170,8 @@ def test_every_data_set_is_tried():
 
 @pytest.mark.parametrize("kind", options("data"))
 def test_every_method_takes_a_step_on(kind, tmp_path):
+    if kind in OF_PACKAGES:
+        OF_PACKAGES[kind]()
     option = compose([f"data={kind}", *SETS[kind](tmp_path / "data")]).data
     data = build(option, cache=tmp_path / "cache")
     for name in METHODS:
@@ -195,6 +204,11 @@ def test_every_method_takes_a_step_on_grids_of(grid, name):
     one_step(name, Random(grid))
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_a_step_on_demonstrations(name):
+    one_step(name, corridor())
+
+
 @pytest.mark.parametrize("name", options("data"))
 def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
     said = yaml.safe_load((ROOT / "bench/conf/data" / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -208,6 +222,8 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
         numbers = said["bands"] * said["patch"]
     elif name == "clips":
         numbers = 3 * said["patch"] ** 3
+    elif name == "minigrid":  # 2 x 2 pixels in colour, and six actions
+        numbers = 3 * 2 * 2 + 6
     else:
         numbers = build(compose([f"data={name}"]).data).grid.token_dim
     assert (numbers <= width / 2) == (name not in WIDE), (numbers, width)
@@ -215,7 +231,9 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
 
 def test_the_share_of_masked_tokens_follows_from_the_modality():
     ratios = {name: said["mask_ratio"] for name, said in modalities().items()}
+    of_policies = ratios.pop("policy")  # no paper says one
     assert ratios == {"picture": 0.25, "video": 0.1, "sound": 0.5}  # arXiv 2603.06507, 4.1 to 4.3
+    assert of_policies == ratios["picture"]
     for name in ("selfflow", "dual_timestep", "full_masking"):
         cfg = compose([f"method={name}"])
         assert cfg.method.values["mask_ratio"] == ratios[cfg.data.modality]

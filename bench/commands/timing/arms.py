@@ -205,7 +205,7 @@ def _data(cfg: Config) -> DataSet:
 
 def _encoder(cfg: Config, data: DataSet, processes: Processes) -> Encoder:
     assert cfg.encoder is not None
-    parts = {"token_grid": data.grid, "dataset": data, "cache": Path(cfg.cache)}
+    parts = {"token_grid": data.grid.seen, "dataset": data, "cache": Path(cfg.cache)}
     return build(cfg.encoder, **parts).to(processes.device)
 
 

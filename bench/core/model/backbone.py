@@ -175,6 +175,8 @@ class SiT(nn.Module):
         self.null: Tensor
         self.register_buffer("null", self.condition.null, persistent=False)
         self.register_buffer("pos_embed", grid.position_embedding(size.width))
+        self.weight: Tensor | None
+        self.register_buffer("weight", grid.weight, persistent=False)
         self.blocks = nn.ModuleList(Block(size.width, size.heads) for _ in range(size.depth))
         self.final_layer = FinalLayer(size.width, grid.token_dim)
 
@@ -209,13 +211,17 @@ class SiT(nn.Module):
 
         Blocks are counted from 1, a tap is a block's output. qk_taps adds {("qk", block): (q, k)},
         each [B, heads, N, W / heads]. stop_after ends the pass after that block (a teacher's) and
-        returns None as velocity. Context tokens go in front and are in nothing that is returned.
+        returns None as velocity. Context tokens go in front and are in nothing that is returned;
+        numbers that a token has not are neither read nor moved.
         """
         if isinstance(noise, Tensor):
             noise = NoiseLevels.single(noise)
         noise.check(tokens.shape[1])
-        pooled, context = self.y_embedder(condition)
-        x, first = self.x_embedder(tokens) + self.pos_embed, 0
+        pooled, context, beside = self.y_embedder(condition)
+        there = None if self.weight is None else self.weight > 0
+        x, first = self.x_embedder(tokens if there is None else tokens * there) + self.pos_embed, 0
+        if beside is not None:
+            x = x + F.pad(beside, (0, 0, 0, x.shape[1] - beside.shape[1]))
         if context is not None:
             x, first = torch.cat([context.to(x.dtype), x], dim=1), context.shape[1]
         noise = noise.with_context(first).located()
@@ -234,4 +240,5 @@ class SiT(nn.Module):
                 features["qk", number] = tuple(one[:, :, first:] for one in qk)
             if number == stop_after:
                 return None, features
-        return self.final_layer(x, vectors, noise)[:, first:], features
+        velocity = self.final_layer(x, vectors, noise)[:, first:]
+        return velocity if there is None else velocity * there, features

@@ -22,12 +22,13 @@ PAD = 256  # after the last byte of a text; all of the null text
 
 
 class Embedded(NamedTuple):
-    """A batch of conditions: pooled [B, W], and context tokens [B, L, W], None where there are
-    none.
+    """A batch of conditions: pooled [B, W], context tokens [B, L, W], and what is added to the
+    first n tokens of the data as they enter, beside [B, n, W]; None where there are none.
     """
 
     pooled: Tensor
     context: Tensor | None = None
+    beside: Tensor | None = None
 
 
 class Embedder(nn.Module):

@@ -18,3 +18,11 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
 def velocity(x0: Tensor, x1: Tensor) -> Tensor:
     """The target v = x1 - x0; it does not depend on t."""
     return x1 - x0
+
+
+def squared_error(
+    prediction: Tensor, x0: Tensor, x1: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """(prediction - v)^2 [B, N, C] in float32, times what each number counts, weight [N, C]."""
+    squares = (prediction.float() - velocity(x0, x1)).square()
+    return squares if weight is None else squares * weight

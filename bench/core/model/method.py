@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bench.core.model.backbone import Features, SiT
 from bench.core.model.encoder import Encoder, EncoderFeatures
-from bench.core.model.flow import interpolate, velocity
+from bench.core.model.flow import interpolate, squared_error
 from bench.core.model.noise import NoiseLevels, TimeDistribution
 from bench.core.model.sizes import Size
 from bench.core.model.streams import Draw
@@ -74,8 +74,8 @@ class Context:
         return self.encoder.width
 
     def encode(self, batch: Batch, attention_of: Sequence[int] = ()) -> EncoderFeatures:
-        """The frozen encoder's features of the clean data, patches [B, N, W_enc];
-        attention_of: layers whose attention logits are wanted as well.
+        """The frozen encoder's features of the clean data, patches [B, N, W_enc], of the first N
+        tokens where it sees no others; attention_of: layers whose attention logits are wanted too.
 
         Raises ValueError where the grids differ.
         """
@@ -85,10 +85,10 @@ class Context:
             return EncoderFeatures(batch.patches, None, encoder.grid)
         wanted = {"attention_of": attention_of} if attention_of else {}
         features = encoder(batch.clean, **wanted)
-        if (found := features.patches.shape[1]) != self.grid.tokens:
+        if (found := features.patches.shape[1]) != self.grid.seen.tokens:
             raise ValueError(
                 f"encoder {encoder.name} gives {found} patch tokens and the data has "
-                f"{self.grid.tokens} tokens: "
+                f"{self.grid.seen.tokens} tokens: "
                 "set encoder.resize=features, or another encoder or data.patch"
             )
         return features
@@ -215,8 +215,9 @@ def generative(
 ) -> tuple[Term, Features]:
     """The flow-matching term and the tapped features.
 
-    Mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, weight 1.
+    Mean over all elements of (v_theta(x_t, t) - (x1 - x0))^2, each as the grid weights it; the
+    term's weight is 1.
     """
     prediction, features = predict(net, batch, noise, step, taps, qk_taps)
-    error = prediction.float() - velocity(batch.x0, batch.x1)
-    return Term(error.square().mean(), 1.0), features
+    squares = squared_error(prediction, batch.x0, batch.x1, net.backbone.weight)
+    return Term(squares.mean(), 1.0), features

@@ -140,6 +140,16 @@ def dopri5(field: Field, x: Tensor, condition: Tensor) -> Tensor:
     return states[-1]
 
 
+def solved(field: Field, x: Tensor, condition: Tensor, increments: torch.Generator) -> Tensor:
+    """From noise x [B, N, C] to samples, by the protocol's sampler; increments: of the SDE's noise,
+    a generator of the CPU.
+    """
+    if field.protocol.sampler == "sde":
+        return sde(field, x, condition, increments)
+    ordinary = {"euler": euler, "heun": heun, "dopri5": dopri5}[field.protocol.sampler]
+    return ordinary(field, x, condition)
+
+
 def block_prompts(protocol: Protocol, prompts: int, seed: int, block: int) -> Tensor:
     """The prompts (of a table of so many: classes, or texts) that a block asks for, int64 [64]:
     uniform at random (the papers'), or the sample's number modulo the prompts.
@@ -169,8 +179,5 @@ def sample_block(
     x = x.bfloat16() if protocol.noise_precision == "bf16" else x
     x = x.to(device, getattr(torch, protocol.state))
     field = Field(velocity, protocol, prompts.null)
-    if protocol.sampler == "sde":
-        x = sde(field, x, condition, generator(seed, "sample_increments", block))
-    else:
-        x = {"euler": euler, "heun": heun, "dopri5": dopri5}[protocol.sampler](field, x, condition)
+    x = solved(field, x, condition, generator(seed, "sample_increments", block))
     return x.float().cpu(), asked

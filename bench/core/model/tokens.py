@@ -69,6 +69,18 @@ class TokenGrid:
         """C, the numbers a token has."""
         return self.channels * math.prod(self.patches)
 
+    @property
+    def seen(self) -> TokenGrid:
+        """The tokens that an encoder of the data has something to say of: all, or the first."""
+        return self
+
+    @property
+    def weight(self) -> Tensor | None:
+        """What each number counts in the loss [N, C], 0 for one that a token has not; None: all
+        alike.
+        """
+        return None
+
     def patchify(self, x: Tensor) -> Tensor:
         """[B, c, *shape] -> [B, N, C]; rows in (c, p1, p2, ...) order."""
         axes = len(self.shape)

@@ -25,6 +25,8 @@ SAME_WORDS = {
 # In the details of a row: the same number of held-out videos whose frames are shuffled, which a
 # measure of motion must find worse than `real`.
 CONTROL_OF_MOTION = "shuffled_frames"
+# In the details of a row: {what: the same number of it}, which a policy must be better than.
+YARDSTICKS = "yardsticks"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from bench.core.model.flow import velocity
+from bench.core.model.flow import squared_error
 from bench.core.model.method import ALIGNMENT, Arm, Batch, Context, Step, Term
 from bench.core.model.streams import Draw
 from bench.core.train.sharding import is_sharded
@@ -81,7 +81,7 @@ def diagnose(
     with autocast, torch.set_grad_enabled(not sharded):
         terms = arm(batch, ctx, step)
 
-    found = _of_the_pass(batch, step, block, mean)
+    found = _of_the_pass(batch, step, block, mean, arm.backbone.weight)
     parameters = list(arm.backbone.blocks[block - 1].parameters())
     agreement = None if sharded else gradient_agreement(terms, parameters, mean)
     if agreement is not None:
@@ -90,18 +90,23 @@ def diagnose(
 
 
 @torch.no_grad()
-def _of_the_pass(batch: Batch, step: Step, block: int, mean: Mean) -> dict[str, float]:
-    """What the student's pass shows; nothing of a method that did not make it by `predict`."""
+def _of_the_pass(
+    batch: Batch, step: Step, block: int, mean: Mean, weight: Tensor | None
+) -> dict[str, float]:
+    """What the student's pass shows; nothing of a method that did not make it by `predict`.
+    weight [N, C]: what each number counts in the loss.
+    """
     if step.observed is None:
         return {}
     noise, prediction, features = step.observed
     levels = noise.per_token(batch.x0.shape[1])
-    error = (prediction.float() - velocity(batch.x0, batch.x1)).square().mean(dim=-1)
+    error = squared_error(prediction, batch.x0, batch.x1, weight).mean(dim=-1)
     square = features[block].float().square().mean()
     found = {"feature_norm": math.sqrt(mean(square).item())}
     found |= by_noise_level("loss", error, levels, mean)
     if ALIGNMENT in step.logged:
-        found |= by_noise_level("gap", 1 - step.logged[ALIGNMENT], levels, mean)
+        gap = 1 - step.logged[ALIGNMENT]
+        found |= by_noise_level("gap", gap, levels[:, : gap.shape[1]], mean)
     return found
 
 

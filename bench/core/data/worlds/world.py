@@ -1,0 +1,90 @@
+"""A world to act in: tasks, actions, views, and an expert who knows the way.
+
+    episode = world.reset("pick", seed=900_000)
+    while not episode.done:
+        episode.step(episode.expert())
+    episode.success
+
+What happens in an episode follows from its task, its seed and the actions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sight = NDArray[np.uint8]
+"""What is seen, uint8 [3, H, W]."""
+
+
+@dataclass(frozen=True)
+class WorldTask:
+    """group: what it is averaged with, limit: steps after which an episode has failed."""
+
+    group: str
+    limit: int
+
+
+class Episode(Protocol):
+    """One attempt. instruction: what is asked for, in words; done: ended, well or not; success:
+    ended well.
+    """
+
+    instruction: str
+    done: bool
+    success: bool
+
+    def view(self) -> Sight: ...
+
+    def step(self, action: int) -> None:
+        """Act. Raises ValueError for an action that the world has not."""
+        ...
+
+    def expert(self) -> int | None:
+        """What the expert would do now; None where it knows no way."""
+        ...
+
+
+class World(Protocol):
+    """name: of its package or simulator, with the version, for records; actions: by number, of
+    which `idle` changes nothing; shape: of a view; words: that instructions are told by, in order;
+    unsaid: those of its instructions that say nothing and are left out.
+    """
+
+    name: str
+    tasks: Mapping[str, WorldTask]
+    actions: Sequence[str]
+    idle: int
+    shape: tuple[int, int, int]
+    words: Sequence[str]
+    unsaid: frozenset[str]
+
+    def reset(self, task: str, seed: int) -> Episode: ...
+
+
+def check_action(action: int, actions: Sequence[str]) -> None:
+    """Raise ValueError for a number that is none of the actions."""
+    if not 0 <= action < len(actions):
+        raise ValueError(
+            f"action {action} is outside 0..{len(actions) - 1} ({', '.join(actions)}): a policy "
+            "gives one of them"
+        )
+
+
+def word_numbers(world: World, instruction: str) -> list[int]:
+    """The words of an instruction that say something, counted from 1.
+
+    Raises ValueError for one that the world does not use.
+    """
+    said = [word for word in instruction.split() if word not in world.unsaid]
+    for word in said:
+        if word not in world.words:
+            raise ValueError(
+                f"the instruction {instruction!r} has {word!r}, which this world never says "
+                f"({', '.join(world.words)})"
+            )
+    return [world.words.index(word) + 1 for word in said]

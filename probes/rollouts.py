@@ -1,0 +1,270 @@
+"""Closed-loop success of a policy: look, plan, act out the whole plan, look again.
+
+    success         share of episodes that end well; of several groups of tasks the mean over them
+    success_GROUP   of one group, where there are several
+
+A plan is a sample of the model, told the view and the instruction; its actions are executed as they
+are (receding horizon, as arXiv 2603.06507, App. E). Episodes have seeds that no demonstration has,
+and the noise of a plan follows from its episode and from how often that looked: both are the same
+for every arm. Beside the share stand, on the same episodes, the expert's (`real`), random actions'
+and a replay of the expert's most frequent action of each step; and the policy's own when each
+episode's instruction, or its view, is that of another: what it does without them.
+
+    python -m bench.run data=minigrid
+    python -m bench.evaluate run=DIR metrics=success rollouts=1000
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.core.data.demonstrations import ROLLED_OUT_FROM, Demonstrations
+from bench.core.data.worlds.world import Episode, Sight
+from bench.core.model.backbone import SiT
+from bench.core.model.sampling import Field, solved, velocity_of
+from bench.core.model.sampling_protocol import sampling_protocol
+from bench.core.model.streams import generator
+from bench.core.numbers import standard_error, wilson
+from bench.core.store.cache import cached_folder
+from bench.core.store.rows import YARDSTICKS, Row
+from probes.metric import DATA, OF_DATA, STATED, Inputs, Metric, Record, Told
+
+EPISODES, STEPS = 200, 4  # of a task; of Euler's method
+PLANS_AT_ONCE = 256  # plans that are made at once
+NOISE_SEED = 0
+SUCCESS = Record(
+    "success",
+    version=1,
+    episodes=STATED,
+    seeds=f"from {ROLLED_OUT_FROM}, of which no demonstration has one",
+    plan="Euler's method, every action executed, then a new view",
+    plan_steps=STATED,
+    noise=f"by episode and plan, seed {NOISE_SEED}",
+    world=STATED,
+    tasks=STATED,
+    weights=STATED,
+    **OF_DATA,
+)
+
+Policy = Callable[[Sequence[int], Sequence[Sight], Sequence[str], int], np.ndarray]
+"""Numbers of episodes [k], what each sees and is told, how often it looked before -> actions
+[k, horizon].
+"""
+
+
+class Rollouts(Metric):
+    """success, and of several groups of tasks success_GROUP."""
+
+    needs = (DATA,)
+    records = (SUCCESS,)
+
+    def check(self, inputs: Inputs) -> Mapping[str, str]:
+        _world_of(self.name, inputs)
+        return {}
+
+    def measure(self, inputs: Inputs) -> list[Row]:
+        data, settings = _world_of(self.name, inputs), inputs.settings
+        count = int(settings.get("rollouts", EPISODES))
+        steps = int(settings.get("plan_steps", STEPS))
+        planner = Planner(data, inputs.backbone, inputs.device, steps)
+        found: dict[str, dict[str, np.ndarray]] = {"policy": {}}
+        for task in data.tasks:
+            found["policy"][task] = roll_out(data, task, count, planner)
+        spoilt = planner.not_finite  # of the policy as it is
+        for name, how in (("instructions shuffled", "told"), ("views shuffled", "seen")):
+            found[name] = {
+                task: roll_out(data, task, count, planner, shuffled=how) for task in data.tasks
+            }
+        found |= _kept_yardsticks(data, count, inputs.cache)
+
+        groups: dict[str, list[str]] = {}
+        for task in data.tasks:
+            groups.setdefault(data.world.tasks[task].group, []).append(task)
+        shares = {
+            name: {
+                group: float(np.concatenate([of_task[task] for task in tasks]).mean())
+                for group, tasks in groups.items()
+            }
+            for name, of_task in found.items()
+        }
+        known = {
+            "episodes": count,
+            "plan_steps": steps,
+            "world": data.world.name,
+            "tasks": list(data.tasks),
+            "weights": inputs.weights,
+            "data": data.fingerprint,
+        }
+
+        def row(metric: str, of: Sequence[str]) -> Row:
+            """The mean over some of the groups."""
+            means = {name: sum(by[group] for group in of) / len(of) for name, by in shares.items()}
+            value, n = means.pop("policy"), count * sum(len(groups[group]) for group in of)
+            real = means.pop("expert")
+            return SUCCESS.row(
+                metric,
+                value,
+                n,
+                known,
+                stderr=standard_error(value, n),
+                real=real,
+                note=f"{spoilt} plans were not finite, in whose place the policy waited"
+                if spoilt
+                else "",
+                details={"interval_95": list(wilson(round(value * n), n)), YARDSTICKS: means},
+            )
+
+        each = [row(f"success_{group}", [group]) for group in groups] if len(groups) > 1 else []
+        return [row("success", list(groups)), *each]
+
+    @classmethod
+    def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
+        # three or four plans an episode, of the policy as it is and of its two controls
+        return 12 * int(settings.get("rollouts", EPISODES)) * int(settings.get("plan_steps", STEPS))
+
+
+def _world_of(metric: str, inputs: Inputs) -> Demonstrations:
+    data = inputs.data_here
+    if not isinstance(data, Demonstrations):
+        raise ValueError(
+            f"metrics={metric} acts in a world, and {data.name} are {data.noun}s: choose "
+            "data=minigrid"
+        )
+    return data
+
+
+class Planner:
+    """The backbone as a policy; not_finite: plans in whose place it waited."""
+
+    def __init__(self, data: Demonstrations, backbone: SiT, device: torch.device, steps: int):
+        self.data, self.device, self.not_finite = data, device, 0
+        self.shape = (backbone.grid.tokens, backbone.grid.token_dim)
+        protocol = sampling_protocol("ode50", steps=steps)
+        self.field = Field(velocity_of(backbone), protocol, data.condition.null)
+
+    def __call__(
+        self, which: Sequence[int], views: Sequence[Sight], texts: Sequence[str], looked: int
+    ) -> np.ndarray:
+        told = self.data.told(torch.from_numpy(np.stack(views)), texts).split(PLANS_AT_ONCE)
+        noise = torch.stack([self._noise(number, looked) for number in which]).split(PLANS_AT_ONCE)
+        return np.concatenate([self._plans(*block) for block in zip(noise, told, strict=True)])
+
+    def _noise(self, number: int, looked: int) -> Tensor:
+        draw = generator(NOISE_SEED, f"rollout {number}", looked)
+        return torch.randn(self.shape, generator=draw)
+
+    def _plans(self, noise: Tensor, told: Tensor) -> np.ndarray:
+        increments = generator(NOISE_SEED, "rollout increments", 0)  # which Euler's method has not
+        x = noise.to(self.device, getattr(torch, self.field.protocol.state))
+        tokens = solved(self.field, x, told.to(self.device), increments).float().cpu()
+        finite = torch.isfinite(tokens).flatten(1).all(dim=1)
+        self.not_finite += int((~finite).sum())
+        actions = self.data.actions_of(tokens)
+        return torch.where(finite[:, None], actions, self.data.world.idle).numpy()
+
+
+def roll_out(
+    data: Demonstrations, task: str, count: int, policy: Policy, shuffled: str = ""
+) -> np.ndarray:
+    """Which of `count` episodes of a task end well, bool [count]; shuffled: "told" or "seen", what
+    each is given of another one.
+    """
+    episodes = [data.world.reset(task, ROLLED_OUT_FROM + number) for number in range(count)]
+    texts = [episode.instruction for episode in episodes]
+    told = [_other(texts, number) for number in range(count)] if shuffled == "told" else texts
+    looked = 0
+    while alive := [number for number in range(count) if not episodes[number].done]:
+        of = [(number + 1) % count if shuffled == "seen" else number for number in alive]
+        views = [episodes[number].view() for number in of]
+        plans = policy(alive, views, [told[number] for number in alive], looked)
+        for number, plan in zip(alive, plans, strict=True):
+            _act_out(episodes[number], plan)
+        looked += 1
+    return np.array([episode.success for episode in episodes])
+
+
+def _act_out(episode: Episode, plan: Sequence[int]) -> None:
+    for action in plan:
+        if episode.done:
+            return
+        episode.step(int(action))
+
+
+def _other(texts: Sequence[str], number: int) -> str:
+    """The next instruction that is another one; its own where all are the same."""
+    later = [*texts[number + 1 :], *texts[:number]]
+    return next((text for text in later if text != texts[number]), texts[number])
+
+
+# What a policy is compared with -------------------------------------------------------------------
+
+
+def _kept_yardsticks(
+    data: Demonstrations, count: int, cache: Path
+) -> dict[str, dict[str, np.ndarray]]:
+    """Which episodes of each task end well under the expert, random actions, and a replay, from the
+    cache or rolled out first.
+    """
+
+    def make(folder: Path) -> None:
+        found = {
+            name: {task: of.astype(int).tolist() for task, of in by_task.items()}
+            for name, by_task in yardsticks(data, count).items()
+        }
+        (folder / "episodes.json").write_text(json.dumps(found), encoding="utf-8")
+
+    key = f"{data.name}-{data.fingerprint}-{count}-v{SUCCESS.version}"
+    folder = cached_folder(Path(cache) / "rollouts" / key, make)
+    try:
+        found = json.loads((folder / "episodes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"the cached rollouts {folder} are damaged ({error}): delete that folder, they are "
+            "made again"
+        ) from error
+    return {
+        name: {task: np.array(of, bool) for task, of in by_task.items()}
+        for name, by_task in found.items()
+    }
+
+
+def yardsticks(data: Demonstrations, count: int) -> dict[str, dict[str, np.ndarray]]:
+    """{"expert", "at random", "the usual actions": {task: which episodes end well}}, bool [count]
+    each.
+    """
+    world = data.world
+    usual = np.array(data.usual_actions(max(world.tasks[task].limit for task in data.tasks)))
+    others = [number for number in range(len(world.actions)) if number != world.idle]
+
+    def at_random(which: Sequence[int], views: object, texts: object, looked: int) -> np.ndarray:
+        draws = (np.random.default_rng((NOISE_SEED, number, looked)) for number in which)
+        return np.array([draw.choice(others, size=1) for draw in draws])
+
+    def replayed(which: Sequence[int], views: object, texts: object, looked: int) -> np.ndarray:
+        return np.tile(usual[looked], (len(which), 1))
+
+    names = ("expert", "at random", "the usual actions")
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
+    for task in data.tasks:
+        found["expert"][task] = np.array(
+            [_solves(world.reset(task, ROLLED_OUT_FROM + number)) for number in range(count)]
+        )
+        found["at random"][task] = roll_out(data, task, count, at_random)
+        found["the usual actions"][task] = roll_out(data, task, count, replayed)
+    return found
+
+
+def _solves(episode: Episode) -> bool:
+    """Whether the expert ends an episode well."""
+    while not episode.done:
+        action = episode.expert()
+        if action is None:
+            return False
+        episode.step(action)
+    return episode.success
