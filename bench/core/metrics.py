@@ -37,7 +37,8 @@ class Facts:
     discrepancy (may be negative), loss, share (of samples that are what was asked for), quality
     (what stands beside a distance), score, accuracy, alignment, structure; per_block: read at
     blocks and noise levels, not one for the model; meaning: words for a reader who does not know
-    it; order: place in the table.
+    it; real: whose number stands beside it as the best that can be expected; order: place in the
+    table.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Facts:
     unit: str = ""
     per_block: bool = False
     meaning: str = ""
+    real: str = "held-out real"
     order: int = 0
 
     @property

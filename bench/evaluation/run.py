@@ -14,8 +14,9 @@ from typing import Any
 from tqdm import tqdm
 
 from bench.cli import StopFlag
+from bench.core.metrics import facts_of
 from bench.core.store import checkpoints
-from bench.core.store.rows import CONTROL_OF_MOTION
+from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
 from bench.core.store.runs import read_run, row_table
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.store.waiting import saying
@@ -149,9 +150,11 @@ def run_summary(session: Session) -> str:
     lines = [f"{session.path} is complete: {session.cfg.images} images"]
     plain = frame[frame["block"].isna()]
     for row in plain.itertuples():
-        real = f"held-out real: {row.real:.4g}" if row.real == row.real else ""
+        real = f"{facts_of(row.metric).real}: {row.real:.4g}" if row.real == row.real else ""
         if (control := (row.details or {}).get(CONTROL_OF_MOTION)) is not None:
             real += f"; those with their frames shuffled: {control:.4g}"
+        for name, value in (row.details or {}).get(YARDSTICKS, {}).items():
+            real += f"; {name}: {value:.4g}"
         real = f"   ({real})" if real else ""
         lines.append(
             f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}"

@@ -20,6 +20,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from bench.core.data.latents import SCALE, Decoder
+from bench.core.metrics import facts_of
 from bench.core.model.conditions import Classes
 from bench.core.store.files import Json, atomic, write_json, write_text
 from bench.core.store.runs import RunRecord, find_run
@@ -173,7 +174,8 @@ def _measured(run: RunRecord, images: int) -> list[tuple[str, str, str, str]]:
         if row["images"] != images or row["value"] is None or row["block"] is not None:
             continue
         error = f" ± {row['stderr']:.2g}" if row["stderr"] else ""
-        real = f" (held-out real data: {row['real']:.4g})" if row["real"] is not None else ""
+        beside = facts_of(row["metric"]).real
+        real = f" ({beside}: {row['real']:.4g})" if row["real"] is not None else ""
         said = f"{row['value']:.4g}{error}{real}"
         found.append((row["metric"], said, str(row["n"]), _protocol(row["protocol"])))
     return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.core.metrics import facts_of
-from bench.core.store.rows import CONTROL_OF_MOTION
+from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
 from reports.draw.axes import rounded, signed
 from reports.draw.table import Cell, Table, arm_cell, cell, columns
 from reports.study.contrasts import percent
@@ -93,11 +94,16 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
     if control := [one for one in controls if one is not None]:
         shuffled = sum(control) / len(control)
         note += f" Held-out videos with their frames shuffled: {shuffled:.3g}."
+    compared = [one.get(YARDSTICKS, {}) for one in part["details"] if isinstance(one, dict)]
+    if names := list(dict.fromkeys(name for one in compared for name in one)):
+        means = (fmean([one[name] for one in compared if name in one]) for name in names)
+        said = ", ".join(f"{n} {m:.3g}" for n, m in zip(names, means, strict=True))
+        note += f" Mean over the runs on the same episodes: {said}."
     for facts in map(facts_of, beside):
         note += f" {facts.label.capitalize()}: {facts.meaning}." if facts.meaning else ""
     heads = columns(
         *("arm", "size", "#mean", "#SD", "#n", "#against vanilla", "#a run", "#a pair"),
-        "#held-out real",
+        f"#{group.facts.real}",
         *(f"#{facts_of(metric).label}" for metric in beside),
         *("#FLOPs", "note"),
     )

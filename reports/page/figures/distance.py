@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bench.core.metrics import facts_of
+from bench.core.metrics import Facts, facts_of
 from reports.draw.axes import number
 from reports.draw.panels import (
     Axis,
@@ -164,7 +164,9 @@ def metric_of(group: Group, found: Collection[Group]) -> Shown:
 def real_rule(part: pd.DataFrame) -> list[Rule]:
     """The held-out real pictures' own value as a dotted line."""
     real = part["real"].dropna()
-    return [Rule("held-out real pictures", float(real.mean()))] if len(real) else []
+    what = {facts_of(str(one)).real for one in part["metric"]}
+    held_out = "held-out real pictures" if what == {Facts.real} else ", ".join(sorted(what))
+    return [Rule(held_out, float(real.mean()))] if len(real) else []
 
 
 # The figures --------------------------------------------------------------------------------------

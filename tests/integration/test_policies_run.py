@@ -1,0 +1,32 @@
+"""A run on demonstrations: trained, rolled out, and what it says at its end."""
+
+import json
+
+import numpy as np
+from support.runs import only_run, run_in_process, tiny_run
+from support.worlds import need_minigrid
+
+
+def test_a_run_on_demonstrations_acts_beside_its_yardsticks(tmp_path, capsys):
+    need_minigrid()
+    words = ["data=minigrid", "data.tasks=[pick,put_next]", "data.episodes=40"]
+    words += ["data.heldout_episodes=10", "method=selfflow", "size=nano", "images=256"]
+    words += ["snapshots=0", "measure=full", "evaluation.settings={rollouts: 10}"]
+    assert run_in_process(tiny_run(tmp_path, *words)) == 0
+    run = only_run(tmp_path)
+    (file,) = run.glob("results/rollouts-*.json")
+    rows = {row["metric"]: row for row in json.loads(file.read_text(encoding="utf-8"))["rows"]}
+    assert rows.keys() == {"success", "success_pick", "success_put_next"}
+    for name, row in rows.items():
+        assert row["n"] == (20 if name == "success" else 10) and row["real"] == 1
+        assert row["request"] == {"metrics": "success", "rollouts": 10}
+        assert 0 <= row["details"]["interval_95"][0] <= row["value"] <= 1
+        assert row["details"]["yardsticks"].keys() == {
+            "instructions shuffled", "views shuffled", "at random", "the usual actions"
+        }  # fmt: skip
+    groups = [rows[name]["value"] for name in ("success_pick", "success_put_next")]
+    assert np.isclose(rows["success"]["value"], np.mean(groups))
+    said = capsys.readouterr().out
+    assert "the expert: 1; instructions shuffled: " in said and "moments of" in said
+    (loss,) = run.glob("results/heldout-*.json")
+    assert json.loads(loss.read_text(encoding="utf-8"))["rows"][0]["value"] > 0
