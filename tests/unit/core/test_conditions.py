@@ -93,5 +93,6 @@ def test_a_class_is_a_row_of_the_table_and_the_last_is_null():
     net = random_backbone(classes=7)
     assert net.condition == Classes(7) and int(net.null) == 7 and net.null.shape == ()
     pooled, context, beside = net.y_embedder(torch.tensor([3]))
-    assert context is None and torch.equal(pooled[0], net.y_embedder.embedding_table.weight[3])
+    assert context is beside is None
+    assert torch.equal(pooled[0], net.y_embedder.embedding_table.weight[3])
     assert "null" not in net.state_dict() and net.grid == GRID
