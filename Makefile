@@ -18,7 +18,7 @@ help:
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq -c constraints.txt torch
-	$(BIN)/python -m pip install -qq -c constraints.txt -e ".[dev,dopri5,efficientnet,tensorboard,vae,parquet,worlds]"
+	$(BIN)/python -m pip install -qq -c constraints.txt -e ".[dev,dopri5,efficientnet,tensorboard,vae,rae,parquet,worlds]"
 	touch $@
 
 demo: $(BIN)/.installed

@@ -37,9 +37,9 @@ PREPARE = Command(
             among=tuple(REFERENCES),
         ),
         "vae": Choice(
-            "the VAE that decodes ImageNet latents, into CACHE/vae; name its folder in "
-            "data.decoder",
-            among=VAES,
+            "the VAE that decodes ImageNet latents, or a representation autoencoder, into "
+            "CACHE/vae; name its folder in data.decoder",
+            among=tuple(VAES),
         ),
         "dry_run": Flag(
             "say what is there and what is missing, with the commands that would fetch it"

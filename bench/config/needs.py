@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.config.schema import Config
-from bench.core.data.latents import Decoder
 from bench.core.store import tracking
 
 
@@ -46,8 +45,7 @@ def missing(cfg: Config, data: Any) -> Iterator[str]:
         )
         return
     try:
-        Decoder(
-            data.decoder.name
-        ).load()  # one of its own, which does not stay in memory while the run trains
+        # one of its own, which does not stay in memory while the run trains
+        type(data.decoder)(data.decoder.name).load()
     except ValueError as error:
         yield f"{measured}, and {error}; or train with measure=none"

@@ -19,6 +19,7 @@ is touched.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,21 +60,27 @@ _libraries: list[torch.library.Library] = []  # a Library's declarations live as
 
 
 def import_vision(name: str) -> ModuleType:
-    """The module `name` ("timm", "torch_fidelity.metrics", ...).
+    """The module `name` ("timm", "torch_fidelity.metrics", ...), which imports torchvision: that
+    comes first, since libraries say of its failure what they like.
 
     Raises ImportError as an ordinary import does.
     """
+    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision"):
+        _import_torchvision()
+    return importlib.import_module(name)
+
+
+def _import_torchvision() -> None:
     try:
-        return importlib.import_module(name)
+        importlib.import_module("torchvision")
+        return
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    for module in [
-        m for m in sys.modules if m.split(".")[0] in ("torchvision", name.split(".")[0])
-    ]:
+    for module in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
         del sys.modules[module]
     library = torch.library.Library("torchvision", "FRAGMENT")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _libraries.append(library)
-    return importlib.import_module(name)
+    importlib.import_module("torchvision")

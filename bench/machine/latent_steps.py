@@ -14,9 +14,10 @@ from pathlib import Path
 from bench.config.schema import Config
 from bench.core.data.base import DataSet
 from bench.core.data.latents import LatentData
+from bench.core.model.conditions import Classes
 from bench.core.model.tokens import TokenGrid
 from bench.machine.host import Finding, existing
-from bench.machine.resources import inception, reference, vae
+from bench.machine.resources import VAES, inception, reference, vae
 
 FEATURE_WIDTH = 768  # of a ViT-B, for the size of cached features
 NEEDED_BY = "FID of bench.evaluate needs it: python -m bench.prepare"
@@ -30,13 +31,19 @@ def on_latents(cfg: Config) -> bool:
 def grid_of_recipe(cfg: Config) -> TokenGrid:
     """Of latents that are not here: what the recipe says of them."""
     *cells, channels = cfg.data.recipe["shape"]
-    return TokenGrid(tuple(cells), cfg.data.values["patch"], channels)
+    return TokenGrid(tuple(cells), cfg.data.values.get("patch", 1), channels)
+
+
+def classes_of_recipe(cfg: Config) -> Classes:
+    """What a model of latents that are not here is told: as the user says, else the recipe."""
+    return Classes(cfg.data.values.get("classes", cfg.data.recipe["classes"]))
 
 
 def staged_weights(cfg: Config) -> Iterator[Finding]:
     """The VAE, Inception and reference statistics."""
     cache, decoder = Path(cfg.cache), str(cfg.data.values["decoder"])
-    files = vae("ema", cache)
+    word = next((word for word, (name, _) in VAES.items() if name == decoder), "ema")
+    files = vae(word, cache)
     staged = all(resource.found() for resource in files)
     if Path(decoder).expanduser().is_dir():
         yield Finding("ok", "VAE", decoder)
@@ -48,7 +55,7 @@ def staged_weights(cfg: Config) -> Iterator[Finding]:
             "warning",
             "VAE",
             f"data.decoder={decoder} is no folder here, and samples are decoded with it: "
-            "python -m bench.prepare vae=ema",
+            f"python -m bench.prepare vae={word}",
         )
     for word, resource in [
         *(("inception=true", one) for one in inception()),
@@ -88,7 +95,7 @@ def room_of_latents(cfg: Config, data: DataSet | None, grid: TokenGrid) -> Itera
         needed = 4.0 * count * grid.tokens * FEATURE_WIDTH
         what = f"of {count} pictures where the encoder is {FEATURE_WIDTH} wide, once for all runs"
         yield _room("cached features", needed, Path(cfg.cache), what)
-    side = 8 * grid.shape[0]
+    side = cfg.data.values.get("size", 8 * grid.shape[0])
     samples = cfg.evaluation.samples
     needed = 2.0 * 3 * side**2 * samples
     yield _room("samples", needed, Path(cfg.runs), f"{samples} of them, as blocks and as one file")

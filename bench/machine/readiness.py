@@ -20,7 +20,7 @@ from bench.core.compat import import_vision
 from bench.core.data.base import DataSet, described
 from bench.core.data.latents import LatentData
 from bench.core.model.backbone import SiT
-from bench.core.model.conditions import Classes, Condition
+from bench.core.model.conditions import Condition
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
 from bench.core.train import cost
@@ -72,7 +72,7 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     if data is None and not latent_steps.on_latents(cfg):
         return
     if data is None:
-        grid, condition = latent_steps.grid_of_recipe(cfg), Classes(cfg.data.values["classes"])
+        grid, condition = latent_steps.grid_of_recipe(cfg), latent_steps.classes_of_recipe(cfg)
     else:
         grid, condition = data.grid, data.condition
         what = f"{described(data)}; {grid.tokens} tokens each"

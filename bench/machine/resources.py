@@ -22,8 +22,11 @@ REFERENCES = {
     "imagenet256": f"{_ADM}/256/VIRTUAL_imagenet256_labeled.npz",
     "imagenet512": f"{_ADM}/512/VIRTUAL_imagenet512.npz",
 }
-VAES = ("ema", "mse")
-VAE_FILES = {"config.json": 0.01, "diffusion_pytorch_model.safetensors": 335}  # MB
+VAES = {  # by the word of bench.prepare: its repository, and megabytes of its weights
+    "ema": ("stabilityai/sd-vae-ft-ema", 335),
+    "mse": ("stabilityai/sd-vae-ft-mse", 335),
+    "rae_dinov2_b": ("nyu-visionx/RAE-dinov2-wReg-base-ViTXL-n08", 1800),
+}
 
 
 def inception() -> list[Resource]:
@@ -39,12 +42,14 @@ def reference(name: str, cache: Path) -> list[Resource]:
 
 
 def vae(name: str, cache: Path) -> list[Resource]:
-    """Stable Diffusion's VAE as a folder for diffusers; name: of `VAES`."""
-    base = f"https://huggingface.co/stabilityai/sd-vae-ft-{name}/resolve/main"
-    folder = cache / "vae" / f"sd-vae-ft-{name}"
+    """An autoencoder as a folder for diffusers; name: of `VAES`."""
+    repository, megabytes = VAES[name]
+    base = f"https://huggingface.co/{repository}/resolve/main"
+    called = repository.partition("/")[2] if repository.startswith("stabilityai") else name
+    files = {"config.json": 0.01, "diffusion_pytorch_model.safetensors": megabytes}
     return [
-        Resource(f"sd-vae-ft-{name}'s {file}", folder / file, f"{base}/{file}", size)
-        for file, size in VAE_FILES.items()
+        Resource(f"{called}'s {file}", cache / "vae" / called / file, f"{base}/{file}", size)
+        for file, size in files.items()
     ]
 
 

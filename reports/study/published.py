@@ -5,7 +5,8 @@ schema.
         print(row.model, row.method, row.fid, row.source)
 
 Columns (empty: not published, or does not apply):
-  task             imagenet256 (class-conditional, 256 px, FID against the training set), or t2i
+  task             imagenet256 (class-conditional, 256 px, FID against the training set),
+                   imagenet256_rae (the same on latents of a representation autoencoder), or t2i
                    (text to image)
   model, method    as the paper names the backbone; method as this project does (selfflow_*:
                    Self-Flow with one change)
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
-TASKS = ("imagenet256", "t2i")
+TASKS = ("imagenet256", "imagenet256_rae", "t2i")
 SAMPLERS = ("sde250", "ode", "unknown")
 CERTAINTIES = ("paper", "figure", "readme", "rerun")
 IMAGES_A_STEP = 256

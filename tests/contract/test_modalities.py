@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 from scipy.io import wavfile
 from support.arms import method
+from support.evaluations import save_rae
 from support.runs import ROOT
 from support.worlds import corridor, need_minigrid
 
@@ -27,7 +28,8 @@ from bench.core.train.settings import Settings
 METHODS = options("method")
 TINY = Size("nano", 4, 16, 2)
 # A recipe that was searched, and whose study is committed, before the rule was known (LOG.md).
-WIDE = {"cifar10_16"}
+# Of RAE, a network at least as wide as a token is what its authors ask for (arXiv 2510.11690).
+WIDE = {"cifar10_16", "imagenet256_rae"}
 
 
 class AnyEncoder(Encoder):
@@ -124,6 +126,11 @@ SETS = {
     "cifar10": lambda root: picture_folder(root, "train", "test"),
     "cifar10_16": lambda root: picture_folder(root, "train", "test"),
     "imagenet256": latent_folder,
+    "imagenet256_rae": lambda root: [
+        *picture_folder(root, "train", "test"),
+        f"data.decoder={save_rae(root.parent / 'rae')}",
+        "data.size=32",
+    ],
     "words": lambda root: ["data.count=32", "data.heldout_words=4"],
     "notes": lambda root: ["data.count=40", "data.heldout_count=20"],
     "sounds": lambda root: sound_folder(root, "."),
@@ -215,7 +222,7 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
     width = SIZES[said["recipe"]["size"]].width
     if "shape" in said["recipe"]:
         *cells, channels = said["recipe"]["shape"]
-        numbers = TokenGrid(tuple(cells), said["patch"], channels).token_dim
+        numbers = TokenGrid(tuple(cells), said.get("patch", 1), channels).token_dim
     elif name in ("folder", "captions"):  # of whatever size, in colour
         numbers = 3 * said["patch"] ** 2
     elif "bands" in said:

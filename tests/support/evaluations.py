@@ -11,8 +11,8 @@ from torch import nn
 
 from bench.config.words import last_of_each
 from bench.core.compat import import_vision
+from bench.core.data.autoencoders import MODULES
 from bench.core.data.base import Digits
-from bench.core.data.latents import AUTOENCODER
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
@@ -55,13 +55,33 @@ class StandInVAE(nn.Module):
 def save_vae(folder):
     """A small AutoencoderKL as diffusers saves one: random weights, latents a side of an eighth."""
     torch.manual_seed(0)
-    import_vision(AUTOENCODER).AutoencoderKL(
+    import_vision(f"{MODULES}.autoencoder_kl").AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(4, 4, 4, 4),
         norm_num_groups=2,
         latent_channels=4,
     ).save_pretrained(folder)
+    return folder
+
+
+def save_rae(folder):
+    """A small AutoencoderRAE as diffusers saves one: random weights, pictures of 32 pixels as 2 x 2
+    tokens of 64 numbers, which were standardised by something.
+    """
+    torch.manual_seed(0)
+    vae = import_vision(f"{MODULES}.autoencoder_rae").AutoencoderRAE(
+        encoder_hidden_size=64,
+        encoder_num_hidden_layers=1,
+        encoder_input_size=28,
+        decoder_hidden_size=32,
+        decoder_num_hidden_layers=1,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=64,
+        latents_mean=torch.randn(64, 2, 2),
+        latents_std=torch.rand(64, 2, 2) + 0.5,
+    )
+    vae.save_pretrained(folder)
     return folder
 
 

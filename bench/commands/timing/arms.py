@@ -38,6 +38,7 @@ from bench.core.train.cost import count
 from bench.core.train.distributed import Processes
 from bench.core.train.learner import Learner
 from bench.core.train.loading import ahead
+from bench.machine import latent_steps
 from bench.machine.estimate import refuse_what_cannot_fit
 
 ROWS = 512  # random latents and features in all
@@ -195,12 +196,10 @@ def _backbone(cfg: Config, data: DataSet, device: torch.device) -> SiT:
 
 def _data(cfg: Config) -> DataSet:
     """The data set, or random latents of its shape where data.root=DIR is not said."""
-    values, recipe = cfg.data.values, cfg.data.recipe
-    if values.get("root", "") is not None or "shape" not in recipe:
+    if cfg.data.values.get("root", "") is not None or "shape" not in cfg.data.recipe:
         return build(cfg.data)
-    *cells, channels = recipe["shape"]
-    grid = TokenGrid(tuple(cells), values["patch"], channels)
-    return RandomLatents(grid, values["classes"], max(ROWS, 2 * cfg.batch))
+    grid, told = latent_steps.grid_of_recipe(cfg), latent_steps.classes_of_recipe(cfg)
+    return RandomLatents(grid, told.count, max(ROWS, 2 * cfg.batch))
 
 
 def _encoder(cfg: Config, data: DataSet, processes: Processes) -> Encoder:

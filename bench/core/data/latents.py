@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.compat import full_float32, import_vision
+from bench.core.compat import full_float32
+from bench.core.data.autoencoders import staged, weights_hash
 from bench.core.data.base import Examples, Indices, PictureData
 from bench.core.data.shards import LABELS_FILE, ShardedRows, epoch_by_shards, read_index
 from bench.core.model.streams import Draw, data_order
@@ -30,7 +31,6 @@ from bench.core.model.tokens import TokenGrid
 
 SCALE = 0.18215
 CHANNELS = 4
-AUTOENCODER = "diffusers.models.autoencoders.autoencoder_kl"  # diffusers' own name is lazy
 FILES = ("moments.npy", "labels.npy", "images.npy")
 Rows = np.ndarray | ShardedRows
 """An array on disk whose rows are read as they are asked for."""
@@ -264,30 +264,14 @@ class Decoder:
         """Name of the VAE and 16 hexadecimal digits of its weights:
         published rows differ in their decoder.
         """
-        digest = _hash_of(self.load().state_dict())
+        digest = weights_hash(self.load().state_dict())
         return {"decoder": Path(self.name).name, "decoder_weights": digest}
 
     def load(self) -> Any:
         """diffusers' AutoencoderKL. Raises ValueError saying what is missing and how to get it."""
         if self._vae is not None:
             return self._vae
-        try:
-            AutoencoderKL = import_vision(AUTOENCODER).AutoencoderKL
-        except ImportError as error:
-            raise ValueError(
-                "decoding latents needs diffusers (the optional extra vae): pip install diffusers"
-            ) from error
-        try:
-            # without accelerate diffusers would say that it does as it is told here
-            told = {"local_files_only": True, "low_cpu_mem_usage": False}
-            vae = AutoencoderKL.from_pretrained(self.name, **told).eval()
-        except OSError as error:
-            raise ValueError(
-                f"the VAE {self.name} is not staged here: "
-                "fetch it elsewhere with `python -m bench.prepare vae=ema` "
-                "and name its folder in data.decoder"
-            ) from error
-        self._vae = vae.cuda() if torch.cuda.is_available() else vae
+        self._vae = staged("autoencoder_kl", "AutoencoderKL", self.name, "vae=ema")
         return self._vae
 
 
@@ -310,11 +294,6 @@ def _numbers(indices: Indices, count: int) -> np.ndarray:
 def encoder_weights(state: Mapping[str, Tensor]) -> str:
     """16 hexadecimal digits of what of a VAE makes latents, its decoder left out."""
     of_decoder = ("decoder.", "post_quant_conv.")
-    return _hash_of({key: value for key, value in state.items() if not key.startswith(of_decoder)})
-
-
-def _hash_of(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(state.items()):
-        digest.update(key.encode() + value.cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return weights_hash(
+        {key: value for key, value in state.items() if not key.startswith(of_decoder)}
+    )
