@@ -19,12 +19,12 @@ import yaml
 from torch import Tensor
 
 from bench.config.compose import TEXT, compose
-from bench.config.groups import build, current, encoder_option
+from bench.config.groups import build, current, encoder_option, locate
 from bench.config.identity import is_identity
 from bench.config.schema import Option, check_type
 from bench.config.words import ImageCount
 from bench.core.data.base import DataSet
-from bench.core.data.latents import CHANNELS, Decoder
+from bench.core.data.latents import CHANNELS, Decoder, LatentData
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import Classes, Prompts
 from bench.core.model.encoder import Encoder
@@ -268,12 +268,13 @@ def released_subject(
 
     # the data set; of latents the decoder alone is needed, unless their folder is named
     of_data = cfg.data.values
-    only_decoder = "decoder" in of_data and not of_data["root"]
+    only_decoder = issubclass(locate(cfg.data.target), LatentData) and not of_data["root"]
     data: DataSet | None = None if only_decoder else build(cfg.data)
     channels = CHANNELS if data is None else data.grid.channels
 
     # the weights
-    imported = import_checkpoint(path, format_name, cfg.size, of_data["patch"], channels)
+    patch = of_data["patch"] if data is None else data.grid.patch
+    imported = import_checkpoint(path, format_name, cfg.size, patch, channels)
     if imported.said:
         print(f"{path.name}: {imported.said}", flush=True)
     backbone = imported.backbone.to(device)
