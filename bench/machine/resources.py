@@ -22,6 +22,7 @@ REFERENCES = {
     "imagenet256": f"{_ADM}/256/VIRTUAL_imagenet256_labeled.npz",
     "imagenet512": f"{_ADM}/512/VIRTUAL_imagenet512.npz",
 }
+VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 VAES = {  # by the word of bench.prepare: its repository, and megabytes of its weights
     "ema": ("stabilityai/sd-vae-ft-ema", 335),
     "mse": ("stabilityai/sd-vae-ft-mse", 335),
@@ -46,10 +47,9 @@ def vae(name: str, cache: Path) -> list[Resource]:
     repository, megabytes = VAES[name]
     base = f"https://huggingface.co/{repository}/resolve/main"
     called = repository.partition("/")[2] if repository.startswith("stabilityai") else name
-    files = {"config.json": 0.01, "diffusion_pytorch_model.safetensors": megabytes}
     return [
         Resource(f"{called}'s {file}", cache / "vae" / called / file, f"{base}/{file}", size)
-        for file, size in files.items()
+        for file, size in zip(VAE_FILES, (0.01, megabytes), strict=True)
     ]
 
 
