@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.cli import Command
 from bench.config.groups import options
 from bench.config.keys import Choice, Flag, Folder, Several
+from bench.core.data.text_sources import TEXT_ENCODERS
 from bench.machine.resources import REFERENCES, VAES
 
 PREPARE = Command(
@@ -40,6 +41,9 @@ PREPARE = Command(
             "the VAE that decodes ImageNet latents, or a representation autoencoder, into "
             "CACHE/vae; name its folder in data.decoder",
             among=tuple(VAES),
+        ),
+        "text": Choice(
+            "a text encoder for data.text=NAME, into CACHE/text", among=tuple(TEXT_ENCODERS)
         ),
         "dry_run": Flag(
             "say what is there and what is missing, with the commands that would fetch it"

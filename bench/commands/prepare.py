@@ -8,11 +8,12 @@ from pathlib import Path
 from bench.config.compose import compose
 from bench.config.groups import build
 from bench.config.schema import Config
+from bench.core.data.text_sources import text_resources
 from bench.core.store.files import file_hash
 from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
 from bench.machine import resources
 
-CHOICES_OF = "encoder=NAME, inception=true, reference=imagenet256 or vae=ema"
+CHOICES_OF = "encoder=NAME, inception=true, reference=imagenet256, vae=ema or text=clip_l"
 
 
 def stage(
@@ -20,6 +21,7 @@ def stage(
     inception: bool,
     reference: str | None,
     vae: str | None,
+    text: str | None,
     dry_run: bool,
     cache: Path,
     overrides: Sequence[str],
@@ -41,6 +43,7 @@ def stage(
     wanted += resources.inception() if inception else []
     wanted += resources.reference(reference, cache) if reference else []
     wanted += resources.vae(vae, cache) if vae else []
+    wanted += text_resources(text, cache) if text else []
     if not wanted and not to_train:
         named = f"encoder={','.join(encoder)} needs nothing from outside"
         print(f"nothing to stage: {named if encoder else f'give {CHOICES_OF}'}")

@@ -7,6 +7,7 @@ out. A picture's label, which distances and probes read, is the most frequent wo
 that fewer than half of all captions have.
 
     python -m bench.run data=captions data.root=DIR method=selfflow
+    python -m bench.run data=captions data.root=DIR data.text=clip_l    # frozen, staged
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from bench.core.data.pictures import (
 )
 from bench.core.data.splits import HELDOUT, TRAIN
 from bench.core.data.tars import read_tar
+from bench.core.data.text_encoders import read_texts
 from bench.core.data.texts import TextedPictures
 from bench.core.model.conditions import Bytes
 from bench.core.model.tokens import TokenGrid
@@ -67,7 +69,8 @@ class Captioned:
 class Captions(TextedPictures):
     """root: the folder; size: pixels of a side; length: bytes of a caption at most; heldout: share
     of the captions that is held out where the folder has no split of its own; cache: where decoded
-    pictures are kept for the next who asks.
+    pictures are kept for the next who asks; text: bytes, or the frozen encoder whose features a
+    model is told (`bench.core.data.text_encoders`).
 
     Raises ValueError for pictures without a caption, and for captions that are empty, too long, not
     UTF-8 or all the same, naming one.
@@ -83,6 +86,7 @@ class Captions(TextedPictures):
         patch: int,
         length: int,
         heldout: float,
+        text: str = "bytes",
         *,
         cache: Path | None = None,
     ):
@@ -104,8 +108,10 @@ class Captions(TextedPictures):
         texts = {split: [one.text for one in of] for split, of in splits.items()}
         names, labels = kinds(texts)
         grid = TokenGrid((size, size), patch, 3)
-        super().__init__(name, grid, length, texts, pictures, labels, names)
-        self.remarks = [f"captions of at most {length} bytes", *remarks]
+        read = None if text == "bytes" else partial(read_texts, text, cache=cache)
+        super().__init__(name, grid, length, texts, pictures, labels, names, read)
+        told = "" if read is None else f", told as {text}'s features"
+        self.remarks = [f"captions of at most {length} bytes{told}", *remarks]
 
 
 def find_captions(root: Path, length: int) -> tuple[list[Captioned], list[str]]:

@@ -1,22 +1,24 @@
-"""Pictures that each have a text: a model is told its bytes, and samples are asked for the held-out
-texts, which no training picture has.
+"""Pictures that each have a text: a model is told its bytes, or what a frozen encoder makes of it,
+and samples are asked for the held-out texts, which no training picture has.
 
     data.texts["heldout"][0], data.conditions("heldout", [0])     # "owl", [[111, 119, 108, 256]]
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from bench.core.data.base import Indices, PictureData
-from bench.core.model.conditions import Bytes, Prompts
+from bench.core.model.conditions import Bytes, FrozenTexts, Prompts, TextFeatures
 from bench.core.model.tokens import TokenGrid
 
 
 class TextedPictures(PictureData):
-    """length: bytes of a text at most; texts: of each picture, by split.
+    """length: bytes of a text at most; texts: of each picture, by split; read: what features a
+    frozen encoder gives of different texts; None: a model is told their bytes.
 
     Raises ValueError for a text that is empty, longer, or cannot be written in UTF-8.
     """
@@ -30,14 +32,26 @@ class TextedPictures(PictureData):
         pictures: dict[str, Tensor],
         labels: dict[str, Tensor],
         class_names: Sequence[str],
+        read: Callable[[Sequence[str]], TextFeatures] | None = None,
     ):
         super().__init__(name, grid, len(class_names), pictures, labels, class_names)
         self.length, self.texts = length, texts
-        self._rows = {split: self.condition.encode(of) for split, of in texts.items()}
+        self._told: Bytes | FrozenTexts = Bytes(length)
+        self._rows = {split: self._told.encode(of) for split, of in texts.items()}
+        if read is not None:
+            different = sorted({text for of in texts.values() for text in of})
+            self._told = FrozenTexts(read(different))
+            number = {text: i for i, text in enumerate(different)}
+            self._rows = {s: torch.tensor([number[one] for one in of]) for s, of in texts.items()}
 
     @property
-    def condition(self) -> Bytes:
-        return Bytes(self.length)
+    def condition(self) -> Bytes | FrozenTexts:
+        return self._told
+
+    def fingerprints(self) -> dict[str, str]:
+        told = self._told
+        read = {"texts": told.features.fingerprint} if isinstance(told, FrozenTexts) else {}
+        return super().fingerprints() | read
 
     def conditions(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self._rows[split][indices]

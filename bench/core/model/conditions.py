@@ -1,4 +1,5 @@
-"""What a model is conditioned on, as integers a sample: a class, or the bytes of a text.
+"""What a model is conditioned on, as integers a sample: a class, the bytes of a text, or a text by
+its number among texts that a frozen encoder has read.
 
     Classes(10).null                       # tensor(10): the null label
     Bytes(8).encode(["owl"])                # [[111, 119, 108, 256, 256, 256, 256, 256]]
@@ -108,6 +109,39 @@ class Bytes:
         return [bytes(row[row != PAD].tolist()).decode() for row in rows]
 
 
+@dataclass(frozen=True, eq=False)
+class TextFeatures:
+    """Features of n texts by a frozen encoder, and last those of the text that says nothing.
+
+    tokens: float16 [n + 1, L, D], zero behind a text's end; counts: tokens of each [n + 1];
+    fingerprint: 16 hexadecimal digits of texts and features.
+    """
+
+    tokens: Tensor
+    counts: Tensor
+    fingerprint: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TextFeatures) and other.fingerprint == self.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
+@dataclass(frozen=True)
+class FrozenTexts:
+    """One of the texts whose features are there; a row is its number."""
+
+    features: TextFeatures
+
+    @property
+    def null(self) -> Tensor:
+        return torch.tensor(len(self.features.tokens) - 1)
+
+    def embedder(self, width: int) -> Embedder:
+        return FeatureEmbedder(self.features, width)
+
+
 def condition_of(said: Condition | int) -> Condition:
     """The condition that is said; a number stands for so many classes."""
     return Classes(said) if isinstance(said, int) else said
@@ -162,3 +196,31 @@ class ByteEmbedder(Embedder):
         """[B, L] -> pooled [B, W], context [B, L, W]."""
         tokens = self.bytes(condition) + self.places.weight
         return Embedded(self.pooled(F.silu(self.hidden(tokens)).mean(dim=1)), tokens)
+
+
+class FeatureEmbedder(Embedder):
+    """A frozen encoder's features of each text, each token normalised (LayerNorm without weights)
+    and mapped to the width; the vector for the modulation is made of their mean. The features are
+    in no checkpoint.
+    """
+
+    def __init__(self, features: TextFeatures, width: int):
+        super().__init__()
+        self.context, numbers = features.tokens.shape[1:]
+        device = torch.get_default_device()  # shapes alone are counted on "meta"
+        self.features: Tensor
+        self.counts: Tensor
+        self.register_buffer("features", features.tokens.to(device), persistent=False)
+        self.register_buffer("counts", features.counts.to(device), persistent=False)
+        self.tokens = nn.Linear(numbers, width)
+        self.places = nn.Embedding(self.context, width)
+        self.hidden, self.pooled = nn.Linear(numbers, width), nn.Linear(width, width)
+
+    def forward(self, condition: Tensor) -> Embedded:
+        """[B] -> pooled [B, W], context [B, L, W]."""
+        read = self.features[condition].to(self.tokens.weight.dtype)
+        read = F.layer_norm(read, read.shape[-1:])  # zeros stay zeros
+        mean = read.sum(dim=1) / self.counts[condition][:, None]
+        return Embedded(
+            self.pooled(F.silu(self.hidden(mean))), self.tokens(read) + self.places.weight
+        )
