@@ -32,7 +32,7 @@ from reports.page.figures.over_training import results_over_training
 from reports.page.first_answer import leading
 from reports.page.first_table import headline
 from reports.page.missing import missing_parts, unanswered_part
-from reports.page.published_table import published_tables
+from reports.page.published_table import published_tables, reported_tables
 from reports.page.terms import terms_in
 from reports.page.verdicts import judge
 from reports.study.groups import Group, distances, sorted_arms
@@ -247,7 +247,7 @@ def _numbers(study: StudyResults, chosen: list[Question], laws: list[Table]) -> 
     found += tables.probe_tables(study.rows) if any(part.probes for part in chosen) else []
     found += tables.encoder_tables(study)
     found += laws
-    found += published_tables(study) if of_distances else []
+    found += [*published_tables(study), *reported_tables(study)] if of_distances else []
     return [table.without_empty_columns() for table in found if table.rows or table.note]
 
 

@@ -3,6 +3,7 @@ schema.
 
     for row in published("imagenet256"):
         print(row.model, row.method, row.fid, row.source)
+    published_metrics("video")[0].value      # other kinds of data, a number a row
 
 Columns (empty: not published, or does not apply):
   task             imagenet256 (class-conditional, 256 px, FID against the training set),
@@ -13,7 +14,7 @@ Columns (empty: not published, or does not apply):
   encoder          the external encoder that is aligned with
   alignment_block  1-based block whose output is aligned
   objective        of the alignment, or of the other extra term
-  steps            optimiser steps of 256 images
+  steps            optimiser steps, of 256 images on ImageNet
   params_m         parameters of the backbone, millions
   cfg              classifier-free guidance: none, or a scale and where it acts
   sampler          sde250 (of bench/core/model/sampling_protocol.py), ode (its steps not published),
@@ -34,7 +35,10 @@ from pathlib import Path
 from typing import Any
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
+METRICS_FILE = Path(__file__).with_name("published_metrics.csv")
 TASKS = ("imagenet256", "imagenet256_rae", "t2i")
+MODALITIES = {"video": "video", "sound": "audio"}
+"""The task of published_metrics.csv that a kind of data is of."""
 SAMPLERS = ("sde250", "ode", "unknown")
 CERTAINTIES = ("paper", "figure", "readme", "rerun")
 IMAGES_A_STEP = 256
@@ -89,9 +93,40 @@ class Published:
         return f"{method}/{self.encoder}" if self.encoder else method
 
     @property
-    def images(self) -> int:
-        """Training images seen."""
-        return self.steps * IMAGES_A_STEP
+    def images(self) -> int | None:
+        """Training images seen, where the batch is known: of text to image it is not published."""
+        return self.steps * IMAGES_A_STEP if self.task.startswith("imagenet") else None
+
+
+@dataclass(frozen=True)
+class PublishedMetric:
+    """A row of published_metrics.csv, one number of other kinds of data than classes of pictures.
+
+    task: of `MODALITIES`, t2i, simpler (RT-1's robot in a simulator) or mixed (one backbone for
+    pictures, videos and sounds); steps: of the optimiser, None where it is not said, and the batch
+    never is; value: lower is better but of clip_score and success_*, which are shares. The others
+    are as in `Published`.
+    """
+
+    task: str
+    method: str
+    encoder: str
+    steps: int | None
+    metric: str
+    value: float
+    note: str
+    source: str
+    confidence: str
+
+    @property
+    def arm(self) -> str:
+        """What this project calls the arm."""
+        return f"{self.method}/{self.encoder}" if self.encoder else self.method
+
+    @property
+    def higher(self) -> bool:
+        """Whether more is better."""
+        return self.metric == "clip_score" or self.metric.startswith("success")
 
 
 HEADINGS = tuple(field.name.rstrip("_") for field in fields(Published))
@@ -109,6 +144,27 @@ def published(task: str | None = None, path: Path = PUBLISHED_FILE) -> list[Publ
                 f"{path.name}: columns are {reader.fieldnames}, expected {', '.join(HEADINGS)}"
             )
         rows = [_row(line, f"{path.name} line {reader.line_num}") for line in reader]
+    return [row for row in rows if task is None or row.task == task]
+
+
+def published_metrics(task: str | None = None, path: Path = METRICS_FILE) -> list[PublishedMetric]:
+    """The rows of published_metrics.csv (of one task). Raises ValueError naming the line of one
+    that is wrong.
+    """
+    rows = []
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        for line in reader:
+            where, steps = f"{path.name} line {reader.line_num}", line["steps"]
+            if line["confidence"] not in CERTAINTIES or not line["source"]:
+                raise ValueError(f"{where}: a source, and one of {', '.join(CERTAINTIES)}")
+            try:
+                of_steps, value = int(steps) if steps else None, float(line["value"])
+            except ValueError:
+                raise ValueError(f"{where}: steps or value is no number") from None
+            texts = {key: line[key] for key in ("task", "method", "encoder", "metric")}
+            cited = {key: line[key] for key in ("note", "source", "confidence")}
+            rows.append(PublishedMetric(steps=of_steps, value=value, **texts, **cited))
     return [row for row in rows if task is None or row.task == task]
 
 

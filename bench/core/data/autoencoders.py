@@ -1,7 +1,7 @@
 """Autoencoders as diffusers keeps them, from folders that were staged, and what they are known by:
 hashes of their weights.
 
-    vae = staged("autoencoder_kl", "AutoencoderKL", "runs/cache/vae/sd-vae-ft-ema", "vae=ema")
+    vae = from_diffusers("autoencoder_kl", "AutoencoderKL", "vae/sd-vae-ft-ema", "vae=ema")
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.core.compat import import_vision
 MODULES = "diffusers.models.autoencoders"  # diffusers' own names are lazy
 
 
-def staged(module: str, kind: str, name: str, word: str) -> Any:
+def from_diffusers(module: str, kind: str, name: str, word: str) -> Any:
     """An autoencoder, on the GPU where there is one. kind: its class in a module of diffusers;
     name: a folder, or a name in diffusers' own cache; word: with which bench.prepare fetches it.
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bench.core.compat import full_float32
-from bench.core.data.autoencoders import staged, weights_hash
+from bench.core.data.autoencoders import from_diffusers, weights_hash
 from bench.core.data.base import Examples, Indices, PictureData
 from bench.core.data.shards import LABELS_FILE, ShardedRows, epoch_by_shards, read_index
 from bench.core.model.streams import Draw, data_order
@@ -271,7 +271,7 @@ class Decoder:
         """diffusers' AutoencoderKL. Raises ValueError saying what is missing and how to get it."""
         if self._vae is not None:
             return self._vae
-        self._vae = staged("autoencoder_kl", "AutoencoderKL", self.name, "vae=ema")
+        self._vae = from_diffusers("autoencoder_kl", "AutoencoderKL", self.name, "vae=ema")
         return self._vae
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from bench.core.compat import full_float32
-from bench.core.data.autoencoders import staged, weights_hash
+from bench.core.data.autoencoders import from_diffusers, weights_hash
 from bench.core.data.base import Examples, Indices
 from bench.core.data.class_folders import ClassFolders
 from bench.core.data.encode import adm_crop
@@ -58,7 +58,7 @@ class RepresentationAutoencoder:
                     "a representation autoencoder's encoder is transformers' (the optional extra "
                     "rae): pip install diffusers transformers"
                 )
-            self._vae = staged("autoencoder_rae", "AutoencoderRAE", self.name, self.word)
+            self._vae = from_diffusers("autoencoder_rae", "AutoencoderRAE", self.name, self.word)
             self._vae.requires_grad_(False)
         return self._vae
 

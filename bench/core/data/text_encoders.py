@@ -14,7 +14,6 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +22,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.core.compat import full_float32, import_vision
-from bench.core.data.text_sources import FILES, TEXT_ENCODERS, TextEncoder, text_resources
+from bench.core.data.text_sources import TEXT_ENCODERS, TEXT_FILES, TextEncoder, text_resources
 from bench.core.model.conditions import TextFeatures
 from bench.core.store.cache import cached_folder
 from bench.core.store.staging import require
 
-BATCH = 32
-MOST_BYTES = 2**30  # of features, which a GPU holds twice: for the model and for its average
+TEXTS_AT_ONCE = 32
+MOST_FEATURES = 2**30  # of features, which a GPU holds twice: for the model and for its average
 NULL = ""
 # what reading damaged or foreign weights raises
 _UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
@@ -78,7 +77,7 @@ def _features(name: str, texts: Sequence[str], folder: Path) -> tuple[Tensor, Te
     encoder = TEXT_ENCODERS[name]
     rows = list(_tokenised(encoder, texts, folder))
     longest = max(map(len, rows))
-    network: Any = getattr(import_vision("transformers"), encoder.kind)
+    network = getattr(import_vision("transformers"), encoder.kind)
     try:
         network = network.from_pretrained(folder, local_files_only=True).eval()
     except _UNREADABLE as error:
@@ -89,14 +88,15 @@ def _features(name: str, texts: Sequence[str], folder: Path) -> tuple[Tensor, Te
     if torch.cuda.is_available():
         network = network.cuda()
     numbers = network.config.hidden_size
-    if (needed := 2 * len(rows) * longest * numbers) > MOST_BYTES:
+    if (needed := 2 * len(rows) * longest * numbers) > MOST_FEATURES:
         raise ValueError(
             f"features of {len(rows)} texts of up to {longest} tokens take {needed / 1e9:.2g} GB, "
-            f"and {MOST_BYTES / 1e9:.2g} are allowed: choose fewer or shorter texts, or text=bytes"
+            f"and {MOST_FEATURES / 1e9:.2g} are allowed: choose fewer or shorter texts, or "
+            "data.text=bytes"
         )
     found = torch.zeros(len(rows), longest, numbers, dtype=torch.float16)
-    for first in tqdm(range(0, len(rows), BATCH), desc=f"texts by {name}", disable=None):
-        part = rows[first : first + BATCH]
+    for first in tqdm(range(0, len(rows), TEXTS_AT_ONCE), desc=f"texts by {name}", disable=None):
+        part = rows[first : first + TEXTS_AT_ONCE]
         counts = torch.tensor([len(row) for row in part])
         ids = torch.zeros(len(part), int(counts.max()), dtype=torch.int64)
         for row, numbered in zip(ids, part, strict=True):
@@ -111,7 +111,7 @@ def _features(name: str, texts: Sequence[str], folder: Path) -> tuple[Tensor, Te
 
 def _tokenised(encoder: TextEncoder, texts: Sequence[str], folder: Path) -> Iterator[list[int]]:
     """Numbers of each text's tokens, special ones among them, cut where the encoder ends."""
-    tokenizer: Any = import_vision("tokenizers").Tokenizer.from_file(str(folder / FILES[1]))
+    tokenizer = import_vision("tokenizers").Tokenizer.from_file(str(folder / TEXT_FILES[1]))
     tokenizer.no_padding()
     tokenizer.enable_truncation(encoder.longest)
     for text in texts:

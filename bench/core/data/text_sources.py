@@ -28,7 +28,7 @@ TEXT_ENCODERS = {
     "clip_l": TextEncoder("openai/clip-vit-large-patch14", "CLIPTextModel", 77, 1710),
     "t5_large": TextEncoder("google-t5/t5-large", "T5EncoderModel", 512, 2950),
 }
-FILES = ("config.json", "tokenizer.json", "model.safetensors")
+TEXT_FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 
 def text_resources(name: str, cache: Path) -> list[Resource]:
@@ -37,5 +37,5 @@ def text_resources(name: str, cache: Path) -> list[Resource]:
     base = f"https://huggingface.co/{encoder.repository}/resolve/main"
     return [
         Resource(f"{name}'s {file}", cache / "text" / name / file, f"{base}/{file}", size)
-        for file, size in zip(FILES, (*sizes, encoder.megabytes), strict=True)
+        for file, size in zip(TEXT_FILES, (*sizes, encoder.megabytes), strict=True)
     ]

@@ -128,6 +128,6 @@ def test_what_cannot_be_read_is_said(cache, tmp_path, monkeypatch):
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(ValueError, match=r"is no BertModel .* bench\.prepare text=minilm"):
         read_texts("minilm", ["other"], tmp_path)
-    monkeypatch.setattr("bench.core.data.text_encoders.MOST_BYTES", 100)
+    monkeypatch.setattr("bench.core.data.text_encoders.MOST_FEATURES", 100)
     with pytest.raises(ValueError, match=r"features of 4 texts of up to 6 tokens .* text=bytes"):
         read_texts("minilm", [*TEXTS[:2], "red"], cache)

@@ -9,7 +9,8 @@ from support.pages import write_run
 
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store.rows import Row, write_rows
-from reports.page.published_table import published_tables
+from bench.core.store.runs import RunRecord
+from reports.page.published_table import published_tables, reported_tables
 from reports.study.runs import read_study
 
 IMAGES = 400_000 * 256
@@ -101,3 +102,17 @@ def test_the_precision_of_the_model_may_differ(tmp_path):
         tmp_path, "repa/dinov2_b", "B", 4, recipe={"precision": "bf16"}, model_precision="bf16"
     )
     assert [found[1] for found in beside(tmp_path)] == [24.4]
+
+
+def test_what_the_paper_reports_of_a_kind_of_data_stands_as_changes_from_its_vanilla(
+    tmp_path, monkeypatch
+):
+    write_run(tmp_path, "vanilla", data="moving_digits", snapshots=1, probes=False)
+    study = read_study(tmp_path)
+    monkeypatch.setattr(RunRecord, "modality", "video")
+    (table,) = reported_tables(study)
+    lines = {(row[0].text, row[1].text): row for row in table.rows}
+    assert len(lines) == 12 and lines["selfflow", "fvd_videomae"][4].sort == pytest.approx(
+        100 * (47.81 / 50.95 - 1), abs=0.01
+    )
+    assert "no interval" in table.note
