@@ -273,7 +273,7 @@ def released_subject(
     channels = CHANNELS if data is None else data.grid.channels
 
     # the weights
-    patch = of_data["patch"] if data is None else data.grid.patch
+    patch = of_data["patch"] if data is None else data.grid.patches[0]
     imported = import_checkpoint(path, format_name, cfg.size, patch, channels)
     if imported.said:
         print(f"{path.name}: {imported.said}", flush=True)

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +37,33 @@ from bench.core.model.tokens import TokenGrid
 AT_ONCE = 16  # pictures that are encoded or decoded together where nobody says how many
 
 
+class _Config(Protocol):
+    encoder_input_size: int
+    encoder_patch_size: int
+    encoder_hidden_size: int
+
+
+class _Latent(Protocol):
+    latent: Tensor
+
+
+class _Sample(Protocol):
+    sample: Tensor
+
+
+class _Network(Protocol):
+    """diffusers' AutoencoderRAE: pixels [n, 3, S, S] in 0..1 to latents [n, C, h, w] and back."""
+
+    config: _Config
+    decoder_image_size: int
+
+    def encode(self, x: Tensor) -> _Latent: ...
+    def decode(self, z: Tensor) -> _Sample: ...
+    def to(self, device: torch.device) -> _Network: ...
+    def parameters(self) -> Iterator[Tensor]: ...
+    def state_dict(self) -> Mapping[str, Tensor]: ...
+
+
 class RepresentationAutoencoder:
     """A frozen encoder and its decoder, loaded when first used; name: a folder, or a name in
     diffusers' own cache.
@@ -44,23 +72,25 @@ class RepresentationAutoencoder:
     word = "vae=rae_dinov2_b"
 
     def __init__(self, name: str):
-        self.name, self._vae = name, None
+        self.name = name
+        self._vae: _Network | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Processes that read pictures need no network."""
         return {"name": self.name, "_vae": None}
 
-    def load(self) -> Any:
+    def load(self) -> _Network:
         """diffusers' AutoencoderRAE. Raises ValueError saying what is missing and how to get it."""
-        if self._vae is None:
-            if importlib.util.find_spec("transformers") is None:
-                raise ValueError(
-                    "a representation autoencoder's encoder is transformers' (the optional extra "
-                    "rae): pip install diffusers transformers"
-                )
-            self._vae = from_diffusers("autoencoder_rae", "AutoencoderRAE", self.name, self.word)
-            self._vae.requires_grad_(False)
-        return self._vae
+        if self._vae is not None:
+            return self._vae
+        if importlib.util.find_spec("transformers") is None:
+            raise ValueError(
+                "a representation autoencoder's encoder is transformers' (the optional extra rae): "
+                "pip install diffusers transformers"
+            )
+        network = from_diffusers("autoencoder_rae", "AutoencoderRAE", self.name, self.word)
+        self._vae = network.requires_grad_(False)
+        return network
 
     @property
     def grid(self) -> TokenGrid:

@@ -153,7 +153,7 @@ def _linears(module: nn.Module | Tensor) -> list[nn.Linear]:
     return [part for part in module.modules() if isinstance(part, nn.Linear)]
 
 
-Features = dict[Any, Any]  # {block: [B, N, W], ("qk", block): (q, k)}
+Features = dict[object, Any]  # {block: [B, N, W], ("qk", block): (q, k)}
 
 
 class SiT(nn.Module):
