@@ -129,5 +129,7 @@ def test_what_cannot_be_read_is_said(cache, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"is no BertModel .* bench\.prepare text=minilm"):
         read_texts("minilm", ["other"], tmp_path)
     monkeypatch.setattr("bench.core.data.text_encoders.MOST_FEATURES", 100)
-    with pytest.raises(ValueError, match=r"features of 4 texts of up to 6 tokens .* text=bytes"):
+    with pytest.raises(
+        ValueError, match=r"features of 4 texts of up to 6 tokens .* data\.text=bytes"
+    ):
         read_texts("minilm", [*TEXTS[:2], "red"], cache)
