@@ -64,6 +64,7 @@ EVALUATE = Command(
         "What": {
             "run": Folder("of a run"),
             "images": ImagesSeen("the run's snapshot there (default: the newest)"),
+            "part": Text("of a run on several kinds of data: which", shape="DATA"),
             "ema": File("instead of a snapshot, an average that bench.posthoc_ema made of the run"),
             "checkpoint": File("a released model (docs/released_checkpoints.md)"),
             "format": Text("of the checkpoint", shape="sit|repa|selfflow"),

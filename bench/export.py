@@ -29,6 +29,7 @@ EXPORT = Command(
             shape="PATH",
         ),
         "images": ImagesSeen("the run's snapshot there (default: the newest)"),
+        "part": Text("of a run on several kinds of data: which", shape="DATA"),
         "ema": File("instead of a snapshot, an average that bench.posthoc_ema made of the run"),
         "licence": Text(
             "of the data, for the model card (default: what bench/conf/data says of them)",

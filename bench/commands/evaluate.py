@@ -10,7 +10,7 @@ from typing import Any
 from bench.config.words import split_word
 from bench.core.compat import use_threads
 from bench.core.store.files import Json
-from bench.core.store.rows import result_path
+from bench.core.store.rows import kind_of_part, result_path
 from bench.core.store.runs import is_readable
 from bench.core.store.waiting import saying
 from bench.core.train import distributed
@@ -58,6 +58,7 @@ def _subject(words: Json, of_data: dict[str, str], processes: Processes) -> Subj
             average=words["ema"],
             data_words=of_data,
             cache=words["cache"] or words["run"].parent / "cache",
+            part=words["part"],
         )
     return released_subject(
         words["checkpoint"],
@@ -126,7 +127,7 @@ def measured_in(subject: Subject, request: Request, task: Task) -> Path | None:
     if is_readable(path):
         return path
     own = entry_of(task.metrics[0]).kind
-    by_run = result_path(subject.folder, own, subject.images)
+    by_run = result_path(subject.folder, kind_of_part(own, subject.part), subject.images)
     asked = request.of(task.metrics[0])
     found = (
         own and not subject.average and any(row.get("request") == asked for row in rows_of(by_run))

@@ -9,6 +9,7 @@ import torch
 from bench.config.groups import current
 from bench.config.words import ImageCount
 from bench.core.data.latents import LatentData
+from bench.core.store.rows import kind_of_part
 from bench.core.store.runs import CONFIGURATION, read_part
 from bench.evaluation.exporters import export_checkpoint, heads_of
 from bench.evaluation.sharing import share
@@ -24,14 +25,16 @@ def export(
     images: ImageCount | None,
     ema: Path | None,
     licence: str | None,
+    part: str | None,
 ) -> None:
     """Write the model, and name what was written."""
-    subject = run_subject(run, torch.device("cpu"), images, average=ema)
-    stem = f"{format}-{subject.images:012d}{subject.average}"
+    subject = run_subject(run, torch.device("cpu"), images, average=ema, part=part)
+    stem = kind_of_part(f"{format}-{subject.images:012d}{subject.average}", subject.part)
     default = run / "exported" / (stem if format == "diffusers" else f"{stem}.pt")
     path = out or default
     if format == "diffusers":
-        said = licence or current("data", read_part(run, CONFIGURATION)["data"]).licence or UNKNOWN
+        option = current("data", read_part(run, CONFIGURATION)["data"])
+        said = licence or (option.parts[part] if part else option).licence or UNKNOWN
         decoder = subject.data.decoder if isinstance(subject.data, LatentData) else None
         share(subject, path, said, decoder)
         print(f"{path}: a folder for diffusers, with a model card (licence of the data: {said})")

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.config.compose import compose
 from bench.config.groups import build
 from bench.config.schema import Config
+from bench.core.data.mixed import parts_of
 from bench.core.data.text_sources import text_resources
 from bench.core.store.files import file_hash
 from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
@@ -93,13 +94,13 @@ def _train(cfg: Config, dry: bool) -> None:
             f"on {cfg.data.name}, when it is asked for, into {cfg.cache}"
         )
         return
-    data = build(cfg.data, cache=Path(cfg.cache))
     option = cfg.encoder.inner or cfg.encoder
-    encoder = build(option, token_grid=data.grid.seen, dataset=data, cache=Path(cfg.cache))
-    found = encoder.heldout_probe
-    print(
-        f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "
-        f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), "
-        f"raw pixels {found['raw_pixels']:.3f}; "
-        f"in {cfg.cache}/encoders"
-    )
+    for data in parts_of(build(cfg.data, cache=Path(cfg.cache))).values():
+        encoder = build(option, token_grid=data.grid.seen, dataset=data, cache=Path(cfg.cache))
+        found = encoder.heldout_probe
+        print(
+            f"there    {encoder.name} on {data.name}: held-out probe {found['accuracy']:.3f} "
+            f"({found['interval_95'][0]:.3f} to {found['interval_95'][1]:.3f}), "
+            f"raw pixels {found['raw_pixels']:.3f}; "
+            f"in {cfg.cache}/encoders"
+        )

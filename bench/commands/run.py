@@ -20,7 +20,7 @@ from bench.cli import EXIT_OF_SIGNAL, StopFlag
 from bench.config.compose import compose
 from bench.config.schema import Config
 from bench.core.compat import use_threads
-from bench.core.data.base import described
+from bench.core.data.mixed import found_in
 from bench.core.model.sizes import SIZES
 from bench.core.store.untrusted import printable
 from bench.core.store.waiting import EVERY, saying
@@ -204,7 +204,7 @@ def _announcement(session: Session) -> str:
     free = shutil.disk_usage(session.path).free / 1e9
     return (
         f"{session.path}\n"
-        f"  data: {described(session.arm.data)}\n"
+        f"  data: {found_in(session.arm.data)}\n"
         f"  parameters: {parameters}\n"
         f"  FLOPs: {flops:.3g} an image, {in_all:.3g} in all\n"
         f"  disk: {sum(disk.values()):.2g} GB of {free:.3g} GB free "

@@ -28,10 +28,18 @@ from bench.config.groups import (
     check_unused,
     encoder_option,
     locate,
+    made_of_parts,
     modalities,
     options,
 )
-from bench.config.schema import Config, check_type, check_values, hydra_schema, nearest
+from bench.config.schema import (
+    Config,
+    check_type,
+    check_values,
+    hydra_schema,
+    nearest,
+    of_any_part,
+)
 from bench.config.words import parse_count, split_word
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
@@ -44,7 +52,7 @@ if TYPE_CHECKING:
 CHOSEN_BY = {
     **{f"{group}.name": group for group in ("method", "size", "compute")},
     **{f"data.recipe.{group}": group for group in ("size", "encoder")}, "data.recipe": "data",
-    "data.modality": "data",
+    "data.modality": "data", "data.recipe.parts": "data.parts",
 }  # fmt: skip
 OF_BATCH = ("batch", "data.recipe.batch")
 WARMUPS = ("optimizer.warmup_steps", "optimizer.warmup_share")  # the same thing, said in two ways
@@ -56,6 +64,9 @@ TEXT = (
 )
 OF = "encoder.of"
 """Chooses an option of the group encoder, as `encoder` does: what that one is made of."""
+MADE_OF = "data.parts"
+"""Chooses options of the group data, [digits,notes]: what data of several kinds are made of."""
+BY_PART = ("share", "weights")  # of data of several kinds
 
 
 def _is_count(key: str, value: str) -> bool:
@@ -72,13 +83,24 @@ def _is_count(key: str, value: str) -> bool:
 def _of_recipe(key: str, otherwise: object = None, *, _root_: Json) -> object:
     """What `${recipe:key,otherwise}` stands for: what the data's recipe says, else what follows
     from their modality, else the last.
+
+    Of data of several kinds {part: value} of what follows from a modality; else the last, which is
+    of the parts whose recipe does not say it (`bench.config.parts`).
     """
+    return _of_data(_root_["data"], key, otherwise)
+
+
+def _of_data(data: Json, key: str, otherwise: object) -> object:
     from omegaconf import OmegaConf
 
-    said = OmegaConf.select(_root_["data"]["recipe"], key)
+    said = OmegaConf.select(data["recipe"], key)
     if said is not None:
         return said
-    kind = _root_["data"].get("modality", "picture")
+    if parts := data.get("parts"):
+        if not all(key in one for one in modalities().values()):
+            return otherwise
+        return {name: _of_data(part, key, otherwise) for name, part in parts.items()}
+    kind = data.get("modality", "picture")
     if kind not in modalities():
         raise ValueError(f"modality={kind} of the data is unknown ({', '.join(modalities())})")
     return modalities()[kind].get(key, otherwise)
@@ -145,6 +167,8 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
             raise ValueError(
                 f"{word}: {key} follows from the option of the group: say {group}=NAME"
             )
+        if key == MADE_OF:
+            _named_parts(value)
         if key in GROUPS and value not in options(key):
             names = ", ".join(options(key))
             raise ValueError(
@@ -155,6 +179,38 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
     if len(both) == len(WARMUPS):
         raise ValueError(f"{' and '.join(both)} are both said: leave one of them")
     return chosen
+
+
+def _named_parts(value: str) -> list[str]:
+    """The options that `data.parts=[digits,notes]` names. Raises ValueError for what is none."""
+    names = [name.strip() for name in value.strip().removeprefix("[").removesuffix("]").split(",")]
+    known = [name for name in options("data") if not made_of_parts(name)]
+    for name in names:
+        if name not in known:
+            said = f"names {name}, which is unknown" if name else "names nothing"
+            if made_of_parts(name):
+                said = f"names {name}, which is itself made of parts"
+            raise ValueError(
+                f"{MADE_OF}={value} {said}{nearest(name, known)} (choices: {', '.join(known)})"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{MADE_OF}={value} names {name} twice: leave one of them")
+    return names
+
+
+def _parts(chosen: dict[str, str], data: Json) -> dict[str, str]:
+    """What the data's own option is made of, as a choice; {} where of nothing."""
+    proposed = data["recipe"].get("parts")
+    if proposed is None:
+        if MADE_OF in chosen:
+            raise ValueError(
+                f"{MADE_OF}={chosen[MADE_OF]}: data={data['name']} is of one kind; "
+                "drop it, or choose data=mixed"
+            )
+        return {}
+    return {
+        MADE_OF: f"[{','.join(_named_parts(chosen[MADE_OF]) if MADE_OF in chosen else proposed)}]"
+    }
 
 
 def uses_encoder(method: str) -> bool:
@@ -177,7 +233,7 @@ def _choices(chosen: dict[str, str]) -> dict[str, str]:
         "size": chosen.get("size", data["recipe"]["size"]),
         "data": chosen.get("data", data["name"]),
         "compute": compute["name"],
-    }
+    } | _parts(chosen, data)
     if uses_encoder(method["name"]):
         groups["encoder"] = chosen.get("encoder", data["recipe"]["encoder"])
         if OF in chosen:
@@ -190,16 +246,18 @@ def _choices(chosen: dict[str, str]) -> dict[str, str]:
     return groups
 
 
-def _choosing(group: str, name: str) -> str:
-    """Hydra's word for an option of a group; one that another is made of lies in its node."""
-    return f"+encoder@{OF}={name}" if group == OF else f"{group}={name}"
+def _choosing(group: str, name: str) -> list[str]:
+    """Hydra's words for an option of a group; one that another is made of lies in its node."""
+    if group == MADE_OF:
+        return [f"+data@{MADE_OF}.{part}={part}" for part in _named_parts(name)]
+    return [f"+encoder@{OF}={name}" if group == OF else f"{group}={name}"]
 
 
 def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    choices = tuple(_choosing(group, name) for group, name in groups.items())
+    choices = tuple(word for group, name in groups.items() for word in _choosing(group, name))
     known = flatten(_resolved(choices))
     sections = {key.rsplit(".", 1)[0] for key in known if "." in key}
     for key, value in values.items():
@@ -223,20 +281,21 @@ def _compose(groups: dict[str, str], values: dict[str, str]) -> dict[str, Any]:
 
 
 def _hydra_words(key: str, value: str, known: dict[str, Any]) -> list[str]:
-    """A word as Hydra's grammar wants it: text quoted; a mapping by size replaced and not merged.
+    """A word as Hydra's grammar wants it: text quoted; a mapping by size or by part of the data
+    replaced and not merged.
 
     A method's block may be text, a number or a mapping, whatever its default is.
     """
     of_method = key.startswith("method.")
     may_be_text = not (of_method and re.match(r"[-+.\d{]", value))
-    if (key in TEXT or isinstance(known.get(key), str)) and value != "null" and may_be_text:
+    is_text = of_any_part(key) in TEXT or isinstance(known.get(key), str)
+    if is_text and value != "null" and may_be_text:
         doubled = re.sub(
             r"(\\+)(?='|$)", r"\1\1", value
         )  # a backslash counts where a quote follows it
         return [f"{key}='{doubled.replace(chr(39), chr(92) + chr(39))}'"]
-    if isinstance(known.get(key), dict) or (
-        of_method and (key not in known or value.startswith("{"))
-    ):
+    mapping = value.startswith("{") and (of_method or key.startswith("data."))
+    if isinstance(known.get(key), dict) or mapping or (of_method and key not in known):
         return [f"~{key}", f"+{key}={value}"]
     return [f"{key}={value}"]
 
@@ -271,7 +330,11 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     groups = _choices(chosen)
     if "encoder" in groups:
         check_made_of(groups["encoder"], groups.get(OF))
-    values = {key: value for key, value in chosen.items() if key not in (*GROUPS, OF)}
+    values = {key: value for key, value in chosen.items() if key not in (*GROUPS, OF, MADE_OF)}
+    if MADE_OF in chosen:  # what is said of the usual parts says nothing of others
+        data = _compose(groups, {})["data"]
+        others = [key for key in BY_PART if set(data[key] or data["parts"]) != set(data["parts"])]
+        values = {f"data.{key}": "null" for key in others} | values
     counts = {key: values.pop(key) for key, value in chosen.items() if _is_count(key, value)}
     # what a step has decides what 400Ksteps are; few words say it, so that it is composed once
     of_batch = {key: value for key, value in values.items() if key in OF_BATCH}
@@ -279,6 +342,7 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     values |= {key: str(parse_count(key, text, batch)) for key, text in counts.items()}
     node = _compose(groups, values)
     check_values(flatten(node))
+    _check_times(node["data"].get("parts", {}), values)
     usual = _compose(groups, {})["method"]
     check_unused(locate(usual["target"]), node["method"], usual)
     return check(
@@ -286,9 +350,22 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     )
 
 
+def _check_times(parts: Json, said: Iterable[str]) -> None:
+    """Raise ValueError for a word on p(t) that a part's recipe has answered already."""
+    for key in (key for key in said if key.startswith("time.")):
+        for name, part in parts.items():
+            if key.removeprefix("time.") in part["recipe"].get("time", {}):
+                raise ValueError(
+                    f"{key} is of parts whose recipe does not say it, and that of {name} does: "
+                    f"say {MADE_OF}.{name}.recipe.{key}=VALUE"
+                )
+
+
 def check(cfg: Config) -> Config:
     """Raise ValueError for values that no run could use; returns the configuration."""
-    check_method(build(cfg.method), cfg)
+    parts = cfg.data.parts
+    for part in parts or ("",):
+        check_method(build(cfg.method.of_part(part, parts)), cfg)
     for name in cfg.evaluation.encoders:
         encoder_option(name)
     check_metrics("evaluation.metrics", cfg.evaluation.metrics, of_run=True)
@@ -305,7 +382,7 @@ def defaults(groups: dict[str, str]) -> dict[str, Any]:
     known = {
         group: name
         for group, name in groups.items()
-        if name in options("encoder" if group == OF else group)
+        if group == MADE_OF or name in options("encoder" if group == OF else group)
     }
     return dict(_defaults(tuple(known.items())))
 

@@ -53,6 +53,11 @@ def made_of_another(encoder: str) -> bool:
     return "of" in _yaml("encoder", encoder)
 
 
+def made_of_parts(data: str) -> bool:
+    """Whether a data set of the group is made of others, which data.parts names."""
+    return data in options("data") and "parts" in _yaml("data", data)
+
+
 def check_made_of(encoder: str, of: str | None) -> None:
     """Raise ValueError unless an encoder of the group may be made of `of`, None where it is of
     none.
@@ -88,6 +93,10 @@ def current(group: str, node: Mapping[str, Any]) -> Option:
     Run folders outlive moves of files, so a stored `target` says only which class it was. Raises
     ValueError where no option of the group has it any more.
     """
+    if parts := node.get("parts"):
+        now = {name: current(group, one) for name, one in parts.items()}
+        of_parts = {name: one.to_dict() | {"licence": one.licence} for name, one in now.items()}
+        node = {**node, "parts": of_parts}
     stored = node["target"].rpartition(":")[2]
     names = sorted(options(group), key=lambda name: name != node.get("name"))  # its own name first
     for name in names:
@@ -146,6 +155,10 @@ def build(option: Option, **extra: Any) -> Any:
             ) from error
         check_fields(factory, values)
     takes = inspect.signature(factory).parameters
+    if option.parts:
+        values["parts"] = {
+            name: _build_part(name, one, extra) for name, one in option.parts.items()
+        }
     if "of" in values:
         if option.inner is None:
             check_made_of(option.name, None)
@@ -158,6 +171,15 @@ def build(option: Option, **extra: Any) -> Any:
         own = {f.name: values.pop(f.name) for f in dataclasses.fields(card) if f.name in values}
         extra["card"] = card(**own | {"name": option.name})
     return factory(**values, **{key: part for key, part in extra.items() if key in takes})
+
+
+def _build_part(name: str, option: Option, extra: Json) -> object:
+    """A data set that another is made of; what it lacks is said with the keys that it has there."""
+    try:
+        return build(option, **extra)
+    except ValueError as error:
+        said = re.sub(r"\bdata\.(?=\w+=)", f"data.parts.{name}.", str(error))
+        raise ValueError(f"data.parts, {name}: {said}") from error
 
 
 def values_before(option: Option) -> dict[str, object]:

@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench.config.compose import OF, defaults
-from bench.config.groups import GROUPS, values_before
-from bench.config.schema import Config
+from bench.config.compose import MADE_OF, OF, defaults
+from bench.config.groups import GROUPS, made_of_parts, options, values_before
+from bench.config.schema import Config, of_any_part
 from bench.core.store.files import flatten, short_hash
 from bench.core.store.runs import CONFIGURATION, is_run, read_part
 
@@ -34,6 +34,7 @@ IDENTITY = (
 NOT_IDENTITY = (
     "data.recipe",
     "data.modality",
+    "data.licence",
     "data.root",
     "data.in_memory",
     "data.download",
@@ -43,6 +44,8 @@ NOT_IDENTITY = (
 )
 
 
+# Of a part of the data its p(t) is the recipe's, as there is no key of all parts for it.
+OF_PART = re.compile(r"data\.parts\.[^.]+\.recipe\.time(\.|$)")
 OF_FLOPS = "-flops"  # ends the name of a run whose number of images its cost decides
 
 
@@ -50,18 +53,26 @@ def is_identity(key: str) -> bool:
     """Whether a key, "optimizer.lr", is part of what a run is;
     any other may differ between two starts of it.
     """
+    if OF_PART.match(key):
+        return True
+    key = of_any_part(key)
     parts = [key[:end] for end in (*(i for i, c in enumerate(key) if c == "."), len(key))]
     return any(part in ("seed", *IDENTITY) for part in parts) and not any(
         part in NOT_IDENTITY for part in parts
     )
 
 
-def _groups(cfg: Config) -> dict[str, str]:
-    """The options of the groups that say what a run is, by name."""
+def option_names(cfg: Config) -> dict[str, str]:
+    """The options of the groups that say what a run is, by name; of data of several kinds that
+    they are, whatever they are called.
+    """
     chosen = {"method": cfg.method, "size": cfg.size, "encoder": cfg.encoder, "data": cfg.data}
     groups = {group: option.name for group, option in chosen.items() if option is not None}
     if cfg.encoder and cfg.encoder.inner:
         groups |= {"encoder": str(cfg.encoder.values["name"]), OF: cfg.encoder.inner.name}
+    if parts := cfg.data.parts:
+        option = next(name for name in options("data") if made_of_parts(name))
+        groups |= {"data": option, MADE_OF: f"[{','.join(parts)}]"}
     return groups
 
 
@@ -79,7 +90,7 @@ def identity(cfg: Config) -> dict[str, Any]:
     """What makes a run's numbers: the groups' options, the seed, and values that are not theirs, or
     not those of runs made before the key was there.
     """
-    groups, before = _groups(cfg), before_options(cfg)
+    groups, before = option_names(cfg), before_options(cfg)
     usual = defaults(groups)
     changed = {
         key: value
@@ -112,7 +123,7 @@ def _hash(cfg: Config, without: str = "") -> str:
 
 def arm_name(cfg: Config) -> str:
     """What a report calls the arm: "repa/averaged(local_m)", "selfflow(similarity=l1)"."""
-    usual = defaults(_groups(cfg))
+    usual = defaults(option_names(cfg))
     own = [
         f"{key.partition('.')[2]}={value}"
         for key, value in sorted(identity(cfg).items())
@@ -159,7 +170,7 @@ def earlier_id(cfg: Config) -> str:
     """The folder that the same words named before options were added whose default is another now;
     `run_id` where there is no such option.
     """
-    usual = defaults(_groups(cfg))
+    usual = defaults(option_names(cfg))
     before = {
         key: value
         for key, value in values_before(cfg.method).items()

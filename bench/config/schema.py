@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,27 @@ class Option:
         """
         own = str(self.values["name"])
         return f"{own}({self.inner.name})" if self.inner else own
+
+    @property
+    def parts(self) -> dict[str, Option]:
+        """The options that a data set is made of, by name: its key `parts`."""
+        nodes = self.values.get("parts")
+        return {name: Option.of(node) for name, node in nodes.items()} if nodes else {}
+
+    def of_part(self, part: str, parts: Collection[str]) -> Option:
+        """A method as it is for one of these parts of the data: values that are said by part,
+        {digits: 0.25, notes: 0.5}, are that part's. Raises ValueError where it is left out.
+        """
+        own = dict(self.values)
+        for key, value in self.values.items():
+            if part and isinstance(value, Mapping) and set(value) & set(parts):
+                if set(value) != set(parts):
+                    raise ValueError(
+                        f"method.{key} is said of {', '.join(value)}, and the parts of the data "
+                        f"are {', '.join(parts)}: say one value for all, or one for each"
+                    )
+                own[key] = value[part]
+        return dataclasses.replace(self, values=own)
 
     @property
     def inner(self) -> Option | None:
@@ -215,6 +237,13 @@ _KINDS = {
 }
 
 
+def of_any_part(key: str) -> str:
+    """The key that a part's key would be of data that are no part: data.parts.notes.root ->
+    data.root.
+    """
+    return re.sub(r"^data\.parts\.[^.]+\.", "data.", key)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """ "; did you mean a, b?", or nothing where no known name is near."""
     near = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5)
@@ -225,13 +254,14 @@ def check_type(key: str, value: Any, default: Any) -> None:
     """Raise ValueError where a value is not of the default's kind; null,
     and whole numbers for numbers, are.
     """
-    if value is None or (default is None and key not in NULLABLE) or isinstance(value, dict):
+    unknown = default is None and of_any_part(key) not in NULLABLE
+    if value is None or unknown or isinstance(value, dict):
         return
-    if key == "data.patch" and isinstance(value, list) and value:  # a number for each axis
+    if of_any_part(key) == "data.patch" and isinstance(value, list) and value:  # by axis
         for one in value:
             check_type(key, one, 1)
         return
-    kind = NULLABLE.get(key, type(default))
+    kind = NULLABLE.get(of_any_part(key), type(default))
     if type(value) is not kind and not (kind is float and type(value) is int):
         alike = "" if default is None else f", as {default!r} is"
         raise ValueError(f"{key}={value} is not {_KINDS[kind]}{alike}")
@@ -244,9 +274,9 @@ def check_values(flat: Mapping[str, Any]) -> None:
             near = nearest(str(flat[key]), choices)
             raise ValueError(f"{key}={flat[key]} is unknown{near} (choices: {', '.join(choices)})")
     for key, value in flat.items():
-        if key in _RANGES or type(value) is float:
+        if (of_all := of_any_part(key)) in _RANGES or type(value) is float:
             for one in value if isinstance(value, list) else (value,):  # a patch's size by axis
-                check_range(key, one, _RANGES.get(key, "(-inf, inf)"))
+                check_range(key, one, _RANGES.get(of_all, "(-inf, inf)"))
     batch, images, micro = flat["batch"], flat["images"], flat["micro_batch"]
     if batch < 1 or images < batch:
         raise ValueError(

@@ -26,7 +26,7 @@ from bench.core.model.sampling import block_prompts
 from bench.core.store.environment import environment
 from bench.core.store.files import short_hash
 from bench.core.store.folder import RunFolder
-from bench.core.store.rows import Row, write_rows
+from bench.core.store.rows import Row, kind_of_part, write_rows
 from bench.core.store.waiting import saying
 from bench.core.train.distributed import Processes
 from bench.evaluation.pictures import save_real_grid, save_sample_grid
@@ -121,7 +121,7 @@ class Evaluator:
         inputs = self.inputs(subject, name, sampled)
         asked = self.request.of(name)
         rows = self.metric(subject, name).measure(inputs)
-        return [replace(row, request=asked) for row in rows]
+        return [replace(row, request=asked, part=subject.part) for row in rows]
 
     def illustrate(self, subject: Subject, task: Task) -> None:
         """Pictures that a page shows beside a run's own measurements."""
@@ -131,7 +131,7 @@ class Evaluator:
             save_real_grid(subject, protocol.block)
         for name in task.metrics:
             metric = self.metric(subject, name)
-            metric.illustrate(self.inputs(subject, name), subject.folder, subject.images)
+            metric.illustrate(self.inputs(subject, name), subject.shown, subject.images)
 
     # What a metric reads --------------------------------------------------------------------------
 
@@ -211,7 +211,8 @@ class Evaluator:
 
     def samples_key(self, subject: Subject) -> str:
         """8 digits of everything that a subject's samples depend on, and its average."""
-        return short_hash([subject.sha256, self.record(subject)]) + subject.average
+        of_part = [subject.part] if subject.part else []
+        return short_hash([subject.sha256, self.record(subject), *of_part]) + subject.average
 
     def store(self, subject: Subject) -> SampleStore:
         """Where a subject's samples are."""
@@ -270,8 +271,11 @@ class Evaluator:
 
     def kind(self, subject: Subject, name: str) -> str:
         """The name of a metric's own result file: of its samples or features, of what they are
-        compared with, and of the network that reads them.
+        compared with, of the network that reads them, and of a part of the data.
         """
+        return kind_of_part(self._kind(subject, name), subject.part)
+
+    def _kind(self, subject: Subject, name: str) -> str:
         parts = self.request.parts([name])
         by = self.metric(subject, name).reading
         if not parts:
@@ -282,7 +286,7 @@ class Evaluator:
 
     def write(self, subject: Subject, task: Task, rows: list[Row]) -> Path:
         """Store the rows of a task."""
-        kind = task.kind or self.kind(subject, task.metrics[0])
+        kind = task.stem or self.kind(subject, task.metrics[0])
         subject.describe()
         context = {"environment": environment(self.processes.device, torch.get_num_threads())}
         context |= subject.context | {"snapshot_sha256": subject.sha256}

@@ -36,7 +36,7 @@ def save_sample_grid(subject: Subject, protocol: Protocol, device: torch.device)
     columns = _columns(len(subject.prompts.rows))
     whole = len(tokens) // columns * columns
     images, _ = decoder(subject, balanced)(tokens[:whole])
-    path = subject.folder / "samples" / f"grid-{subject.images:012d}.png"
+    path = subject.shown / "samples" / f"grid-{subject.images:012d}.png"
     _save_grid(images, columns, _texts(subject, whole), path)
     _save_sounds(subject, tokens[:columns], path)
     return path
@@ -81,7 +81,7 @@ def save_real_grid(subject: Subject, block: int) -> Path | None:
     places, or of the same texts, block of them; None where it is there, where the pictures are not,
     or where a class has none.
     """
-    path, data = subject.folder / "samples" / REAL_GRID, subject.data
+    path, data = subject.shown / "samples" / REAL_GRID, subject.data
     if path.exists() or data is None or not data.has_pictures:
         return None
     if subject.prompts.texts:  # which are those of the held-out pictures

@@ -24,7 +24,7 @@ from probes.metric import PICTURES, REFERENCE, TOKENS, metric_class
 
 Plain = str | int | float
 GUIDING = ("guidance_low", "guidance_high", "guided_channels")
-OF_RUN, OF_FILE = ("images", "ema"), ("format", "size", "data", "out", "aligned")
+OF_RUN, OF_FILE = ("images", "ema", "part"), ("format", "size", "data", "out", "aligned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Request:
     """metrics: names of bench/conf/metrics.yaml; sampling: protocol, samples, seed and changes of
     the protocol, as they are said; reference: a file, a folder, or train; settings: what is said to
     single metrics; encoder: values of the one encoder that the metrics read; keeps_pictures: the
-    .npz of samples is wanted for its own sake.
+    .npz of samples is wanted for its own sake; part: of data of several kinds.
     """
 
     metrics: tuple[str, ...]
@@ -41,10 +41,11 @@ class Request:
     settings: Mapping[str, Plain] = field(default_factory=dict)
     encoder: Mapping[str, str] = field(default_factory=dict)
     keeps_pictures: bool = False
+    part: str = ""
 
     @classmethod
-    def of_config(cls, cfg: Config) -> Request:
-        """What a run's `evaluation` asks for."""
+    def of_config(cls, cfg: Config, part: str = "") -> Request:
+        """What a run's `evaluation` asks for; part: whose configuration this is."""
         asked = cfg.evaluation
         own = cfg.encoder.name if cfg.encoder else ""
         sampling = {"protocol": asked.protocol, "samples": asked.samples, "seed": asked.seed}
@@ -61,6 +62,7 @@ class Request:
             sampling=sampling,
             reference=asked.reference,
             settings={**most, **asked.settings},
+            part=part,
         )
 
     @classmethod
@@ -84,6 +86,7 @@ class Request:
             settings={key: said[key] for key in takes if key in said},
             encoder=encoder,
             keeps_pictures="samples" in said or not metrics,
+            part=said.get("part", ""),
         )
 
     def protocol(self, grid: TokenGrid) -> Protocol:
@@ -126,6 +129,8 @@ class Request:
         if REFERENCE in metric_class(metric).needs:
             asked["reference"] = self.reference
         asked |= self.settings_of(metric)
+        if self.part:
+            asked["part"] = self.part
         if reads_encoder(entry_of(metric)):
             asked |= {f"encoder.{key}": value for key, value in self.encoder.items()}
         return asked

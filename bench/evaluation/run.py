@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bench.cli import StopFlag
+from bench.config.parts import part_configs
 from bench.core.metrics import facts_of
 from bench.core.store import checkpoints
 from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
@@ -34,16 +35,18 @@ def check_measurable(session: Session) -> None:
     cfg, processes = session.cfg, session.processes
     if cfg.measure == "none" or not processes.main:
         return
-    request = Request.of_config(cfg)
-    evaluator, subject = Evaluator(request, processes, Path(cfg.cache)), untrained_subject(session)
-    for name in request.metrics:
-        try:
-            evaluator.check(subject, name)
-        except ValueError as error:
-            raise ValueError(
-                f"{name} could not be measured ({error}): mend that, leave it out of "
-                "evaluation.metrics or evaluation.encoders, or train with measure=none"
-            ) from error
+    for part, own in part_configs(cfg).items():
+        request = Request.of_config(own, part)
+        evaluator = Evaluator(request, processes, Path(cfg.cache))
+        subject = untrained_subject(session, part)
+        for name in request.metrics:
+            try:
+                evaluator.check(subject, name)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} could not be measured ({error}): mend that, leave it out of "
+                    "evaluation.metrics or evaluation.encoders, or train with measure=none"
+                ) from error
 
 
 def measure_run(session: Session, stop: StopFlag) -> None:
@@ -75,14 +78,20 @@ def measure_run(session: Session, stop: StopFlag) -> None:
             folder.status(now=True, state="stopped", message=message)
         raise Stopped(reason)
 
-    evaluator = Evaluator(Request.of_config(cfg), processes, Path(cfg.cache), between=stop_if_asked)
+    evaluators = {
+        part: Evaluator(
+            Request.of_config(own, part), processes, Path(cfg.cache), between=stop_if_asked
+        )
+        for part, own in part_configs(cfg).items()
+    }
     tasks = pending(session)
     quiet = not (processes.main and cfg.compute.progress)
     bar = tqdm(
         total=len(tasks), desc="measuring", unit="result", disable=quiet or None, leave=False
     )
-    for images, of_snapshot in groupby(tasks, lambda task: task.images):
-        _measure_snapshot(session, evaluator, images, list(of_snapshot), bar)
+    for _, of_subject in groupby(tasks, lambda task: (task.images, task.part)):
+        here = list(of_subject)
+        _measure_subject(session, evaluators[here[0].part], here, bar)
     bar.close()
     if processes.main:
         for images in checkpoints.snapshots(folder.path):
@@ -93,16 +102,15 @@ def measure_run(session: Session, stop: StopFlag) -> None:
         print_left_out(session)
 
 
-def _measure_snapshot(
-    session: Session, evaluator: Evaluator, images: int, tasks: list[Task], bar: tqdm
-) -> None:
-    """Measure one snapshot; what fails is said with what was being measured."""
+def _measure_subject(session: Session, evaluator: Evaluator, tasks: list[Task], bar: tqdm) -> None:
+    """Measure one snapshot on one kind of data; what fails is said with what was being measured."""
     folder, processes = session.folder, session.processes
+    images, part = tasks[0].images, tasks[0].part
     evaluator.between()
     left = iter(tasks)
     task = tasks[0]
     try:
-        subject = snapshot_subject(session, images)
+        subject = snapshot_subject(session, images, part)
         results = evaluator.results(subject, tasks)
         for task in left:
             what = f"measuring {task.name} at {images} images, {bar.n + 1:.0f} of {bar.total}"
@@ -145,10 +153,20 @@ def print_left_out(session: Session) -> None:
 
 def run_summary(session: Session) -> str:
     """The run's last numbers, for the terminal."""
-    frame: Any = row_table([read_run(session.path)], [])
+    frame = row_table([read_run(session.path)], [])
     frame = frame[(frame["images"] == session.cfg.images) & frame["value"].notna()]
     lines = [f"{session.path} is complete: {session.cfg.images} images"]
-    plain = frame[frame["block"].isna()]
+    for data in dict.fromkeys(frame["data"]):
+        of_data = frame[frame["data"] == data]
+        if data != session.cfg.data.name:
+            lines.append(f"{data}:")
+        lines += _numbers(of_data)
+    return "\n".join(lines)
+
+
+def _numbers(frame: Any) -> list[str]:
+    """A line a number of one kind of data."""
+    lines, plain = list[str](), frame[frame["block"].isna()]
     for row in plain.itertuples():
         real = f"{facts_of(row.metric).real}: {row.real:.4g}" if row.real == row.real else ""
         if (control := (row.details or {}).get(CONTROL_OF_MOTION)) is not None:
@@ -164,4 +182,4 @@ def run_summary(session: Session) -> str:
         best = rows.loc[rows["value"].idxmax()]
         where = f"block {best['block']:.0f}, t = {best['t']:g}"
         lines.append(f"  {metric:22}{best['value']:<10.4g}   (highest of {len(rows)}: {where})")
-    return "\n".join(lines)
+    return lines

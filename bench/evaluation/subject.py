@@ -28,6 +28,7 @@ from bench.core.data.latents import CHANNELS, Decoder, LatentData
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import Classes, Prompts
 from bench.core.model.encoder import Encoder
+from bench.core.model.ports import state_of_part
 from bench.core.model.sizes import Size
 from bench.core.store import checkpoints
 from bench.core.store.files import Json, file_hash, read_json
@@ -40,10 +41,12 @@ from bench.core.store.runs import (
     is_run,
     read_metrics,
     read_part,
+    samples_folder,
     write_description,
     write_status,
 )
 from bench.core.train.cost import flops_until
+from bench.core.train.parts import Turns
 from bench.core.train.posthoc import about_average
 from bench.evaluation.checkpoint_files import check_finite
 from bench.evaluation.released import format_of, import_checkpoint
@@ -60,7 +63,8 @@ class Subject:
     hand; images: training images seen (0 where that is not known); aligned: family, trained_on and
     labels of the encoder that it was aligned with, which is `encoder` where that is at hand;
     context: for result files; average: a rebuilt EMA's, "-decay0.99", in the names of its files;
-    described: run.json of a model that has no run; prompts: what samples are asked for.
+    described: run.json of a model that has no run; prompts: what samples are asked for; part: of
+    the data that it was trained on, "" where they are of one kind.
     """
 
     backbone: SiT
@@ -78,6 +82,12 @@ class Subject:
     context: Json = field(default_factory=dict)
     average: str = ""
     described: Description | None = None
+    part: str = ""
+
+    @property
+    def shown(self) -> Path:
+        """The folder in whose samples/ lie pictures for people: a part's is its own."""
+        return samples_folder(self.folder, self.part).parent
 
     def describe(self) -> None:
         """run.json and status.json of a model that has no run, so that its folder reads as one."""
@@ -89,15 +99,18 @@ class Subject:
 # A run ------------------------------------------------------------------------------------------
 
 
-def snapshot_subject(session: Session, images: int) -> Subject:
-    """The snapshot at `images` of a run that is open here, with what it has built already."""
+def snapshot_subject(session: Session, images: int, part: str = "") -> Subject:
+    """The snapshot at `images` of a run that is open here, with what it has built already; part: of
+    the data.
+    """
     path = checkpoints.snapshot_path(session.path, images)
-    data = session.arm.data
-    backbone = _backbone(path, data, session.cfg.size, session.processes.device)
+    data = session.arm.arms[part].data
+    backbone = _backbone(path, data, session.cfg.size, session.processes.device, part)
     environment = read_part(session.path, ENVIRONMENT)
     spent = spent_until(session.path, images) | {"environment": environment}
+    spent |= seen_of_parts(session.cfg.to_dict(), images)
     return replace(
-        untrained_subject(session),
+        untrained_subject(session, part),
         backbone=backbone,
         sha256=file_hash(path),
         images=images,
@@ -105,9 +118,9 @@ def snapshot_subject(session: Session, images: int) -> Subject:
     )
 
 
-def untrained_subject(session: Session) -> Subject:
+def untrained_subject(session: Session, part: str = "") -> Subject:
     """What a run's snapshots will be, before there is one: for checks, not for numbers."""
-    arm = session.arm
+    arm = session.arm.arms[part]
     return Subject(
         backbone=arm.backbone(),
         weights="ema",
@@ -121,6 +134,7 @@ def untrained_subject(session: Session) -> Subject:
         images=0,
         aligned=arm.aligned(),
         encoder=arm.encoder,
+        part=part,
     )
 
 
@@ -131,11 +145,12 @@ def run_subject(
     average: Path | None = None,
     data_words: Mapping[str, str] | None = None,
     cache: Path | None = None,
+    part: str | None = None,
 ) -> Subject:
     """A run's snapshot (the newest, or that at `images`), or its rebuilt average in a file.
 
-    data_words: values of data.KEY=VALUE; cache: where decoded pictures may be kept.
-    Raises ValueError where there is none.
+    data_words: values of data.KEY=VALUE; cache: where decoded pictures may be kept; part: of data
+    of several kinds. Raises ValueError where there is none.
     """
     run, there = find_run(folder), checkpoints.snapshots(folder)
     stored = run.configuration if run else {}
@@ -165,10 +180,11 @@ def run_subject(
         suffix = f"-decay{float(noted['decay']):g}{warmed}"
 
     # what they are the weights of
-    option = current("data", stored["data"])
+    option = _of_part(folder, current("data", stored["data"]), part)
     data = build(option.changed(**_elsewhere(option, data_words or {})), cache=cache)
-    backbone = _backbone(path, data, Size(**stored["size"]), device)
-    context = spent_until(folder, at)
+    backbone = _backbone(path, data, Size(**stored["size"]), device, part or "")
+    context = spent_until(folder, at) | seen_of_parts(stored, at)
+    aligned = (run.aligned or {}).get(part) if part else run.aligned
     return Subject(
         backbone=backbone,
         weights=f"ema{suffix}",
@@ -180,18 +196,32 @@ def run_subject(
         prompts=data.prompts,
         folder=folder,
         images=at,
-        aligned=run.aligned,
+        aligned=aligned,
         context=context | ({"posthoc_ema": noted | {"file": path.name}} if noted else {}),
         average=suffix,
+        part=part or "",
     )
 
 
-def _backbone(path: Path, data: DataSet, size: Size, device: torch.device) -> SiT:
+def _of_part(folder: Path, option: Option, part: str | None) -> Option:
+    """The data of a part, or of all where they are of one kind."""
+    parts = option.parts
+    if not parts and part is not None:
+        raise ValueError(f"part={part}: run={folder} was trained on one kind of data; drop it")
+    if parts and part not in parts:
+        said = f"part={part} is none of its parts" if part else "say of which it is to be"
+        raise ValueError(
+            f"run={folder} was trained on several kinds of data: {said}, part={' or '.join(parts)}"
+        )
+    return parts[part] if part else option
+
+
+def _backbone(path: Path, data: DataSet, size: Size, device: torch.device, part: str = "") -> SiT:
     """A snapshot, or a rebuilt average. Raises ValueError for one that is damaged, of another size,
     or not finite.
     """
     backbone = SiT(data.grid, size, data.condition).to(device)
-    checkpoints.load_snapshot(path, backbone)
+    checkpoints.load_snapshot(path, backbone, lambda state: state_of_part(state, part))
     check_finite(backbone.state_dict(), path)
     return backbone.requires_grad_(False)
 
@@ -209,6 +239,18 @@ def spent_until(path: Path, images: int) -> Json:
     seconds = [0.0, *(line["time"]["total_seconds"] for line in lines)]
     hours = float(np.interp(images, at, seconds)) / 3600 if lines else None
     return {"flops": flops, "hours": hours}
+
+
+def seen_of_parts(stored: Json, images: int) -> Json:
+    """{"seen": images of each part} among the first so many, {} of data of one kind; stored: a
+    configuration.
+    """
+    data = stored["data"]
+    if not (parts := data.get("parts")):
+        return {}
+    said = data["share"] or dict.fromkeys(parts, 1.0)
+    turns = Turns({name: said[name] for name in parts}, stored["seed"], stored["batch"])
+    return {"seen": turns.seen(images)}
 
 
 def _elsewhere(option: Option, words: Mapping[str, str]) -> Json:

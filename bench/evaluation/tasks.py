@@ -8,15 +8,17 @@ what is estimated (in FLOPs) to take more than a tenth of the training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.config.parts import part_configs
+from bench.config.schema import Config
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.store import checkpoints
 from bench.core.store.files import Json
-from bench.core.store.rows import result_path
+from bench.core.store.rows import kind_of_part, result_path
 from bench.core.store.runs import COST, find_run, is_readable, is_row, read_measurement, read_part
 from bench.core.train.cost import flops_until, says_all
 from bench.core.train.trainer import snapshots_of
@@ -30,7 +32,8 @@ SHARE = 0.1  # of the training's FLOPs: what measure=quick may spend on one meas
 @dataclass(frozen=True)
 class Task:
     """A result file of a snapshot and its estimated FLOPs; kind "": each metric names its own.
-    sampled: of the FLOPs, those of samples, which other tasks of the snapshot read too.
+    sampled: of the FLOPs, those of samples, which other tasks of the snapshot read too; part: of
+    the data, "" where they are of one kind.
     """
 
     kind: str
@@ -38,10 +41,17 @@ class Task:
     flops: float
     metrics: tuple[str, ...] = ()
     sampled: float = 0.0
+    part: str = ""
 
     @property
     def name(self) -> str:
-        return self.kind or ", ".join(self.metrics)
+        name = self.kind or ", ".join(self.metrics)
+        return f"{name} of {self.part}" if self.part else name
+
+    @property
+    def stem(self) -> str:
+        """The kind as files say it."""
+        return kind_of_part(self.kind, self.part)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,18 @@ class Known:
         run = find_run(session.path)
         return cls(read_part(session.path, COST), run.data_sizes if run else {})
 
+    def of_part(self, part: str) -> Known:
+        """Of a part of the data what it is by itself."""
+        if not part:
+            return self
+        of_parts = self.cost.get("parts") or {}
+        here = {
+            split.removeprefix(f"{part}/"): count
+            for split, count in self.pictures.items()
+            if split.startswith(f"{part}/")
+        }
+        return Known(of_parts.get(part) or {}, here)
+
 
 def all_tasks(
     session: Session, counts: Sequence[int] | None = None, known: Known | None = None
@@ -66,9 +88,20 @@ def all_tasks(
     """Every measurement that measure=full would make, by snapshot: those that are there, or
     `counts`, those that will be; their FLOPs need a run that has begun, or `known`.
     """
-    cfg, path = session.cfg, session.path
-    request = Request.of_config(cfg)
     known = known or Known.of(session)
+    there = checkpoints.snapshots(session.path) if counts is None else counts
+    there = [images for images in there if images <= session.cfg.images]
+    return [
+        task
+        for images in there
+        for part, cfg in part_configs(session.cfg).items()
+        for task in _tasks_of(cfg, part, images, max(there), known.of_part(part))
+    ]
+
+
+def _tasks_of(cfg: Config, part: str, images: int, last: int, known: Known) -> Iterator[Task]:
+    """The measurements of a part of the data at a snapshot; cfg: the part's."""
+    request = Request.of_config(cfg, part)
     forward = known.cost.get("forward_flops") or 0.0
     sizes = {"train": 0, "heldout": 0} | dict(known.pictures)
     evaluations = sampling_protocol(str(request.sampling["protocol"])).evaluations
@@ -78,24 +111,21 @@ def all_tasks(
     for name in request.metrics:
         together.setdefault(entry_of(name).kind or f"\0{name}", []).append(name)
 
-    there = checkpoints.snapshots(path) if counts is None else counts
-    counts = [images for images in there if images <= cfg.images]
-    tasks = []
-    for images in counts[-1:] if cfg.evaluation.snapshots == "last" else counts:
-        for kind, names in together.items():
-            if entry_of(names[0]).last_only and images != cfg.images:
-                continue
-            passes = [
-                metric_class(name).passes(sizes["train"], sizes["heldout"], request.settings)
-                for name in names
-            ]
-            sampled = request.samples * evaluations if request.parts(names) else 0
-            if sampled and cfg.evaluation.snapshots == "unsampled" and images != cfg.images:
-                continue
-            kind = "" if kind.startswith("\0") else kind
-            flops = forward * (max(passes) + sampled)
-            tasks.append(Task(kind, images, flops, tuple(names), forward * sampled))
-    return tasks
+    if cfg.evaluation.snapshots == "last" and images != last:
+        return
+    for kind, names in together.items():
+        if entry_of(names[0]).last_only and images != cfg.images:
+            continue
+        passes = [
+            metric_class(name).passes(sizes["train"], sizes["heldout"], request.settings)
+            for name in names
+        ]
+        sampled = request.samples * evaluations if request.parts(names) else 0
+        if sampled and cfg.evaluation.snapshots == "unsampled" and images != cfg.images:
+            continue
+        kind = "" if kind.startswith("\0") else kind
+        flops = forward * (max(passes) + sampled)
+        yield Task(kind, images, flops, tuple(names), forward * sampled, part)
 
 
 def flops_to_measure(session: Session, known: Known | None = None) -> float:
@@ -105,9 +135,10 @@ def flops_to_measure(session: Session, known: Known | None = None) -> float:
     """
     cfg = session.cfg
     tasks, _ = planned(session, snapshots_of(cfg, cfg.size), known)
-    sampled: dict[int, float] = {}
+    sampled: dict[tuple[int, str], float] = {}
     for task in tasks:
-        sampled[task.images] = max(sampled.get(task.images, 0.0), task.sampled)
+        place = task.images, task.part
+        sampled[place] = max(sampled.get(place, 0.0), task.sampled)
     return sum(sampled.values()) + sum(task.flops - task.sampled for task in tasks)
 
 
@@ -138,7 +169,7 @@ def _lacking(session: Session, task: Task) -> list[Task]:
     """What of a task is not measured: nothing, all of it, or metrics in files of their own."""
     path = session.path
     if not task.kind:
-        request = Request.of_config(session.cfg)
+        request = Request.of_config(part_configs(session.cfg)[task.part], task.part)
         there = [
             row
             for file in path.glob(f"results/*-{task.images:012d}.json")
@@ -146,7 +177,7 @@ def _lacking(session: Session, task: Task) -> list[Task]:
             if row.get("request") == request.of(task.metrics[0])
         ]
         return [] if there else [task]
-    file = result_path(path, task.kind, task.images)
+    file = result_path(path, task.stem, task.images)
     if not is_readable(file):
         return [task]
     requests = [row["request"].get("metrics") for row in rows_of(file) if row.get("request")]
@@ -157,7 +188,7 @@ def _lacking(session: Session, task: Task) -> list[Task]:
         for name in task.metrics
         if name not in requests
     ]
-    return [one for one in others if not is_readable(result_path(path, one.kind, one.images))]
+    return [one for one in others if not is_readable(result_path(path, one.stem, one.images))]
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:

@@ -15,10 +15,12 @@ from bench.config.compose import compose
 from bench.config.groups import build
 from bench.config.identity import run_id
 from bench.config.needs import missing
+from bench.config.parts import part_configs
 from bench.config.schema import Config
 from bench.core.compat import import_vision
 from bench.core.data.base import DataSet, described
 from bench.core.data.latents import LatentData
+from bench.core.data.mixed import Mixed, parts_of
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import Condition
 from bench.core.model.sizes import Size
@@ -64,7 +66,7 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         yield from latent_steps.staged_weights(cfg)
 
     # the data; of latents that are not here the recipe tells what training them would take
-    data: DataSet | None = None
+    data: DataSet | Mixed | None = None
     try:
         data = build(cfg.data, cache=Path(cfg.cache))
     except ValueError as error:
@@ -75,13 +77,16 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         grid, condition = latent_steps.grid_of_recipe(cfg), latent_steps.classes_of_recipe(cfg)
     else:
         grid, condition = data.grid, data.condition
-        what = f"{described(data)}; {grid.tokens} tokens each"
-        yield Finding("ok", f"data {data.name}", what)
-        if isinstance(data, LatentData):
-            yield from latent_steps.folder_of_latents(data)
-        for problem in missing(cfg, data):
-            yield Finding("missing", "measuring", problem)
-    if latent_steps.on_latents(cfg):
+        for (name, own), part in zip(
+            part_configs(cfg).items(), parts_of(data).values(), strict=True
+        ):
+            what = f"{described(part)}; {part.grid.tokens} tokens each"
+            yield Finding("ok", f"data {name or part.name}", what)
+            if isinstance(part, LatentData):
+                yield from latent_steps.folder_of_latents(part)
+            for problem in missing(own, part):
+                yield Finding("missing", "measuring", problem)
+    if latent_steps.on_latents(cfg) and not isinstance(data, Mixed):
         yield from latent_steps.room_of_latents(cfg, data, grid)
 
     # memory, disk and time
@@ -93,11 +98,11 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         state = "warning" if cfg.anyway else "missing"
         yield Finding(state, "estimate", f"it takes at least {'; '.join(lacks)}")
         return
-    size, method = cfg.size, build(cfg.method)
+    size = cfg.size
     parameters = (
         _parameters(grid, size, condition)
-        if cfg.encoder
-        else cost.count(method, grid, size, condition).parameters["backbone"]
+        if cfg.encoder or cfg.data.parts
+        else cost.count(build(cfg.method), grid, size, condition).parameters["backbone"]
     )
     yield from room(cfg, parameters)
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from bench.config.groups import build
+from bench.config.parts import part_configs
 from bench.config.schema import Config, Option
+from bench.core.data.mixed import sizes_of
 from bench.core.model.conditions import Condition
 from bench.core.model.method import Method
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.files import Json
 from bench.core.store.runs import COST, read_part
-from bench.core.train.cost import count, flops_until, images_of, says_all
+from bench.core.train.cost import Cost, count, flops_until, images_of, says_all
 from bench.core.train.distributed import Processes
-from bench.training.arm import AssembledArm
+from bench.training.arm import assemble, cost_of_parts
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,7 @@ class Costs:
         if key not in self._pictures:
             self._pictures[key] = {}
             with contextlib.suppress(ValueError, OSError):
-                data = build(cfg.data, cache=Path(cfg.cache))
-                self._pictures[key] = {"train": data.n_train, "heldout": data.n_heldout}
+                self._pictures[key] = sizes_of(build(cfg.data, cache=Path(cfg.cache)))
         return self._pictures[key]
 
     def images_at_equal_flops(self, cfg: Config) -> int | None:
@@ -101,26 +102,34 @@ class Costs:
 
     def _counted(self, cfg: Config) -> ArmCost | None:
         if cfg.encoder is None:
-            known = grid_and_condition(cfg.data, Path(cfg.cache))
-            if known is None:
-                return None
-            return ArmCost(count(build(cfg.method), known[0], cfg.size, known[1]).to_json())
+            counted = _of_parts(cfg, lambda own: build(own.method))
+            return None if counted is None else ArmCost(counted.to_json())
         if not self.build_encoders:
             vanilla = self._of_vanilla(cfg)
             return None if vanilla is None else ArmCost(vanilla, at_least=True)
         what = f"{cfg.method.name} with encoder {cfg.encoder.name} at size {cfg.size.name}"
         print(f"counting the FLOPs of {what} ...", flush=True)
-        arm = AssembledArm.of(cfg, Processes(0, 1, torch.device("cpu")))
+        arm = assemble(cfg, Processes(0, 1, torch.device("cpu")))
         return ArmCost(arm.cost.to_json())
 
     def _of_vanilla(self, cfg: Config) -> Json | None:
         """The cost of the backbone trained by velocity matching and nothing else."""
         key = _key(cfg, ("size", "data"))
         if key not in self._vanilla:
-            known = grid_and_condition(cfg.data, Path(cfg.cache))
-            counted = known and count(Method(), known[0], cfg.size, known[1]).to_json()
-            self._vanilla[key] = counted
+            counted = _of_parts(cfg, lambda own: Method())
+            self._vanilla[key] = counted and counted.to_json()
         return self._vanilla[key]
+
+
+def _of_parts(cfg: Config, method: Callable[[Config], Method]) -> Cost | None:
+    """Counted without an encoder; None where a part of the data has no known shape."""
+    counted: dict[str, Cost] = {}
+    for name, own in part_configs(cfg).items():
+        known = grid_and_condition(own.data, Path(cfg.cache))
+        if known is None:
+            return None
+        counted[name] = count(method(own), known[0], cfg.size, known[1])
+    return cost_of_parts(cfg, counted)
 
 
 def _key(cfg: Config, groups: Sequence[str] = ("method", "size", "encoder", "data")) -> str:

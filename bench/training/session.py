@@ -30,6 +30,7 @@ from bench.config.identity import (
     run_hash,
 )
 from bench.config.schema import Config
+from bench.core.data.mixed import sizes_of
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
 from bench.core.store.files import flatten, write_json, write_yaml
@@ -49,14 +50,14 @@ from bench.core.store.runs import (
 from bench.core.train.distributed import Processes
 from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped, Trainer
-from bench.training.arm import AssembledArm, Fits
+from bench.training.arm import AssembledArm, Fits, MixedArm, assemble
 
 
 class Session:
     """A process's work on one run: its configuration, its folder, and its parts once assembled."""
 
     processes: Processes
-    arm: AssembledArm
+    arm: AssembledArm | MixedArm
 
     def __init__(self, cfg: Config, argv: list[str] | None = None):
         self.cfg, self.argv = cfg, argv or []
@@ -125,7 +126,7 @@ class Session:
         """Build everything that can fail for the user's reasons, before the folder is made; fits:
         as in `AssembledArm.of`.
         """
-        self.processes, self.arm = processes, AssembledArm.of(self.cfg, processes, fits)
+        self.processes, self.arm = processes, assemble(self.cfg, processes, fits)
 
     def check_disk(self) -> None:
         """Raise ValueError where the disk is too small for a run that has not begun."""
@@ -194,7 +195,7 @@ class Session:
             head=arm.heads(),
             identity=identity(cfg),
             fingerprints=fingerprints,
-            data_sizes={"train": arm.data.n_train, "heldout": arm.data.n_heldout},
+            data_sizes=sizes_of(arm.data),
             argv=self.argv,
         )
 

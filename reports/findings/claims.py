@@ -90,6 +90,7 @@ class Claim:
     at: float = 1.0
     margin: float = 0.0
     modality: str = ""
+    every: tuple[str, ...] = ()
     needs: Mapping[str, int] = field(default_factory=dict)
     control: str = ""
     wrong_encoders: tuple[str, ...] = ()
@@ -118,6 +119,11 @@ class Claim:
         if self.margin and (self.statistic != "difference" or not 0 < self.margin < 1):
             raise ValueError(
                 f"claim {self.name}: `margin`, a share between 0 and 1, belongs to a difference"
+            )
+        if self.every and (self.statistic != "difference" or self.margin):
+            raise ValueError(
+                f"claim {self.name}: `every`, data sets of which all are meant at once, belongs to "
+                "a difference without a margin"
             )
         within = self.statistic in WITHIN_A_RUN and self.measure == "distance"
         if (self.at != 1 or self.statistic == "over_training") and not (within and 0 < self.at < 1):

@@ -44,7 +44,8 @@ class Verdict:
     tested; run_floor: deviation of one run, seed_floor: of one seed's contrast, for information.
     seeds: shared by the compared arms; takes: seeds that would show the effect that was seen, 0
     where 1,000 would not, None where no error is known; lenders: whose deviation the interval is
-    of, in words; also: further sentences of the same test.
+    of, in words; also: further sentences of the same test; parts: of a claim on several data sets,
+    the verdicts on each, of which `weakest` is the one whose numbers these are.
     """
 
     claim: str
@@ -81,6 +82,8 @@ class Verdict:
     encoders: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     also: tuple[Also, ...] = ()
+    parts: tuple[Verdict, ...] = ()
+    weakest: str = ""
 
     @property
     def tested(self) -> bool:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from bench.core.metrics import facts_of
 from reports.findings.adjustment import adjusted, one_test_an_order
 from reports.findings.claims import ENCODER, Claim, match
+from reports.findings.conjunction import conjunction, is_part
 from reports.findings.decisions import NOT_MONOTONE, NOT_TESTED, OUTSIDE, Verdict, decide, turns
 from reports.findings.outcomes import Outcome, Properties, Untestable, lenders_text
 from reports.findings.power import seeds_needed
@@ -64,14 +65,22 @@ def judge_claims(
             key = (measure, claim.blocks, by_flops and claim.statistic == EQUAL_FLOPS)
             if key not in cache:
                 cache[key] = comparable(_at_one_budget(matched) if key[2] else rows, *key[:2])
+            of_parts: list[Verdict] = []
             for data in sorted({runs.group.data for runs in cache[key]}) or [""]:
                 if claim.modality and (modalities or {}).get(data) != claim.modality:
+                    continue
+                if claim.every and not is_part(claim, data):
                     continue
                 own = {order: of_data.get(data, {}) for order, of_data in strengths.items()}
                 of_data = [runs for runs in cache[key] if runs.group.data == data]
                 verdict = _verdict(claim, measure, data, of_data, own)
-                if verdict.tested or measure == claim.measure:
+                if claim.every:
+                    of_parts.append(verdict)
+                elif verdict.tested or measure == claim.measure:
                     out.append(verdict)
+            if of_parts:
+                together = conjunction(claim, of_parts)
+                out += [together] if together.tested or measure == claim.measure else []
     return adjusted(one_test_an_order(out, {claim.name: claim for claim in claims}, strengths))
 
 

@@ -61,10 +61,12 @@ def copy_run(run: Path, to: Path, runs: str, grids: int = 1) -> None:
         "real.png": 1,
         **dict.fromkeys(("grid-*.wav", "real.wav", "grid-*.apng", "real.apng"), 1),
     }
-    pictures = (run / "samples").glob
-    for path in [path for kind, n in kinds.items() for path in sorted(pictures(kind))[-n:]]:
-        (to / "samples").mkdir(exist_ok=True)
-        shutil.copy(path, to / "samples" / path.name)
+    # those of the whole, and those of each part of data of several kinds
+    for folder in (run / "samples", *sorted(run.glob("parts/*/samples"))):
+        pictures, target = folder.glob, to / folder.relative_to(run)
+        for path in [path for kind, n in kinds.items() for path in sorted(pictures(kind))[-n:]]:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target / path.name)
 
 
 def copy_trained(cache: Path, to: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from bench.core.store.rows import result_path
+from bench.core.store.rows import kind_of_part, result_path
 from bench.core.store.runs import RunRecord
 from bench.core.store.untrusted import printable
 from reports.draw.page_parts import Missing
@@ -14,7 +14,7 @@ from reports.page.commands import (
     sweep_command,
     training_command,
 )
-from reports.page.figures.pictures import newest_picture
+from reports.page.figures.pictures import newest_picture, picture_places
 from reports.study.groups import distances, sorted_arms
 from reports.study.runs import StudyResults, mapping, training_curve
 
@@ -108,7 +108,7 @@ def _metrics(study: StudyResults) -> list[Missing]:
         per_block = set(part.loc[part["block"].notna(), "metric"])
         names = sorted({group.metric for group in distances(part)} | per_block)
         complete = [
-            run for run in study.runs.values() if run.state == "complete" and run.data == data
+            run for run in study.runs.values() if run.state == "complete" and data in run.modalities
         ]
         for name in names:
             measured = part[(part["metric"] == name) & part["value"].notna()]
@@ -133,8 +133,8 @@ def _pictures(study: StudyResults) -> list[Missing]:
     """Arms whose first seed is finished and has no picture of a kind."""
     lines = []
     for kind, words in (("samples", "sample grid"), ("features", "features as pictures")):
-        for (data, size), runs in study.first_seeds().items():
-            lacking = [run for run in runs if newest_picture(run, kind) is None]
+        for (data, size), part, runs in picture_places(study):
+            lacking = [run for run in runs if newest_picture(run, kind, part) is None]
             finished = [run for run in lacking if run.state == "complete"]
             if finished:
                 arms = ", ".join(run.arm for run in finished)
@@ -142,7 +142,7 @@ def _pictures(study: StudyResults) -> list[Missing]:
                     f"{words}, {data}, size {size}: none of {arms}; "
                     "the command measures the first of them again"
                 )
-                lines.append(Missing(what, _again(finished[0], kind)))
+                lines.append(Missing(what, _again(finished[0], kind_of_part(kind, part))))
     return lines
 
 

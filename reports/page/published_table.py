@@ -64,7 +64,8 @@ def _table(study: StudyResults, task: str) -> Table:
 
 def reported_tables(study: StudyResults) -> list[Table]:
     """What the paper reports for the kinds of data on a page, as changes from its own vanilla."""
-    kinds = sorted({run.modality for run in study.runs.values()} & set(MODALITIES))
+    there = {kind for run in study.runs.values() for kind in run.modalities.values()}
+    kinds = sorted(there & set(MODALITIES))
     return [_reported(kind) for kind in kinds]
 
 

@@ -39,7 +39,9 @@ def judge(study: StudyResults, kind: str) -> Judged:
     if not len(study.rows) or not claims:
         return Judged()
     strengths = encoder_parameters(study.runs.values())
-    modalities = {run.data: run.modality for run in study.runs.values()}
+    modalities = {
+        data: kind for run in study.runs.values() for data, kind in run.modalities.items()
+    }
     # a question of this project that the runs do not ask is nothing that a reader misses
     asked = {claim.name for claim in claims if claim.published}
     verdicts = [
@@ -124,6 +126,8 @@ def _numbers(verdict: Verdict) -> str:
         math.nan if x is None else x for x in (verdict.effect, verdict.low, verdict.high)
     )
     where = f"{who}, {', '.join(verdict.sizes)}, {facts_of(verdict.metric).label}"
+    if verdict.parts:
+        where = f"the least of {len(verdict.parts)} parts, {verdict.weakest}: {where}"
     seeds = f"{verdict.seeds} seed{'s' * (verdict.seeds != 1)}"
     return f"{where}: {interval_text(at, low, high, verdict.unit)}, {seeds}."
 

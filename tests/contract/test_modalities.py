@@ -16,13 +16,16 @@ from support.worlds import corridor, need_minigrid
 from bench.config.compose import compose
 from bench.config.groups import build, modalities, options
 from bench.core.data.base import PictureData
+from bench.core.data.mixed import parts_of
 from bench.core.model.backbone import SiT
 from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
+from bench.core.model.ports import Ported
 from bench.core.model.sizes import SIZES, Size
 from bench.core.model.streams import generator
 from bench.core.model.tokens import TokenGrid
 from bench.core.train import distributed
 from bench.core.train.learner import Learner
+from bench.core.train.parts import TrainedPart
 from bench.core.train.settings import Settings
 
 METHODS = options("method")
@@ -138,6 +141,11 @@ SETS = {
     "clips": video_folder,
     "moving_digits": lambda root: ["data.count=40", "data.heldout_count=20"],
     "minigrid": lambda root: ["data.episodes=12", "data.heldout_episodes=4"],
+    "mixed": lambda root: [
+        f"data.parts.{part}.{key}=20"
+        for part in ("moving_digits", "notes")
+        for key in ("count", "heldout_count")
+    ],
 }
 
 
@@ -152,27 +160,40 @@ TOLD = {
 
 
 def one_step(name, data):
-    """A step of an arm on eight examples changes its weights, and nothing in it is not finite."""
-    built = method(name, **TOLD.get(name, {}))
+    """A step of an arm on eight examples of each kind of data changes its weights, and nothing in
+    it is not finite.
+    """
+    built, parts = method(name, **TOLD.get(name, {})), {}
+    for part, one in parts_of(data).items():
+        needs = "clean" in built.needs
+        channels = one.images("train", slice(0, 1)).shape[1]
+        encoder = AnyEncoder(one.grid.seen, channels) if needs else None
+        parts[part] = TrainedPart(one, built, encoder)
+    views = {
+        part: SiT(one.data.grid, TINY, one.data.condition).initialise(generator(0, "init", 0))
+        for part, one in parts.items()
+    }
+    backbone = Ported(views) if len(views) > 1 else views[""]
     processes = distributed.Processes(0, 1, torch.device("cpu"))
-    backbone = SiT(data.grid, TINY, data.condition).initialise(generator(0, "init", 0))
-    needs = "clean" in built.needs
-    encoder = (
-        AnyEncoder(data.grid.seen, data.images("train", slice(0, 1)).shape[1]) if needs else None
-    )
-    learner = Learner(Settings(images=16, batch=8), data, built, backbone, encoder, processes)
-    before = [p.detach().clone() for p in learner.parameters]
-    columns, numbers = learner.step(learner.read(until=8))
-    assert torch.isfinite(numbers).all(), dict(zip(columns, numbers, strict=True))
-    after = learner.parameters
-    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert all(torch.isfinite(p).all() for p in after)
+    learner = Learner(Settings(images=320, batch=8), parts, backbone, processes)
+    source, left = learner.read(until=320), set(parts)
+    while left:
+        left -= {learner.turn}
+        before = [p.detach().clone() for p in learner.parameters]
+        columns, numbers = learner.step(source)
+        learner.images += 8
+        assert torch.isfinite(numbers).all(), dict(zip(columns, numbers, strict=True))
+        after = learner.parameters
+        assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        assert all(torch.isfinite(p).all() for p in after)
 
 
 def test_every_data_set_is_tried():
     assert set(SETS) == set(options("data"))
     for name in SETS:
-        assert compose([f"data={name}"]).data.modality in modalities(), name
+        data = compose([f"data={name}"]).data
+        for one in data.parts.values() or [data]:
+            assert one.modality in modalities(), name
 
 
 @pytest.mark.parametrize("kind", options("data"))
@@ -232,7 +253,8 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
     elif name == "minigrid":  # 2 x 2 pixels in colour, and six actions
         numbers = 3 * 2 * 2 + 6
     else:
-        numbers = build(compose([f"data={name}"]).data).grid.token_dim
+        data = build(compose([f"data={name}"]).data)
+        numbers = max(part.grid.token_dim for part in parts_of(data).values())
     assert (numbers <= width / 2) == (name not in WIDE), (numbers, width)
 
 

@@ -22,6 +22,7 @@ from bench.core.train import distributed
 from bench.core.train.ema import ema_copy, ema_update
 from bench.core.train.learner import Learner
 from bench.core.train.loading import ahead
+from bench.core.train.parts import TrainedPart
 
 pytestmark = [
     pytest.mark.gpu,
@@ -83,7 +84,8 @@ def learner(name, *words, seed=0):
     encoder = StandInEncoder().to(DEVICE) if "clean" in arm.needs else None
     processes = distributed.start(DEVICE.type)
     cfg = compose([*small, *words])
-    return Learner(cfg, Digits("digits", 2), arm, random_backbone(), encoder, processes)
+    part = TrainedPart(Digits("digits", 2), arm, encoder)
+    return Learner(cfg, {"": part}, random_backbone(), processes)
 
 
 def stepped(trained, source, steps):

@@ -38,6 +38,7 @@ from bench.core.train.cost import count
 from bench.core.train.distributed import Processes
 from bench.core.train.learner import Learner
 from bench.core.train.loading import ahead
+from bench.core.train.parts import TrainedPart
 from bench.machine import latent_steps
 from bench.machine.estimate import refuse_what_cannot_fit
 
@@ -134,7 +135,7 @@ class TimedArm:
                 cached = _features(data, encoder)
 
         backbone = _backbone(cfg, data, processes.device)
-        learner = Learner(cfg, data, built, backbone, encoder, processes, cached)
+        learner = Learner(cfg, {"": TrainedPart(data, built, encoder, cached)}, backbone, processes)
         clean = () if encoder is None else _clean(data)
         cost = count(built, data.grid, cfg.size, data.condition, encoder, clean)
         return cls(
@@ -196,6 +197,11 @@ def _backbone(cfg: Config, data: DataSet, device: torch.device) -> SiT:
 
 def _data(cfg: Config) -> DataSet:
     """The data set, or random latents of its shape where data.root=DIR is not said."""
+    if parts := cfg.data.parts:
+        raise ValueError(
+            f"data={cfg.data.name} has {len(parts)} kinds of steps, and one is timed: say data= "
+            f"one of {', '.join(parts)}"
+        )
     if cfg.data.values.get("root", "") is not None or "shape" not in cfg.data.recipe:
         return build(cfg.data)
     grid, told = latent_steps.grid_of_recipe(cfg), latent_steps.classes_of_recipe(cfg)

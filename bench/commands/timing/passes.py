@@ -37,7 +37,7 @@ def passes(arm: TimedArm, samplers: Sequence[str], peak: float) -> Iterator[Timi
 
 def _sampling(arm: TimedArm, name: str, peak: float, note: str) -> Timing:
     learner, protocol = arm.learner, sampling_protocol(name)
-    device, grid, backbone = learner.processes.device, learner.data.grid, learner.ema
+    device, grid, backbone = learner.processes.device, learner.data.grid, learner.averaged
     few = dataclasses.replace(protocol, steps=FEW_STEPS)
     velocity = velocity_of(backbone, learner.precision)
     shape = (grid.tokens, grid.token_dim)
@@ -53,7 +53,7 @@ def _sampling(arm: TimedArm, name: str, peak: float, note: str) -> Timing:
 
 def _features(arm: TimedArm, peak: float, note: str) -> Timing:
     learner, n = arm.learner, min(64, arm.learner.batch)
-    device, backbone, grid = learner.processes.device, learner.ema, learner.data.grid
+    device, backbone, grid = learner.processes.device, learner.averaged, learner.data.grid
     tokens = torch.randn(n, grid.tokens, grid.token_dim, device=device)
     t, null = torch.rand(n, device=device), backbone.null.expand(n, *backbone.null.shape)
     every = range(1, backbone.size.depth + 1)

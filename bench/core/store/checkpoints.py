@@ -167,12 +167,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def load_snapshot(path: Path, backbone: nn.Module) -> nn.Module:
-    """Load strictly.
+def load_snapshot(
+    path: Path,
+    backbone: nn.Module,
+    chosen: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda state: state,
+) -> nn.Module:
+    """Load strictly; chosen(state): what of it is the backbone's, where there is more.
 
     Raises ValueError naming missing and surplus keys, or a file that is cut off.
     """
-    state = read_tensors(path)
+    state = chosen(read_tensors(path))
     try:
         backbone.load_state_dict(state, strict=True)
     except RuntimeError as error:

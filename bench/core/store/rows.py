@@ -36,7 +36,8 @@ class Row:
     value: None when it could not be had (note says why); stderr: of this measurement, not across
     seeds; n: samples it rests on; real: the same metric of held-out real data; block, t: where
     features were read; related: why the metric is not independent of the arm ("" when it is);
-    protocol: a complete record; encoder: whose own strength this is, "" for a number of the arm.
+    protocol: a complete record; encoder: whose own strength this is, "" for a number of the arm;
+    part: of which of the data that the arm was trained on, "" where these are of one kind.
     """
 
     metric: str
@@ -52,6 +53,7 @@ class Row:
     note: str = ""
     metric_version: int = 1
     encoder: str = ""
+    part: str = ""
     details: Json = field(default_factory=dict)
     request: dict[str, str | int | float] = field(default_factory=dict)
 
@@ -63,6 +65,8 @@ class Row:
         for key in ("value", "stderr", "real", "details"):
             row[key] = _finite(row[key], key, changed)
         row["note"] = "; ".join(part for part in (self.note, *changed) if part)
+        if not self.part:
+            del row["part"]
         return row | {"protocol_id": protocol_id(self.protocol)}
 
 
@@ -95,6 +99,11 @@ def in_todays_words(row: Json) -> Json:
     if renamed == protocol:
         return row
     return row | {"protocol": renamed, "protocol_id": protocol_id(renamed)}
+
+
+def kind_of_part(kind: str, part: str) -> str:
+    """The kind of a measurement of a part of the data, in the names of its files."""
+    return f"{kind}-{part}" if kind and part else kind
 
 
 def result_path(run_dir: Path, kind: str, images: int) -> Path:

@@ -60,9 +60,9 @@ class Description:
     """What run.json says.
 
     images, batch: of the whole training, and of a step; aligned: family, training data and labels
-    of the encoder that the arm is aligned with; blocks, head: where its loss is read, and by what;
-    identity: the settings that its hash is of; fingerprints: of data and encoder; data_sizes:
-    pictures in each split; argv: the words of the command.
+    of the encoder that the arm is aligned with, of several kinds of data by part; blocks, head:
+    where its loss is read, and by what; identity: the settings that its hash is of; fingerprints:
+    of data and encoder; data_sizes: pictures in each split; argv: the words of the command.
     """
 
     arm: str
@@ -76,7 +76,7 @@ class Description:
     images: int
     hash: str = ""
     batch: int | None = None
-    aligned: dict[str, str] | None = None
+    aligned: Json | None = None
     blocks: dict[str, int] | None = None
     head: str = ""
     identity: Json = field(default_factory=dict)
@@ -141,10 +141,26 @@ class RunRecord(Description):
         }
 
     @property
-    def modality(self) -> str:
-        """The kind of its data, as their option says it; "" where it does not."""
+    def parts(self) -> list[str]:
+        """The parts of its data by name, "" where they are of one kind."""
         data = self.configuration.get("data")
-        return str(data.get("modality", "")) if isinstance(data, dict) else ""
+        parts = data.get("parts") if isinstance(data, dict) else None
+        return list(parts) if isinstance(parts, dict) and parts else [""]
+
+    @property
+    def modalities(self) -> dict[str, str]:
+        """The kind of its data, by what its rows call them; "" where their option does not say it,
+        and one for each part of data of several kinds.
+        """
+        data = self.configuration.get("data")
+        said = data if isinstance(data, dict) else {}
+        parts = said.get("parts")
+        kinds = {"": said, **(parts if isinstance(parts, dict) else {})}
+        return {
+            data_of_part(self.data, part): str(one.get("modality", ""))
+            for part, one in kinds.items()
+            if isinstance(one, dict)
+        }
 
     @property
     def streams(self) -> str:
@@ -353,11 +369,21 @@ _OF_ROW = (
     *("metric", "value", "stderr", "n", "real", "higher_is_better", "block", "t", "related"),
     *("protocol", "protocol_id", "metric_version", "note", "details", "request"),
 )
-_STORED = (*_OF_ROW, "encoder")
+_STORED = (*_OF_ROW, "encoder", "part")
 ROW_COLUMNS = (
     *("run", *_OF_RUN, "streams", "schedule", "parameters", "images", "images_total", "final"),
     *("flops", "hours", "state", "kind", *_OF_ROW),
 )
+
+
+def data_of_part(data: str, part: str) -> str:
+    """What the data of a part's rows are called: "mixed/notes", which is no run on notes alone."""
+    return f"{data}/{part}" if part else data
+
+
+def samples_folder(run_dir: Path, part: str = "") -> Path:
+    """Where the pictures lie that a run's samples are shown by, those of a part by themselves."""
+    return run_dir / "parts" / part / "samples" if part else run_dir / "samples"
 
 
 def row_table(runs: Iterable[RunRecord], problems: list[str]) -> pd.DataFrame:
@@ -365,7 +391,7 @@ def row_table(runs: Iterable[RunRecord], problems: list[str]) -> pd.DataFrame:
     `problems` and left out.
 
     `final` marks rows of the newest snapshot of a complete run; `encoder` is the row's own, where
-    it says one, and the run's otherwise.
+    it says one, and the run's otherwise; `data` of a row of a part is `data_of_part`.
     """
     import pandas as pd
 
@@ -375,7 +401,9 @@ def row_table(runs: Iterable[RunRecord], problems: list[str]) -> pd.DataFrame:
         of_run |= {column: getattr(run, column) for column in (*_OF_RUN, "streams", "schedule")}
         of_run["parameters"] = (run.cost.get("parameters") or {}).get("backbone")
         for row in run.results.rows:
-            lines.append(of_run | row | {"encoder": row["encoder"] or run.encoder})
+            said = {"encoder": row["encoder"] or run.encoder}
+            said["data"] = data_of_part(run.data, row["part"] or "")
+            lines.append(of_run | row | said)
         problems += run.results.problems
     frame = pd.DataFrame(lines, columns=list(ROW_COLUMNS))
     for column in ("value", "stderr", "real", "flops", "hours", "block", "t"):

@@ -98,7 +98,7 @@ ROW_VALUES: Values = {
     **dict.fromkeys(("value", "stderr", "real", "n"), _PLAIN),
     "block": _whole(1).or_null(),
     "t": _NUMBER.or_null(),
-    **dict.fromkeys(("related", "note"), _TEXT.or_null()),
+    **dict.fromkeys(("related", "note", "part"), _TEXT.or_null()),
     **dict.fromkeys(("protocol", "details", "request"), _OBJECT.or_null()),
 }
 

@@ -114,12 +114,18 @@ def numbers_of_line(line: Json) -> dict[str, float]:
     """A line of metrics.jsonl as {"loss/velocity": ..., "grad_norm": ...},
     without images and step.
     """
+    return {
+        name: value
+        for name, value in _numbers_below(line).items()
+        if name not in ("images", "step")
+    }
+
+
+def _numbers_below(node: Json) -> dict[str, float]:
     found: dict[str, float] = {}
-    for key, value in line.items():
-        if isinstance(value, dict):
-            found |= {f"{key}/{name}": float(inner) for name, inner in value.items()}
-        elif key not in ("images", "step"):
-            found[key] = float(value)
+    for key, value in node.items():
+        inner = _numbers_below(value) if isinstance(value, dict) else {"": float(value)}
+        found |= {f"{key}/{name}".rstrip("/"): number for name, number in inner.items()}
     return found
 
 
@@ -133,5 +139,6 @@ def numbers_of_rows(rows: Iterable[Row]) -> dict[str, float]:
             where = ([f"block{row.block}"] if row.block is not None else []) + (
                 [f"t{row.t:g}"] if row.t is not None else []
             )
-            found["/".join(["results", row.metric, *where])] = row.value
+            of = [row.part] if row.part else []
+            found["/".join(["results", *of, row.metric, *where])] = row.value
     return found

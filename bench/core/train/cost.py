@@ -10,7 +10,7 @@ are two FLOPs; element-wise work is not counted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.sizes import Size
 from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid
+from bench.core.store.files import Json
 from bench.core.train.ema import ema_copy
 
 _PARTS = ("backbone", "heads", "teacher", "encoder")
@@ -37,7 +38,8 @@ class Cost:
     """Parameters and training FLOPs an image, by group (with "total"); forward_flops:
     one image's forward pass.
 
-    ends: images after which a term of the loss ends, and an image costs flops_per_image_after.
+    ends: images after which a term of the loss ends, and an image costs flops_per_image_after;
+    parts: of data of several kinds, the cost of each by itself, of which this is the mean by share.
     """
 
     parameters: dict[str, int]
@@ -47,10 +49,12 @@ class Cost:
     flops_per_image_after: dict[str, float] | None = None
     encoder_training_flops: float = 0.0
     not_counted: str = ""
+    parts: dict[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As stored in cost.json."""
-        return asdict(self)
+        stored = asdict(self)
+        return stored if self.parts else {k: v for k, v in stored.items() if k != "parts"}
 
 
 class _MetaDraw(Draw):
@@ -109,6 +113,48 @@ def count(
         flops_per_image_after=after,
         encoder_training_flops=0.0 if encoder is None else encoder.training_flops,
         not_counted="" if encoder is None else encoder.not_counted,
+    )
+
+
+def of_mixed(costs: Mapping[str, Cost], share: Mapping[str, float], shared: int) -> Cost:
+    """The cost of one backbone for several parts: FLOPs an image by the parts' shares of the
+    images, and parameters with what the parts have in common once.
+
+    shared: parameters of the backbone that all parts have in common; each part's own are "ports".
+    Heads of one form are one head, as they are trained.
+    """
+    every = list(costs.values())
+    ports = sum(cost.parameters["backbone"] - shared for cost in every)
+    alone = any(cost.parameters["encoder"] for cost in every)  # each part has a head of its own
+    heads = [cost.parameters["heads"] for cost in every]
+    teacher = shared + ports if any(cost.parameters["teacher"] for cost in every) else 0
+    ends = next((cost.ends for cost in every if cost.ends is not None), None)
+
+    def mean(of_part: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        groups = next(iter(of_part.values()))
+        return {
+            group: sum(share[part] * flops[group] for part, flops in of_part.items())
+            for group in groups
+        }
+
+    after = {
+        part: cost.flops_per_image_after or cost.flops_per_image for part, cost in costs.items()
+    }
+    return Cost(
+        parameters={
+            "backbone": shared,
+            "ports": ports,
+            "heads": sum(heads) if alone or len(set(heads)) > 1 else heads[0],
+            "teacher": teacher,
+            "encoder": sum(cost.parameters["encoder"] for cost in every),
+        },
+        flops_per_image=mean({part: cost.flops_per_image for part, cost in costs.items()}),
+        forward_flops=sum(share[part] * cost.forward_flops for part, cost in costs.items()),
+        ends=ends,
+        flops_per_image_after=mean(after) if ends is not None else None,
+        encoder_training_flops=sum(cost.encoder_training_flops for cost in every),
+        not_counted="; ".join(filter(None, dict.fromkeys(cost.not_counted for cost in every))),
+        parts={part: cost.to_json() for part, cost in costs.items()},
     )
 
 

@@ -8,15 +8,18 @@ d = decay, or min(decay, (1 + n) / (10 + n)) after n steps
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from bench.core.model.backbone import SiT
+from bench.core.model.ports import Backbone
 from bench.core.train.sharding import held_here
 
+AnyBackbone = TypeVar("AnyBackbone", bound=Backbone)
 
-def ema_copy(backbone: SiT) -> SiT:
+
+def ema_copy(backbone: AnyBackbone) -> AnyBackbone:
     """A frozen copy to average into."""
     return copy.deepcopy(backbone).requires_grad_(False)
 

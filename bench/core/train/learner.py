@@ -15,61 +15,63 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.core.data.base import DataSet, Examples
 from bench.core.model.backbone import SiT
-from bench.core.model.encoder import Encoder
 from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.noise import TimeDistribution
+from bench.core.model.ports import Backbone, views_of
 from bench.core.model.streams import Draw, generator
+from bench.core.store.files import Json
 from bench.core.train import loading, sharding
 from bench.core.train.diagnostics import diagnose, is_due
 from bench.core.train.distributed import Processes
 from bench.core.train.ema import ema_copy, ema_decay, ema_update
 from bench.core.train.meter import Stopwatch
+from bench.core.train.parts import TrainedPart, Turns
 from bench.core.train.settings import Settings
+
+TURN_COLUMN = "part"
+"""The column of a step's numbers that says which part it was of, where there are several."""
 
 
 class Learner:
-    """One arm while it learns. images: seen so far; diagnostics: the latest, until a line of
-    metrics takes them. cached: the encoder's patch tokens, where they were computed before.
+    """One arm while it learns. parts: what its steps are made of, under "" where all are of one
+    kind of data; images: seen so far; diagnostics: the latest, until a line of metrics takes them.
     """
 
     def __init__(
         self,
         cfg: Settings,
-        data: DataSet,
-        method: Method,
-        backbone: SiT,
-        encoder: Encoder | None,
+        parts: Mapping[str, TrainedPart],
+        backbone: Backbone,
         processes: Processes,
-        cached: np.ndarray | None = None,
     ):
-        self.cfg, self.data, self.method, self.processes = cfg, data, method, processes
+        self.cfg, self.parts, self.processes = cfg, dict(parts), processes
         device = processes.device
         self.batch, self.images = cfg.batch, 0
         self.steps = cfg.images // self.batch
+        self.turns = Turns({name: one.share for name, one in parts.items()}, cfg.seed, cfg.batch)
         self.pieces = loading.micro_rows(processes.rows(self.batch), cfg.micro_batch)
         self.sharded = cfg.compute.shard and processes.world > 1
         # sharded, only slices go to the device
         self.held = torch.device("cpu") if self.sharded else device
 
         # the arm: backbone, its average, and heads whose initialisation is apart from every stream
-        backbone = backbone.to(self.held)
-        backbone.recompute = cfg.compute.recompute
+        self.backbone = backbone = backbone.to(self.held)
+        for view in views_of(backbone).values():
+            view.recompute = cfg.compute.recompute
         self.ema = ema_copy(backbone)
-        teacher = self.ema if "ema" in method.needs else None
-        times = TimeDistribution(**asdict(cfg.time))
-        self.ctx, self.cached = Context(data.grid, backbone.size, times, teacher, encoder), cached
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator(cfg.seed, "heads", 0).initial_seed())
-            heads = method.heads(self.ctx).to(self.held)
-        self.arm = Arm(backbone, heads, method)
-        self.net: torch.nn.Module = self.arm
+        self.contexts = {name: self._context(name, one) for name, one in parts.items()}
+        self.heads, heads = self._make_heads()
+        self.arms = {
+            name: Arm(view, heads[name], parts[name].method)
+            for name, view in views_of(backbone).items()
+        }
+        self.net: torch.nn.Module | None = None  # what goes before an arm, of other processes
 
         # compiled, sharded or in step with other processes
         if cfg.compute.compile:
@@ -77,14 +79,15 @@ class Learner:
             for block in (*backbone.blocks, *self.ema.blocks):
                 block.compile()
         if self.sharded:
-            sharding.shard(self.arm, backbone, processes)
-            sharding.shard(self.ema, self.ema, processes)
+            sharding.shard(self.arm, self.arm.backbone, processes)
+            sharding.shard(self.averaged, self.averaged, processes)
         elif processes.world > 1:
             self.net = DistributedDataParallel(self.arm, broadcast_buffers=False)
 
         # the optimiser and the precision
         o = cfg.optimizer
-        self.parameters = [p for p in self.arm.parameters() if p.requires_grad]
+        learned = (*backbone.parameters(), *self.heads.parameters())
+        self.parameters = [p for p in learned if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=o.lr,
@@ -101,10 +104,71 @@ class Learner:
 
         # what is measured: the time of the method's own modules, and diagnostics
         self.watch = Stopwatch(device)
-        for module in (*heads.values(), teacher, encoder):
-            if module is not None:
-                self.watch.watch(module)
+        for module in self._of_methods():
+            self.watch.watch(module)
         self.diagnostics: dict[str, float] = {}
+
+    def _context(self, name: str, part: TrainedPart) -> Context:
+        """What is lent to the method of a part."""
+        teacher = views_of(self.ema)[name] if "ema" in part.method.needs else None
+        times = TimeDistribution(**asdict(part.time or self.cfg.time))
+        return Context(part.data.grid, self.backbone.size, times, teacher, part.encoder)
+
+    def _make_heads(self) -> tuple[torch.nn.ModuleDict, dict[str, torch.nn.ModuleDict]]:
+        """All heads as one module, and those of each part: the same ones where they are of one
+        form, as the backbone's blocks are; a part's own where they learn from its encoder.
+        """
+        made: dict[str, torch.nn.ModuleDict] = {}
+        for name, part in self.parts.items():
+            purpose = f"heads {name}" if made else "heads"
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(generator(self.cfg.seed, purpose, 0).initial_seed())
+                made[name] = part.method.heads(self.contexts[name]).to(self.held)
+        first, *others = made.values()
+        alike = all(_shapes(one.state_dict()) == _shapes(first.state_dict()) for one in others)
+        if alike and not any(part.encoder for part in self.parts.values()):
+            return first, dict.fromkeys(made, first)
+        return (first if not others else torch.nn.ModuleDict(made)), made
+
+    def _of_methods(self) -> list[torch.nn.Module]:
+        """The methods' own modules, each once: heads, teachers, encoders."""
+        found = [
+            module
+            for name, ctx in self.contexts.items()
+            for module in (*self.arms[name].heads.values(), ctx.ema, ctx.encoder)
+            if module is not None
+        ]
+        return list(dict.fromkeys(found))
+
+    # Whose turn it is -----------------------------------------------------------------------------
+
+    @property
+    def turn(self) -> str:
+        """The part of the next step, which the images seen tell."""
+        return self.turns.at(self.images)
+
+    @property
+    def data(self) -> DataSet:
+        """The data of the next step."""
+        return self.parts[self.turn].data
+
+    @property
+    def method(self) -> Method:
+        return self.parts[self.turn].method
+
+    @property
+    def ctx(self) -> Context:
+        return self.contexts[self.turn]
+
+    @property
+    def arm(self) -> Arm:
+        """Backbone and heads of the next step."""
+        return self.arms[self.turn]
+
+    @property
+    def averaged(self) -> SiT:
+        """The average of that backbone."""
+        return views_of(self.ema)[self.turn]
 
     def batches(self, until: int) -> Iterator[Examples]:
         """Micro-batches of this process on its device, from the images seen so far to so many."""
@@ -112,16 +176,25 @@ class Learner:
 
     def read(self, until: int) -> Iterator[Examples]:
         """The same as they are read, on the CPU."""
+        seen = self.turns.seen(self.images)
+        sources = {name: self._read_part(name, seen[name], until) for name in self.parts}
+        for images in range(self.images, until, self.batch):
+            for _ in self.pieces:
+                yield next(sources[self.turns.at(images)])
+
+    def _read_part(self, name: str, seen: int, until: int) -> Iterator[Examples]:
+        """Micro-batches of a part of which so many images were seen, if all steps were of it."""
+        part = self.parts[name]
         return loading.batches(
-            self.data,
+            part.data,
             self.cfg.seed,
-            self.images,
-            until,
+            seen,
+            seen + until - self.images,
             self.batch,
             self.pieces,
-            "clean" in self.method.needs and self.cached is None,
+            "clean" in part.method.needs and part.cached is None,
             self.cfg.compute.data_workers,
-            self.cached,
+            part.cached,
             pin=self.processes.device.type == "cuda",
         )
 
@@ -165,6 +238,7 @@ class Learner:
         due = is_due(self.images, self.batch, self.cfg.diagnostics_images)
         columns: list[str] = []
         sums: Tensor | float = 0.0
+        part, net = self.parts[self.turn], self.arm if self.net is None else self.net
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)
@@ -175,10 +249,10 @@ class Learner:
             shown = Step(self.images, self.draw("method", rows))
             with self.gradients_synchronised(rows is self.pieces[-1]):
                 with self.autocast:
-                    terms = self.net(batch, self.ctx, shown)
+                    terms = net(batch, self.ctx, shown)
                 weighted = [term.value * term.weight for term in terms.values()]
                 total = torch.stack(weighted).sum() / len(self.pieces)
-                total.backward()
+                (total if part.weight == 1 else total * part.weight).backward()
 
             # what the step says of itself, averaged over the pieces
             numbers = {f"loss.{name}": term.value for name, term in terms.items()}
@@ -191,7 +265,30 @@ class Learner:
         norm = self.update()
         self.average(done)
         assert isinstance(sums, Tensor)
-        return [*columns, "grad_norm"], torch.cat([sums, norm.detach().float().reshape(1)])
+        columns, numbers = [*columns, "grad_norm"], [sums, norm.detach().float().reshape(1)]
+        if len(self.parts) > 1:
+            columns.append(TURN_COLUMN)
+            numbers.append(numbers[-1].new_tensor([self.turns.number(self.images)]))
+        return columns, torch.cat(numbers)
+
+    def of_parts(self, columns: list[str], rows: Tensor) -> Json:
+        """What a line of metrics says of each part where there are several: images seen of it, and
+        its losses in the steps of these rows.
+        """
+        if TURN_COLUMN not in columns:
+            return {}
+        turn = rows[:, columns.index(TURN_COLUMN)]
+        losses: dict[str, dict[str, float]] = {}
+        for number, name in enumerate(self.parts):
+            own = rows[turn == number]
+            if len(own):
+                means = dict(zip(columns, own.mean(dim=0).tolist(), strict=True))
+                losses[name] = {
+                    column.removeprefix("loss."): mean
+                    for column, mean in means.items()
+                    if column.startswith("loss.")
+                }
+        return {"seen": self.turns.seen(self.images), "loss_of": losses}
 
     def update(self) -> Tensor:
         """Clip the gradients and update the weights; returns the norm before."""
@@ -204,7 +301,7 @@ class Learner:
     def average(self, done: int) -> None:
         """Let the EMA follow the weights; done: steps before this one."""
         decay = ema_decay(self.cfg.ema.decay, self.cfg.ema.warmup, done)
-        ema_update(self.ema, self.arm.backbone, decay)
+        ema_update(self.ema, self.backbone, decay)
 
     def wait(self) -> None:
         """Until a GPU has done what it was given."""
@@ -218,7 +315,7 @@ class Learner:
         if isinstance(self.net, DistributedDataParallel):
             return contextlib.nullcontext() if last else self.net.no_sync()
         if self.sharded:
-            net: Any = self.net  # fully_shard gave it FSDPModule's methods
+            net: Any = self.arm  # fully_shard gave it FSDPModule's methods
             net.set_requires_gradient_sync(last)
         return contextlib.nullcontext()
 
@@ -243,7 +340,7 @@ class Learner:
 
     def modules(self) -> dict[str, torch.nn.Module]:
         """What is learned, by its name in a checkpoint."""
-        return {"backbone": self.arm.backbone, "heads": self.arm.heads, "ema": self.ema}
+        return {"backbone": self.backbone, "heads": self.heads, "ema": self.ema}
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs to go on exactly; whole on the main process, which alone may

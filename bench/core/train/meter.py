@@ -74,8 +74,8 @@ class Window:
             group, _, name = column.partition(".")
             if group == "grad_norm":
                 found["grad_norm"] = mean
-            else:
-                (found["loss"] if group == "loss" else found["diagnostics"])[name] = mean
+            elif group in ("loss", "diagnostics"):
+                found[group][name] = mean
         self.rows = []
         return found
 

@@ -66,6 +66,7 @@ class Trainer:
     def log(self) -> None:
         """Write a line of metrics.jsonl, tell the heartbeat and the progress bar."""
         values, learner = self.read_window(), self.learner
+        of_parts = learner.of_parts(self.window.columns, values)
         steps, means = len(values), self.window.means(values)
         means["diagnostics"] = learner.diagnostics | means["diagnostics"]
         learner.diagnostics = {}
@@ -73,7 +74,7 @@ class Trainer:
         self.seconds += times["seconds"]
         speed = steps * learner.batch / times["seconds"]
         line = {"images": learner.images, "step": learner.images // learner.batch} | means
-        line |= {"lr": learner.optimizer.param_groups[0]["lr"]}
+        line |= of_parts | {"lr": learner.optimizer.param_groups[0]["lr"]}
         line |= {"time": times | {"images_per_second": speed, "total_seconds": self.seconds}}
         if self.metrics is not None:
             self.folder.check_exists()

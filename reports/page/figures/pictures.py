@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.store.runs import RunRecord
+from bench.core.store.runs import RunRecord, data_of_part, samples_folder
 from reports.draw.panels import Figure, ImagePanel, Place, Shown, chosen_figures
 from reports.draw.theme import arm_label
 from reports.findings.sentences import joined
@@ -77,11 +77,12 @@ def _figures(
     absent: dict[str, list[str]] = {}  # arms by size
     beside = ""
     reader = _Reader(study, read)
-    for (data, size), runs in study.first_seeds().items():
-        there = {run.id: _pictures(run, name) for run in runs}
+    places = picture_places(study)
+    for (data, size), part, runs in places:
+        there = {run.id: _pictures(run, name, part) for run in runs}
         numbers = [set(of_run) for of_run in there.values() if of_run]
         common = set.intersection(*numbers) if numbers else set()
-        if name == "samples" and (real := _real(reader, runs)):
+        if name == "samples" and (real := _real(reader, runs, part)):
             panels.append(((data, size), {}, real))
             beside = " Real: held-out pictures of the same classes."
             if real.wav:
@@ -108,32 +109,43 @@ def _figures(
                 panels.append(((data, size), place, panel))
             if not drawn:
                 absent.setdefault(size, []).append(arm_label(run.arm))
-    several = len({size for _, size in study.first_seeds()}) > 1
+    several = len({size for (_, size), _, _ in places}) > 1
     lacking = [
         f"{joined(list(dict.fromkeys(arms)))}{f' at {size}' if several else ''}"
         for size, arms in absent.items()
     ]
     without = f" Without a picture: {'; '.join(lacking)}." if lacking else ""
-    order = list(study.first_seeds())
+    order = [place for place, _, _ in places]
     return chosen_figures(name, title, caption + beside + without, panels, order, beside=())
 
 
-def _pictures(run: RunRecord, kind: str) -> dict[int, Path]:
+def picture_places(study: StudyResults) -> list[tuple[tuple[str, str], str, list[RunRecord]]]:
+    """Data and size as figures are chosen by, each part of data of several kinds by itself, with
+    the part and the runs.
+    """
+    return [
+        ((data_of_part(data, part), size), part, runs)
+        for (data, size), runs in study.first_seeds().items()
+        for part in dict.fromkeys(part for run in runs for part in run.parts)
+    ]
+
+
+def _pictures(run: RunRecord, kind: str, part: str) -> dict[int, Path]:
     """{images: file} of the pictures of a kind, the last of each number."""
-    found = {}
-    for path in sorted(p for one in PICTURES[kind] for p in (run.folder / "samples").glob(one)):
+    found, folder = {}, samples_folder(run.folder, part)
+    for path in sorted(p for one in PICTURES[kind] for p in folder.glob(one)):
         number = path.stem.rpartition("-")[2]
         found[int(number) if number.isdigit() else 0] = path
     return found
 
 
-def _real(reader: _Reader, runs: Sequence[RunRecord]) -> ImagePanel | None:
+def _real(reader: _Reader, runs: Sequence[RunRecord], part: str) -> ImagePanel | None:
     """Real pictures of the classes of the grids: of the first run that has them."""
     for run in runs:
-        path = run.folder / "samples" / REAL
+        path = samples_folder(run.folder, part) / REAL
         content = reader.png(run, path) if path.is_file() else None
         if content is not None:
-            alt = f"real pictures of {run.data}"
+            alt = f"real pictures of {data_of_part(run.data, part)}"
             return ImagePanel("", "Real, held out", alt, content, *reader.beside(run, path))
     return None
 
@@ -182,12 +194,10 @@ class _Reader:
         return base64.b64encode(content).decode()
 
 
-def newest_picture(run: RunRecord, kind: str) -> Path | None:
+def newest_picture(run: RunRecord, kind: str, part: str = "") -> Path | None:
     """The file of the last snapshot that a picture of a kind (a key of `PICTURES`) was made of."""
-    return max(
-        (path for pattern in PICTURES[kind] for path in (run.folder / "samples").glob(pattern)),
-        default=None,
-    )
+    folder = samples_folder(run.folder, part)
+    return max((path for pattern in PICTURES[kind] for path in folder.glob(pattern)), default=None)
 
 
 def _check_png(content: bytes) -> None:

@@ -17,6 +17,7 @@ from bench.core.model.noise import NoiseLevels
 from bench.core.train import distributed
 from bench.core.train.ema import ema_copy, ema_update
 from bench.core.train.learner import Learner
+from bench.core.train.parts import TrainedPart
 
 STEPS = 3
 # a block of the teacher has no gradient, one whose q and k are read two outputs more
@@ -29,8 +30,9 @@ def learner(name, *words, cached=None):
     small += ["diagnostics_images=null"]  # these look at numbers, beside the step
     arm = method(name, **SMALL.get(name, {}))
     encoder = StandInEncoder() if "clean" in arm.needs else None
-    parts = (Digits("digits", 2), arm, random_backbone(), encoder, distributed.start("cpu"))
-    return Learner(compose([*small, *words]), *parts, cached)
+    part = TrainedPart(Digits("digits", 2), arm, encoder, cached)
+    processes = distributed.start("cpu")
+    return Learner(compose([*small, *words]), {"": part}, random_backbone(), processes)
 
 
 def stepped(trained, steps=STEPS):
