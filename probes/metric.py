@@ -14,10 +14,10 @@ from __future__ import annotations
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -135,6 +135,16 @@ class Inputs:
         return self.data
 
 
+class MovingPictures(NamedTuple):
+    """What moves on a page beside a number: videos of the model and of what it is compared with,
+    uint8 [n, 3, T, H, W], and a text below each [n].
+    """
+
+    model: Tensor
+    real: Tensor
+    texts: Sequence[str]
+
+
 class Metric(ABC):
     """One measurement. name: as it was asked for; network: what bench built for it, if its entry
     names one.
@@ -161,6 +171,10 @@ class Metric(ABC):
 
     def illustrate(self, inputs: Inputs, folder: Path, images: int) -> None:  # noqa: B027
         """Write pictures that a page shows beside the numbers into a run's folder; usually none."""
+
+    def clips(self, inputs: Inputs) -> MovingPictures | None:
+        """What of it moves on a page; usually nothing."""
+        return None
 
     @property
     def reading(self) -> str:

@@ -33,9 +33,10 @@ from bench.core.model.streams import generator
 from bench.core.numbers import standard_error, wilson
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import YARDSTICKS, Row
-from probes.metric import DATA, OF_DATA, STATED, Inputs, Metric, Record, Told
+from probes.metric import DATA, OF_DATA, STATED, Inputs, Metric, MovingPictures, Record, Told
 
 EPISODES, STEPS = 200, 4  # of a task; of Euler's method
+FILMED = 8  # episodes that a page shows
 PLANS_AT_ONCE = 256  # plans that are made at once
 NOISE_SEED = 0
 SUCCESS = Record(
@@ -70,9 +71,8 @@ class Rollouts(Metric):
 
     def measure(self, inputs: Inputs) -> list[Row]:
         data, settings = _world_of(self.name, inputs), inputs.settings
-        count = int(settings.get("rollouts", EPISODES))
-        steps = int(settings.get("plan_steps", STEPS))
-        planner = Planner(data, inputs.backbone, inputs.device, steps)
+        count, steps = int(settings.get("rollouts", EPISODES)), _steps(settings)
+        planner = self._planner(inputs)
         found: dict[str, dict[str, np.ndarray]] = {"policy": {}}
         for task in data.tasks:
             found["policy"][task] = roll_out(data, task, count, planner)
@@ -123,10 +123,35 @@ class Rollouts(Metric):
         each = [row(f"success_{group}", [group]) for group in groups] if len(groups) > 1 else []
         return [row("success", list(groups)), *each]
 
+    def clips(self, inputs: Inputs) -> MovingPictures:
+        """The first episodes of each task, the policy's and the expert's, frame by frame; whichever
+        ends first stands still.
+        """
+        data, planner = _world_of(self.name, inputs), self._planner(inputs)
+        each = max(1, FILMED // len(data.tasks))
+        films: tuple[list[list[Sight]], list[list[Sight]]] = ([], [])
+        texts = list[str]()
+        for task in data.tasks:
+            ended_well = roll_out(data, task, each, planner, films=films[0])
+            for number, well in enumerate(ended_well):
+                episode = data.world.reset(task, ROLLED_OUT_FROM + number)
+                texts.append(f"{episode.instruction}: {'done' if well else 'not done'}")
+                films[1].append([episode.view()])
+                _solves(episode, films[1][-1])
+        return MovingPictures(_padded(films[0]), _padded(films[1]), texts)
+
+    def _planner(self, inputs: Inputs) -> Planner:
+        data = _world_of(self.name, inputs)
+        return Planner(data, inputs.backbone, inputs.device, _steps(inputs.settings))
+
     @classmethod
     def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
         # three or four plans an episode, of the policy as it is and of its two controls
-        return 12 * int(settings.get("rollouts", EPISODES)) * int(settings.get("plan_steps", STEPS))
+        return 12 * int(settings.get("rollouts", EPISODES)) * _steps(settings)
+
+
+def _steps(settings: Told) -> int:
+    return int(settings.get("plan_steps", STEPS))
 
 
 def _world_of(metric: str, inputs: Inputs) -> Demonstrations:
@@ -170,30 +195,47 @@ class Planner:
 
 
 def roll_out(
-    data: Demonstrations, task: str, count: int, policy: Policy, shuffled: str = ""
+    data: Demonstrations,
+    task: str,
+    count: int,
+    policy: Policy,
+    shuffled: str = "",
+    films: list[list[Sight]] | None = None,
 ) -> np.ndarray:
     """Which of `count` episodes of a task end well, bool [count]; shuffled: "told" or "seen", what
-    each is given of another one.
+    each is given of another one; films: a list that is given all views of each.
     """
     episodes = [data.world.reset(task, ROLLED_OUT_FROM + number) for number in range(count)]
     texts = [episode.instruction for episode in episodes]
     told = [_other(texts, number) for number in range(count)] if shuffled == "told" else texts
+    kept = None if films is None else [[episode.view()] for episode in episodes]
     looked = 0
     while alive := [number for number in range(count) if not episodes[number].done]:
         of = [(number + 1) % count if shuffled == "seen" else number for number in alive]
         views = [episodes[number].view() for number in of]
         plans = policy(alive, views, [told[number] for number in alive], looked)
         for number, plan in zip(alive, plans, strict=True):
-            _act_out(episodes[number], plan)
+            _act_out(episodes[number], plan, kept[number] if kept else None)
         looked += 1
+    if films is not None and kept:
+        films += kept
     return np.array([episode.success for episode in episodes])
 
 
-def _act_out(episode: Episode, plan: Sequence[int]) -> None:
+def _act_out(episode: Episode, plan: Sequence[int], views: list[Sight] | None) -> None:
     for action in plan:
         if episode.done:
             return
         episode.step(int(action))
+        if views is not None:
+            views.append(episode.view())
+
+
+def _padded(films: Sequence[Sequence[Sight]]) -> Tensor:
+    """Films of unlike lengths as uint8 [n, 3, T, H, W], the last view held."""
+    longest = max(map(len, films))
+    held = [[*film, *[film[-1]] * (longest - len(film))] for film in films]
+    return torch.from_numpy(np.array(held)).transpose(1, 2).contiguous()
 
 
 def _other(texts: Sequence[str], number: int) -> str:
@@ -260,11 +302,11 @@ def yardsticks(data: Demonstrations, count: int) -> dict[str, dict[str, np.ndarr
     return found
 
 
-def _solves(episode: Episode) -> bool:
-    """Whether the expert ends an episode well."""
+def _solves(episode: Episode, views: list[Sight] | None = None) -> bool:
+    """Whether the expert ends an episode well; views: a list that is given what it sees."""
     while not episode.done:
         action = episode.expert()
         if action is None:
             return False
-        episode.step(action)
+        _act_out(episode, [action], views)
     return episode.success

@@ -29,7 +29,7 @@ from bench.core.store.folder import RunFolder
 from bench.core.store.rows import Row, kind_of_part, write_rows
 from bench.core.store.waiting import saying
 from bench.core.train.distributed import Processes
-from bench.evaluation.pictures import save_real_grid, save_sample_grid
+from bench.evaluation.pictures import save_clips, save_real_grid, save_sample_grid
 from bench.evaluation.request import Request, entry_of, reads_encoder
 from bench.evaluation.samples import SampleStore, painter, sampler
 from bench.evaluation.subject import (
@@ -130,8 +130,10 @@ class Evaluator:
             save_sample_grid(subject, protocol, self.processes.device)
             save_real_grid(subject, protocol.block)
         for name in task.metrics:
-            metric = self.metric(subject, name)
-            metric.illustrate(self.inputs(subject, name), subject.shown, subject.images)
+            metric, inputs = self.metric(subject, name), self.inputs(subject, name)
+            metric.illustrate(inputs, subject.shown, subject.images)
+            if (clips := metric.clips(inputs)) is not None:
+                save_clips(clips, subject.shown, subject.images)
 
     # What a metric reads --------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from bench.evaluation.films import save_film, strips
 from bench.evaluation.grids import picture_grid, save_png
 from bench.evaluation.samples import decoder, sampler
 from bench.evaluation.subject import Subject
+from probes.metric import MovingPictures
 
 REAL_GRID = "real.png"
 NAMED_BELOW = ("sound", "video")  # a picture does not show at a glance what these are
@@ -58,6 +59,13 @@ def _save_sounds(subject: Subject, tokens: Tensor, picture: Path) -> None:
     found = subject.data.heard(tokens) if subject.data else None
     if found is not None:
         write_bytes(picture.with_suffix(".wav"), wav_bytes(*found))
+
+
+def save_clips(clips: MovingPictures, folder: Path, images: int) -> None:
+    """samples/grid-<images>.png and real.png of what moves beside a number, with their films."""
+    columns = len(clips.texts)
+    for name, shown_clips in ((f"grid-{images:012d}.png", clips.model), (REAL_GRID, clips.real)):
+        _save_grid(shown_clips, columns, clips.texts, folder / "samples" / name)
 
 
 def _columns(prompts: int) -> int:

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from PIL import Image
 from support.runs import only_run, run_in_process, tiny_run
 from support.worlds import need_minigrid
 
@@ -30,3 +31,8 @@ def test_a_run_on_demonstrations_acts_beside_its_yardsticks(tmp_path, capsys):
     assert "the expert: 1; instructions shuffled: " in said and "moments of" in said
     (loss,) = run.glob("results/heldout-*.json")
     assert json.loads(loss.read_text(encoding="utf-8"))["rows"][0]["value"] > 0
+    there = {path.name for path in (run / "samples").iterdir()}
+    assert there == {f"{name}.{kind}" for name in ("real", "grid-000000000256")
+                     for kind in ("png", "apng")}  # fmt: skip
+    with Image.open(run / "samples" / "real.apng") as film:
+        assert film.n_frames > 3

@@ -139,7 +139,7 @@ class Demonstrations(PictureData):
     def prompts(self) -> Prompts:
         """The held-out situations, in order."""
         labels = self.labels("heldout")
-        texts = tuple(self.class_names[label] for label in labels.tolist())
+        texts = tuple(self.class_names[int(label)] for label in labels)
         return Prompts(self.conditions("heldout"), labels, self.condition.null, texts)
 
     def told(self, views: Tensor, texts: Sequence[str]) -> Tensor:

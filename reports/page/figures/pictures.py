@@ -34,6 +34,11 @@ MOVES = (
     " The same videos over and over; in print, and for readers who ask for little motion, the "
     "frames of the top row, a video a line."
 )
+ACTS = (
+    " The same episodes over and over, as the policy sees them: it stands in the middle and looks "
+    "up. In print, and for readers who ask for little motion, an episode a line."
+)
+POLICY = "policy"  # the modality whose clips are episodes
 # What readers of PNG and npz raise for a file that was cut or altered.
 DAMAGED = (
     OSError,
@@ -87,6 +92,8 @@ def _figures(
             beside = " Real: held-out pictures of the same classes."
             if real.wav:
                 beside = f" Real: held-out sounds of the same classes.{CAN_BE_HEARD}"
+            elif runs[0].modality == POLICY:
+                beside = f" Beside them the expert's.{ACTS}"
             elif real.apng:
                 beside = f" Real: held-out videos of the same classes.{MOVES}"
         for run in runs:
@@ -145,8 +152,11 @@ def _real(reader: _Reader, runs: Sequence[RunRecord], part: str) -> ImagePanel |
         path = samples_folder(run.folder, part) / REAL
         content = reader.png(run, path) if path.is_file() else None
         if content is not None:
-            alt = f"real pictures of {data_of_part(run.data, part)}"
-            return ImagePanel("", "Real, held out", alt, content, *reader.beside(run, path))
+            of = data_of_part(run.data, part)
+            alt, title = f"real pictures of {of}", "Real, held out"
+            if run.modality == POLICY:
+                alt, title = f"the expert's episodes in {of}", "The expert"
+            return ImagePanel("", title, alt, content, *reader.beside(run, path))
     return None
 
 

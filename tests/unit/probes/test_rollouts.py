@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support.arms import random_backbone
-from support.worlds import Corridor, Knows, corridor, walks_where_it_is_told
+from support.worlds import Corridor, Knows, corridor, stands_still, walks_where_it_is_told
 
 from bench.core.data.base import PictureData
 from bench.core.data.demonstrations import ROLLED_OUT_FROM
@@ -105,3 +105,14 @@ def test_yardsticks_are_rolled_out_once(tmp_path, monkeypatch):
     kept.write_text("{")
     with pytest.raises(ValueError, match=r"damaged .* delete that folder"):
         rows_of(data, knows, tmp_path, rollouts=10)
+
+
+def test_episodes_are_filmed_beside_the_expert_s(tmp_path):
+    data = corridor("walk", "hop")
+    clips = Rollouts("success").clips(inputs(data, Knows(data, walks_where_it_is_told), tmp_path))
+    assert clips.model.dtype == torch.uint8 and clips.model.shape == (8, 3, 3, 2, 10)
+    assert torch.equal(clips.model, clips.real), "who knows the way goes as the expert does"
+    assert torch.equal(clips.real[7, :, -1], clips.real[7, :, 1]), "a near end is reached, and held"
+    assert clips.texts[0] == Corridor().reset("walk", ROLLED_OUT_FROM).instruction + ": done"
+    stands = Rollouts("success").clips(inputs(data, Knows(data, stands_still), tmp_path))
+    assert stands.model.shape[2] == 7 and stands.texts[0].endswith(": not done")

@@ -142,6 +142,14 @@ def test_a_share_of_samples_is_compared_in_points_and_is_full_where_real_ones_ar
     assert verdict("selfflow_renders_text", rows(ARMS)).word == NOT_TESTED
 
 
+def test_success_is_compared_in_points_and_an_expert_leaves_room():
+    table = shares({"vanilla": 0.4, "selfflow": 0.6, "sra": 0.4}).assign(metric="success", real=1.0)
+    found = verdict("selfflow_succeeds_more", table)
+    assert (found.here, found.metric) == (SUPPORTED, "success") and "points" in found.reason
+    assert found.effect == pytest.approx(0.2, abs=0.03)
+    assert verdict("repa_succeeds_more", table).word == NOT_TESTED
+
+
 def test_of_several_encoders_those_are_judged_to_which_the_metric_is_no_kin():
     table = shares({"vanilla": 0.4, "repa/kin": 0.9, "repa/m": 0.5})
     table.loc[table["arm"] == "repa/kin", "related"] = "the same pictures"

@@ -34,9 +34,12 @@ class Episode(Protocol):
     ended well.
     """
 
-    instruction: str
-    done: bool
-    success: bool
+    @property
+    def instruction(self) -> str: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def success(self) -> bool: ...
 
     def view(self) -> Sight: ...
 
@@ -55,13 +58,20 @@ class World(Protocol):
     unsaid: those of its instructions that say nothing and are left out.
     """
 
-    name: str
-    tasks: Mapping[str, WorldTask]
-    actions: Sequence[str]
-    idle: int
-    shape: tuple[int, int, int]
-    words: Sequence[str]
-    unsaid: frozenset[str]
+    @property
+    def name(self) -> str: ...
+    @property
+    def tasks(self) -> Mapping[str, WorldTask]: ...
+    @property
+    def actions(self) -> Sequence[str]: ...
+    @property
+    def idle(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def words(self) -> Sequence[str]: ...
+    @property
+    def unsaid(self) -> frozenset[str]: ...
 
     def reset(self, task: str, seed: int) -> Episode: ...
 
