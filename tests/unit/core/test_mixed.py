@@ -9,6 +9,7 @@ import pytest
 import torch
 from support.arms import SMALL, method
 
+from bench.config.compose import compose
 from bench.core.data.base import PictureData
 from bench.core.data.mixed import Mixed, found_in, sizes_of
 from bench.core.model.backbone import SiT
@@ -24,6 +25,7 @@ from bench.core.train.cost import count, of_mixed
 from bench.core.train.learner import TURN_COLUMN, Learner
 from bench.core.train.parts import TrainedPart, Turns
 from bench.core.train.settings import Settings
+from bench.training.arm import MixedArm
 
 TINY = Size("nano", 4, 16, 2)
 GRIDS = {
@@ -307,6 +309,11 @@ def test_a_part_without_data_is_said():
     empty = SimpleNamespace(n_train=0)
     with pytest.raises(ValueError, match=r"data.parts: notes has no training data"):
         Mixed("mixed", {"notes": empty}, None, None)
+
+
+def test_several_processes_are_refused():
+    with pytest.raises(ValueError, match=r"data=mixed is trained in one process, and 2 were star"):
+        MixedArm.of(compose(["data=mixed"]), SimpleNamespace(world=2), three())
 
 
 def test_other_data_or_other_parts_are_another_fingerprint():
