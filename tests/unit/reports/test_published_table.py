@@ -109,7 +109,7 @@ def test_what_the_paper_reports_of_a_kind_of_data_stands_as_changes_from_its_van
 ):
     write_run(tmp_path, "vanilla", data="moving_digits", snapshots=1, probes=False)
     study = read_study(tmp_path)
-    monkeypatch.setattr(RunRecord, "modality", "video")
+    monkeypatch.setattr(RunRecord, "modalities", {"moving_digits": "video"})
     (table,) = reported_tables(study)
     lines = {(row[0].text, row[1].text): row for row in table.rows}
     assert len(lines) == 12 and lines["selfflow", "fvd_videomae"][4].sort == pytest.approx(
