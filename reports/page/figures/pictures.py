@@ -80,22 +80,24 @@ def _figures(
 ) -> list[Figure]:
     panels: list[tuple[Place, Shown, ImagePanel]] = []
     absent: dict[str, list[str]] = {}  # arms by size
-    beside = ""
+    beside: dict[str, None] = {}  # sentences, each once
     reader = _Reader(study, read)
     places = picture_places(study)
     for (data, size), part, runs in places:
+        kind = runs[0].modalities.get(data)
         there = {run.id: _pictures(run, name, part) for run in runs}
         numbers = [set(of_run) for of_run in there.values() if of_run]
         common = set.intersection(*numbers) if numbers else set()
         if name == "samples" and (real := _real(reader, runs, part)):
             panels.append(((data, size), {}, real))
-            beside = " Real: held-out pictures of the same classes."
+            said = " Real: held-out pictures of the same classes."
             if real.wav:
-                beside = f" Real: held-out sounds of the same classes.{CAN_BE_HEARD}"
-            elif runs[0].modality == POLICY:
-                beside = f" Beside them the expert's.{ACTS}"
+                said = f" Real: held-out sounds of the same classes.{CAN_BE_HEARD}"
+            elif kind == POLICY:
+                said = f" Beside them the expert's.{ACTS}"
             elif real.apng:
-                beside = f" Real: held-out videos of the same classes.{MOVES}"
+                said = f" Real: held-out videos of the same classes.{MOVES}"
+            beside[said] = None
         for run in runs:
             files = there[run.id]
             # the last of each arm, and before it what all arms have
@@ -123,7 +125,9 @@ def _figures(
     ]
     without = f" Without a picture: {'; '.join(lacking)}." if lacking else ""
     order = [place for place, _, _ in places]
-    return chosen_figures(name, title, caption + beside + without, panels, order, beside=())
+    return chosen_figures(
+        name, title, caption + "".join(beside) + without, panels, order, beside=()
+    )
 
 
 def picture_places(study: StudyResults) -> list[tuple[tuple[str, str], str, list[RunRecord]]]:
@@ -154,7 +158,7 @@ def _real(reader: _Reader, runs: Sequence[RunRecord], part: str) -> ImagePanel |
         if content is not None:
             of = data_of_part(run.data, part)
             alt, title = f"real pictures of {of}", "Real, held out"
-            if run.modality == POLICY:
+            if run.modalities.get(of) == POLICY:
                 alt, title = f"the expert's episodes in {of}", "The expert"
             return ImagePanel("", title, alt, content, *reader.beside(run, path))
     return None
