@@ -137,12 +137,13 @@ class Inputs:
 
 class MovingPictures(NamedTuple):
     """What moves on a page beside a number: videos of the model and of what it is compared with,
-    uint8 [n, 3, T, H, W], and a text below each [n].
+    uint8 [n, 3, T, H, W], and a text below each of both [n].
     """
 
     model: Tensor
     real: Tensor
     texts: Sequence[str]
+    real_texts: Sequence[str]
 
 
 class Metric(ABC):

@@ -130,15 +130,16 @@ class Rollouts(Metric):
         data, planner = _world_of(self.name, inputs), self._planner(inputs)
         each = max(1, FILMED // len(data.tasks))
         films: tuple[list[list[Sight]], list[list[Sight]]] = ([], [])
-        texts = list[str]()
+        texts: tuple[list[str], list[str]] = ([], [])
         for task in data.tasks:
             ended_well = roll_out(data, task, each, planner, films=films[0])
             for number, well in enumerate(ended_well):
                 episode = data.world.reset(task, ROLLED_OUT_FROM + number)
-                texts.append(f"{episode.instruction}: {'done' if well else 'not done'}")
                 films[1].append([episode.view()])
-                _solves(episode, films[1][-1])
-        return MovingPictures(_padded(films[0]), _padded(films[1]), texts)
+                ended_by = well, _solves(episode, films[1][-1])
+                for of, ended in zip(texts, ended_by, strict=True):
+                    of.append(f"{episode.instruction}: {'done' if ended else 'not done'}")
+        return MovingPictures(_padded(films[0]), _padded(films[1]), *texts)
 
     def _planner(self, inputs: Inputs) -> Planner:
         data = _world_of(self.name, inputs)

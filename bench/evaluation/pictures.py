@@ -63,9 +63,9 @@ def _save_sounds(subject: Subject, tokens: Tensor, picture: Path) -> None:
 
 def save_clips(clips: MovingPictures, folder: Path, images: int) -> None:
     """samples/grid-<images>.png and real.png of what moves beside a number, with their films."""
-    columns = len(clips.texts)
-    for name, shown_clips in ((f"grid-{images:012d}.png", clips.model), (REAL_GRID, clips.real)):
-        _save_grid(shown_clips, columns, clips.texts, folder / "samples" / name)
+    samples, columns = folder / "samples", len(clips.texts)
+    _save_grid(clips.model, columns, clips.texts, samples / f"grid-{images:012d}.png")
+    _save_grid(clips.real, columns, clips.real_texts, samples / REAL_GRID)
 
 
 def _columns(prompts: int) -> int:

@@ -116,3 +116,4 @@ def test_episodes_are_filmed_beside_the_expert_s(tmp_path):
     assert clips.texts[0] == Corridor().reset("walk", ROLLED_OUT_FROM).instruction + ": done"
     stands = Rollouts("success").clips(inputs(data, Knows(data, stands_still), tmp_path))
     assert stands.model.shape[2] == 7 and stands.texts[0].endswith(": not done")
+    assert stands.real_texts == clips.texts == clips.real_texts
