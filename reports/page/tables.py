@@ -94,11 +94,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
     if control := [one for one in controls if one is not None]:
         shuffled = sum(control) / len(control)
         note += f" Held-out videos with their frames shuffled: {shuffled:.3g}."
-    compared = [one.get(YARDSTICKS, {}) for one in part["details"] if isinstance(one, dict)]
-    if names := list(dict.fromkeys(name for one in compared for name in one)):
-        means = (fmean([one[name] for one in compared if name in one]) for name in names)
-        said = ", ".join(f"{n} {m:.3g}" for n, m in zip(names, means, strict=True))
-        note += f" Mean over the runs on the same episodes: {said}."
+    note += _yardsticks(final, part)
     for facts in map(facts_of, beside):
         note += f" {facts.label.capitalize()}: {facts.meaning}." if facts.meaning else ""
     heads = columns(
@@ -113,6 +109,25 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
 
 def _floor_cell(floor: float | None, freedom: int) -> str:
     return "–" if floor is None else f"{floor_text(floor)} (df {freedom})"
+
+
+def _yardsticks(final: pd.DataFrame, part: pd.DataFrame) -> str:
+    """A sentence for each number beside a distance that is to be better than something: what, mean
+    over the same runs.
+    """
+    said = ""
+    of_runs = final[final["run"].isin(part["run"].unique())]
+    for metric in dict.fromkeys(of_runs["metric"]):
+        rows = of_runs[of_runs["metric"] == metric]
+        each = [one.get(YARDSTICKS, {}) for one in rows["details"] if isinstance(one, dict)]
+        names = dict.fromkeys(name for one in each for name in one)
+        if not names:
+            continue
+        facts = facts_of(str(metric))
+        beside = [f"{facts.real} {rows['real'].mean():.3g}"]
+        beside += [f"{n} {fmean([one[n] for one in each if n in one]):.3g}" for n in names]
+        said += f" {facts.label.capitalize()}, mean over the runs: {', '.join(beside)}."
+    return said
 
 
 def _quality(final: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Beside, float], set[Beside]]:

@@ -7,6 +7,10 @@ from PIL import Image
 from support.runs import only_run, run_in_process, tiny_run
 from support.worlds import need_minigrid
 
+from reports.page.figures.pictures import sample_grids
+from reports.page.tables import results_tables
+from reports.study.runs import read_study
+
 
 def test_a_run_on_demonstrations_acts_beside_its_yardsticks(tmp_path, capsys):
     need_minigrid()
@@ -36,3 +40,11 @@ def test_a_run_on_demonstrations_acts_beside_its_yardsticks(tmp_path, capsys):
                      for kind in ("png", "apng")}  # fmt: skip
     with Image.open(run / "samples" / "real.apng") as film:
         assert film.n_frames > 3
+    # the page
+    study = read_study(tmp_path)
+    (figure,) = sample_grids(study)
+    assert "Beside them the expert's." in figure.caption
+    assert [panel.title for panel in figure.panels] == ["The expert", "Self-Flow"]
+    assert all(panel.apng for panel in figure.panels)
+    notes = " ".join(table.note for table in results_tables(study.rows))
+    assert "Success, mean over the runs: the expert 1, instructions shuffled " in notes
