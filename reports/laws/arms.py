@@ -14,7 +14,14 @@ import numpy as np
 
 from bench.core.model.sizes import SIZES
 from reports.laws.comparison import CommonE, Points, common_e
-from reports.laws.fits import BOOTSTRAP, BOOTSTRAP_SEED, Law, Refusal, fit_power_law
+from reports.laws.fits import (
+    BOOTSTRAP,
+    BOOTSTRAP_SEED,
+    LEAST_SIZES,
+    Law,
+    Refusal,
+    fit_power_law,
+)
 from reports.laws.noise import Noise, seed_noise
 from reports.study.groups import Group, distances, is_related, of_group, sorted_arms
 
@@ -87,14 +94,15 @@ def _fitted(group: Group, rows: pd.DataFrame, axis: str) -> Fitted:
     noise = seed_noise(log_y, sizes, sizes, arms=arms, seeds=seeds)
     found = Fitted(group, axis, rows, points, noise, related)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    luck = noise.draw(rng, BOOTSTRAP) if noise else None
+    enough = any(len(np.unique(n)) >= LEAST_SIZES for n, _ in points.values())
+    luck = noise.draw(rng, BOOTSTRAP) if noise and enough else None
     for index, (arm, (n, y)) in enumerate(points.items()):
         own = luck[:, found.mask(arm)] if luck is not None else None
         try:
             # with one seed nothing says what arms share: each law has a bootstrap of its own
             found.laws[arm] = fit_power_law(n, y, seed=index, noise=found.noise_of(arm), luck=own)
         except Refusal as reason:
-            few = len(np.unique(n)) < 5
+            few = len(np.unique(n)) < LEAST_SIZES
             found.refusals[arm] = str(reason) + (_further_sizes(by_arm[arm]) if few else "")
     if noise and luck is not None and len(found.laws) > 1:
         here = found.mask(*found.laws)
@@ -105,8 +113,11 @@ def _fitted(group: Group, rows: pd.DataFrame, axis: str) -> Fitted:
 
 def _further_sizes(rows: pd.DataFrame) -> str:
     """Sizes of the table that an arm lacks, the nearest to its own first, in words."""
-    per_block = (rows["parameters"] / (rows["depth"] * rows["width"] ** 2)).median()
-    known, ends = set(rows["size"]), np.log([rows["parameters"].min(), rows["parameters"].max()])
+    parameters, depth, width = (
+        rows[name].to_numpy(float) for name in ("parameters", "depth", "width")
+    )
+    per_block = float(np.median(parameters / (depth * width**2)))
+    known, ends = set(rows["size"]), np.log([parameters.min(), parameters.max()])
     lacking = {
         name: float(np.abs(np.log(per_block * size.depth * size.width**2) - ends).min())
         for name, size in SIZES.items()

@@ -30,6 +30,7 @@ HUBER = 1e-3  # of a log residual, where the loss turns from square to absolute 
 BOOTSTRAP = 400
 BOOTSTRAP_SEED = 0
 SPARE = 2  # values of N beyond the parameters of a law, and of each axis beyond its own two
+LEAST_SIZES = 3 + SPARE  # values of N that a law in N alone takes
 MANY_ROWS = 30  # of a table without seeds, from which on rows are resampled
 COLLINEAR = 0.99  # correlation of log N and log D above which the joint form is refused
 SMALLEST, LARGEST = 1e-60, 1e60  # that are fitted: powers of such numbers are still finite

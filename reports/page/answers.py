@@ -34,15 +34,15 @@ def answers(
     """Does anything beat vanilla, which part of Self-Flow does the work, and what the claims of the
     page ask beside; [] where nothing is finished.
     """
-    final = study.rows[study.rows["final"]]
+    final = study.final
     if not len(final):
         return []
     reference = plain_reference(set(final["arm"]))
     found = []
     for data in sorted(set(final["data"])):
-        found += against(study.rows, data, reference)
+        found += against(study, data, reference)
         if any(arm.startswith(f"{OF_SELFFLOW}(") for arm in final["arm"]):
-            found += against(study.rows, data, OF_SELFFLOW)
+            found += against(study, data, OF_SELFFLOW)
     return found + _of_claims(verdicts, claims)
 
 

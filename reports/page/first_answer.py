@@ -1,6 +1,6 @@
 """What can be told from one arm, in a sentence: the first answer of a page.
 
-[answer] = against(study.rows, "digits", "vanilla")
+[answer] = against(study, "digits", "vanilla")
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from reports.draw.axes import signed
 from reports.draw.page_parts import Answer
@@ -16,12 +15,10 @@ from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes, seeds_for
 from reports.findings.sentences import joined
 from reports.page.figures.ablation import OF_SELFFLOW
-from reports.study.cells import Comparable, cells
+from reports.study.cells import Comparable
 from reports.study.contrasts import LEAST_DF, LEAST_SEEDS
-from reports.study.groups import distances, places
-
-if TYPE_CHECKING:
-    import pandas as pd
+from reports.study.groups import places
+from reports.study.runs import StudyResults
 
 ROOM = 300  # letters of arms in a sentence
 MOST_NAMED, MOST_TOLD = 3, 6  # arms by name: that cannot be told, and that can
@@ -33,16 +30,15 @@ def in_words(n: int) -> str:
     return WORDS[n] if n < len(WORDS) else f"{n:,}"
 
 
-def leading(rows: pd.DataFrame, data: str, reference: str) -> tuple[Comparable, str] | None:
+def leading(study: StudyResults, data: str, reference: str) -> tuple[Comparable, str] | None:
     """The numbers of a data set that its first sentence and figure show, and the largest size that
     has the reference and another arm: of the first metric in which these have room for better.
     """
-    final = rows[rows["final"]]
-    found = [group for group in distances(final) if group.data == data]
-    sizes = [size for at, size in places(final) if at == data]
+    found = [group for group in study.distances if group.data == data]
+    sizes = [size for at, size in places(study.final) if at == data]
     first = None
     for group in found:
-        compared = cells(rows, final, group)
+        compared = study.cells(group)
         of_sizes = {size: _parts(changes(compared, size, reference), reference) for size in sizes}
         size = next((size for size in sizes if of_sizes[size]), None)
         if size is None:
@@ -53,13 +49,13 @@ def leading(rows: pd.DataFrame, data: str, reference: str) -> tuple[Comparable, 
     return first
 
 
-def against(rows: pd.DataFrame, data: str, reference: str) -> list[Answer]:
+def against(study: StudyResults, data: str, reference: str) -> list[Answer]:
     """What the arms of a data set change from one of them, at the largest size; [] without it."""
-    lead = leading(rows, data, reference)
+    lead = leading(study, data, reference)
     if lead is None:
         return []
     compared, size = lead
-    group, final = compared.group, rows[rows["final"]]
+    group = compared.group
     found = _parts(changes(compared, size, reference), reference)
     if not found:
         return []
@@ -70,10 +66,10 @@ def against(rows: pd.DataFrame, data: str, reference: str) -> list[Answer]:
     setting = f"On {data} with {model} and {in_words(seeds)} seed{'s' * (seeds != 1)}"
     sentence = f"{setting}, {_sentence(found, name, brief=False)} (by {group.facts.label})."
     # the held-out loss may see what a distance does not
-    for other in distances(final):
+    for other in study.distances:
         budget = (other.data, other.images_total) == (data, group.images_total)
         if budget and other.facts.family == "loss" != group.facts.family:
-            by_loss = _parts(changes(cells(rows, final, other), size, reference), reference)
+            by_loss = _parts(changes(study.cells(other), size, reference), reference)
             if by_loss:
                 sentence += f" By {other.facts.label}, {_sentence(by_loss, name, brief=True)}."
             break

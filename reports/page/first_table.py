@@ -1,7 +1,7 @@
 """The table of the first screen, as papers print it: mean and interval, the best bold, the change
 from vanilla with its interval.
 
-    table = headline(study.rows, study.arms, group)
+    table = headline(study, group)
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from reports.draw.table import BEST, SECOND, Cell, Table, arm_cell, cell, column
 from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes
 from reports.page.figures.ablation import plain_reference
-from reports.study.cells import cells
 from reports.study.contrasts import CONFIDENCE
 from reports.study.groups import (
     Group,
     Summary,
     by_size,
-    distances,
-    of_group,
     summarise,
 )
+from reports.study.runs import StudyResults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,13 +35,13 @@ MOST_ARMS = 16  # of the table of the first screen, which shows all sizes up to 
 MOST_METRICS = 3
 
 
-def headline(rows: pd.DataFrame, order: Sequence[str], first: Group | None = None) -> Table | None:
+def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     """The table of the first screen: mean and half its 95 % interval of the first metrics, change
-    from vanilla as a figure has it; the best mean of a size bold, the second underlined; arms in an
-    order that holds all of them; first: the group whose metric leads.
+    from vanilla as a figure has it; the best mean of a size bold, the second underlined; first: the
+    group whose metric leads.
     """
-    final = rows[rows["final"]]
-    found = distances(final)
+    final, order = study.final, study.arms
+    found = study.distances
     if not found:
         return None
     first = first or found[0]
@@ -53,7 +51,7 @@ def headline(rows: pd.DataFrame, order: Sequence[str], first: Group | None = Non
     for one in (first, *found):
         of_metric.setdefault(one.metric, one)
     found = list(of_metric.values())[:MOST_METRICS]
-    parts = {group.metric: dict(by_size(of_group(final, group))) for group in found}
+    parts = {group.metric: dict(by_size(study.part(group))) for group in found}
     sizes = list(parts[found[0].metric])
     arms = {
         size: sorted(
@@ -65,7 +63,7 @@ def headline(rows: pd.DataFrame, order: Sequence[str], first: Group | None = Non
     if sum(map(len, arms.values())) > MOST_ARMS:
         sizes = sizes[-1:]
     reference = plain_reference(set(final["arm"]))
-    compared = {group.metric: cells(rows, final, group) for group in found}
+    compared = {group.metric: study.cells(group) for group in found}
     lines = []
     for size in reversed(sizes):
         columns_of = []

@@ -35,7 +35,7 @@ from reports.page.missing import missing_parts, unanswered_part
 from reports.page.published_table import published_tables, reported_tables
 from reports.page.terms import terms_in
 from reports.page.verdicts import judge
-from reports.study.groups import Group, distances, sorted_arms
+from reports.study.groups import Group, sorted_arms
 from reports.study.runs import StudyResults
 
 Builder = Callable[[StudyResults], list[Figure]]
@@ -67,9 +67,9 @@ QUESTIONS = {
         "Scaling",
         "Which method gains most from a larger model, at equal images and at equal compute?",
         (
-            lambda study: ablation.effects_over_sizes(study.rows),
-            lambda study: distance.against_size(study.rows),
-            lambda study: distance.spent_over_sizes(study.rows),
+            ablation.effects_over_sizes,
+            distance.against_size,
+            distance.spent_over_sizes,
         ),
         needs="an arm at two sizes",
         made_by="scaling",
@@ -79,7 +79,7 @@ QUESTIONS = {
     "encoders": Question(
         "Encoders",
         "Does a stronger external encoder give better generation?",
-        (lambda study: distance.against_encoder(study.rows),),
+        (distance.against_encoder,),
         needs="two encoders whose own strength was measured",
         made_by="encoder_bottleneck",
         borrowed=(pictures.sample_grids,),
@@ -87,7 +87,7 @@ QUESTIONS = {
     "ablation": Question(
         "Ablation",
         "Which part of a method does the work?",
-        (lambda study: ablation.parts_of_selfflow(study.rows),),
+        (ablation.parts_of_selfflow,),
         needs="Self-Flow and one of its variants",
         made_by="ablation",
         borrowed=(training.curves,),
@@ -122,7 +122,7 @@ QUESTIONS = {
         "Cost",
         "What does each arm cost, and what does it buy?",
         (cost.flops_by_part,),
-        borrowed=(lambda study: distance.spent_over_sizes(study.rows),),
+        borrowed=(distance.spent_over_sizes,),
     ),
 }
 
@@ -139,10 +139,9 @@ def build_page(study: StudyResults, kind: str) -> Page:
     laws = any(part.laws for part in chosen.values())
     fitted = fitted_laws(study.rows) if laws else []
     joint = joint_laws(study.rows, study.runs) if laws else []
-    final = study.rows[study.rows["final"]]
     # the first screen
     compared = any(part.distances for part in chosen.values())
-    lead = next(iter(ablation.answer(study.rows)), None) if compared else None
+    lead = next(iter(ablation.answer(study)), None) if compared else None
     first = _leading_group(study) if compared else None
     own = _metric_of_answer(study, first)
     lead = _led(lead, own) if lead else None
@@ -157,8 +156,7 @@ def build_page(study: StudyResults, kind: str) -> Page:
         if not everything:
             found += [figure for build in part.borrowed for figure in build(study)]
         if part.laws:
-            order = distances(final)
-            found[1:1] = [*law_figure(fitted, order), *frontier_figure(joint)]
+            found[1:1] = [*law_figure(fitted, study.distances), *frontier_figure(joint)]
         found = [_led(figure, own) for figure in found]
         sections.append(Section(name, part.title, part.question, found, []))
     # around them
@@ -176,7 +174,7 @@ def build_page(study: StudyResults, kind: str) -> Page:
         arms=arm_styles(sorted_arms(run.arm for run in study.runs.values())),
         answers=answers(study, judged.verdicts, judged.claims) if compared else [],
         lead=lead,
-        headline=headline(study.rows, study.arms, first) if compared else None,
+        headline=headline(study, first) if compared else None,
         sections=[section for section in sections if section.figures],
         verdicts=judged.entries,
         untested=judged.untested,
@@ -192,17 +190,16 @@ def build_page(study: StudyResults, kind: str) -> Page:
 
 def _leading_group(study: StudyResults) -> Group | None:
     """What the first sentence of the page is of."""
-    final = study.rows[study.rows["final"]]
+    final = study.final
     if not len(final):
         return None
-    found = leading(study.rows, final["data"].min(), ablation.plain_reference(set(final["arm"])))
+    found = leading(study, final["data"].min(), ablation.plain_reference(set(final["arm"])))
     return found[0].group if found else None
 
 
 def _metric_of_answer(study: StudyResults, first: Group | None) -> str:
     """What the first sentence is by, as selectors name it; "" where there is none."""
-    final = study.rows[study.rows["final"]]
-    return metric_of(first, distances(final))["metric"] if first else ""
+    return metric_of(first, study.distances)["metric"] if first else ""
 
 
 def _led(figure: Figure, metric: str) -> Figure:
@@ -243,7 +240,7 @@ def _text_of(page: Page) -> str:
 def _numbers(study: StudyResults, chosen: list[Question], laws: list[Table]) -> list[Table]:
     """The tables of the page's numbers, without those that say nothing."""
     of_distances = any(part.distances for part in chosen)
-    found = tables.results_tables(study.rows) if of_distances else []
+    found = tables.results_tables(study) if of_distances else []
     found += tables.probe_tables(study.rows) if any(part.probes for part in chosen) else []
     found += tables.encoder_tables(study)
     found += laws

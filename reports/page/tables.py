@@ -14,7 +14,6 @@ from reports.study.contrasts import percent
 from reports.study.groups import (
     Group,
     by_size,
-    distances,
     floor_text,
     groups,
     is_related,
@@ -41,19 +40,23 @@ Beside = tuple[str, str, str]  # arm, size, metric of one of these families
 FAMILIES_BESIDE = ("share", "quality")
 
 
-def results_tables(rows: pd.DataFrame) -> list[Table]:
+def results_tables(study: StudyResults) -> list[Table]:
     """One table for each comparable set of distances, with what must stand beside a distance:
     spread, floor, copies.
     """
-    final = rows[rows["final"]]
+    final = study.final
+    beside = [
+        name for name in final["metric"].unique() if facts_of(str(name)).family in FAMILIES_BESIDE
+    ]
+    quality = final[final["metric"].isin(beside)]
     return [
-        _results(final, group, f"results-{index}") for index, group in enumerate(distances(final))
+        _results(study.part(group), quality, group, f"results-{index}")
+        for index, group in enumerate(study.distances)
     ]
 
 
-def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
-    part = of_group(final, group)
-    quality, related = _quality(final, part)
+def _results(part: pd.DataFrame, rows_beside: pd.DataFrame, group: Group, name: str) -> Table:
+    quality, related = _quality(rows_beside, part)
     beside = sorted({metric for *_, metric in quality}, key=lambda one: facts_of(one).position)
     lines = []
     for size, of_size in by_size(part):
@@ -94,7 +97,7 @@ def _results(final: pd.DataFrame, group: Group, name: str) -> Table:
     if control := [one for one in controls if one is not None]:
         shuffled = sum(control) / len(control)
         note += f" Held-out videos with their frames shuffled: {shuffled:.3g}."
-    note += _yardsticks(final, part)
+    note += _yardsticks(rows_beside, part)
     for facts in map(facts_of, beside):
         note += f" {facts.label.capitalize()}: {facts.meaning}." if facts.meaning else ""
     heads = columns(
@@ -111,12 +114,12 @@ def _floor_cell(floor: float | None, freedom: int) -> str:
     return "–" if floor is None else f"{floor_text(floor)} (df {freedom})"
 
 
-def _yardsticks(final: pd.DataFrame, part: pd.DataFrame) -> str:
+def _yardsticks(rows_beside: pd.DataFrame, part: pd.DataFrame) -> str:
     """A sentence for each number beside a distance that is to be better than something: what, mean
     over the same runs.
     """
     said = ""
-    of_runs = final[final["run"].isin(part["run"].unique())]
+    of_runs = rows_beside[rows_beside["run"].isin(part["run"].unique())]
     for metric in dict.fromkeys(of_runs["metric"]):
         rows = of_runs[of_runs["metric"] == metric]
         each = [one.get(YARDSTICKS, {}) for one in rows["details"] if isinstance(one, dict)]
@@ -130,15 +133,12 @@ def _yardsticks(final: pd.DataFrame, part: pd.DataFrame) -> str:
     return said
 
 
-def _quality(final: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Beside, float], set[Beside]]:
+def _quality(rows: pd.DataFrame, part: pd.DataFrame) -> tuple[dict[Beside, float], set[Beside]]:
     """Means of what is said beside a distance, of the same runs, and which of them are related to
     the arm's encoder.
     """
     keys = ["arm", "size", "metric"]
-    names = [
-        name for name in final["metric"].unique() if facts_of(str(name)).family in FAMILIES_BESIDE
-    ]
-    chosen = final[final["metric"].isin(names) & final["run"].isin(part["run"].unique())]
+    chosen = rows[rows["run"].isin(part["run"].unique())]
     means = chosen[chosen["value"].notna()].groupby(keys)["value"].mean().reset_index()
     found = {
         (str(row["arm"]), str(row["size"]), str(row["metric"])): float(row["value"])

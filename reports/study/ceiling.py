@@ -41,9 +41,9 @@ def saturated(
     """
     facts = facts_of(str(group["metric"].iloc[0]))
     last = group[group["final"].astype(bool)]
-    copies = rows[(rows["metric"] == COPY_RATE) & rows["final"] & rows["run"].isin(last["run"])]
-    real_of = last.groupby(["arm", "size"])["real"].mean()
-    copies_of = {key: part["value"].dropna() for key, part in copies.groupby(["arm", "size"])}
+    copies = rows[(rows["metric"] == COPY_RATE) & rows["final"]]
+    copies = copies[copies["run"].isin(set(last["run"]))]
+    real_of, copies_of = _by_cell(last, "real"), _by_cell(copies, "value")
     # one run's variance, pooled over the cells of a size
     of_size: dict[str, list[np.ndarray]] = {}
     for (_, size), values in final.items():
@@ -53,7 +53,7 @@ def saturated(
     for cell, values in final.items():
         arm, size = cell
         mean = float(np.mean(list(values.values())))
-        real, deviation = float(real_of[cell]), math.sqrt(variances[size])
+        real, deviation = float(np.mean(real_of.get(cell, math.nan))), math.sqrt(variances[size])
         if facts.is_distance:
             shown, full = math.exp(mean), real > 0 and mean - deviation <= math.log(real)
         else:
@@ -68,10 +68,20 @@ def saturated(
         rates = copies_of.get(cell) if facts.is_distance else None
         if rates is not None and len(rates) >= LEAST_SEEDS:
             t = float(stdtrit(len(rates) - 1, (1 + CONFIDENCE) / 2))
-            highest = float(rates.mean() + t * rates.std() / math.sqrt(len(rates)))
+            highest = float(np.mean(rates) + t * np.std(rates, ddof=1) / math.sqrt(len(rates)))
             if highest < OF_COPIES:
                 out[cell] = (
-                    f"{arm} at {size} is saturated: its copy rate of {rates.mean():.3f} is below "
+                    f"{arm} at {size} is saturated: its copy rate of {np.mean(rates):.3f} is below "
                     f"{OF_COPIES}, so a part of its nearness is copying"
                 )
     return out
+
+
+def _by_cell(rows: pd.DataFrame, column: str) -> dict[ArmSize, list[float]]:
+    """The numbers of a column that there are, by arm and size."""
+    found: dict[ArmSize, list[float]] = {}
+    columns = (rows[name].tolist() for name in ("arm", "size", column))
+    for arm, size, value in zip(*columns, strict=True):
+        if value == value:
+            found.setdefault((str(arm), str(size)), []).append(value)
+    return found

@@ -10,6 +10,7 @@ one seed) is left out and named in `notes`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOGARITHMIC = ("distance", "loss")  # families of metrics that are compared by their logarithm
+# what cells are made of, and those of probes beside it
+COLUMNS = ("run", "seed", "final", "encoder", "related", "streams", "schedule")
+NUMBERS = ("value", "images", "flops")
+OF_PROBES = ("stderr", "details", "n")
+
+Places = np.ndarray  # lines of a table [n]
 
 
 @dataclass(frozen=True)
@@ -123,27 +130,34 @@ def cells(study: pd.DataFrame, rows: pd.DataFrame, group: Group) -> Comparable:
     part = of_group(rows, group)
     sizes = {size: float(of_size["parameters"].mean()) for size, of_size in by_size(part)}
     made = Comparable(group, tuple(sizes), sizes)
-    for (arm, size), cell in part.groupby(["arm", "size"], sort=True):
-        _fill(made, (str(arm), str(size)), cell)
+    # hundreds of small tables would take minutes: columns in numpy, and the places of each cell
+    names = COLUMNS + OF_PROBES if group.per_block else COLUMNS
+    columns = {name: part[name].to_numpy() for name in names}
+    columns |= {name: part[name].to_numpy(float) for name in NUMBERS}
+    for (arm, size), at in sorted(part.groupby(["arm", "size"]).indices.items()):
+        _fill(made, (str(arm), str(size)), columns, at)
     if group.facts.family in CEILED:
         made.saturated = saturated(made.final, part, study)
     return made
 
 
-def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
+def _fill(made: Comparable, cell: ArmSize, columns: Mapping[str, np.ndarray], at: Places) -> None:
     arm, size = cell
     notes = made.notes.setdefault(cell, [])
-    final = rows[rows["final"].astype(bool)]
-    runs_of_seed = final.groupby("seed")["run"].nunique()
-    if (runs_of_seed > 1).any():
-        seed = runs_of_seed.idxmax()
+    final = at[columns["final"][at].astype(bool)]
+    final = final[np.argsort(columns["seed"][final], kind="stable")]
+    runs = _by_name(columns["run"], final)
+    seed_of = {run: int(columns["seed"][places[0]]) for run, places in runs.items()}
+    seeds = Counter(seed_of.values())
+    if seeds and max(seeds.values()) > 1:
+        seed = max(seeds, key=lambda one: seeds[one])
         notes.append(f"{arm} at {size} has two runs of seed {seed} that differ in something else")
         return
     # what is the same for all of its runs
-    encoder = final["encoder"].dropna()
-    if len(encoder) and encoder.iloc[0] not in ("", "none"):
-        made.encoders[arm] = str(encoder.iloc[0])
-    if final["related"].map(bool).any():
+    encoder = [one for one in columns["encoder"][final] if isinstance(one, str)]
+    if encoder and encoder[0] not in ("", "none"):
+        made.encoders[arm] = encoder[0]
+    if any(columns["related"][final]):
         made.related.add(cell)
     # a number a run: the last one or its logarithm, or the mean accuracy of its places
     of_probes, logarithmic = made.group.per_block, made.group.facts.family in LOGARITHMIC
@@ -151,65 +165,60 @@ def _fill(made: Comparable, cell: ArmSize, rows: pd.DataFrame) -> None:
     curves: dict[int, Curve] = {}
     streams: dict[int, str] = {}
     correct = []
-    curve_of = _curves(rows) if logarithmic else {}
-    final = final.sort_values("seed")
-    places = final.groupby("run").indices  # thousands of small tables would take seconds
-    measured_all, seeds, stream_of = (
-        final[name].to_numpy() for name in ("value", "seed", "streams")
-    )
-    for run in final["run"].unique():
-        at = places[run]
-        measured = measured_all[at].astype(float)
+    all_places = _by_name(columns["run"], at) if logarithmic else {}
+    for run, places in runs.items():
+        measured = columns["value"][places]
         usable = np.isfinite(measured) & ((measured > 0) | (not logarithmic))
         if not usable.all():
             notes.append(f"{run} has no usable {made.group.metric} and is left out")
             continue
-        seed = int(seeds[at[0]])
+        seed = seed_of[run]
         last = measured.mean() if of_probes else measured[-1]
         values[seed] = float(np.log(last) if logarithmic else last)
-        streams[seed] = str(stream_of[at[0]])
+        streams[seed] = str(columns["streams"][places[0]])
         if of_probes:
-            correct.append(_correct(final.iloc[at]))
+            correct.append(_correct(columns["details"][places], columns["n"][places]))
         elif logarithmic:
-            curves[seed] = curve_of[str(run)]
+            curves[seed] = _curve(columns, all_places[run])
     if not values:
         return
     made.final[cell], made.streams[cell] = values, streams
-    made.schedules[cell] = set(final["schedule"].astype(str))
+    made.schedules[cell] = set(map(str, columns["schedule"][final]))
     if not of_probes:
         made.curves[cell] = curves
         return
     # places of one model answer the same pictures: the mean of their errors bounds the error of
     # their mean
-    made.binomial[cell] = float(final["stderr"].fillna(0.0).mean() ** 2)
+    made.binomial[cell] = float(np.nan_to_num(columns["stderr"][final].astype(float)).mean() ** 2)
     if all(one is not None and one.shape == correct[0].shape for one in correct):
         made.correct[cell] = np.mean(correct, axis=0)
 
 
-def _curves(rows: pd.DataFrame) -> dict[str, Curve]:
-    """Curve of each run, in numpy."""
-    rows = rows[(rows["value"] > 0) & np.isfinite(rows["value"])].sort_values(["run", "images"])
-    if not len(rows):
-        return {}
-    runs = rows["run"].to_numpy()
-    images, flops, values = (rows[name].to_numpy(float) for name in ("images", "flops", "value"))
-    names, starts = np.unique(runs, return_index=True)
-    out = {}
-    for name, start, end in zip(names, starts, [*starts[1:], len(runs)], strict=True):
-        _, first = np.unique(images[start:end], return_index=True)
-        at = start + first
-        out[str(name)] = Curve(images[at], flops[at], np.log(values[at]))
-    return out
+def _by_name(names: np.ndarray, at: Places) -> dict[str, Places]:
+    """The places of each name, in the order of `at`."""
+    found: dict[str, list[int]] = {}
+    for place in at:
+        found.setdefault(str(names[place]), []).append(place)
+    return {name: np.array(places) for name, places in found.items()}
 
 
-def _correct(rows: pd.DataFrame) -> np.ndarray | None:
+def _curve(columns: Mapping[str, np.ndarray], at: Places) -> Curve:
+    """The curve of one run: of each snapshot the first value that has a logarithm."""
+    values = columns["value"][at]
+    at = at[(values > 0) & np.isfinite(values)]
+    _, first = np.unique(columns["images"][at], return_index=True)
+    at = at[first]
+    return Curve(columns["images"][at], columns["flops"][at], np.log(columns["value"][at]))
+
+
+def _correct(details: np.ndarray, n: np.ndarray) -> np.ndarray | None:
     """Right answers of each held-out picture, mean over places, from `details.correct` (bits as
     hexadecimal).
     """
     out = []
-    for details, n in zip(rows["details"], rows["n"], strict=True):
+    for one, count in zip(details, n, strict=True):
         try:
-            out.append(numbers.unpack(details["correct"], int(n)))
+            out.append(numbers.unpack(one["correct"], int(count)))
         except (KeyError, TypeError, ValueError):
             return None
     return np.mean(out, axis=0) if out and len({len(one) for one in out}) == 1 else None

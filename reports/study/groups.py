@@ -28,6 +28,7 @@ from reports.study.contrasts import percent, pooled_variance, shared_seeds, two_
 if TYPE_CHECKING:
     import pandas as pd
 
+MEANS = ("parameters", "flops", "hours", "real", "stderr")  # beside the value
 USUAL_ARMS = ("vanilla", "selfflow", "dual_timestep", "repa")
 
 
@@ -48,9 +49,12 @@ def sorted_arms(arms: Iterable[str]) -> list[str]:
 def by_size(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each size, from the smallest backbone to the largest."""
     parts = [(str(size), part) for size, part in rows.groupby("size", sort=True, dropna=False)]
-    return sorted(
-        parts, key=lambda item: (item[1]["parameters"].fillna(0).astype(float).mean(), item[0])
-    )
+
+    def position(item: tuple[str, pd.DataFrame]) -> tuple[float, str]:
+        size, part = item
+        return float(np.nan_to_num(part["parameters"].to_numpy(float)).mean()), size
+
+    return sorted(parts, key=position)
 
 
 def places(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -194,20 +198,50 @@ class Summary:
 
 def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
     """A summary for each combination of the columns `by`, fields of `Summary` with the arm."""
-    means = {name: (name, "mean") for name in ("parameters", "flops", "hours", "real", "stderr")}
-    marked = rows.assign(related=rows["related"].where(is_related(rows)))
-    table = marked.groupby(list(by), sort=True, dropna=False).agg(
-        mean=("value", "mean"), sd=("value", "std"), n=("value", "count"), rows=("value", "size"),
-        related=("related", "first"), **means,
-    )  # fmt: skip
+    # a page asks thousands of times, of a few dozen rows each: without pandas, whose groups take
+    # milliseconds to begin with
+    columns = {name: rows[name].to_numpy(float) for name in ("value", *MEANS)}
+    marks = rows["related"].tolist()
+    places: dict[tuple[Any, ...], list[int]] = {}
+    keys = (map(_plain, rows[name].tolist()) for name in by)
+    for place, key in enumerate(zip(*keys, strict=True)):
+        places.setdefault(key, []).append(place)
     out = []
-    for record in table.reset_index().to_dict("records"):
-        values: dict[str, Any] = {
-            str(name): None if value != value else value for name, value in record.items()
-        }
-        failed = values.pop("rows") - values["n"]
-        out.append(Summary(**values | {"failed": failed, "related": values["related"] or ""}))
+    for key, at in sorted(places.items(), key=lambda one: [(x is None, x) for x in one[0]]):
+        values = columns["value"][at]
+        values = values[~np.isnan(values)]
+        means: dict[str, Any] = {name: _mean(columns[name][at]) for name in MEANS}
+        out.append(
+            Summary(
+                mean=_mean(values),
+                sd=_deviation(values),
+                n=len(values),
+                failed=len(at) - len(values),
+                related=next((marks[i] for i in at if _plain(marks[i])), ""),
+                **means | dict(zip(by, key, strict=True)),
+            )
+        )
     return out
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Of those that there are, exactly rounded, so that their order does not matter."""
+    known = values[~np.isnan(values)]
+    try:
+        return math.fsum(known) / len(known) if len(known) else None
+    except OverflowError:  # a sum beyond what a number holds
+        return math.inf
+
+
+def _deviation(values: np.ndarray) -> float | None:
+    """Of a sample, n - 1; None of one value."""
+    with np.errstate(over="ignore"):
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _plain(value: Any) -> Any:
+    """None for what is missing."""
+    return None if value != value else value
 
 
 def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:
@@ -247,10 +281,10 @@ def log_means(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
 
 def _logs(rows: pd.DataFrame) -> dict[str, dict[int, float]]:
     """{arm: {seed: logarithm of its value}}, arms without a positive one left out."""
-    positive = rows[rows["value"] > 0]
-    return {
-        str(arm): dict(
-            zip(part["seed"].astype(int), np.log(part["value"].to_numpy(float)), strict=True)
-        )
-        for arm, part in positive.groupby("arm")
-    }
+    values = rows["value"].to_numpy(float)
+    names, seeds = (rows[name].to_numpy() for name in ("arm", "seed"))
+    positive = np.flatnonzero(values > 0)
+    found: dict[str, dict[int, float]] = {}
+    for place, log in zip(positive, np.log(values[positive]), strict=True):
+        found.setdefault(str(names[place]), {})[int(seeds[place])] = log
+    return dict(sorted(found.items()))

@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench.core.store.files import Json, flatten
 from bench.core.store.runs import METRICS_LOG, Description, RunRecord, read_runs, row_table
 from bench.core.store.untrusted import parse_json
-from reports.study.groups import sorted_arms
+from reports.study.cells import Comparable, cells
+from reports.study.groups import Group, distances, of_group, sorted_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +60,33 @@ class StudyResults:
     runs: dict[str, RunRecord]
     planned: tuple[PlannedRun, ...] = ()
     problems: list[str] = field(default_factory=list)
+    _cells: dict[Group, Comparable] = field(default_factory=dict, init=False, repr=False)
+    _parts: dict[Group, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def final(self) -> pd.DataFrame:
+        """Rows of the last snapshots of finished runs."""
+        return self.rows[self.rows["final"]]
+
+    @cached_property
+    def distances(self) -> list[Group]:
+        """What finished runs are compared by, in the order in which it is shown."""
+        return distances(self.final)
+
+    def part(self, group: Group) -> pd.DataFrame:
+        """The rows of a group, of finished runs."""
+        if group not in self._parts:
+            self._parts[group] = of_group(self.final, group)
+        return self._parts[group]
+
+    def cells(self, group: Group) -> Comparable:
+        """The numbers of a group of finished runs, with their curves: computed once a study, as
+        most figures and sentences of a page ask for them.
+        """
+        if group not in self._cells:
+            finished = self.rows[self.rows["state"] == "complete"]
+            self._cells[group] = cells(self.rows, finished, group)
+        return self._cells[group]
 
     def rows_matched(self, by: str) -> pd.DataFrame:
         """Rows of the study's runs for comparisons at equal "images" or "flops", none of a folder's

@@ -28,17 +28,15 @@ from reports.page.figures.distance import (
     metric_of,
     size_axis,
 )
-from reports.study.cells import cells
 from reports.study.contrasts import CONTROL, percent
 from reports.study.groups import (
     Group,
     by_size,
-    distances,
-    of_group,
     places,
     pooled_deviation,
     sorted_arms,
 )
+from reports.study.runs import StudyResults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,33 +44,32 @@ if TYPE_CHECKING:
 OF_SELFFLOW = "selfflow"  # what a study of its switches is compared with
 
 
-def answer(rows: pd.DataFrame) -> list[Figure]:
+def answer(study: StudyResults) -> list[Figure]:
     """What each arm changes from vanilla: the figure of the first screen, sorted, over the page."""
-    reference = plain_reference(set(rows["arm"]))
-    return _effects(rows, reference, "answer", f"Change from {arm_label(reference)}", ())
+    reference = plain_reference(set(study.rows["arm"]))
+    return _effects(study, reference, "answer", f"Change from {arm_label(reference)}", ())
 
 
-def parts_of_selfflow(rows: pd.DataFrame) -> list[Figure]:
+def parts_of_selfflow(study: StudyResults) -> list[Figure]:
     """The same against Self-Flow, where its switches are among the arms: what each part does."""
-    arms = set(rows["arm"])
+    arms = set(study.rows["arm"])
     if OF_SELFFLOW not in arms or not any(arm.startswith(f"{OF_SELFFLOW}(") for arm in arms):
         return []
     title = f"What each part does: change from {arm_label(OF_SELFFLOW)}"
-    return _effects(rows, OF_SELFFLOW, "effects", title, ("metric",))
+    return _effects(study, OF_SELFFLOW, "effects", title, ("metric",))
 
 
 def _effects(
-    rows: pd.DataFrame, reference: str, name: str, title: str, beside: Sequence[str]
+    study: StudyResults, reference: str, name: str, title: str, beside: Sequence[str]
 ) -> list[Figure]:
     """A panel a size and distance: change of the mean log distance in percent with the interval
     that a verdict has, the best arm first.
     """
-    final = rows[rows["final"]]
-    found = distances(final)
+    final, found = study.final, study.distances
     panels: list[tuple[Place, Shown, ForestPanel]] = []
     for group in found:
-        compared = cells(rows, final, group)
-        for size, part in by_size(of_group(final, group)):
+        compared = study.cells(group)
+        for size, part in by_size(study.part(group)):
             effects = effects_of(changes(compared, size, reference))
             if effects:
                 panel = _forest(group, found, size, part, reference, effects)
@@ -128,17 +125,16 @@ def effects_of(found: Sequence[Change]) -> list[Effect]:
     return sorted(effects, key=lambda one: one.value)
 
 
-def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
+def effects_over_sizes(study: StudyResults) -> list[Figure]:
     """The same changes over the sizes, a line an arm: whether an advantage grows or shrinks with
     the model.
     """
-    final = rows[rows["final"]]
-    found = distances(final)
+    final, found = study.final, study.distances
     reference = plain_reference(set(final["arm"]))
     panels = []
     for group in found:
-        compared = cells(rows, final, group)
-        part = of_group(final, group)
+        compared = study.cells(group)
+        part = study.part(group)
         # the points of each arm, from the smallest size to the largest
         by_arm: dict[str, list[Point]] = {}
         floor = []
@@ -169,7 +165,7 @@ def effects_over_sizes(rows: pd.DataFrame) -> list[Figure]:
         f"Whiskers are 95 % intervals over the seeds that both arms share. {FLOOR}"
     )
     title = f"Change from {arm_label(reference)} against model size"
-    return chosen_figures("size-effects", title, caption, panels, data_sets(rows))
+    return chosen_figures("size-effects", title, caption, panels, data_sets(study.rows))
 
 
 def plain_reference(arms: set[str]) -> str:

@@ -28,12 +28,11 @@ from reports.study.groups import (
     Group,
     Summary,
     by_size,
-    distances,
-    of_group,
     places,
     sorted_arms,
     summarise,
 )
+from reports.study.runs import StudyResults
 from reports.study.strengths import MeasuredStrength, encoder_strengths
 
 if TYPE_CHECKING:
@@ -172,20 +171,21 @@ def real_rule(part: pd.DataFrame) -> list[Rule]:
 # The figures --------------------------------------------------------------------------------------
 
 
-def against_size(rows: pd.DataFrame) -> list[Figure]:
+def against_size(study: StudyResults) -> list[Figure]:
     """Final value over the sizes, a line an arm; nothing where there is one size only."""
-    final = rows[rows["final"]]
-    found = distances(final)
+    found = study.distances
     panels = []
     for group in found:
-        part = of_group(final, group)
+        part = study.part(group)
         series = arm_lines(summarise(part, ["arm", "size"]), "parameters")
         if series and part["size"].nunique() > 1:
             x = size_axis(part)
             panel = replace(group_panel(group, found, "", x, series, real_rule(part)), beside=True)
             panels.append(((group.data, ""), metric_of(group, found), panel))
     caption = f"Finished runs. {SPREAD}"
-    return chosen_figures("size", "Results against model size", caption, panels, data_sets(rows))
+    return chosen_figures(
+        "size", "Results against model size", caption, panels, data_sets(study.rows)
+    )
 
 
 def data_sets(rows: pd.DataFrame) -> list[Place]:
@@ -200,20 +200,19 @@ def size_axis(rows: pd.DataFrame) -> Axis:
     return Axis(AXES["parameters"], log=True, marks=marks)
 
 
-def spent_over_sizes(rows: pd.DataFrame) -> list[Figure]:
+def spent_over_sizes(study: StudyResults) -> list[Figure]:
     """Finished runs of all sizes in one panel, over FLOPs and over hours: what a budget buys."""
-    panels = [*_spent(rows, "flops"), *_spent(rows, "hours")]
+    panels = [*_spent(study, "flops"), *_spent(study, "hours")]
     caption = f"Finished runs of all sizes; teacher, heads and encoder are counted. {SPREAD}"
     title = "What a budget buys, over all sizes"
-    return chosen_figures("sizes-spent", title, caption, panels, data_sets(rows))
+    return chosen_figures("sizes-spent", title, caption, panels, data_sets(study.rows))
 
 
-def _spent(rows: pd.DataFrame, axis: str) -> list[tuple[Place, Shown, LinePanel]]:
-    final = rows[rows["final"]]
-    found = distances(final)
+def _spent(study: StudyResults, axis: str) -> list[tuple[Place, Shown, LinePanel]]:
+    found = study.distances
     panels = []
     for group in found:
-        part = of_group(final, group)
+        part = study.part(group)
         series = arm_lines(summarise(part, ["arm", "size"]), axis)
         if series and part["size"].nunique() > 1:
             x = Axis(AXES[axis], log=True)
@@ -223,16 +222,15 @@ def _spent(rows: pd.DataFrame, axis: str) -> list[tuple[Place, Shown, LinePanel]
     return panels
 
 
-def against_encoder(rows: pd.DataFrame) -> list[Figure]:
+def against_encoder(study: StudyResults) -> list[Figure]:
     """Final value over the encoders' own strength, of two at least; `BESIDE_ENCODERS` are lines
     with their spread.
     """
-    final = rows[rows["final"]]
-    found = distances(final)
+    found = study.distances
     panels = []
-    for measure, strengths in encoder_strengths(rows).items():
+    for measure, strengths in encoder_strengths(study.rows).items():
         for group in found:
-            for size, part in by_size(of_group(final, group)):
+            for size, part in by_size(study.part(group)):
                 strength = strengths.get(group.data, {})
                 panel = _encoder_panel(group, found, size, part, measure, strength)
                 shown = {"ordered by": ORDERS.get(measure, measure), **metric_of(group, found)}
@@ -244,7 +242,7 @@ def against_encoder(rows: pd.DataFrame) -> list[Figure]:
         "Self-Flow, which use none."
     )
     title = "Results against the strength of the encoder"
-    return chosen_figures("encoder", title, caption, panels, places(final))
+    return chosen_figures("encoder", title, caption, panels, places(study.final))
 
 
 def _encoder_panel(

@@ -8,7 +8,7 @@ seed. Between snapshots hours are linear in the images.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -38,9 +38,18 @@ from reports.page.figures.distance import (
     metric_of,
     real_rule,
 )
-from reports.study.cells import Comparable, cells
+from reports.study.cells import Comparable
 from reports.study.contrasts import percent, pooled_variance
-from reports.study.groups import Group, by_size, distances, of_group, places, sorted_arms, summarise
+from reports.study.groups import (
+    Group,
+    Summary,
+    by_size,
+    distances,
+    of_group,
+    places,
+    sorted_arms,
+    summarise,
+)
 from reports.study.runs import StudyResults
 
 if TYPE_CHECKING:
@@ -57,19 +66,19 @@ def results_over_training(study: StudyResults) -> list[Figure]:
     rows = study.rows.assign(hours=hours_along(study.rows))
     found = distances(rows)
     reference = plain_reference(set(rows["arm"]))
-    final = rows[rows["final"]]
     panels: Panels = []
     for group in found:
         part = of_group(rows, group)
-        compared = cells(rows, rows[rows["state"] == "complete"], group) if len(final) else None
+        compared = study.cells(group) if len(study.final) else None
         for size, of_size in by_size(part):
+            means = _whole(of_size)
             for axis in SPENT:
                 shown = {"over": SPENT[axis], **metric_of(group, found)}
                 if compared is not None:
                     change = _change_panel(compared, found, size, of_size, axis, reference)
                     words = {"shown": f"{CHANGE} {arm_label(reference)}"}
                     panels += [((group.data, size), shown | words, change)] if change else []
-                values = _value_panel(study, group, found, size, of_size, axis)
+                values = _value_panel(study, group, found, size, of_size, means, axis)
                 words = {"shown": VALUES}
                 panels += [((group.data, size), shown | words, values)] if values else []
     # what is chosen first: images, and the change where there is one
@@ -115,15 +124,22 @@ def _value_panel(
     found: Collection[Group],
     size: str,
     part: pd.DataFrame,
+    means: Sequence[Summary],
     axis: str,
 ) -> LinePanel | None:
-    runs = part.groupby("arm")["run"].nunique()
-    whole = [one for one in summarise(part, ["arm", "images"]) if one.n == runs[one.arm]]
-    series = arm_lines(whole, axis)
+    series = arm_lines(means, axis)
     if not series:
         return None
     panel = group_panel(group, found, size, Axis(AXES[axis], log=True), series, real_rule(part))
     return _with_starts(panel, study, group.data, size) if axis == "flops" else panel
+
+
+def _whole(rows: pd.DataFrame) -> list[Summary]:
+    """Means of the snapshots that every run of an arm has."""
+    runs: dict[str, set[str]] = {}
+    for arm, run in zip(rows["arm"].tolist(), rows["run"].tolist(), strict=True):
+        runs.setdefault(str(arm), set()).add(run)
+    return [one for one in summarise(rows, ["arm", "images"]) if one.n == len(runs[one.arm])]
 
 
 def _with_starts(panel: LinePanel, study: StudyResults, data: str, size: str) -> LinePanel:
@@ -201,16 +217,27 @@ def _logs(compared: Comparable, size: str) -> Runs:
 
 def _curves(runs: Runs, part: pd.DataFrame, axis: str) -> dict[str, _Curve]:
     """Mean curves, at the images that all runs of an arm have."""
-    spent = part.groupby(["arm", "images"])[axis].mean() if axis != "images" else None
+    spent: dict[tuple[str, float], list[float]] = {}
+    if axis != "images":
+        for arm, at, x in zip(
+            *(part[name].tolist() for name in ("arm", "images", axis)), strict=True
+        ):
+            spent.setdefault((str(arm), float(at)), []).append(x)
     curves = {}
     for arm, seeds in runs.items():
         images = sorted(set.intersection(*(set(one) for one in seeds.values())))
         logs = [float(np.mean([one[at] for one in seeds.values()])) for at in images]
-        xs = [at if spent is None else float(spent.get((arm, at), math.nan)) for at in images]
+        xs = [_mean(spent.get((arm, at), ())) if axis != "images" else at for at in images]
         kept = [i for i, x in enumerate(xs) if math.isfinite(x) and x > 0]
         if kept:
             curves[arm] = _Curve(*(np.array(of)[kept] for of in (images, xs, logs)))
     return curves
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of the numbers that there are, nan of none."""
+    known = [x for x in values if x == x]
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _at_images(

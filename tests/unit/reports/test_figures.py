@@ -96,7 +96,7 @@ def test_the_change_over_training_is_that_of_the_means_and_ends_like_the_forest(
                 np.log(at.loc[at["arm"] == arm, "value"]).mean() for arm in (series.arm, "vanilla")
             ]
             assert point.y == pytest.approx(100 * math.expm1(means[0] - means[1]))
-    (forest,) = ablation.answer(study.rows)
+    (forest,) = ablation.answer(study)
     shown = zip(forest.panels, forest.shown, strict=True)
     last = next(p for p, s in shown if s == {"size": "tiny", "metric": "fd_pixels"})
     ends = {one.arm: (one.value, one.low, one.high) for one in last.effects}
@@ -130,7 +130,7 @@ def test_no_figure_is_twice_on_the_page_of_everything(study):
 
 
 def test_an_export_writes_the_panels_that_a_page_leaves_out(study, tmp_path):
-    panel = distance.against_size(study.rows)[0].panels[0]
+    panel = distance.against_size(study)[0].panels[0]
     (many,) = figures("many", "Many", "Caption.", [panel] * (MOST_PANELS + 2))
     assert (
         len(many.on_page().panels) == MOST_PANELS
@@ -145,7 +145,7 @@ def test_an_export_writes_the_panels_that_a_page_leaves_out(study, tmp_path):
 
 
 def test_the_metric_that_verdicts_use_comes_first_and_related_ones_are_marked(study):
-    panels = distance.against_size(study.rows)[0].panels
+    panels = distance.against_size(study)[0].panels
     assert [panel.title.partition(" ")[0] for panel in panels] == [
         "fd_pixels",
         "fd_local",
@@ -160,13 +160,11 @@ def test_encoders_are_compared_with_vanilla_and_self_flow_alone(tmp_path):
     others = {"vanilla": 1.0, "selfflow": 0.9, "dual_timestep": 0.95, "repa/local_m": 0.9}
     write_runs(tmp_path, arms=others, seeds=2, snapshots=1)
     assert (
-        distance.against_encoder(read_study(tmp_path).rows) == []
+        distance.against_encoder(read_study(tmp_path)) == []
     )  # one encoder has nothing to be ordered with
     write_runs(tmp_path, arms={"repa/local_s": 0.95}, seeds=2, snapshots=1)
     panels = [
-        panel
-        for found in distance.against_encoder(read_study(tmp_path).rows)
-        for panel in found.panels
+        panel for found in distance.against_encoder(read_study(tmp_path)) for panel in found.panels
     ]
     assert panels and all(
         {rule.arm for rule in panel.rules} == {"vanilla", "selfflow"} for panel in panels

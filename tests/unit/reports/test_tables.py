@@ -15,7 +15,7 @@ from reports.page.missing import missing_parts
 from reports.page.pages import build_page
 from reports.page.run_tables import arms_table
 from reports.page.tables import results_tables
-from reports.study.runs import read_study
+from reports.study.runs import StudyResults, read_study
 
 
 def test_what_all_arms_share_is_said_once(tmp_path):
@@ -30,7 +30,7 @@ def test_what_all_arms_share_is_said_once(tmp_path):
 
 def test_copy_rate_and_label_agreement_are_explained(tmp_path):
     write_run(tmp_path, "vanilla")
-    found = results_tables(read_study(tmp_path).rows)
+    found = results_tables(read_study(tmp_path))
     assert found
     for table in found:
         assert "Label agreement: share of samples" in table.note and "0 for copies" in table.note
@@ -72,7 +72,8 @@ def test_a_measure_beside_a_distance_keeps_its_mark():
     final = rows({"vanilla": 10.0, "repa/m": 9.0}).query("final")
     recall = final.assign(metric="recall", value=0.8, higher_is_better=True, protocol_id="r")
     recall.loc[recall["arm"] == "repa/m", "related"] = "same encoder"
-    [table] = results_tables(pd.concat([final, recall], ignore_index=True))
+    both = pd.concat([final, recall], ignore_index=True)
+    [table] = results_tables(StudyResults("", both, {}))
     heads = [column.label for column in table.columns]
     notes = {row[0].text: row[heads.index("note")].text for row in table.rows}
     assert notes == {"vanilla": "", "repa/m": "related: recall"}
