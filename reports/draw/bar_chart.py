@@ -73,7 +73,7 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     its value in words: in columns, or over its interval where the picture is narrow.
     """
     columns, size = width >= IN_COLUMNS, 12.0 if width >= IN_COLUMNS else 10.5
-    texts = [_words(one) for one in panel.effects]
+    texts = [_words(one, panel.unit) for one in panel.effects]
     # where the plot is: between the columns, or across the whole picture
     left, right, line = 14.0, width - RIGHT, float(STACKED)
     if columns:
@@ -99,7 +99,7 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     if floor and frame.x.holds(floor):
         wide = frame.x(floor) - frame.x(-floor)
         band = f'x="{frame.x(-floor):.1f}" y="{top}" width="{wide:.1f}" height="{bottom - top}"'
-        tip = f"<title>one run scatters by ± {number(floor)} %</title>"
+        tip = f"<title>one run scatters by ± {number(floor)} {panel.unit}</title>"
         body.append(f'<rect {band} class="band" fill="{MUTED}" opacity="0.16">{tip}</rect>')
     look = f'class="axis" stroke="{MUTED}" stroke-width="1.4"'
     body.append(f'<path d="M{frame.x(0):.1f} {top}V{bottom}" {look}/>')
@@ -137,10 +137,10 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     return titled_svg(width, bottom + 42, panel.title, 14, body, panel.note)
 
 
-def _words(one: Effect) -> str:
+def _words(one: Effect, unit: str) -> str:
     """ "-8.4 % (-25.1 to +12.1)" """
     digits = 1 if max(abs(one.value), abs(one.low or 0.0), abs(one.high or 0.0)) >= 1 else 2
-    text = f"{signed(one.value, digits)} %"
+    text = f"{signed(one.value, digits)} {unit}"
     if one.low is None or one.high is None:
         return text
     return f"{text} ({signed(one.low, digits)} to {signed(one.high, digits)})"

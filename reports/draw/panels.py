@@ -146,7 +146,7 @@ class Effect:
 @dataclass(frozen=True)
 class ForestPanel:
     """Dots with intervals around zero, a line an arm; floor: half width of the grey band;
-    reference: the arm at zero, with its value in words.
+    reference: the arm at zero, with its value in words; unit: of the changes.
     """
 
     title: str
@@ -155,6 +155,7 @@ class ForestPanel:
     floor: float | None = None
     reference: tuple[str, str] = ("", "")
     note: str = ""
+    unit: str = "%"
     kind: ClassVar[str] = "forest"
 
 

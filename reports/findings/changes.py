@@ -2,7 +2,7 @@
 the first sentence of a page, by the rules of verdicts.
 
     for change in changes(cells, "tiny", "vanilla"):
-        change.arm, change.percent, change.told      # "selfflow", (-7.3, -12.0, -2.1), True
+        change.arm, change.numbers, change.told      # "selfflow", (-7.3, -12.0, -2.1), True
 
 *Told* means that a verdict would be given: three shared seeds, six degrees of freedom, an interval
 without zero, and no arm saturated (docs/verdicts.md).
@@ -15,20 +15,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reports.findings.decisions import LEVEL
+from reports.findings.outcomes import scaled, unit_of
 from reports.findings.power import seeds_needed
 from reports.study.cells import Comparable
-from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, OVER, BySeed, Estimate, holm, percent
+from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, OVER, BySeed, Estimate, holm
 from reports.study.groups import sorted_arms
 
-ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # percent, of an effect one may look for
+# percent or points, of an effect that one may look for
+ROUND = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 
 @dataclass(frozen=True)
 class Change:
-    """The difference of an arm from the reference, on the logarithm.
+    """The difference of an arm from the reference, on the logarithm, or of shares of samples.
 
     n: runs of the arm; p_holm: after Holm's adjustment over the arms beside it; saturated: why
-    nothing better or worse can be said, ""; related: whether the metric is kin to its encoder.
+    nothing better or worse can be said, ""; related: whether the metric is kin to its encoder;
+    of: what its estimate is in (`unit_of`); higher_is_better: of the metric.
     """
 
     arm: str
@@ -37,20 +40,32 @@ class Change:
     p_holm: float
     saturated: str = ""
     related: bool = False
+    of: str = "log distance"
+    higher_is_better: bool = False
 
     @property
-    def percent(self) -> tuple[float, float | None, float | None]:
-        """Best guess and 95 % interval; None where no interval is known."""
-        at = percent(self.estimate.effect)
+    def unit(self) -> str:
+        """Of its numbers: "%" or "points"."""
+        return scaled(0.0, self.of)[1]
+
+    @property
+    def better(self) -> bool:
+        """Whether the arm is the better one, by the best guess."""
+        return (self.estimate.effect > 0) == self.higher_is_better
+
+    @property
+    def numbers(self) -> tuple[float, float | None, float | None]:
+        """Best guess and 95 % interval in its unit; None where no interval is known."""
+        at, _ = scaled(self.estimate.effect, self.of)
         if self.estimate.df <= 0:
             return at, None, None
-        low, high = (percent(end) for end in self.estimate.interval())
+        low, high = (scaled(end, self.of)[0] for end in self.estimate.interval())
         return (at, low, high) if math.isfinite(high) else (at, None, None)
 
     @property
     def decimals(self) -> int:
-        """With how many its percents are written."""
-        return 1 if max(abs(one) for one in self.percent if one is not None) >= 1 else 2
+        """With how many its numbers are written."""
+        return 1 if max(abs(one) for one in self.numbers if one is not None) >= 1 else 2
 
     @property
     def judged(self) -> bool:
@@ -91,6 +106,8 @@ def changes(
             1.0,
             cells.saturated.get((arm, size), "") or cells.saturated.get((reference, size), ""),
             (arm, size) in cells.related,
+            unit_of(cells),
+            cells.group.higher_is_better,
         )
         for arm in sorted_arms(arm for arm, at in known if at == size and arm != reference)
     ]
@@ -99,13 +116,15 @@ def changes(
 
 
 def seeds_for(found: Sequence[Change]) -> tuple[float, int | None] | None:
-    """A round effect in percent of about the size that was seen, and the seeds that would show it
-    for the arm that needs most of them (None: more than 1,000); None where no error is known.
+    """A round effect, in the unit of the changes, of about the size that was seen, and the seeds
+    that would show it for the arm that needs most of them (None: more than 1,000); None where no
+    error is known.
     """
     known = [one for one in found if one.estimate.df > 0 and one.estimate.seeds > 1]
     if not known:
         return None
-    seen = sorted(abs(percent(one.estimate.effect)) for one in known)[-1]
+    seen = sorted(abs(one.numbers[0]) for one in known)[-1]
     size = min(ROUND, key=lambda one: abs(math.log(one / max(seen, ROUND[0]))))
-    needed = [seeds_needed(one.estimate, math.log1p(-size / 100)) for one in known]
+    effect = math.log1p(-size / 100) if known[0].unit == "%" else size / 100
+    needed = [seeds_needed(one.estimate, effect) for one in known]
     return size, None if None in needed else max(n for n in needed if n is not None)

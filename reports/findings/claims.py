@@ -155,6 +155,13 @@ class Claim:
         return self.needs.get("sizes", 1)
 
 
+@lru_cache(maxsize=1)
+def judged_shares() -> frozenset[str]:
+    """The shares of samples, by name, that a claim of the project's file is about."""
+    measures = {claim.measure for claim in load_claims()}
+    return frozenset(name for name in measures if facts_of(name).family == SHARES)
+
+
 def match(pattern: str, names: Iterable[str]) -> list[str]:
     """The names that a pattern stands for, in their own order; the case of letters is no matter."""
     return [name for name in names if _stands_for(pattern, name)]

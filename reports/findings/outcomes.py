@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from reports.findings.claims import ENCODER, Claim, match
 from reports.study.cells import LOGARITHMIC, ArmSize, Comparable
-from reports.study.contrasts import CONTROL, LEAST_SEEDS, Estimate
+from reports.study.contrasts import CONTROL, LEAST_SEEDS, Estimate, percent
 from reports.study.strengths import MeasuredStrength
 
 Properties = Mapping[str, Mapping[str, MeasuredStrength]]  # order, encoder
@@ -90,6 +90,13 @@ def unit_of(runs: Comparable) -> str:
     """What the effect of a difference is in."""
     family = runs.group.facts.family
     return f"log {family}" if family in LOGARITHMIC else "accuracy"
+
+
+def scaled(effect: float, unit: str) -> tuple[float, str]:
+    """An effect as one reads it, of an accuracy in points and of a logarithm in percent, and which
+    of the two.
+    """
+    return (100 * effect, "points") if unit == "accuracy" else (percent(effect), "%")
 
 
 def either(arms: Sequence[str]) -> str:

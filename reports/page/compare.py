@@ -124,7 +124,7 @@ def _sentence(found: Sequence[Change], group: Group, size: str, names: tuple[str
         which = f"none of the {len(found)} arms" if len(found) > 1 else arm_label(found[0].arm)
         cannot = "can be told" if len(found) > 1 else "cannot be told"
         return f"{where} {which} of {names[1]} {cannot} from that of {names[0]}."
-    each = [f"{arm_label(one.arm)} ({signed(one.percent[0])} %)" for one in told]
+    each = [f"{arm_label(one.arm)} ({signed(one.numbers[0])} %)" for one in told]
     return f"{where} {joined(each)} can be told apart, of {len(found)} arms in both."
 
 

@@ -14,7 +14,7 @@ from reports.draw.page_parts import Answer
 from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes, seeds_for
 from reports.findings.sentences import joined
-from reports.page.figures.ablation import OF_SELFFLOW
+from reports.page.figures.ablation import OF_SELFFLOW, compared_by
 from reports.study.cells import Comparable
 from reports.study.contrasts import LEAST_DF, LEAST_SEEDS
 from reports.study.groups import places
@@ -34,7 +34,7 @@ def leading(study: StudyResults, data: str, reference: str) -> tuple[Comparable,
     """The numbers of a data set that its first sentence and figure show, and the largest size that
     has the reference and another arm: of the first metric in which these have room for better.
     """
-    found = [group for group in study.distances if group.data == data]
+    found = [group for group in compared_by(study) if group.data == data]
     sizes = [size for at, size in places(study.final) if at == data]
     first = None
     for group in found:
@@ -110,8 +110,8 @@ def _sentence(found: Sequence[Change], reference: str, brief: bool) -> str:
         )
     parts = []
     for words, chosen in (
-        ("better", [one for one in found if one.told and one.estimate.effect < 0]),
-        ("worse", [one for one in found if one.told and one.estimate.effect > 0]),
+        ("better", [one for one in found if one.told and one.better]),
+        ("worse", [one for one in found if one.told and not one.better]),
     ):
         if chosen:
             say = _range if len(chosen) == 1 and not brief else _at
@@ -173,7 +173,7 @@ def _untold(found: Sequence[Change], reference: str, others: bool) -> str:
         each = [f"{f'{name} ' * many}{_range(one)}" for name, one in zip(names, found, strict=True)]
         guess = "best guess " + "; ".join(each)
     else:
-        lowest, highest = _sorted(found)[0], _sorted(found)[-1]
+        lowest, *_, highest = sorted(found, key=lambda one: one.estimate.effect)
         who = f"none of the {'other ' * others}{len(found)} arms can be told from {reference}"
         guess = f"best guesses from {_at(lowest)} to {_at(highest)}"
     needed = seeds_for(found)
@@ -181,11 +181,12 @@ def _untold(found: Sequence[Change], reference: str, others: bool) -> str:
         return f"{who}: {guess}"
     size, seeds = needed
     many_seeds = "more than 1,000" if seeds is None else f"about {seeds:,}"
-    return f"{who}: {guess}; seeing {size:g} % would take {many_seeds} seeds"
+    return f"{who}: {guess}; seeing {size:g} {found[0].unit} would take {many_seeds} seeds"
 
 
 def _sorted(found: Sequence[Change]) -> list[Change]:
-    return sorted(found, key=lambda one: one.estimate.effect)
+    """The best first."""
+    return sorted(found, key=lambda one: one.estimate.effect * (1 - 2 * one.higher_is_better))
 
 
 def _named(found: Sequence[Change]) -> str:
@@ -194,14 +195,14 @@ def _named(found: Sequence[Change]) -> str:
 
 
 def _at(one: Change) -> str:
-    return f"{signed(one.percent[0], one.decimals)} %"
+    return f"{signed(one.numbers[0], one.decimals)} {one.unit}"
 
 
 def _ends(one: Change) -> str:
-    _, low, high = one.percent
+    _, low, high = one.numbers
     if low is None or high is None:
         return "unknown"
-    return f"{signed(low, one.decimals)} to {signed(high, one.decimals)} %"
+    return f"{signed(low, one.decimals)} to {signed(high, one.decimals)} {one.unit}"
 
 
 def _range(one: Change) -> str:

@@ -16,7 +16,8 @@ from reports.draw.axes import number, rounded, signed
 from reports.draw.table import BEST, SECOND, Cell, Table, arm_cell, cell, columns
 from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes
-from reports.page.figures.ablation import plain_reference
+from reports.findings.claims import SHARES
+from reports.page.figures.ablation import compared_by, plain_reference
 from reports.study.contrasts import CONFIDENCE
 from reports.study.groups import (
     Group,
@@ -41,7 +42,7 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     group whose metric leads.
     """
     final, order = study.final, study.arms
-    found = study.distances
+    found = compared_by(study)
     if not found:
         return None
     first = first or found[0]
@@ -50,7 +51,10 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     of_metric: dict[str, Group] = {}
     for one in (first, *found):
         of_metric.setdefault(one.metric, one)
-    found = list(of_metric.values())[:MOST_METRICS]
+    # what a claim is about stays, however many distances there are
+    shares = [one for one in of_metric.values() if one.facts.family == SHARES]
+    others = [one for one in of_metric.values() if one not in shares][:MOST_METRICS]
+    found = [one for one in of_metric.values() if one in (*shares, *others)]
     parts = {group.metric: dict(by_size(study.part(group))) for group in found}
     sizes = list(parts[found[0].metric])
     arms = {
@@ -88,6 +92,8 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
         "of the mean logarithm with intervals over shared seeds. Bold: the best mean of a size, "
         "underlined: the second; neither says that a difference is real."
     )
+    for facts in (one.facts for one in shares):
+        note += f" {facts.label.capitalize()}: {facts.meaning}; changes are in points."
     if any(one.text.endswith(KIN) for line in lines for one in line):
         note += f"{KIN}: the metric is kin to the arm's own encoder."
     title = "Results" + ("" if len(sizes) > 1 else f", size {sizes[0]}")
@@ -121,8 +127,8 @@ def _cells(
 
 def _change(one: Change) -> Cell:
     """ "-15.8 % (-21.6 to -9.7)"; no brackets where no interval is known."""
-    at, low, high = one.percent
-    words = f"{signed(at, one.decimals)} %"
+    at, low, high = one.numbers
+    words = f"{signed(at, one.decimals)} {one.unit}"
     if low is not None and high is not None:
         words += f" ({signed(low, one.decimals)} to {signed(high, one.decimals)})"
     words += KIN if one.related else ""

@@ -199,7 +199,7 @@ def _leading_group(study: StudyResults) -> Group | None:
 
 def _metric_of_answer(study: StudyResults, first: Group | None) -> str:
     """What the first sentence is by, as selectors name it; "" where there is none."""
-    return metric_of(first, study.distances)["metric"] if first else ""
+    return metric_of(first, ablation.compared_by(study))["metric"] if first else ""
 
 
 def _led(figure: Figure, metric: str) -> Figure:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from reports.draw.axes import MOST_DRAWN, number, signed
 from reports.draw.panels import (
     Axis,
@@ -21,6 +23,8 @@ from reports.draw.panels import (
 )
 from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes
+from reports.findings.claims import judged_shares
+from reports.findings.outcomes import scaled, unit_of
 from reports.page.figures.distance import (
     FLOOR,
     data_sets,
@@ -28,10 +32,12 @@ from reports.page.figures.distance import (
     metric_of,
     size_axis,
 )
-from reports.study.contrasts import CONTROL, percent
+from reports.study.cells import LOGARITHMIC, Comparable
+from reports.study.contrasts import CONTROL, percent, pooled_variance
 from reports.study.groups import (
     Group,
     by_size,
+    groups,
     places,
     pooled_deviation,
     sorted_arms,
@@ -41,13 +47,16 @@ from reports.study.runs import StudyResults
 if TYPE_CHECKING:
     import pandas as pd
 
+PERCENT, LOSS = "%", LOGARITHMIC[1]
 OF_SELFFLOW = "selfflow"  # what a study of its switches is compared with
 
 
 def answer(study: StudyResults) -> list[Figure]:
     """What each arm changes from vanilla: the figure of the first screen, sorted, over the page."""
     reference = plain_reference(set(study.rows["arm"]))
-    return _effects(study, reference, "answer", f"Change from {arm_label(reference)}", ())
+    return _effects(
+        study, compared_by(study), reference, "answer", f"Change from {arm_label(reference)}", ()
+    )
 
 
 def parts_of_selfflow(study: StudyResults) -> list[Figure]:
@@ -56,73 +65,95 @@ def parts_of_selfflow(study: StudyResults) -> list[Figure]:
     if OF_SELFFLOW not in arms or not any(arm.startswith(f"{OF_SELFFLOW}(") for arm in arms):
         return []
     title = f"What each part does: change from {arm_label(OF_SELFFLOW)}"
-    return _effects(study, OF_SELFFLOW, "effects", title, ("metric",))
+    return _effects(study, study.distances, OF_SELFFLOW, "effects", title, ("metric",))
+
+
+def compared_by(study: StudyResults) -> list[Group]:
+    """What the first sentence, figure and table are of: distances, then shares of samples that are
+    right, where a claim is about them, then losses.
+    """
+    shares = groups(study.final[study.final["metric"].isin(judged_shares())])
+    found = study.distances
+    first = next((i for i, one in enumerate(found) if one.facts.family == LOSS), len(found))
+    return [*found[:first], *shares, *found[first:]]
 
 
 def _effects(
-    study: StudyResults, reference: str, name: str, title: str, beside: Sequence[str]
+    study: StudyResults,
+    found: Sequence[Group],
+    reference: str,
+    name: str,
+    title: str,
+    beside: Sequence[str],
 ) -> list[Figure]:
-    """A panel a size and distance: change of the mean log distance in percent with the interval
-    that a verdict has, the best arm first.
+    """A panel a size and metric: change of the mean with the interval that a verdict has, the best
+    arm first.
     """
-    final, found = study.final, study.distances
     panels: list[tuple[Place, Shown, ForestPanel]] = []
     for group in found:
         compared = study.cells(group)
         for size, part in by_size(study.part(group)):
-            effects = effects_of(changes(compared, size, reference))
-            if effects:
-                panel = _forest(group, found, size, part, reference, effects)
+            changed = changes(compared, size, reference)
+            if effects := effects_of(changed):
+                panel = _forest(compared, found, size, part, reference, effects, changed[0].unit)
                 panels.append(((group.data, size), metric_of(group, found), panel))
+    of_shares = any(panel.unit != PERCENT for *_, panel in panels)
+    shares = ", of a share of samples in points," * of_shares
     caption = (
-        f"Change of the mean logarithm from {arm_label(reference)}, in percent, with its 95 % "
-        "interval over the seeds that both arms share, as in the verdicts; n: seeds of the arm. "
-        f"{FLOOR} One seed gives no interval."
+        f"Change of the mean logarithm from {arm_label(reference)}, in percent,{shares} with its "
+        "95 % interval over the seeds that both arms share, as in the verdicts; n: seeds of the "
+        f"arm. {FLOOR} One seed gives no interval."
     )
-    return chosen_figures(name, title, caption, panels, places(final), beside=beside)
+    return chosen_figures(name, title, caption, panels, places(study.final), beside=beside)
 
 
 def _forest(
-    group: Group,
+    compared: Comparable,
     found: Collection[Group],
     size: str,
     part: pd.DataFrame,
     reference: str,
     effects: Sequence[Effect],
+    unit: str,
 ) -> ForestPanel:
-    deviation, _ = pooled_deviation(part)
-    floor = None if deviation is None else percent(deviation)
+    group = compared.group
+    of_arms = [list(one.values()) for (_, at), one in compared.final.items() if at == size]
+    variance, freedom = pooled_variance([np.array(values) for values in of_arms])
+    floor = scaled(math.sqrt(variance), unit_of(compared))[0] if freedom else None
     note = group_note(group, found, any(one.related for one in effects))
     if floor is not None:
-        note += f" · grey: one run scatters by ± {number(floor, 2)} %"
+        note += f" · grey: one run scatters by ± {number(floor, 2)} {unit}"
     mean = float(part.loc[part["arm"] == reference, "value"].mean())
     value = number(mean) if math.isfinite(mean) else ""
+    side = f"{'right' if group.higher_is_better else 'left'} is better"
     return ForestPanel(
         title=group.title(size),
         note=note,
-        x=Axis(f"change of {group.facts.label} from {arm_label(reference)} (%), left is better"),
+        x=Axis(f"change of {group.facts.label} from {arm_label(reference)} ({unit}), {side}"),
         floor=floor,
         effects=effects,
         reference=(reference, value),
+        unit=unit,
     )
 
 
 def effects_of(found: Sequence[Change]) -> list[Effect]:
-    """Changes as a forest draws them, the lowest first; what no number holds is left out."""
-    effects = []
+    """Changes as a forest draws them, the best first; what no number holds is left out."""
+    effects, sign = [], 1
     for one in found:
-        value, low, high = one.percent
+        value, low, high = one.numbers
         if not abs(value) <= MOST_DRAWN:
             continue
         if low is None or high is None or not high <= MOST_DRAWN:
             low = high = None
-        note = f"{signed(value, 2)} %"
+        note = f"{signed(value, 2)} {one.unit}"
+        sign = -1 if one.higher_is_better else 1
         if low is not None and high is not None:
             note += f", {signed(low, 2)} to {signed(high, 2)}"
         note += f", {one.n} seed{'s' * (one.n != 1)}"
         note += f"; {one.saturated}" if one.saturated else ""
         effects.append(Effect(one.arm, value, low, high, note, one.n, one.related))
-    return sorted(effects, key=lambda one: one.value)
+    return sorted(effects, key=lambda one: sign * one.value)
 
 
 def effects_over_sizes(study: StudyResults) -> list[Figure]:

@@ -253,7 +253,7 @@ def _at_images(
             if images in there
         }
         for change in changes(compared, size, reference, values):
-            at, low, high = change.percent
+            at, low, high = change.numbers
             if math.isfinite(at):
                 tip = f"{arm_label(change.arm)} after {number(images)} images: {signed(at)} %"
                 tip += "" if low is None or high is None else f" ({signed(low)} to {signed(high)})"
