@@ -150,11 +150,13 @@ class Metric(ABC):
     """One measurement. name: as it was asked for; network: what bench built for it, if its entry
     names one.
 
-    needs: of `NEEDS`; records: the protocols that its rows may carry.
+    needs: of `NEEDS`; records: the protocols that its rows may carry; trains: the network that it
+    trains on a data set and keeps in the cache, in words, and how such an entry is called.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     records: ClassVar[tuple[Record, ...]] = ()
+    trains: ClassVar[tuple[str, str]] = ("", "")
 
     def __init__(self, name: str, network: nn.Module | None = None):
         self.name, self.network = name, network
@@ -165,6 +167,12 @@ class Metric(ABC):
         Raises ValueError, before hours of sampling, where nothing could be measured.
         """
         return {}
+
+    def seconds_to_prepare(self, inputs: Inputs) -> float:
+        """What training its own networks will take here, for estimates; 0 where it has none to
+        train, or the cache has them.
+        """
+        return 0.0
 
     @abstractmethod
     def measure(self, inputs: Inputs) -> list[Row]:

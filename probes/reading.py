@@ -22,7 +22,7 @@ from bench.core.data.base import pictures_of
 from bench.core.data.words import Words
 from bench.core.numbers import standard_error
 from bench.core.store.rows import Row
-from probes.extractors.reader import READERS, TextReader, reader_of
+from probes.extractors.reader import READERS, TextReader, reader_of, seconds_to_reader
 from probes.metric import (
     DATA,
     OF_DATA,
@@ -85,6 +85,7 @@ class Reading(Metric):
 
     needs = (TOKENS, DATA)
     records = (WORD_ACCURACY, CHARACTER_ACCURACY)
+    trains = ("a reader of {data}", "extractors/reader-{data}-*")
     _reader: TextReader | None = None
     _other = ""  # than the local reader
 
@@ -98,6 +99,9 @@ class Reading(Metric):
         if self._other:  # the local one is trained when it is needed
             self._reader = reader_of(name, data, inputs.cache)
         return {}
+
+    def seconds_to_prepare(self, inputs: Inputs) -> float:
+        return 0.0 if self._other else seconds_to_reader(_words(self.name, inputs), inputs.cache)
 
     def measure(self, inputs: Inputs) -> list[Row]:
         data, samples = _words(self.name, inputs), inputs.samples

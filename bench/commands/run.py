@@ -28,7 +28,7 @@ from bench.core.train import distributed
 from bench.core.train.cost import flops_until
 from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped
-from bench.evaluation.run import check_measurable, measure_run
+from bench.evaluation.run import check_measurable, measure_run, seconds_to_prepare
 from bench.evaluation.tasks import flops_to_measure, pending
 from bench.machine.estimate import refuse_what_cannot_fit
 from bench.machine.pace import pace
@@ -159,8 +159,9 @@ def _train(session: Session, stop: StopFlag, before: float) -> None:
 class Expected:
     """Seconds that a run will take, of training and of what is measured afterwards.
 
-    before: what it took until its training could begin, as of data, an encoder and an extractor;
-    flops: of training and measuring; how: what it rests on.
+    before: what it took until its training could begin, as of data and an encoder; readers: of
+    training the networks that measurements read with; flops: of training and measuring; how: what
+    it rests on.
     """
 
     training: float
@@ -169,6 +170,7 @@ class Expected:
     steps: int
     how: str
     before: float = 0.0
+    readers: float = 0.0
 
     @classmethod
     def of(cls, session: Session, before: float) -> Expected:
@@ -180,7 +182,8 @@ class Expected:
         flops = training, flops_to_measure(session)
         how = "an estimate, by half a second of this machine"
         seconds = training / speed / processes.world, flops[1] / speed / processes.world
-        return cls(*seconds, flops, cfg.images // cfg.batch, how, before)
+        readers = seconds_to_prepare(session)
+        return cls(*seconds, flops, cfg.images // cfg.batch, how, before, readers)
 
     def timed(self, seconds_per_step: float) -> Expected:
         """Once a step is timed: measuring is as fast by its FLOPs as training is."""
@@ -192,8 +195,11 @@ class Expected:
         parts = f"training {duration(self.training)}, measuring {duration(self.measuring)}"
         if self.before >= WORTH_TELLING:
             parts += f", preparing {duration(self.before)}"
+        if self.readers >= WORTH_TELLING:
+            parts += f", training the networks that measure {duration(self.readers)}"
         said = f" ({parts}{'; ' if self.how else ''}{self.how})"
-        return f"about {duration(self.before + self.training + self.measuring)} in all{said}"
+        in_all = self.before + self.training + self.readers + self.measuring
+        return f"about {duration(in_all)} in all{said}"
 
 
 def _announcement(session: Session) -> str:

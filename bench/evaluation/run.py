@@ -21,7 +21,7 @@ from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
 from bench.core.store.runs import read_run, row_table
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.store.waiting import saying
-from bench.core.train.trainer import Stopped
+from bench.core.train.trainer import Stopped, snapshots_of
 from bench.evaluation.measure import Evaluator
 from bench.evaluation.request import Request
 from bench.evaluation.samples import sweep
@@ -47,6 +47,23 @@ def check_measurable(session: Session) -> None:
                     f"{name} could not be measured ({error}): mend that, leave it out of "
                     "evaluation.metrics or evaluation.encoders, or train with measure=none"
                 ) from error
+
+
+def seconds_to_prepare(session: Session) -> float:
+    """What training the networks that a run's measurements read with will take here, each once; 0
+    where the cache has them. In the main process, which measures.
+    """
+    cfg, processes = session.cfg, session.processes
+    if cfg.measure == "none" or not processes.main:
+        return 0.0
+    request, subject = Request.of_config(cfg), untrained_subject(session)
+    evaluator = Evaluator(request, processes, Path(cfg.cache))
+    tasks, _ = planned(session, snapshots_of(cfg, cfg.size))
+    names = dict.fromkeys(name for task in tasks for name in task.metrics)
+    return sum(
+        evaluator.metric(subject, name).seconds_to_prepare(evaluator.inputs(subject, name))
+        for name in names
+    )
 
 
 def measure_run(session: Session, stop: StopFlag) -> None:

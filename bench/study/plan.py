@@ -17,6 +17,7 @@ from bench.config.schema import Config
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
 from bench.core.train.cost import flops_until
+from bench.evaluation.networks import trained_first
 from bench.evaluation.tasks import Known, flops_to_measure, pending
 from bench.machine.pace import pace
 from bench.study.costs import Costs, grid_and_condition
@@ -259,6 +260,8 @@ def summary(plan: list[Planned]) -> str:
         )
         if any(p.guessed for p in todo):
             parts.append("hours with ~ are an estimate, by half a second of this machine")
+        if first := trained_first(p.spec.cfg for p in todo if p.spec.cfg is not None):
+            parts.append(f"to them comes, once, the training of {', '.join(first)}")
     elif todo:
         parts.append("hours are not known: the shape of the data is not, say data.root=DIR")
     return "; ".join(parts)

@@ -33,7 +33,12 @@ from bench.core.store.rows import CONTROL_OF_MOTION, Row
 from probes.distances.frechet import FRECHET, Gaussian, Moments, distance_of, fit
 from probes.distances.local import BATCH, OF_BOTH, spread
 from probes.distances.pixels import pixel_vectors
-from probes.extractors.local import LocalExtractor, local_extractor, read_images
+from probes.extractors.local import (
+    LocalExtractor,
+    local_extractor,
+    read_images,
+    seconds_to_extractor,
+)
 from probes.metric import (
     DATA,
     OF_DATA,
@@ -95,6 +100,11 @@ def _side(reader: LocalExtractor, images: Tensor, clips: Tensor) -> _Side:
     return _Side(features, read, motion_vectors(clips.float()).numpy())
 
 
+def _frames_alone(dataset: DataSet) -> DataSet:
+    """As much of a data set as a reader of single frames needs."""
+    return cast(DataSet, FrameData(dataset))
+
+
 @dataclass(frozen=True)
 class FrameReference:
     """A data set's own side: its reader of single frames, the training split's Gaussians, and each
@@ -110,8 +120,7 @@ class FrameReference:
     @classmethod
     def of(cls, dataset: DataSet, cache: Path) -> FrameReference:
         """Train or load the reader and read the training split with it."""
-        frames_alone = cast(DataSet, FrameData(dataset))  # as much of one as a reader needs
-        reader = local_extractor(frames_alone, cache)
+        reader = local_extractor(_frames_alone(dataset), cache)
         rows = spread(dataset.n_train, MOST_CLIPS)
 
         def make(folder: Path) -> None:
@@ -193,6 +202,7 @@ class FrameDistances(Metric):
 
     needs = (TOKENS, DATA)
     records = tuple(FRAME_RECORDS.values())
+    trains = ("a reader of frames of {data}", "extractors/{data}-*")
 
     @cached_property
     def _references(self) -> dict[str, FrameReference]:
@@ -207,6 +217,9 @@ class FrameDistances(Metric):
             )
         data.images("heldout", slice(0, 1))  # latents may lie there without their pictures
         return {}
+
+    def seconds_to_prepare(self, inputs: Inputs) -> float:
+        return seconds_to_extractor(_frames_alone(inputs.data_here), inputs.cache)
 
     def measure(self, inputs: Inputs) -> list[Row]:
         assert inputs.samples is not None

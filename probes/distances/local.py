@@ -34,7 +34,12 @@ from probes.distances.pixels import copy_rate, nearest_distances, pixel_vectors
 from probes.distances.precision_recall import BALLS, NEIGHBOURS, precision_recall
 from probes.distances.reference import MOST_MANIFOLD
 from probes.extractors import fidelity
-from probes.extractors.local import LocalExtractor, label_agreement, local_extractor
+from probes.extractors.local import (
+    LocalExtractor,
+    label_agreement,
+    local_extractor,
+    seconds_to_extractor,
+)
 from probes.metric import (
     DATA,
     OF_DATA,
@@ -319,6 +324,7 @@ class LocalDistances(Metric):
 
     needs = (TOKENS, DATA)
     records = tuple(LOCAL_RECORDS.values())
+    trains = ("an extractor of {data}", "extractors/{data}-*")
 
     @cached_property
     def _references(self) -> dict[str, Reference]:
@@ -329,6 +335,9 @@ class LocalDistances(Metric):
             "heldout", slice(0, 1)
         )  # latents may lie there without their pictures
         return {}
+
+    def seconds_to_prepare(self, inputs: Inputs) -> float:
+        return seconds_to_extractor(inputs.data_here, inputs.cache)
 
     def measure(self, inputs: Inputs) -> list[Row]:
         assert inputs.samples is not None

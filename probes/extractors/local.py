@@ -30,7 +30,7 @@ from bench.core.data.base import DataSet
 from bench.core.data.translate import translated
 from bench.core.numbers import wilson
 from bench.core.store.cache import cached_folder
-from bench.core.store.waiting import counted
+from bench.core.store.waiting import counted, foreseen
 
 FAMILY = "convnet"
 LARGEST_SIDE = 64
@@ -46,11 +46,16 @@ class Recipe:
     widths: tuple[int, ...] = (32, 64, 64)
     steps: int = 600  # at least; more where `epochs` of the training split are longer
     epochs: int = 10
-    batch: int = 128
+    batch: int = 128  # or all training data, where they are fewer
     learning_rate: float = 3e-3
     weight_decay: float = 1e-4
     shift: int = 1  # pixels of random translation for every 8 pixels of side
     seed: int = 20260
+
+    def steps_on(self, dataset: DataSet) -> int:
+        """As many as a data set takes."""
+        batch = min(self.batch, dataset.n_train)
+        return max(self.steps, self.epochs * dataset.n_train // batch)
 
 
 class LocalExtractor(nn.Module):
@@ -121,8 +126,8 @@ def prepare(images: Tensor) -> Tensor:
     return small.reshape(*x.shape[:-2], *size)
 
 
-def train(dataset: DataSet, recipe: Recipe) -> LocalExtractor:
-    """Train on the training split (CPU, own random streams)."""
+def train(dataset: DataSet, recipe: Recipe, most: int | None = None) -> LocalExtractor:
+    """Train on the training split (CPU, own random streams); most: of the steps, to time them."""
     network = untrained(dataset, recipe)
     draw = torch.Generator().manual_seed(recipe.seed)
     groups = [
@@ -133,13 +138,13 @@ def train(dataset: DataSet, recipe: Recipe) -> LocalExtractor:
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     batch = min(recipe.batch, dataset.n_train)
-    steps = max(recipe.steps, recipe.epochs * dataset.n_train // batch)
+    steps = recipe.steps_on(dataset)
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=steps
     )
     order = torch.empty(0, dtype=torch.int64)
-    for _ in counted(f"training an extractor on {dataset.name}, once", range(steps), steps):
+    for _ in counted(f"training an extractor on {dataset.name}, once", range(steps)[:most], steps):
         if len(order) < batch:
             order = torch.randperm(dataset.n_train, generator=draw)
         indices, order = order[:batch], order[batch:]
@@ -178,14 +183,23 @@ def heldout_accuracy(network: LocalExtractor, dataset: DataSet, batch: int = 512
 def local_extractor(dataset: DataSet, cache: Path, recipe: Recipe | None = None) -> LocalExtractor:
     """The extractor of a data set from the cache folder, trained first if it is not there."""
     recipe = recipe or Recipe()
-    key = hashlib.sha256(
-        f"{dataset.fingerprint}/{json.dumps(dataclasses.asdict(recipe))}".encode()
-    ).hexdigest()[:12]
-    folder = cached_folder(
-        Path(cache) / "extractors" / f"{dataset.name}-{key}",
-        lambda place: _make(place, dataset, recipe),
-    )
+    folder = _folder(dataset, cache, recipe)
+    cached_folder(folder, lambda place: _make(place, dataset, recipe))
     return _load(folder, dataset, recipe)
+
+
+def seconds_to_extractor(dataset: DataSet, cache: Path) -> float:
+    """What training the extractor of a data set will take here, 0 where the cache has it."""
+    recipe = Recipe()
+    if _folder(dataset, cache, recipe).is_dir():
+        return 0.0
+    return foreseen(lambda most: train(dataset, recipe, most), recipe.steps_on(dataset))
+
+
+def _folder(dataset: DataSet, cache: Path, recipe: Recipe) -> Path:
+    said = f"{dataset.fingerprint}/{json.dumps(dataclasses.asdict(recipe))}"
+    key = hashlib.sha256(said.encode()).hexdigest()[:12]
+    return Path(cache) / "extractors" / f"{dataset.name}-{key}"
 
 
 def _make(folder: Path, dataset: DataSet, recipe: Recipe) -> None:

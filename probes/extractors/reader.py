@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from bench.core.data.words import Words
 from bench.core.store.cache import cached_folder
-from bench.core.store.waiting import counted
+from bench.core.store.waiting import counted, foreseen
 
 READERS = ("local", "rapidocr", "tesseract")
 SIDE = 48  # pixels in height of what a reader of scanned text is shown
@@ -105,8 +105,8 @@ def _targets(reader: Reader, texts: Sequence[str]) -> Tensor:
     return rows
 
 
-def train_reader(data: Words, recipe: ReadingRecipe) -> Reader:
-    """Train a reader (CPU, own random streams)."""
+def train_reader(data: Words, recipe: ReadingRecipe, most: int | None = None) -> Reader:
+    """Train a reader (CPU, own random streams); most: of the steps, to time them."""
     draw = torch.Generator().manual_seed(recipe.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -118,7 +118,7 @@ def train_reader(data: Words, recipe: ReadingRecipe) -> Reader:
         optimiser, recipe.learning_rate, total_steps=recipe.steps
     )
     what = f"training a reader on {data.name}, once"
-    for _ in counted(what, range(recipe.steps), recipe.steps):
+    for _ in counted(what, range(recipe.steps)[:most], recipe.steps):
         rows = torch.randint(0, len(texts), (recipe.batch,), generator=draw)
         x = _prepared(images[rows])
         x = x + recipe.noise * torch.randn(x.shape, generator=draw)  # samples are not so clean
@@ -135,8 +135,7 @@ def local_reader(data: Words, cache: Path, recipe: ReadingRecipe | None = None) 
     from safetensors.torch import load, save_file
 
     recipe = recipe or ReadingRecipe()
-    said = f"{data.fingerprint}/{json.dumps(dataclasses.asdict(recipe))}"
-    key = hashlib.sha256(said.encode()).hexdigest()[:12]
+    folder = _folder(data, cache, recipe)
 
     def make(folder: Path) -> None:
         reader = train_reader(data, recipe)
@@ -150,7 +149,7 @@ def local_reader(data: Words, cache: Path, recipe: ReadingRecipe | None = None) 
         }
         (folder / "card.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
 
-    folder = cached_folder(Path(cache) / "extractors" / f"reader-{data.name}-{key}", make)
+    cached_folder(folder, make)
     reader = Reader(data, recipe)
     try:
         weights = (folder / "weights.safetensors").read_bytes()
@@ -161,6 +160,20 @@ def local_reader(data: Words, cache: Path, recipe: ReadingRecipe | None = None) 
         ) from error
     reader.fingerprint = hashlib.sha256(weights).hexdigest()[:16]
     return reader.eval().requires_grad_(False)
+
+
+def seconds_to_reader(data: Words, cache: Path) -> float:
+    """What training the reader of a data set will take here, 0 where the cache has it."""
+    recipe = ReadingRecipe()
+    if _folder(data, cache, recipe).is_dir():
+        return 0.0
+    return foreseen(lambda most: train_reader(data, recipe, most), recipe.steps)
+
+
+def _folder(data: Words, cache: Path, recipe: ReadingRecipe) -> Path:
+    said = f"{data.fingerprint}/{json.dumps(dataclasses.asdict(recipe))}"
+    key = hashlib.sha256(said.encode()).hexdigest()[:12]
+    return Path(cache) / "extractors" / f"reader-{data.name}-{key}"
 
 
 # Readers of scanned text ------------------------------------------------------------------------

@@ -102,7 +102,8 @@ class _Glosses:
         self.left = dict(terms)
 
     def __call__(self, text: str) -> Markup:
-        parts, rest = "", text
+        # a number stays with its sign where a line ends
+        parts, rest = "", re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
         while rest and self.left:
             names = "|".join(re.escape(term) for term in sorted(self.left, key=len, reverse=True))
             found = re.search(rf"(?<![\w-])({names})(?=s?(?![\w-]))", rest)

@@ -11,7 +11,7 @@ kind of statistic each. Sentences are made of the same numbers as verdicts and f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bench.core.metrics import facts_of
 from reports.draw.page_parts import Answer
@@ -21,7 +21,7 @@ from reports.findings.decisions import INCONCLUSIVE, NOT_MONOTONE, SUPPORTED, Ve
 from reports.findings.ladder import ORDER_NAMES
 from reports.findings.sentences import arms_in_words, size_text
 from reports.page.figures.ablation import OF_SELFFLOW, plain_reference
-from reports.page.first_answer import against
+from reports.page.first_answer import against, leading
 from reports.study.contrasts import CONTROL
 from reports.study.runs import StudyResults
 
@@ -38,12 +38,20 @@ def answers(
     if not len(final):
         return []
     reference = plain_reference(set(final["arm"]))
-    found = []
+    found, told = [], set()
     for data in sorted(set(final["data"])):
         found += against(study, data, reference)
+        lead = leading(study, data, reference)
+        told |= {(data, lead[0].group.metric)} if lead and reference == CONTROL else set()
         if any(arm.startswith(f"{OF_SELFFLOW}(") for arm in final["arm"]):
             found += against(study, data, OF_SELFFLOW)
-    return found + _of_claims(verdicts, claims)
+    return found + _of_claims([one for one in verdicts if not _is_told(one, told)], claims)
+
+
+def _is_told(verdict: Verdict, told: Collection[tuple[str, str]]) -> bool:
+    """Whether the first answer is of the same share of samples, against the same arm."""
+    of_share = facts_of(verdict.metric).family == SHARES and CONTROL in verdict.right
+    return of_share and (verdict.data, verdict.metric) in told
 
 
 ASKED = {

@@ -56,7 +56,8 @@ def against(study: StudyResults, data: str, reference: str) -> list[Answer]:
         return []
     compared, size = lead
     group = compared.group
-    found = _parts(changes(compared, size, reference), reference)
+    every = changes(compared, size, reference)
+    found = _parts(every, reference)
     if not found:
         return []
     name = arm_label(reference)
@@ -64,7 +65,10 @@ def against(study: StudyResults, data: str, reference: str) -> list[Answer]:
     at = compared.parameters.get(size, math.nan)
     model = f"{millions(at)} parameters" if math.isfinite(at) else f"size {size}"
     setting = f"On {data} with {model} and {in_words(seeds)} seed{'s' * (seeds != 1)}"
-    sentence = f"{setting}, {_sentence(found, name, brief=False)} (by {group.facts.label})."
+    kin = [one for one in every if one.related and reference != OF_SELFFLOW]
+    left_out = f", to which {_named(kin)} {_is(kin)} kin and so left out" if kin else ""
+    by = f"by {group.facts.label}{left_out}"
+    sentence = f"{setting}, {_sentence(found, name, brief=False)} ({by})."
     # the held-out loss may see what a distance does not
     for other in study.distances:
         budget = (other.data, other.images_total) == (data, group.images_total)

@@ -51,10 +51,13 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     of_metric: dict[str, Group] = {}
     for one in (first, *found):
         of_metric.setdefault(one.metric, one)
-    # what a claim is about stays, however many distances there are
+    # a share that a claim is about stays, and beside it what has room for better
     shares = [one for one in of_metric.values() if one.facts.family == SHARES]
-    others = [one for one in of_metric.values() if one not in shares][:MOST_METRICS]
-    found = [one for one in of_metric.values() if one in (*shares, *others)]
+    others = [one for one in of_metric.values() if one not in shares]
+    if shares:
+        others.sort(key=lambda one: bool(study.cells(one).saturated))
+    kept = [*shares, *others][:MOST_METRICS]
+    found = [one for one in of_metric.values() if one in kept]
     parts = {group.metric: dict(by_size(study.part(group))) for group in found}
     sizes = list(parts[found[0].metric])
     arms = {

@@ -5,6 +5,7 @@ a log that nobody looks at shows afterwards how it went.
         train()                            # after 3 s a line; in a log one a minute from then on
     for step in counted("training local_m", range(steps), steps):
         ...                                # a bar; in a log lines with how long the rest takes
+    foreseen(train, steps)                 # seconds, of a few of them, before any of it
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 AFTER = 3.0  # seconds until something is said: what is shorter needs no word
 EVERY = 60.0  # seconds between two lines of a log
+FEW, LONG = 4, 0.5  # steps that are tried, and seconds of one from which on it is the only one
 
 
 def _to_log(line: str) -> None:
@@ -82,3 +84,19 @@ def counted(
         for part in parts:
             yield part
             done += 1
+
+
+def foreseen(train: Callable[[int], object], steps: int) -> float:
+    """Seconds that so many steps take, from one of them, with all that comes before, and few more.
+
+    train: makes a number of first steps, which nothing later depends on.
+    """
+    began = time.perf_counter()
+    train(1)
+    first = time.perf_counter() - began
+    if first > LONG or steps <= 1 + FEW:
+        return first * steps
+    began = time.perf_counter()
+    train(1 + FEW)
+    more = (time.perf_counter() - began - first) / FEW
+    return first + max(more, 0.0) * (steps - 1)

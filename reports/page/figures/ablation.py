@@ -98,7 +98,7 @@ def _effects(
                 panel = _forest(compared, found, size, part, reference, effects, changed[0].unit)
                 panels.append(((group.data, size), metric_of(group, found), panel))
     of_shares = any(panel.unit != PERCENT for *_, panel in panels)
-    shares = ", of a share of samples in points," * of_shares
+    shares = " of a share of samples in points," * of_shares
     caption = (
         f"Change of the mean logarithm from {arm_label(reference)}, in percent,{shares} with its "
         "95 % interval over the seeds that both arms share, as in the verdicts; n: seeds of the "

@@ -74,3 +74,20 @@ def test_hours_hold_what_is_measured_afterwards(tmp_path):
     nothing = planned("measure=none")
     assert nothing.measuring == 0 and nothing.hours * 3600 == pytest.approx(nothing.flops / 1e9)
     assert "h of training and measuring on one worker" in plan.summary([few])
+
+
+def test_networks_that_are_trained_first_are_named_until_the_cache_has_them(tmp_path):
+    words = [f"runs={tmp_path / 'runs'}", f"cache={tmp_path / 'cache'}", "seed=0"]
+
+    def said(*more):
+        planned = plan.make(study.runs("demo", "digits", [*words, *more]), flops_per_second=1e9)
+        return plan.summary(planned).partition("to them comes, once, the training of ")[2]
+
+    assert said() == "local_s, local_m, local_l, an extractor of digits"
+    assert said("measure=none") == "local_m"
+    for made in ("encoders/local_s-digits-0a", "encoders/local_l-digits-0a"):
+        (tmp_path / "cache" / made).mkdir(parents=True)
+    assert said() == "local_m, an extractor of digits"
+    for made in ("encoders/local_m-digits-0a", "extractors/digits-0a"):
+        (tmp_path / "cache" / made).mkdir(parents=True)
+    assert said() == ""
