@@ -103,8 +103,8 @@ def millions(parameters: float) -> str:
 
 
 def _sentence(found: Sequence[Change], reference: str, brief: bool) -> str:
-    """The arms that can be told from the reference, then those that cannot; brief: without best
-    guesses of these.
+    """The arms that can be told from the reference, then those that cannot; brief: fewer names, and
+    without best guesses of these.
     """
     if len({one.estimate.seeds for one in found}) == 1 and found[0].estimate.seeds < LEAST_SEEDS:
         guesses = joined([f"{arm_label(one.arm)} {_at(one)}" for one in found[:MOST_NAMED]])
@@ -121,7 +121,7 @@ def _sentence(found: Sequence[Change], reference: str, brief: bool) -> str:
             say = _range if len(chosen) == 1 and not brief else _at
             each = [f"{arm_label(one.arm)} ({say(one)})" for one in _sorted(chosen)]
             shown = [one for one, long in zip(each, _lengths(each), strict=True) if long <= ROOM]
-            shown = shown[:MOST_TOLD] or each[:1]
+            shown = shown[: MOST_NAMED if brief else MOST_TOLD] or each[:1]
             more = [f"{len(each) - len(shown)} more arms"] if len(each) > len(shown) else []
             part = f"{joined([*shown, *more])} {_is(chosen)} {words} than {reference}"
             parts.append(part + _after_holm(chosen, len(found)))

@@ -78,6 +78,15 @@ def visible(browser, arm_key):
     )
 
 
+def test_nothing_but_the_contents_and_headings_of_tables_sticks_to_the_top(opened):
+    """A chart is no bar at the top, whatever its panel is called."""
+    stuck = opened.execute_script(
+        "return [...document.querySelectorAll('body *')]"
+        ".filter((one) => getComputedStyle(one).position === 'sticky').map((one) => one.tagName)"
+    )
+    assert set(stuck) == {"NAV", "TH"}
+
+
 def test_it_opens_without_console_errors(opened):
     assert opened.get_log("browser") == []
     assert "All runs on digits" in opened.title

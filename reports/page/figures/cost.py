@@ -35,8 +35,8 @@ def flops_by_part(study: StudyResults) -> list[Figure]:
         for (data, size), arms in found.items()
     ]
     caption = (
-        "Counted, not timed. How an encoder from elsewhere was trained is not counted; the training "
-        "of one that was trained here is in the table of arms."
+        "Counted, not timed. How an encoder from elsewhere was trained is not counted; the "
+        "training of one that was trained here is in the table of arms."
     )
     order = list(study.first_seeds())
     return chosen_figures("cost", "What a training image costs", caption, panels, order)
