@@ -69,6 +69,7 @@ SWEEP = Command(
         "study=family data=digits dry_run=true": "only the plan",
         "study=scaling rates=1e-3..16e-3": "a rate for every size, as text for the study's file",
         "study=demo seed=0 size=micro": "only this seed, in this size",
+        "study=demo seed=4,5": "two seeds more, beside those that are there",
     },
     passes=("",),
     notes=choices,

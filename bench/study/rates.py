@@ -28,7 +28,7 @@ from bench.core.store.runs import find_run
 from bench.study.arms import keys_of
 from bench.study.file import FIRST_RATE_SEED
 from bench.study.runs import RunSpec, spec_of
-from bench.study.studies import load
+from bench.study.studies import asked_seeds, load
 
 SEEDS = (FIRST_RATE_SEED, FIRST_RATE_SEED + 1)
 RATE = "optimizer.lr"
@@ -52,7 +52,7 @@ def rate_runs(
     below = (f"runs={Path(folders.runs) / 'rates'}", f"cache={folders.cache}")
     extra = tuple(word for word in extra if not word.startswith(("size=", "seed=")))
     specs = []
-    for seed in (int(given["seed"]),) if "seed" in given else SEEDS:
+    for seed in asked_seeds(given["seed"]) if "seed" in given else SEEDS:
         for size in asked.chosen_sizes(given.get("size")):
             of_size = (f"size={size}", *asked.of_sizes.get(size, ())) if size else ()
             words = (f"data={data}", *asked.overrides, "method=vanilla", *of_size, *extra)

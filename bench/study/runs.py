@@ -22,7 +22,7 @@ from bench.config.schema import Config
 from bench.config.words import last_of_each, values_of
 from bench.core.store.runs import is_run
 from bench.study.costs import Costs
-from bench.study.studies import Study, load
+from bench.study.studies import Study, asked_seeds, load
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ def runs(
     """
     study, extra = load(name, data), tuple(extra)
     given = values_of(extra)
-    compose([f"data={data}", *(word for word in extra if not word.startswith("method"))])
+    checked = [word for word in extra if not word.startswith(("method", "seed="))]
+    if "seed" in given:
+        checked.append(f"seed={max(asked_seeds(given['seed']))}")
+    compose([f"data={data}", *checked])
     extra = tuple(word for word in extra if not word.startswith(("size=", "seed=")))
     costs, specs = Costs(build_encoders), []
     for size in study.chosen_sizes(given.get("size")):

@@ -8,6 +8,7 @@ bench/study/file.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.config.groups import CONF
@@ -55,11 +56,19 @@ class Study:
             )
         return (size,)
 
-    def chosen_seeds(self, size: str | None, seed: str | None) -> range:
-        """The seeds of a size, from 0 on, or the one that was asked for."""
-        if seed is not None:
-            return range(int(seed), int(seed) + 1)
+    def chosen_seeds(self, size: str | None, seeds: str | None) -> Sequence[int]:
+        """The seeds of a size, from 0 on, or those that were asked for."""
+        if seeds is not None:
+            return asked_seeds(seeds)
         return range(self.seeds_by_size.get(size or "", self.seeds))
+
+
+def asked_seeds(text: str) -> tuple[int, ...]:
+    """Seeds as they are written, "6" or "6,7", each once. Raises ValueError for what is none."""
+    parts = [part.strip() for part in text.strip("[]").split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f"seed={text}: write whole numbers from 0 on, seed=6 or seed=6,7")
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 def names() -> list[str]:

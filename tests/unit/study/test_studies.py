@@ -42,6 +42,20 @@ def test_the_shipped_studies():
             assert studies.load(name, data).seeds >= 3
 
 
+def test_several_seeds_are_asked_for_at_once(tmp_path):
+    words = ["study=demo", f"runs={tmp_path}"]
+    both = asked([*words, "seed=6,4,6"]).specs
+    assert [run.cfg.seed for run in both] == [4, 4, 4, 6, 6, 6]
+    alone = [run.id for seed in (4, 6) for run in asked([*words, f"seed={seed}"]).specs]
+    assert [run.id for run in both] == alone
+
+
+@pytest.mark.parametrize("wrong", ["one", "1,", "-1", "1.5", ""])
+def test_a_seed_is_a_whole_number(wrong):
+    with pytest.raises(ValueError, match=r"seed="):
+        study.runs("demo", extra=[f"seed={wrong}"])
+
+
 def test_claims_of_studies_exist():
     known = {
         claim["name"]
