@@ -13,6 +13,7 @@ from bench.core.store.rows import Row, write_rows
 from reports.output.html import render_html
 from reports.output.pdf import render_pdf
 from reports.page.pages import build_page
+from reports.study import runs
 from reports.study.runs import read_study
 
 ARMS = {"vanilla": 1.0, "selfflow": 0.9}
@@ -42,14 +43,25 @@ def test_a_value_at_the_edge_of_numbers(tmp_path, value):
 
 
 @pytest.mark.slow
-def test_hundreds_of_metrics_are_chosen_from(tmp_path):
-    for run in write_runs(tmp_path, arms=ARMS, seeds=2, snapshots=1, probes=False):
+def test_300_metrics_of_ten_arms_at_four_sizes_are_chosen_from(tmp_path, monkeypatch):
+    """Each group of numbers is computed once, however many figures and sentences are of it."""
+    arms = {f"selfflow(weight=0.{i})": 1 - 0.02 * i for i in range(9)} | {"vanilla": 1.0}
+    sizes = ("nano", "micro", "mini", "tiny")
+    for run in write_runs(tmp_path, arms=arms, sizes=sizes, seeds=2, snapshots=1, probes=False):
         rows = [Row(f"fd_x{i}", 1.0 + i, 600, False, {"data": "digits"}) for i in range(300)]
         write_rows(run, "many", IMAGES, rows, CONTEXT)
-    page, text = page_of(tmp_path, "encoders")
+    compute, asked = runs.cells, []
+
+    def counted(study, finished, group):
+        asked.append(group)
+        return compute(study, finished, group)
+
+    monkeypatch.setattr(runs, "cells", counted)
+    page, text = page_of(tmp_path)
+    assert len(asked) == len(set(asked)) == 303
     assert len(page.lead.selectors["metric"]) == 303
-    assert len(text) < 20e6
-    assert "of 303 panels" in page.lead.on_page().caption
+    assert len(text) < 40e6
+    assert "of 1212 panels" in page.lead.on_page().caption
 
 
 def test_ten_arms_with_long_names(tmp_path):
