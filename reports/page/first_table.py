@@ -55,9 +55,8 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     shares = [one for one in of_metric.values() if one.facts.family == SHARES]
     others = [one for one in of_metric.values() if one not in shares]
     if shares:
-        others.sort(key=lambda one: bool(study.cells(one).saturated))
-    kept = [*shares, *others][:MOST_METRICS]
-    found = [one for one in of_metric.values() if one in kept]
+        others.sort(key=lambda one: (one != first, bool(study.cells(one).saturated)))
+    found = sorted([*shares, *others][:MOST_METRICS], key=lambda one: one != first)
     parts = {group.metric: dict(by_size(study.part(group))) for group in found}
     sizes = list(parts[found[0].metric])
     arms = {

@@ -44,7 +44,8 @@ def test_words_lead_where_distances_have_no_room(study):
         "words read right ↑",
         "from Vanilla",
     ]
-    assert {"fd_pixels ↓", "held-out loss ↓"} <= {one.label for one in page.headline.columns}
+    # beside it first what has room for better
+    assert page.headline.columns[3].label == "held-out loss ↓"
     best = [row[0].arm for row in page.headline.rows if row[1].mark == "best"]
     assert best == ["selfflow"]
     assert "Words read right: share of samples" in page.headline.note
