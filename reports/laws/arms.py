@@ -37,9 +37,9 @@ class Fitted:
     """The laws of one comparable set of distances over sizes.
 
     axis: "parameters" or "flops"; rows: of the finished runs; points: N (or C) and y of each arm's;
-    noise: of all points, one arm after the other, None with one seed; related: arms of whose
-    encoder the metric is not independent; refusals: why an arm has no law; common: the test of one
-    E, where two arms have a law.
+    noise: of all points, one arm after the other, None with one seed or too few sizes; related:
+    arms of whose encoder the metric is not independent; refusals: why an arm has no law; common:
+    the test of one E, where two arms have a law.
     """
 
     group: Group
@@ -91,11 +91,12 @@ def _fitted(group: Group, rows: pd.DataFrame, axis: str) -> Fitted:
     arms, sizes, seeds = (
         [str(value) for part in ordered for value in part[name]] for name in ("arm", "size", "seed")
     )
-    noise = seed_noise(log_y, sizes, sizes, arms=arms, seeds=seeds)
+    # where no arm has sizes enough for a law, nothing is drawn
+    enough = any(len(np.unique(n)) >= LEAST_SIZES for n, _ in points.values())
+    noise = seed_noise(log_y, sizes, sizes, arms=arms, seeds=seeds) if enough else None
     found = Fitted(group, axis, rows, points, noise, related)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    enough = any(len(np.unique(n)) >= LEAST_SIZES for n, _ in points.values())
-    luck = noise.draw(rng, BOOTSTRAP) if noise and enough else None
+    luck = noise.draw(rng, BOOTSTRAP) if noise else None
     for index, (arm, (n, y)) in enumerate(points.items()):
         own = luck[:, found.mask(arm)] if luck is not None else None
         try:

@@ -22,7 +22,6 @@ from reports.study.contrasts import CONFIDENCE
 from reports.study.groups import (
     Group,
     Summary,
-    by_size,
     summarise,
 )
 from reports.study.runs import StudyResults
@@ -57,7 +56,7 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     if shares:
         others.sort(key=lambda one: (one != first, bool(study.cells(one).saturated)))
     found = sorted([*shares, *others][:MOST_METRICS], key=lambda one: one != first)
-    parts = {group.metric: dict(by_size(study.part(group))) for group in found}
+    parts = {group.metric: dict(study.by_size(group)) for group in found}
     sizes = list(parts[found[0].metric])
     arms = {
         size: sorted(

@@ -50,16 +50,17 @@ def results_tables(study: StudyResults) -> list[Table]:
     ]
     quality = final[final["metric"].isin(beside)]
     return [
-        _results(study.part(group), quality, group, f"results-{index}")
+        _results(study, quality, group, f"results-{index}")
         for index, group in enumerate(study.distances)
     ]
 
 
-def _results(part: pd.DataFrame, rows_beside: pd.DataFrame, group: Group, name: str) -> Table:
+def _results(study: StudyResults, rows_beside: pd.DataFrame, group: Group, name: str) -> Table:
+    part = study.part(group)
     quality, related = _quality(rows_beside, part)
     beside = sorted({metric for *_, metric in quality}, key=lambda one: facts_of(one).position)
     lines = []
-    for size, of_size in by_size(part):
+    for size, of_size in study.by_size(group):
         summaries = {summary.arm: summary for summary in summarise(of_size, ["arm"])}
         floor, freedom = pooled_deviation(of_size)
         pair = paired_deviation(of_size)

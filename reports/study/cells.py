@@ -134,8 +134,11 @@ def cells(study: pd.DataFrame, rows: pd.DataFrame, group: Group) -> Comparable:
     names = COLUMNS + OF_PROBES if group.per_block else COLUMNS
     columns = {name: part[name].to_numpy() for name in names}
     columns |= {name: part[name].to_numpy(float) for name in NUMBERS}
-    for (arm, size), at in sorted(part.groupby(["arm", "size"]).indices.items()):
-        _fill(made, (str(arm), str(size)), columns, at)
+    found: dict[ArmSize, list[int]] = {}
+    for place, cell in enumerate(zip(part["arm"].tolist(), part["size"].tolist(), strict=True)):
+        found.setdefault(cell, []).append(place)
+    for cell, places in sorted(found.items()):
+        _fill(made, cell, columns, np.array(places))
     if group.facts.family in CEILED:
         made.saturated = saturated(made.final, part, study)
     return made

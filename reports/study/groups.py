@@ -201,13 +201,22 @@ def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
     # a page asks thousands of times, of a few dozen rows each: without pandas, whose groups take
     # milliseconds to begin with
     columns = {name: rows[name].to_numpy(float) for name in ("value", *MEANS)}
-    marks = rows["related"].tolist()
-    places: dict[tuple[Any, ...], list[int]] = {}
-    keys = (map(_plain, rows[name].tolist()) for name in by)
+    related, *keys = ([None if x != x else x for x in rows[name]] for name in ("related", *by))
+    places: dict[tuple[object, ...], list[int]] = {}
     for place, key in enumerate(zip(*keys, strict=True)):
         places.setdefault(key, []).append(place)
+    # in the order of each column, what is missing last
+    ranks = [
+        {x: rank for rank, x in enumerate(sorted({x for x in column if x is not None}))}
+        for column in keys
+    ]
+
+    def position(key: tuple[object, ...]) -> list[int]:
+        return [of.get(x, len(of)) for of, x in zip(ranks, key, strict=True)]
+
     out = []
-    for key, at in sorted(places.items(), key=lambda one: [(x is None, x) for x in one[0]]):
+    for key in sorted(places, key=position):
+        at = places[key]
         values = columns["value"][at]
         values = values[~np.isnan(values)]
         means: dict[str, Any] = {name: _mean(columns[name][at]) for name in MEANS}
@@ -217,7 +226,7 @@ def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
                 sd=_deviation(values),
                 n=len(values),
                 failed=len(at) - len(values),
-                related=next((marks[i] for i in at if _plain(marks[i])), ""),
+                related=next((related[i] for i in at if related[i]), ""),
                 **means | dict(zip(by, key, strict=True)),
             )
         )
@@ -237,11 +246,6 @@ def _deviation(values: np.ndarray) -> float | None:
     """Of a sample, n - 1; None of one value."""
     with np.errstate(over="ignore"):
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _plain(value: Any) -> Any:
-    """None for what is missing."""
-    return None if value != value else value
 
 
 def pooled_deviation(rows: pd.DataFrame) -> tuple[float | None, int]:

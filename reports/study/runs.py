@@ -20,7 +20,7 @@ from bench.core.store.files import Json, flatten
 from bench.core.store.runs import METRICS_LOG, Description, RunRecord, read_runs, row_table
 from bench.core.store.untrusted import parse_json
 from reports.study.cells import Comparable, cells
-from reports.study.groups import Group, distances, of_group, sorted_arms
+from reports.study.groups import Group, by_size, distances, of_group, sorted_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,9 @@ class StudyResults:
     problems: list[str] = field(default_factory=list)
     _cells: dict[Group, Comparable] = field(default_factory=dict, init=False, repr=False)
     _parts: dict[Group, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
+    _sizes: dict[Group, list[tuple[str, pd.DataFrame]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @cached_property
     def final(self) -> pd.DataFrame:
@@ -78,6 +81,12 @@ class StudyResults:
         if group not in self._parts:
             self._parts[group] = of_group(self.final, group)
         return self._parts[group]
+
+    def by_size(self, group: Group) -> list[tuple[str, pd.DataFrame]]:
+        """The same at each size, from the smallest backbone to the largest."""
+        if group not in self._sizes:
+            self._sizes[group] = by_size(self.part(group))
+        return self._sizes[group]
 
     def cells(self, group: Group) -> Comparable:
         """The numbers of a group of finished runs, with their curves: computed once a study, as

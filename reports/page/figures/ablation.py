@@ -36,7 +36,6 @@ from reports.study.cells import LOGARITHMIC, Comparable
 from reports.study.contrasts import CONTROL, percent, pooled_variance
 from reports.study.groups import (
     Group,
-    by_size,
     groups,
     places,
     pooled_deviation,
@@ -92,7 +91,7 @@ def _effects(
     panels: list[tuple[Place, Shown, ForestPanel]] = []
     for group in found:
         compared = study.cells(group)
-        for size, part in by_size(study.part(group)):
+        for size, part in study.by_size(group):
             changed = changes(compared, size, reference)
             if effects := effects_of(changed):
                 panel = _forest(compared, found, size, part, reference, effects, changed[0].unit)
@@ -169,7 +168,7 @@ def effects_over_sizes(study: StudyResults) -> list[Figure]:
         # the points of each arm, from the smallest size to the largest
         by_arm: dict[str, list[Point]] = {}
         floor = []
-        for size, of_size in by_size(part):
+        for size, of_size in study.by_size(group):
             x = float(of_size["parameters"].mean())
             for one in effects_of(changes(compared, size, reference)):
                 tip = f"{arm_label(one.arm)} {size}: {one.note}"

@@ -27,7 +27,6 @@ from reports.draw.theme import arm_label, encoder_name
 from reports.study.groups import (
     Group,
     Summary,
-    by_size,
     places,
     sorted_arms,
     summarise,
@@ -195,8 +194,11 @@ def data_sets(rows: pd.DataFrame) -> list[Place]:
 
 def size_axis(rows: pd.DataFrame) -> Axis:
     """Parameters on a logarithmic axis, the sizes named."""
-    sizes = {size: of_size["parameters"].mean() for size, of_size in by_size(rows)}
-    marks = [(float(place), size) for size, place in sizes.items() if place == place]
+    of_sizes: dict[str, list[float]] = {}
+    for size, parameters in zip(rows["size"].tolist(), rows["parameters"].tolist(), strict=True):
+        if parameters == parameters:
+            of_sizes.setdefault(str(size), []).append(float(parameters))
+    marks = sorted((sum(found) / len(found), size) for size, found in of_sizes.items())
     return Axis(AXES["parameters"], log=True, marks=marks)
 
 
@@ -230,7 +232,7 @@ def against_encoder(study: StudyResults) -> list[Figure]:
     panels = []
     for measure, strengths in encoder_strengths(study.rows).items():
         for group in found:
-            for size, part in by_size(study.part(group)):
+            for size, part in study.by_size(group):
                 strength = strengths.get(group.data, {})
                 panel = _encoder_panel(group, found, size, part, measure, strength)
                 shown = {"ordered by": ORDERS.get(measure, measure), **metric_of(group, found)}
