@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,13 +239,13 @@ def _tiles() -> NDArray[np.uint8]:
 
     fine = 4  # pixels that are averaged, along each axis
 
-    def drawn(there: object, heading: int | None = None) -> NDArray[np.float64]:
+    def drawn(there=None, heading=None) -> NDArray[np.float64]:
         tile = Grid.render_tile(there, heading, highlight=False, tile_size=CELL_SIDE * fine)
         return tile.reshape(CELL_SIDE, fine, CELL_SIDE, fine, 3).mean(axis=(1, 3))
 
     objects = [drawn(make(colour)) for make in (Ball, Key, Box) for colour in COLOURS]
-    agent = drawn(None, 3)
-    tiles = [drawn(None), drawn(Wall()), *objects, agent, *((agent + one) / 2 for one in objects)]
+    agent = drawn(heading=3)
+    tiles = [drawn(), drawn(Wall()), *objects, agent, *((agent + one) / 2 for one in objects)]
     return np.rint(np.stack(tiles)).astype(np.uint8).transpose(0, 3, 1, 2).copy()
 
 
@@ -271,14 +271,15 @@ def _levels() -> dict[str, Callable[[int, int], Level]]:
             wanted = self._rand_elem(objects)
             self.instrs = PickupInstr(ObjDesc(wanted.type, wanted.color), strict=True)
 
-        def gen_obs(self) -> dict[str, object]:
+        def gen_obs(self):
             return {}  # its own view, which nobody looks at, would take most of the time
 
     class PutNext(PutNextLocal):
-        def gen_obs(self) -> dict[str, object]:
+        def gen_obs(self):
             return {}
 
-    return {
+    made = {
         "pick": lambda room, objects: Pick(room_size=room, num_dists=objects),
         "put_next": lambda room, objects: PutNext(room_size=room, num_objs=objects),
     }
+    return cast(dict[str, Callable[[int, int], Level]], made)
