@@ -8,11 +8,12 @@ what is estimated (in FLOPs) to take more than a tenth of the training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.config.groups import encoder_option
 from bench.config.parts import part_configs
 from bench.config.schema import Config
 from bench.core.model.sampling_protocol import sampling_protocol
@@ -198,3 +199,31 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         return []
     return [row for row in rows if is_row(row)]
+
+
+def trained_first(configs: Iterable[Config]) -> list[str]:
+    """Networks that runs train on the spot, once each, in words: encoders, and those that
+    measurements read with, of which no cache entry has the name. A plan's hours do not hold them.
+    """
+    found: dict[str, None] = {}
+    for cfg in configs:
+        cache, data = Path(cfg.cache), cfg.data.name
+        names = () if cfg.measure == "none" else Request.of_config(cfg).metrics
+        read = filter(None, (entry_of(name).encoder(name) for name in names))
+        encoders = [cfg.encoder, *(encoder_option(name) for name in dict.fromkeys(read))]
+        for encoder in encoders:
+            while encoder is not None:
+                if "steps" in encoder.values and not _is_made(cache, encoder.name, data):
+                    found[encoder.name] = None
+                encoder = encoder.inner
+        for name in names:
+            what, entry = (words.format(data=data) for words in metric_class(name).trains)
+            if what and not any(cache.glob(entry)):
+                found[what] = None
+    return list(found)
+
+
+def _is_made(cache: Path, encoder: str, data: str) -> bool:
+    """An entry is called after what the encoder learned: of digits_l digits, whatever the data."""
+    learned = {data, encoder.partition("_")[0]}
+    return any(path for one in learned for path in cache.glob(f"encoders/{encoder}-{one}-*"))

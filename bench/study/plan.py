@@ -17,8 +17,7 @@ from bench.config.schema import Config
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
 from bench.core.train.cost import flops_until
-from bench.evaluation.networks import trained_first
-from bench.evaluation.tasks import Known, flops_to_measure, pending
+from bench.evaluation.tasks import Known, flops_to_measure, pending, trained_first
 from bench.machine.pace import pace
 from bench.study.costs import Costs, grid_and_condition
 from bench.study.request import Planned

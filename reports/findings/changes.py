@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reports.findings.decisions import LEVEL
-from reports.findings.outcomes import scaled, unit_of
+from reports.findings.outcomes import in_its_unit, unit_of
 from reports.findings.power import seeds_needed
 from reports.study.cells import Comparable
 from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, OVER, BySeed, Estimate, holm
@@ -46,7 +46,7 @@ class Change:
     @property
     def unit(self) -> str:
         """Of its numbers: "%" or "points"."""
-        return scaled(0.0, self.of)[1]
+        return in_its_unit(0.0, self.of)[1]
 
     @property
     def better(self) -> bool:
@@ -56,10 +56,10 @@ class Change:
     @property
     def numbers(self) -> tuple[float, float | None, float | None]:
         """Best guess and 95 % interval in its unit; None where no interval is known."""
-        at, _ = scaled(self.estimate.effect, self.of)
+        at, _ = in_its_unit(self.estimate.effect, self.of)
         if self.estimate.df <= 0:
             return at, None, None
-        low, high = (scaled(end, self.of)[0] for end in self.estimate.interval())
+        low, high = (in_its_unit(end, self.of)[0] for end in self.estimate.interval())
         return (at, low, high) if math.isfinite(high) else (at, None, None)
 
     @property

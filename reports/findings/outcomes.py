@@ -92,7 +92,7 @@ def unit_of(runs: Comparable) -> str:
     return f"log {family}" if family in LOGARITHMIC else "accuracy"
 
 
-def scaled(effect: float, unit: str) -> tuple[float, str]:
+def in_its_unit(effect: float, unit: str) -> tuple[float, str]:
     """An effect as one reads it, of an accuracy in points and of a logarithm in percent, and which
     of the two.
     """

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from reports.draw.axes import signed as with_sign
 from reports.draw.theme import arm_label
 from reports.findings.claims import Claim
-from reports.findings.outcomes import Outcome, scaled
+from reports.findings.outcomes import Outcome, in_its_unit
 from reports.findings.power import least_effect, seeds_needed
 from reports.study.cells import Comparable
 from reports.study.contrasts import UNPAIRED
@@ -84,7 +84,7 @@ def size_text(value: float, unit: str, signed: bool = False) -> str:
     if unit == "log images":
         return f"x {math.exp(value):.2f}" if signed else f"{math.exp(abs(value)):.2f} times"
     size = value if signed else abs(value)
-    scale, name = scaled(size, unit)
+    scale, name = in_its_unit(size, unit)
     # a loss is compared in tenths of a percent, and a difference of 0.04 % is no 0.0 %
     digits = 1 if abs(scale) >= 1 or unit == "accuracy" else 2
     return f"{with_sign(scale, digits, '+' if signed else '')} {name}"

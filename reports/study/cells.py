@@ -32,7 +32,7 @@ COLUMNS = ("run", "seed", "final", "encoder", "related", "streams", "schedule")
 NUMBERS = ("value", "images", "flops")
 OF_PROBES = ("stderr", "details", "n")
 
-Places = np.ndarray  # lines of a table [n]
+_Places = np.ndarray  # lines of a table [n]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def cells(study: pd.DataFrame, rows: pd.DataFrame, group: Group) -> Comparable:
     return made
 
 
-def _fill(made: Comparable, cell: ArmSize, columns: Mapping[str, np.ndarray], at: Places) -> None:
+def _fill(made: Comparable, cell: ArmSize, columns: Mapping[str, np.ndarray], at: _Places) -> None:
     arm, size = cell
     notes = made.notes.setdefault(cell, [])
     final = at[columns["final"][at].astype(bool)]
@@ -197,7 +197,7 @@ def _fill(made: Comparable, cell: ArmSize, columns: Mapping[str, np.ndarray], at
         made.correct[cell] = np.mean(correct, axis=0)
 
 
-def _by_name(names: np.ndarray, at: Places) -> dict[str, Places]:
+def _by_name(names: np.ndarray, at: _Places) -> dict[str, _Places]:
     """The places of each name, in the order of `at`."""
     found: dict[str, list[int]] = {}
     for place in at:
@@ -205,7 +205,7 @@ def _by_name(names: np.ndarray, at: Places) -> dict[str, Places]:
     return {name: np.array(places) for name, places in found.items()}
 
 
-def _curve(columns: Mapping[str, np.ndarray], at: Places) -> Curve:
+def _curve(columns: Mapping[str, np.ndarray], at: _Places) -> Curve:
     """The curve of one run: of each snapshot the first value that has a logarithm."""
     values = columns["value"][at]
     at = at[(values > 0) & np.isfinite(values)]
@@ -220,6 +220,8 @@ def _correct(details: np.ndarray, n: np.ndarray) -> np.ndarray | None:
     """
     out = []
     for one, count in zip(details, n, strict=True):
+        if not isinstance(one, dict):
+            return None
         try:
             out.append(numbers.unpack(one["correct"], int(count)))
         except (KeyError, TypeError, ValueError):

@@ -220,6 +220,7 @@ def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
         values = columns["value"][at]
         values = values[~np.isnan(values)]
         means: dict[str, Any] = {name: _mean(columns[name][at]) for name in MEANS}
+        means |= dict(zip(by, key, strict=True))
         out.append(
             Summary(
                 mean=_mean(values),
@@ -227,7 +228,7 @@ def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
                 n=len(values),
                 failed=len(at) - len(values),
                 related=next((related[i] for i in at if related[i]), ""),
-                **means | dict(zip(by, key, strict=True)),
+                **means,
             )
         )
     return out

@@ -24,7 +24,7 @@ from reports.draw.panels import (
 from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes
 from reports.findings.claims import judged_shares
-from reports.findings.outcomes import scaled, unit_of
+from reports.findings.outcomes import in_its_unit, unit_of
 from reports.page.figures.distance import (
     FLOOR,
     data_sets,
@@ -118,7 +118,7 @@ def _forest(
     group = compared.group
     of_arms = [list(one.values()) for (_, at), one in compared.final.items() if at == size]
     variance, freedom = pooled_variance([np.array(values) for values in of_arms])
-    floor = scaled(math.sqrt(variance), unit_of(compared))[0] if freedom else None
+    floor = in_its_unit(math.sqrt(variance), unit_of(compared))[0] if freedom else None
     note = group_note(group, found, any(one.related for one in effects))
     if floor is not None:
         note += f" · grey: one run scatters by ± {number(floor, 2)} {unit}"
