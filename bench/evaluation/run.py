@@ -56,14 +56,17 @@ def seconds_to_prepare(session: Session) -> float:
     cfg, processes = session.cfg, session.processes
     if cfg.measure == "none" or not processes.main:
         return 0.0
-    request, subject = Request.of_config(cfg), untrained_subject(session)
-    evaluator = Evaluator(request, processes, Path(cfg.cache))
     tasks, _ = planned(session, snapshots_of(cfg, cfg.size))
-    names = dict.fromkeys(name for task in tasks for name in task.metrics)
-    return sum(
-        evaluator.metric(subject, name).seconds_to_prepare(evaluator.inputs(subject, name))
-        for name in names
-    )
+    seconds = 0.0
+    for part, own in part_configs(cfg).items():
+        evaluator = Evaluator(Request.of_config(own, part), processes, Path(cfg.cache))
+        subject = untrained_subject(session, part)
+        names = dict.fromkeys(n for task in tasks if task.part == part for n in task.metrics)
+        seconds += sum(
+            evaluator.metric(subject, name).seconds_to_prepare(evaluator.inputs(subject, name))
+            for name in names
+        )
+    return seconds
 
 
 def measure_run(session: Session, stop: StopFlag) -> None:
