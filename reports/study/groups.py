@@ -227,7 +227,7 @@ def summarise(rows: pd.DataFrame, by: Sequence[str]) -> list[Summary]:
                 sd=_deviation(values),
                 n=len(values),
                 failed=len(at) - len(values),
-                related=next((related[i] for i in at if related[i]), ""),
+                related=next((str(related[i]) for i in at if related[i]), ""),
                 **means,
             )
         )
