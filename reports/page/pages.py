@@ -307,8 +307,12 @@ def _notices(
         notices.append(f"There is one size only ({runs[0].size}): scaling needs at least two.")
     if kind == "encoders" and len({run.encoder for run in runs} - {None, "", "none"}) < 2:
         notices.append("Fewer than two encoders were used: their strength cannot be compared.")
-    recipes = [{(key, str(value)) for key, value in flatten(run.recipe).items()} for run in runs]
-    differing = {key for key, _ in set.union(*recipes) - set.intersection(*recipes)}
+    # a rate of each size's own is the study's plan
+    differing: set[str] = set()
+    for size in {run.size for run in runs}:
+        alike = [flatten(run.recipe) for run in runs if run.size == size]
+        recipes = [{(key, str(value)) for key, value in one.items()} for one in alike]
+        differing |= {key for key, _ in set.union(*recipes) - set.intersection(*recipes)}
     if differing:
         notices.append(
             f"Runs differ in {', '.join(sorted(differing))} too, not only in arm, size and seed: "

@@ -193,3 +193,14 @@ def test_another_recipe_is_not_one_more_seed(tmp_path):
     assert "optimizer.lr" in " ".join(page.notices)
     counted = {row[0].text: row[4].text for row in page.numbers[0].rows}
     assert counted == {"vanilla": "2", "vanilla [optimizer.lr=0.001]": "1"}
+
+
+def test_a_rate_of_each_sizes_own_is_no_difference(tmp_path):
+    for size, rate in (("nano", 0.01), ("micro", 0.002)):
+        for run in write_runs(tmp_path, {"vanilla": 1.0, "selfflow": 0.9}, (size,), seeds=2):
+            described = json.loads((run / "run.json").read_text(encoding="utf-8"))
+            changed = described | {"identity": {"optimizer.lr": rate}}
+            (run / "run.json").write_text(json.dumps(changed), encoding="utf-8")
+    page = everything_of(tmp_path)
+    assert not any("Runs differ" in notice for notice in page.notices), page.notices
+    assert {style.arm for style in page.arms} == {"vanilla", "selfflow"}

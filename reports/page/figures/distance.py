@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 SPREAD = "Markers are means over seeds, whiskers one standard deviation over seeds."
 FLOOR = "Grey band: by how much one run scatters, which decides nothing."
+FAR = 5  # times below the least point: where a line of held-out pictures is drawn no more
 RELATED = "open markers: related to the arm's encoder"
 AXES = {
     "parameters": "parameters of the backbone",
@@ -91,13 +92,19 @@ def group_panel(
     curves: Sequence[Series] = (),
 ) -> LinePanel:
     """A line panel of a group (one of `found`), logarithmic where the values span more than a
-    factor of three.
+    factor of three. A rule far below all points is said and not drawn: it would make one line of
+    all.
     """
     points = [point for line in series for point in line.points]
+    least = min(point.y for point in points)
+    far = [rule for rule in rules if not rule.arm and 0 < FAR * rule.y < least]
+    rules = [rule for rule in rules if rule not in far]
     shown = [point.y for point in points] + [rule.y for rule in rules]
     spans = all(value > 0 for value in shown) and max(shown) / min(shown) > 3
     y = Axis(group.facts.axis, log=spans and not group.higher_is_better)
-    note = group_note(group, found, any(point.related for point in points))
+    words = [group_note(group, found, any(point.related for point in points))]
+    words += [f"{rule.label}: {number(rule.y, 2)}, far below" for rule in far]
+    note = " · ".join(words)
     return LinePanel(group.title(size), x, y, series, rules, note, guides, curves)
 
 

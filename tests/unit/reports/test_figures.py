@@ -15,7 +15,7 @@ from reports.draw.panels import MOST_PANELS, figures
 from reports.output.export import export_page
 from reports.output.html import render_html
 from reports.page.figures import ablation, distance, training
-from reports.page.figures.distance import metric_of
+from reports.page.figures.distance import FAR, metric_of
 from reports.page.figures.over_training import hours_along, results_over_training
 from reports.page.pages import build_page
 from reports.study.groups import Group
@@ -202,3 +202,16 @@ def test_one_order_of_panels_follows_the_first_answer(tmp_path, monkeypatch):
     for figure in page.figures:
         own = [one for one in figure.selectors.get("metric", []) if one in first]
         assert own == [one for one in first if one in own], figure.id
+
+
+def test_a_line_of_held_out_pictures_far_below_is_said_and_not_drawn(study):
+    rows = study.rows.copy()
+    of_local = rows["metric"] == "fd_local"
+    for factor, drawn in ((1.0, True), (FAR * 1.01, False)):
+        least = rows.loc[of_local & rows["final"], "value"].min()
+        rows.loc[of_local, "real"] = least / factor
+        panels = distance.against_size(rows)[0].panels
+        (panel,) = [panel for panel in panels if panel.title.startswith("fd_local")]
+        rules = [rule.label for rule in panel.rules]
+        assert rules == (["held-out real pictures"] if drawn else [])
+        assert ("held-out real pictures: " in panel.note) is not drawn
