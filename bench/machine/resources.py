@@ -23,10 +23,10 @@ REFERENCES = {
     "imagenet512": f"{_ADM}/512/VIRTUAL_imagenet512.npz",
 }
 VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
-VAES = {  # by the word of bench.prepare: its repository, and megabytes of its weights
+VAES: dict[str, tuple[str, float | None]] = {  # repository, and megabytes of the weights
     "ema": ("stabilityai/sd-vae-ft-ema", 335),
     "mse": ("stabilityai/sd-vae-ft-mse", 335),
-    "rae_dinov2_b": ("nyu-visionx/RAE-dinov2-wReg-base-ViTXL-n08", 1800),
+    "rae_dinov2_b": ("nyu-visionx/RAE-dinov2-wReg-base-ViTXL-n08", None),
 }
 
 
