@@ -28,6 +28,7 @@ from reports.laws.words import (
 )
 
 BUDGETS = (0.1, 1.0, 10.0)  # of the largest that was measured
+BEYOND = "beyond what was measured"
 
 
 def joint_tables(found: Sequence[Joint]) -> list[Table]:
@@ -85,9 +86,8 @@ def _frontier(found: Joint, name: str) -> Table:
             drawn = optimum(law.samples, cost, budget)
             for value, samples in zip(point, drawn, strict=True):
                 line.append(cell(f"{number(float(value[0]))} ({between(*percentiles(samples))})"))
-            low, high = means["parameters"].min(), means["parameters"].max()
-            outside = share > 1 or not low <= float(point[0][0]) <= high
-            lines.append([*line, cell("beyond what was measured" if outside else "")])
+            outside = share > 1 or is_beyond(found, arm, budget)
+            lines.append([*line, cell(BEYOND if outside else "")])
     note = (
         "The best N and D for a budget of training FLOPs by the joint law, teacher, heads and "
         "encoder counted, beside the best that was measured within the budget. 95 % intervals."
@@ -105,6 +105,14 @@ def _frontier(found: Joint, name: str) -> Table:
     return Table(name, f"Compute-optimal frontier: {found.group.title()}", note, heads, lines)
 
 
+def is_beyond(found: Joint, arm: str, budget: float) -> bool:
+    """Whether the best N or D for a budget lies outside of what was trained."""
+    best_n, best_d, _ = optimum(found.laws[arm].values[None], found.costs[arm], budget)
+    means = found.means(arm)
+    pairs = ((best_n, means["parameters"]), (best_d, means["images"]))
+    return not all(of.min() <= float(best[0]) <= of.max() for best, of in pairs)
+
+
 def _frontier_pairs(found: Joint, name: str) -> Table:
     """How many times the FLOPs of the first arm the second one needs at their best N and D."""
     lines = []
@@ -115,8 +123,10 @@ def _frontier_pairs(found: Joint, name: str) -> Table:
         least = float(np.max([one.min() for one in flops]))
         times = effective_multiplier(first, second, budget)
         met = crossing_point(first, second, least, budget)
-        related = related_text(found.group.metric, found.related, arm, other)
-        texts = (times_text(times), crossing_text(met), related)
+        words = [related_text(found.group.metric, found.related, arm, other)]
+        words += [BEYOND] * any(is_beyond(found, one, budget) for one in (arm, other))
+        note_of_pair = "; ".join(word for word in words if word)
+        texts = (times_text(times), crossing_text(met), note_of_pair)
         lines.append([arm_cell(arm), arm_cell(other), cell(budget, 3), *map(cell, texts)])
     note = (
         "How many times the first arm's FLOPs the second one needs for the same value, each at its "

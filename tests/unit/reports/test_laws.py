@@ -165,7 +165,20 @@ def test_snapshots_of_constant_runs_give_joint_laws_and_a_frontier():
         assert found.costs[arm].exponent == pytest.approx(1)
     laws, frontier, pairs = joint_tables([found])
     assert "share its luck" in laws.note and len(laws.rows) == 2
-    assert texts(frontier, "note") == [("",), ("",), ("beyond what was measured",)] * 2
+    # a budget's best N and D by trying many N; what lies outside of the runs is said
+    told = [note for (note,) in texts(frontier, "note")]
+    for arm, of_arm in (("vanilla", told[:3]), ("selfflow", told[3:])):
+        e, scale, a, scale_d, b = (float(found.laws[arm].values[i]) for i in range(5))
+        means, cost = found.means(arm), found.costs[arm]
+        for share, note in zip((0.1, 1.0, 10.0), of_arm, strict=True):
+            n = np.geomspace(1e3, 1e9, 20_000)
+            d = share * means["flops"].max() / cost.scale / n**cost.exponent
+            best = np.argmin(e + scale * n**-a + scale_d * d**-b)
+            inside = [
+                trained.min() <= value <= trained.max()
+                for value, trained in ((n[best], means["parameters"]), (d[best], means["images"]))
+            ]
+            assert (note == "") == (all(inside) and share <= 1), (arm, share)
     times = texts(pairs, "times the FLOPs")[0][0]
     assert times.endswith(")") and float(times.split()[0]) > 1
     [figure] = frontier_figure([found])
