@@ -46,5 +46,5 @@ def test_a_run_on_demonstrations_acts_beside_its_yardsticks(tmp_path, capsys):
     assert "Beside them the expert's." in figure.caption
     assert [panel.title for panel in figure.panels] == ["The expert", "Self-Flow"]
     assert all(panel.apng for panel in figure.panels)
-    notes = " ".join(table.note for table in results_tables(study.rows))
+    notes = " ".join(table.note for table in results_tables(study))
     assert "Success, mean over the runs: the expert 1, instructions shuffled " in notes

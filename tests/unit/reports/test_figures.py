@@ -19,7 +19,7 @@ from reports.page.figures.distance import FAR, metric_of
 from reports.page.figures.over_training import hours_along, results_over_training
 from reports.page.pages import build_page
 from reports.study.groups import Group
-from reports.study.runs import read_study
+from reports.study.runs import StudyResults, read_study
 
 ARMS = {"vanilla": 1.0, "selfflow": 0.9, "repa/local_m": 0.95}
 SIZES = ("nano", "micro", "tiny")
@@ -210,7 +210,7 @@ def test_a_line_of_held_out_pictures_far_below_is_said_and_not_drawn(study):
     for factor, drawn in ((1.0, True), (FAR * 1.01, False)):
         least = rows.loc[of_local & rows["final"], "value"].min()
         rows.loc[of_local, "real"] = least / factor
-        panels = distance.against_size(rows)[0].panels
+        panels = distance.against_size(StudyResults("", rows, study.runs))[0].panels
         (panel,) = [panel for panel in panels if panel.title.startswith("fd_local")]
         rules = [rule.label for rule in panel.rules]
         assert rules == (["held-out real pictures"] if drawn else [])
