@@ -14,7 +14,7 @@ from bench.core.store.files import file_hash
 from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
 from bench.machine import resources
 
-CHOICES_OF = "encoder=NAME, inception=true, reference=imagenet256, vae=ema or text=clip_l"
+CHOICES_OF = "encoder=NAME, inception=true, reference=imagenet256, vae=ema or text=clip_text"
 
 
 def stage(

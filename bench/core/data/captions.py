@@ -7,7 +7,7 @@ out. A picture's label, which distances and probes read, is the most frequent wo
 that fewer than half of all captions have.
 
     python -m bench.run data=captions data.root=DIR method=selfflow
-    python -m bench.run data=captions data.root=DIR data.text=clip_l    # frozen, staged
+    python -m bench.run data=captions data.root=DIR data.text=clip_text    # frozen, staged
 """
 
 from __future__ import annotations

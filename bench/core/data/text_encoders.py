@@ -1,11 +1,11 @@
 """Frozen text encoders: features of all texts of a data set, computed once and kept.
 
-    features = read_texts("clip_l", ["an owl", "a hen"], Path("runs/cache"))
+    features = read_texts("clip_text", ["an owl", "a hen"], Path("runs/cache"))
     features.tokens                # float16 [3, 4, 768], the last for the text that says nothing
 
-Networks are transformers' own, read from a folder that bench.prepare text=clip_l stages:
-CACHE/text/clip_l with config.json, tokenizer.json and model.safetensors. What is taken is the last
-hidden state of each of a text's tokens, as text-to-image models do.
+Networks are transformers' own, read from a folder that bench.prepare text=clip_text stages:
+CACHE/text/clip_text with config.json, tokenizer.json and model.safetensors. What is taken is the
+last hidden state of each of a text's tokens, as text-to-image models do.
 """
 
 from __future__ import annotations

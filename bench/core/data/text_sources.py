@@ -1,6 +1,6 @@
 """Which frozen text encoders there are, and the files that each is staged as.
 
-text_resources("clip_l", Path("runs/cache"))     # [Resource(...), ...]
+text_resources("clip_text", Path("runs/cache"))     # [Resource(...), ...]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class TextEncoder:
 
 TEXT_ENCODERS = {
     "minilm": TextEncoder("sentence-transformers/all-MiniLM-L6-v2", "BertModel", 256, 91),
-    "clip_l": TextEncoder("openai/clip-vit-large-patch14", "CLIPTextModel", 77, 1710),
+    "clip_text": TextEncoder("openai/clip-vit-large-patch14", "CLIPTextModel", 77, 1710),
     "t5_large": TextEncoder("google-t5/t5-large", "T5EncoderModel", 512, 2950),
 }
 TEXT_FILES = ("config.json", "tokenizer.json", "model.safetensors")

@@ -74,7 +74,8 @@ def test_a_model_is_told_a_text_by_its_number(cache):
     grid, size = TokenGrid((4, 4), 2, 1), Size("nano", 2, 16, 2)
     net = SiT(grid, size, told).initialise(generator(0, "init", 0))
     assert int(net.null) == 3 and "y_embedder.features" not in net.state_dict()
-    pooled, context = net.y_embedder(torch.tensor([1, 2, 3]))
+    pooled, context, beside = net.y_embedder(torch.tensor([1, 2, 3]))
+    assert beside is None
     assert pooled.shape == (3, 16) and context.shape == (3, 6, 16)
     # by hand: tokens normalised, their mean over what the text has
     embedder, read = net.y_embedder, features.tokens[2, :3].float()
@@ -121,8 +122,10 @@ def test_what_cannot_be_read_is_said(cache, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"data\.text=bert is unknown \(choices: bytes, minilm"):
         read_texts("bert", TEXTS, cache)
     monkeypatch.setattr("bench.core.store.staging.unreachable", lambda url: "no network")
-    with pytest.raises(ValueError, match=r"clip_l's model\.safetensors(?s:.*)prepare text=clip_l"):
-        read_texts("clip_l", TEXTS, cache)
+    with pytest.raises(
+        ValueError, match=r"clip_text's model\.safetensors(?s:.*)prepare text=clip_text"
+    ):
+        read_texts("clip_text", TEXTS, cache)
     folder = staged(tmp_path) / "text" / "minilm"
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])

@@ -12,7 +12,7 @@ from bench.evaluation.pictures import save_real_grid
 
 def test_real_pictures_have_the_classes_of_the_samples(tmp_path: Path):
     data = Digits("digits", 2)
-    subject = SimpleNamespace(folder=tmp_path, data=data, prompts=data.prompts)
+    subject = SimpleNamespace(shown=tmp_path, data=data, prompts=data.prompts)
     path = save_real_grid(subject, 64)
     grid = np.asarray(Image.open(path))
     assert grid.shape == (302, 502, 3)  # six rows of ten, each 8x8 enlarged to 48, two between
@@ -26,4 +26,4 @@ def test_real_pictures_have_the_classes_of_the_samples(tmp_path: Path):
         seen.append(found)
     assert len(set(seen)) == 60
     assert save_real_grid(subject, 64) is None, "once is enough for a run"
-    assert save_real_grid(SimpleNamespace(folder=tmp_path / "none", data=None), 64) is None
+    assert save_real_grid(SimpleNamespace(shown=tmp_path / "none", data=None), 64) is None

@@ -16,6 +16,8 @@ B, N = 8, 16
 class KnownNet:
     """v = 2 x_t - level of the token, and features that were given to it."""
 
+    weight = None
+
     def __init__(self, features=None):
         self.features = features or {}
 
