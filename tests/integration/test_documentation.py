@@ -130,7 +130,7 @@ def test_links_lead_to_files():
     assert [(page.name, to) for page, to in links if not (page.parent / to).exists()] == []
 
 
-@pytest.mark.parametrize("size", ["XL", "B"])
+@pytest.mark.parametrize("size", [pytest.param("XL", marks=pytest.mark.slow), "B"])
 def test_gpu_hours_are_those_of_the_counted_flops(size):
     page = (ROOT / "docs" / "imagenet.md").read_text()
     (rate,) = re.findall(rf"(\d+)(?: TFLOP/s)? at {size} \(", page)
