@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.core.store.runs import row_table
+from bench.core.store.row_table import row_table
 from bench.study.request import Sweep
 from bench.study.sweep import run_sweep
 from reports.findings.planned import what_it_can_show

@@ -17,8 +17,9 @@ from bench.cli import StopFlag
 from bench.config.parts import part_configs
 from bench.core.metrics import facts_of
 from bench.core.store import checkpoints
+from bench.core.store.row_table import row_table
 from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
-from bench.core.store.runs import read_run, row_table
+from bench.core.store.runs import read_run
 from bench.core.store.tracking import numbers_of_rows
 from bench.core.store.waiting import saying
 from bench.core.train.trainer import Stopped, snapshots_of

@@ -17,11 +17,12 @@ an arm aligned with `averaged` beside one aligned with the encoder itself asks j
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
 
-from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
+from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures, PatchSource
 from methods.encoders.base import DerivedEncoder
 
 
@@ -31,8 +32,12 @@ class _Rearranged(DerivedEncoder):
     network: Encoder
 
     @property
-    def source(self) -> Encoder:
-        return self.network
+    def source(self) -> PatchSource:
+        return PatchSource(self.network, self.changed)
+
+    @abstractmethod
+    def changed(self, patches: Tensor) -> Tensor:
+        """Patch tokens [B, N, width] from those of `of`."""
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> EncoderFeatures:

@@ -47,7 +47,7 @@ def judge_claims(
 ) -> list[Verdict]:
     """One verdict a claim, measure and data set, in the order of the claims.
 
-    rows: of one study (`bench.core.store.runs.row_table`); encoder_parameters: of
+    rows: of one study (`bench.core.store.row_table`); encoder_parameters: of
     `reports.study.strengths`, for the claims that order encoders by size; matched: rows of the runs
     that the study matched by FLOPs, which end at unlike numbers of images; modalities: the kind of
     each data set, for claims that are about one kind. Never raises for what

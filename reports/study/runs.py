@@ -1,7 +1,7 @@
 """Read a folder of runs once: result rows as a table, and what is known of each run beside them.
 
     study = read_study(Path("runs"))
-    study.rows     # pandas, one line a result row (bench.core.store.runs.row_table)
+    study.rows     # pandas, one line a result row (bench.core.store.row_table)
     study.runs     # {run id: RunRecord}, also for runs without results
 
 Nothing here fails because of one bad file: it is named in `study.problems` and left out.
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench.core.store.files import Json, flatten
-from bench.core.store.runs import METRICS_LOG, Description, RunRecord, read_runs, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import METRICS_LOG, Description, RunRecord, read_runs
 from bench.core.store.untrusted import parse_json
 from reports.study.cells import Comparable, cells
 from reports.study.groups import Group, by_size, distances, of_group, sorted_arms

@@ -11,7 +11,8 @@ from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.store import checkpoints
 from bench.core.store.files import file_hash
-from bench.core.store.runs import read_runs, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import read_runs
 from bench.core.train.posthoc import rebuild
 from bench.evaluate import main
 

@@ -25,7 +25,8 @@ from torch import nn
 from bench.cli import guarded
 from bench.core.data.base import Digits
 from bench.core.model.tokens import TokenGrid
-from bench.core.store.runs import read_run, read_runs, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import read_run, read_runs
 from bench.evaluate import EVALUATE
 from bench.evaluation.exporters import export_checkpoint
 from bench.evaluation.measure import Evaluator

@@ -13,7 +13,8 @@ from support.runs import only_run, run_in_process, start, tiny_run
 from bench.cli import BAD_INPUT, FAILED
 from bench.core.store import checkpoints, rows
 from bench.core.store.files import read_json
-from bench.core.store.runs import read_runs, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import read_runs
 from bench.evaluation import samples
 
 

@@ -9,7 +9,8 @@ import torch
 from support.runs import last_weights, numbers, only_run, run_in_process, tiny_run
 
 from bench.config.compose import compose
-from bench.core.store.runs import read_run, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import read_run
 from bench.core.train import distributed
 from bench.core.train.parts import Turns
 from bench.core.train.trainer import Stopped

@@ -14,7 +14,8 @@ from support.evaluations import StandInInception, evaluated, few_features, save_
 from support.runs import ROOT, numbers, only_run, run_cli, tiny_run
 
 from bench.core.data.latents import LatentData
-from bench.core.store.runs import read_run, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import read_run
 
 CLASSES, EACH, SIDE = 10, 200, 64
 MODES = ("RGB", "L", "RGBA", "LA", "P", "CMYK", "1", "I;16")

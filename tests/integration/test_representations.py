@@ -14,7 +14,8 @@ from support.runs import numbers, only_run, tiny_run
 
 from bench.core.data.encode import adm_crop
 from bench.core.data.representations import RepresentationData
-from bench.core.store.runs import read_run, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import read_run
 from bench.run import RUN
 
 

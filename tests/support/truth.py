@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.core.metrics import facts_of
-from bench.core.store.runs import ROW_COLUMNS
+from bench.core.store.row_table import ROW_COLUMNS
 from reports.findings.claims import Claim
 from reports.study.cells import Comparable, Curve
 from reports.study.groups import Group

@@ -68,5 +68,5 @@ def kept(
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
             f"the cached {noun}s {there} are damaged ({error}): "
-            "delete that folder, they are decoded again"
+            "delete that folder, they are made again"
         ) from error

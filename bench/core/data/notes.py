@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.data.base import Heard, PictureData
+from bench.core.data.decoded import kept
 from bench.core.data.sounds import SOUND, as_bytes, grid_of_frames, heard
 from bench.core.data.spectrogram import Spectrogram
 from bench.core.model.streams import generator
-from bench.core.store.cache import cached_folder
 
 SCORED = 1  # another one wherever a note sounds otherwise: caches are named so
 LOWEST, HIGHEST = 220.0, 880.0  # Hz
@@ -70,15 +70,15 @@ class Notes(PictureData):
         self.spectrogram = Spectrogram(rate, hop, window, bands, frames)
         sizes = {"train": count, "heldout": heldout_count}
         labels = {split: torch.arange(n) % len(INSTRUMENTS) for split, n in sizes.items()}
-        kept = _kept(labels, self.spectrogram, cache)
+        levels = _levels(labels, self.spectrogram, cache)
         grid = grid_of_frames(self.spectrogram, patch)
-        super().__init__(name, grid, len(INSTRUMENTS), kept, labels, tuple(INSTRUMENTS))
+        super().__init__(name, grid, len(INSTRUMENTS), levels, labels, tuple(INSTRUMENTS))
 
     def heard(self, tokens: Tensor) -> Heard:
         return heard(self.spectrogram, self.decode(tokens))
 
 
-def _kept(
+def _levels(
     labels: Mapping[str, Tensor], spectrogram: Spectrogram, cache: Path | None
 ) -> dict[str, Tensor]:
     """Notes of both splits, uint8 [n, bands, frames], from the cache or played."""
@@ -87,23 +87,10 @@ def _kept(
         waves = torch.from_numpy(played(labels[split].numpy(), spectrogram, split)).float()
         return torch.cat([as_bytes(spectrogram.levels(part)) for part in waves.split(512)])
 
-    if cache is None:
-        return {split: play(split) for split in labels}
-
-    def make(folder: Path) -> None:
-        for split in labels:
-            np.save(folder / f"{split}.npy", play(split).numpy())
-
     said = f"{SCORED} {spectrogram!r} {[len(of_split) for of_split in labels.values()]}"
     key = hashlib.sha256(said.encode()).hexdigest()[:16]
-    folder = cached_folder(cache / f"{SOUND.one}s" / f"notes-{key}", make)
-    try:
-        return {split: torch.from_numpy(np.load(folder / f"{split}.npy")) for split in labels}
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"the cached notes {folder} are damaged ({error}): delete that folder, they are played "
-            "again"
-        ) from error
+    place = cache / f"{SOUND.one}s" / f"notes-{key}" if cache else None
+    return kept(place, tuple(labels), play, "note")
 
 
 @dataclass(frozen=True)

@@ -90,13 +90,9 @@ class Encoder(nn.Module):
         return self.card.labels or ""
 
     @property
-    def source(self) -> Encoder | None:
-        """The encoder whose patch tokens alone make this one's, by `changed`; None: pictures do."""
+    def source(self) -> PatchSource | None:
+        """What this one's patch tokens are made of, where another's alone make them."""
         return None
-
-    def changed(self, patches: Tensor) -> Tensor:
-        """Patch tokens [B, N, width] from those of `source`."""
-        raise NotImplementedError(f"{self.name} is made of pictures")
 
     __call__: Callable[..., EncoderFeatures]
     """uint8 pictures [B, 3, H, W] -> features; with attention_of=layers where it attends."""
@@ -110,6 +106,13 @@ class Encoder(nn.Module):
     def train(self, mode: bool = True) -> Encoder:
         """An encoder stays in eval mode."""
         return super().train(False)
+
+
+class PatchSource(NamedTuple):
+    """encoder: whose patch tokens [B, N, W] are changed to another's."""
+
+    encoder: Encoder
+    changed: Callable[[Tensor], Tensor]
 
 
 def weights_fingerprint(module: nn.Module, reading: str = "") -> str:

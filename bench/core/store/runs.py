@@ -3,7 +3,6 @@
 run = read_run(Path("runs/digits-vanilla-nano-s0-1a2b3c4d"))    # ValueError where it is no run
 run.arm, run.seed, run.state, run.cost.get("seconds_per_step"), run.metrics[-1]["loss"]
 runs, problems = read_runs(Path("runs"))                        # damaged files: named, left out
-frame = row_table(runs, problems)                               # pandas, one line a row
 
 run.json      what was trained: arm, size, data, seed, the words of the command   `Description`
 config.json   the whole configuration          env.json      versions, device and code
@@ -14,7 +13,7 @@ metrics.jsonl one line a logging interval      results/      one file a measurem
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +37,7 @@ from bench.core.store.schema import (
 from bench.core.store.untrusted import parse_json, printable
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 DESCRIPTION = "run.json"
 CONFIGURATION = "config.json"
@@ -362,18 +361,15 @@ def _why(error: Exception) -> str:
     return f"is damaged ({error})" if damaged else str(error)
 
 
-# The table of rows -------------------------------------------------------------------------------
-
-_OF_RUN = ("arm", "method", "encoder", "size", "depth", "width", "data", "seed", "batch")
-_OF_ROW = (
+# What of a stored row is read
+OF_ROW = (
     *("metric", "value", "stderr", "n", "real", "higher_is_better", "block", "t", "related"),
     *("protocol", "protocol_id", "metric_version", "note", "details", "request"),
 )
-_STORED = (*_OF_ROW, "encoder", "part")
-ROW_COLUMNS = (
-    *("run", *_OF_RUN, "streams", "schedule", "parameters", "images", "images_total", "final"),
-    *("flops", "hours", "state", "kind", *_OF_ROW),
-)
+_STORED = (*OF_ROW, "encoder", "part")
+
+
+# Names of parts ----------------------------------------------------------------------------------
 
 
 def data_of_part(data: str, part: str) -> str:
@@ -384,28 +380,3 @@ def data_of_part(data: str, part: str) -> str:
 def samples_folder(run_dir: Path, part: str = "") -> Path:
     """Where the pictures lie that a run's samples are shown by, those of a part by themselves."""
     return run_dir / "parts" / part / "samples" if part else run_dir / "samples"
-
-
-def row_table(runs: Iterable[RunRecord], problems: list[str]) -> pd.DataFrame:
-    """All rows of the runs: one line a row, columns `ROW_COLUMNS`; what is damaged is added to
-    `problems` and left out.
-
-    `final` marks rows of the newest snapshot of a complete run; `encoder` is the row's own, where
-    it says one, and the run's otherwise; `data` of a row of a part is `data_of_part`.
-    """
-    import pandas as pd
-
-    lines: list[Json] = []
-    for run in runs:
-        of_run = {"run": run.id, "images_total": run.images, "state": run.state}
-        of_run |= {column: getattr(run, column) for column in (*_OF_RUN, "streams", "schedule")}
-        of_run["parameters"] = (run.cost.get("parameters") or {}).get("backbone")
-        for row in run.results.rows:
-            said = {"encoder": row["encoder"] or run.encoder}
-            said["data"] = data_of_part(run.data, row["part"] or "")
-            lines.append(of_run | row | said)
-        problems += run.results.problems
-    frame = pd.DataFrame(lines, columns=list(ROW_COLUMNS))
-    for column in ("value", "stderr", "real", "flops", "hours", "block", "t"):
-        frame[column] = pd.to_numeric(frame[column], errors="coerce")
-    return frame

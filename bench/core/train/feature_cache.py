@@ -41,7 +41,9 @@ def patch_tokens(
     of_data = f"{dataset.name}-{dataset.fingerprint}-{split}"
     device = next(encoder.parameters()).device
     source = encoder.source
-    given = None if source is None else patch_tokens(source, dataset, split, cache, batch, progress)
+    given = np.empty(0)
+    if source is not None:
+        given = patch_tokens(source.encoder, dataset, split, cache, batch, progress)
 
     def make(folder: Path) -> None:
         what = f"compute.cache_features=true of {encoder.name} over {dataset.name} {split}"
@@ -49,10 +51,10 @@ def patch_tokens(
         title = f"{encoder.name} {split}"
         for start in tqdm(range(0, n, batch), desc=title, disable=not progress, leave=False):
             rows = slice(start, min(n, start + batch))
-            if given is None:
+            if source is None:
                 found = encoder(dataset.images(split, rows).to(device)).patches
             else:
-                found = encoder.changed(torch.from_numpy(given[rows].copy()).to(device))
+                found = source.changed(torch.from_numpy(given[rows].copy()).to(device))
             file[rows] = found.cpu().numpy()
         file.flush()
 

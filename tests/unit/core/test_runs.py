@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench.core.store.files import write_json
+from bench.core.store.row_table import row_table
 from bench.core.store.rows import SAME_WORDS, Row, result_path, write_rows
 from bench.core.store.runs import (
     Description,
@@ -14,7 +15,6 @@ from bench.core.store.runs import (
     read_part,
     read_run,
     read_runs,
-    row_table,
     write_description,
     write_status,
 )

@@ -10,7 +10,8 @@ import pytest
 from support.pages import write_runs
 
 from bench.cli import BAD_INPUT, guarded
-from bench.core.store.runs import read_runs, row_table
+from bench.core.store.row_table import row_table
+from bench.core.store.runs import read_runs
 from bench.publish import PUBLISH
 from reports.output.archive import LARGEST_NETWORK, anonymous, copy_run, copy_trained
 from reports.page.pages import build_page
