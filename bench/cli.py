@@ -82,7 +82,15 @@ class Command:
 
     def start(self) -> None:
         """Run it with the words of this process, and exit."""
-        sys.exit(guarded(self.main, sys.argv[1:]))
+        code = guarded(self.main, sys.argv[1:])
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # not as Python ends, which kills a process where a thread of its process group still
+            # holds a tensor (pytorch issue 190489); sharded, nothing ends these threads before
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(code)
+        sys.exit(code)
 
     def main(self, argv: Sequence[str]) -> int:
         """Run it; returns the exit code. Raises ValueError for bad input."""

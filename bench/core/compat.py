@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch.nn.parallel import DistributedDataParallel
 
 
 @contextmanager
@@ -54,6 +56,15 @@ def use_threads(count: int) -> None:
         importlib.import_module(name)
     torch.set_num_threads(count)
     threadpool_limits(count, user_api="blas")
+
+
+def buffers_stay() -> dict[str, Any]:
+    """What tells DistributedDataParallel that buffers are the same on all processes already: a word
+    of PyTorch 2.13, which warns of the earlier one.
+    """
+    words = inspect.signature(DistributedDataParallel).parameters
+    known = "forward_sync_buffers" in words
+    return {"forward_sync_buffers" if known else "broadcast_buffers": False}
 
 
 _libraries: list[torch.library.Library] = []  # a Library's declarations live as long as it does

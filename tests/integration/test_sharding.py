@@ -5,6 +5,7 @@ sharded or not.
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,21 +20,42 @@ WORDS = (
 )  # fmt: skip
 
 
+RUN_AND_NAME_THREADS = """
+import pathlib, sys
+from bench.cli import guarded
+from bench.run import RUN
+code = guarded(RUN.main, sys.argv[1:])
+print([(task / "comm").read_text().strip() for task in pathlib.Path("/proc/self/task").iterdir()])
+sys.exit(code)
+"""
+
+
 def sharded(processes, words):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-    ]
-    command += ["-m", "bench.run", *each_once([*words, "compute.shard=true"])]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    started(processes, "-m", "bench.run", *each_once([*words, "compute.shard=true"]))
+
+
+def started(processes, *what):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(processes), *what]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
     )
     assert result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+# a job's process ends as Python does, which a thread that still holds a tensor then turns to SIGABRT
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_no_thread_of_the_process_group_outlives_a_run_of_whole_parameters(tmp_path):
+    script = tmp_path / "run_and_name_threads.py"
+    script.write_text(RUN_AND_NAME_THREADS)
+    words = [*tiny_run(tmp_path / "runs", *WORDS), "images=96"]
+    result = started(2, script, *each_once(words))
+    assert result.stdout.count("['") == 2, result.stdout
+    assert "gloo" not in result.stdout
+    assert "warning" not in result.stderr
 
 
 @pytest.mark.slow

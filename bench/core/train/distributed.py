@@ -6,6 +6,8 @@ torchrun --nproc-per-node 2 -m bench.run method=selfflow
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,6 +92,8 @@ def start(device: str = "auto") -> Processes:
         where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(where)
     if world > 1 and not dist.is_initialized():
+        # imported later, its functions' defaults would be this group, and it would never end
+        importlib.import_module("torch.distributed.nn.functional")
         # a long time-out: other processes wait while one trains a local encoder or downloads a file
         backend, timeout = "nccl" if use_cuda else "gloo", timedelta(hours=1)
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timeout)
@@ -97,6 +101,7 @@ def start(device: str = "auto") -> Processes:
 
 
 def finish() -> None:
-    """Leave the process group."""
+    """Leave the process group; its threads end with the last reference to it."""
     if dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from bench.core.compat import buffers_stay
 from bench.core.data.base import DataSet, Examples
 from bench.core.model.backbone import SiT
 from bench.core.model.method import Arm, Batch, Context, Method, Step
@@ -82,7 +83,7 @@ class Learner:
             sharding.shard(self.arm, self.arm.backbone, processes)
             sharding.shard(self.averaged, self.averaged, processes)
         elif processes.world > 1:
-            self.net = DistributedDataParallel(self.arm, broadcast_buffers=False)
+            self.net = DistributedDataParallel(self.arm, **buffers_stay())
 
         # the optimiser and the precision
         o = cfg.optimizer

@@ -250,3 +250,22 @@ def test_a_hang_up_is_noted_and_under_nohup_ignored():
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
+
+
+@pytest.mark.parametrize("world", (1, 2))
+def test_one_of_several_processes_ends_before_python_does(world):
+    what = """
+import atexit
+from bench.cli import Command
+atexit.register(print, "as Python ends")
+Command("pour", does="Pour.", body="builtins:dict", alone=True).start()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", what, "warm"],
+        env=os.environ | {"WORLD_SIZE": str(world)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == BAD_INPUT
+    assert "warm" in result.stderr
+    assert ("as Python ends" in result.stdout) == (world == 1)
