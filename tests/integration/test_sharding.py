@@ -45,7 +45,7 @@ def started(processes, *what):
     return result
 
 
-# a job's process ends as Python does, which a thread that still holds a tensor then turns to SIGABRT
+# a process of a job ends as Python does, which a thread that holds a tensor turns to SIGABRT
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
 def test_no_thread_of_the_process_group_outlives_a_run_of_whole_parameters(tmp_path):
