@@ -142,6 +142,10 @@ def _train(session: Session, stop: StopFlag, before: float) -> None:
                 file=sys.stdout,
             )
 
+    def on_beginning(said: str) -> None:
+        if main_process:
+            tqdm.write(said, file=sys.stdout)
+
     def minute(_: int) -> str:
         done, seconds = seen - began[1], time.monotonic() - began[0]
         left = f", {duration(seconds / done * (cfg.images - seen))} left" if done > 0 else ""
@@ -151,7 +155,7 @@ def _train(session: Session, stop: StopFlag, before: float) -> None:
     # a bar says the same on a terminal
     lines = saying(minute, after=EVERY) if main_process and quiet else contextlib.nullcontext()
     with lines:
-        session.train(lambda: stop.reason, on_step, on_progress, on_speed)
+        session.train(lambda: stop.reason, on_step, on_progress, on_speed, on_beginning)
     bar.close()
 
 

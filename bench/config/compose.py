@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from bench.config.beginning import begun_from
 from bench.config.checks import check_method, check_metrics, check_settings
 from bench.config.groups import (
     CONF,
@@ -59,7 +60,7 @@ WARMUPS = ("optimizer.warmup_steps", "optimizer.warmup_share")  # the same thing
 # Keys whose value is any text, though their default is null; where the default is text it is text
 # as well.
 TEXT = (
-    *("name", "data.root"),
+    *("name", "data.root", "init"),
     *(f"{of}.{key}" for of in ("encoder", "encoder.of") for key in ("path", "weights", "model")),
 )
 OF = "encoder.of"
@@ -163,6 +164,8 @@ def _split(overrides: Iterable[str]) -> dict[str, str]:
         key, value = split_word(word, GROUPS)
         if key in ("size", "encoder", OF) and value == "null":
             continue  # the data's recipe chooses, as it does where nothing is said
+        if key == "init_weights":
+            raise ValueError(f"{word}: {key} follows from the run that is begun from: say init=DIR")
         if (group := CHOSEN_BY.get(key)) is not None:
             raise ValueError(
                 f"{word}: {key} follows from the option of the group: say {group}=NAME"
@@ -345,9 +348,8 @@ def compose(overrides: Iterable[str] = ()) -> Config:
     _check_times(node["data"].get("parts", {}), values)
     usual = _compose(groups, {})["method"]
     check_unused(locate(usual["target"]), node["method"], usual)
-    return check(
-        Config.of(node | {key: os.path.expanduser(node[key]) for key in ("runs", "cache")})
-    )
+    paths = {key: os.path.expanduser(node[key]) for key in ("runs", "cache", "init") if node[key]}
+    return begun_from(check(Config.of(node | paths)))
 
 
 def _check_times(parts: Json, said: Iterable[str]) -> None:

@@ -30,6 +30,7 @@ IDENTITY = (
     "time",
     "optimizer",
     "ema",
+    "init_weights",
 )
 NOT_IDENTITY = (
     "data.recipe",

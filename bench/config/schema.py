@@ -148,6 +148,8 @@ class Config(Settings):
     encoder: Option | None
     data: Option
     name: str | None = None
+    init: str | None = None
+    init_weights: str | None = None
     tracking: str = "none"
     measure: str = one_of("full", "quick", "none")
     evaluation: Evaluation = field(default_factory=Evaluation)

@@ -132,7 +132,7 @@ def untrained_subject(session: Session, part: str = "") -> Subject:
         prompts=arm.data.prompts,
         folder=session.path,
         images=0,
-        aligned=arm.aligned(),
+        aligned=session.aligned(part),
         encoder=arm.encoder,
         part=part,
     )

@@ -17,7 +17,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,7 +32,7 @@ from bench.config.schema import Config
 from bench.core.data.mixed import sizes_of
 from bench.core.store import checkpoints, tracking
 from bench.core.store.environment import environment
-from bench.core.store.files import flatten, write_json, write_yaml
+from bench.core.store.files import Json, flatten, write_json, write_yaml
 from bench.core.store.folder import RunFolder
 from bench.core.store.runs import (
     CONFIGURATION,
@@ -48,9 +47,11 @@ from bench.core.store.runs import (
     write_description,
 )
 from bench.core.train.distributed import Processes
+from bench.core.train.learner import Learner
 from bench.core.train.meter import NotFinite
 from bench.core.train.trainer import Stopped, Trainer
 from bench.training.arm import AssembledArm, Fits, MixedArm, assemble
+from bench.training.source import InitialWeights
 
 
 class Session:
@@ -64,6 +65,8 @@ class Session:
         self.path = Path(cfg.runs) / found_id(cfg, Path(cfg.runs))
         find_run(self.path)  # refuses a run of a newer version before anything is touched
         self.folder = RunFolder(self.path)
+        # of a run that begins from another one, until it does
+        self.source: InitialWeights | None = None
         self._tracker: tracking.Tracker | None = None
 
     # What is there already ------------------------------------------------------------------------
@@ -72,6 +75,10 @@ class Session:
         """Whether something of it is saved."""
         kept = checkpoints.checkpoints(self.path / "checkpoints")
         return bool(kept or checkpoints.snapshots(self.path))
+
+    def goes_on(self) -> bool:
+        """Whether there is something to resume from, or nothing to train any more."""
+        return bool(checkpoints.checkpoints(self.path / "checkpoints")) or self.trained()
 
     def trained(self) -> bool:
         """Whether all images of this configuration were seen and the last snapshot is there."""
@@ -127,6 +134,9 @@ class Session:
         as in `AssembledArm.of`.
         """
         self.processes, self.arm = processes, assemble(self.cfg, processes, fits)
+        if self.cfg.init and not self.goes_on():
+            self.source = InitialWeights.of(self.cfg)
+            self.source.check(self.arm)
 
     def check_disk(self) -> None:
         """Raise ValueError where the disk is too small for a run that has not begun."""
@@ -169,14 +179,18 @@ class Session:
         self.warn_of_changes(environment_now)
         write_json(self.path / CONFIGURATION, self.cfg.to_dict())
         write_yaml(self.path / "config.yaml", self.cfg.to_dict())
-        write_description(self.path, self.description(known | fingerprints))
+        write_description(self.path, self.description(known | fingerprints, before))
         write_json(self.path / ENVIRONMENT, environment_now)
         if not (self.path / COST).exists():
             unmeasured = {"seconds_per_step": None, "peak_memory_bytes": None}
             write_json(self.path / COST, self.arm.cost.to_json() | unmeasured)
 
-    def description(self, fingerprints: dict[str, str]) -> Description:
-        """What run.json says; fingerprints: of data and encoder, earlier starts included."""
+    def description(
+        self, fingerprints: dict[str, str], before: Description | None = None
+    ) -> Description:
+        """What run.json says; fingerprints: of data and encoder, earlier starts included; before:
+        what it said then.
+        """
         cfg, arm = self.cfg, self.arm
         return Description(
             hash=run_hash(cfg),
@@ -190,16 +204,31 @@ class Session:
             seed=cfg.seed,
             images=cfg.images,
             batch=cfg.batch,
-            aligned=arm.aligned(),
+            aligned=arm.aligned() or self._aligned_before(),
             blocks=arm.blocks,
             head=arm.heads(),
             identity=identity(cfg),
             fingerprints=fingerprints,
             data_sizes=sizes_of(arm.data),
+            init=self.source.described() if self.source else before.init if before else None,
             argv=self.argv,
         )
 
-    def warn_of_changes(self, now: dict[str, Any]) -> None:
+    def aligned(self, part: str = "") -> Json | None:
+        """What the encoder is that the weights were aligned with, for marking related metrics: the
+        arm's own, else that of the run that they began from; part: of the data.
+        """
+        before = self._aligned_before() or {}
+        return self.arm.arms[part].aligned() or (before.get(part) if part else before) or None
+
+    def _aligned_before(self) -> Json | None:
+        """That of the run that this one began from, which run.json says once it has begun."""
+        if not self.cfg.init:
+            return None
+        known = self.source.run if self.source else find_run(self.path)
+        return known.aligned if known else None
+
+    def warn_of_changes(self, now: Json) -> None:
         """Warn when a resumed run meets other versions, code or another device:
         its last digits may differ.
         """
@@ -224,21 +253,26 @@ class Session:
         self,
         stop_reason: Callable[[], str | None] = lambda: None,
         on_step: Callable[[int], None] = lambda images: None,
-        on_progress: Callable[[dict[str, Any]], None] = lambda line: None,
+        on_progress: Callable[[Json], None] = lambda line: None,
         on_speed: Callable[[float], None] = lambda seconds_per_step: None,
+        on_beginning: Callable[[str], None] = lambda said: None,
     ) -> None:
-        """Train to the last image.
+        """Train to the last image; on_beginning: told which weights of another run it begins from.
 
         Raises Stopped, NotFinite or OSError, with the status saying what happened.
         """
         trainer = Trainer(self.arm.learner(), self.folder)
         trainer.stop_reason, trainer.on_step, trainer.on_speed = stop_reason, on_step, on_speed
 
-        def on_line(line: dict[str, Any]) -> None:
+        def on_line(line: Json) -> None:
             self.track(line["images"], tracking.numbers_of_line(line), first=line["images"])
             on_progress(line)
 
-        trainer.on_progress = on_line
+        def begin(learner: Learner) -> None:
+            if self.cfg.init:  # where damaged checkpoints were all that there was, it is needed now
+                on_beginning((self.source or InitialWeights.of(self.cfg)).load(learner))
+
+        trainer.on_progress, trainer.on_beginning = on_line, begin
         try:
             trainer.run()
         except Stopped as stopped:

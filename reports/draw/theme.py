@@ -44,6 +44,7 @@ USUAL_ON_DARK = 6.5  # contrast of a base shade with the dark ground
 _ARM = re.compile(
     r"(?P<method>[^(/\[]*)(?:\((?P<options>[^()]*)\))?(?:/(?P<encoder>.*?))?(?P<recipe> \[.*\])?"
 )
+BEGUN = "init="  # of a recipe's settings: which run's weights
 _OPTION = re.compile(r"([^=]*)=?(.*)")
 
 Looks = Mapping[str, str]
@@ -84,15 +85,22 @@ def encoder_name(encoder: str) -> str:
 
 
 def arm_label(arm: str) -> str:
-    """What an arm is called: "Self-Flow, no masking", "REPA (DINOv2-B)"; its own name, where it is
-    not written as arms are.
+    """What an arm is called: "Self-Flow, no masking", "REPA (DINOv2-B)", "Self-Flow, from RUN"; its
+    own name, where it is not written as arms are.
     """
     method, options, encoder, recipe = _parts(arm)
     name = method_name(method)
     for option in filter(None, options.split(",")):
         key, value = _OPTION.findall(option)[0]
         name += f", {_option(option).get('name', f'{key} {value}').format(value)}"
-    return f"{name} ({encoder_name(encoder)}){recipe}" if encoder else f"{name}{recipe}"
+    name += f" ({encoder_name(encoder)})" if encoder else ""
+    # the run that it began from is told apart by its name as well
+    settings = recipe.removeprefix(" [").removesuffix("]").split(", ") if recipe else []
+    begun = [one.removeprefix(BEGUN) for one in settings if one.startswith(BEGUN)]
+    if begun:
+        others = [one for one in settings if not one.startswith(BEGUN)]
+        name, recipe = f"{name}, from {begun[0]}", f" [{', '.join(others)}]" if others else ""
+    return f"{name}{recipe}"
 
 
 def _parts(arm: str) -> tuple[str, str, str, str]:

@@ -100,13 +100,17 @@ def _words(run: RunRecord) -> list[str]:
     values = {key: value for key, value in values.items() if value not in (None, "", "none")}
     # what differs from the recipe
     for key, value in run.identity.items():
+        if key == "init_weights":  # it follows from init
+            continue
         group, _, rest = key.partition(".")
         option = rest.partition(".")[0]
         by_size = mapping(settings.get(group)).get(option) if rest != option else None
         # a mapping by size, method.block.B, is given whole: a word replaces it
         values |= {key: value} if by_size is None else {f"{group}.{option}": by_size}
     # what is no part of its identity
-    values |= {key: settings[key] for key in ("name", "measure") if settings.get(key) is not None}
+    values |= {
+        key: settings[key] for key in ("name", "measure", "init") if settings.get(key) is not None
+    }
     if run.images != mapping(mapping(settings.get("data")).get("recipe")).get("images"):
         values["images"] = run.images
     return [f"{key}={_text(value)}" for key, value in values.items()]

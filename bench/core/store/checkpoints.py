@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,12 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.store.files import atomic, file_hash
+from bench.core.store.weights import CHECKPOINT_NAME, checkpoints, snapshot_path
+from bench.core.store.weights import snapshots as snapshots
 
 # What a run resumes from: tensors, numbers, strings, and containers of them.
 TrainingState: TypeAlias = dict[str, Any]
 
 KEPT = 2
-_NAME = re.compile(r"ckpt-(\d{12})-([0-9a-f]{16})\.pt")
 
 
 def save_checkpoint(folder: Path, images: int, state: TrainingState) -> None:
@@ -56,11 +56,6 @@ def tensors_of(state: object) -> list[Tensor]:
     return [tensor for child in children for tensor in tensors_of(child)]
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoint files by images, oldest first."""
-    return sorted(path for path in folder.glob("ckpt-*.pt") if _NAME.fullmatch(path.name))
-
-
 def remove_checkpoints(folder: Path) -> None:
     """Delete them all, and the folder where nothing else is in it."""
     for path in checkpoints(folder):
@@ -71,7 +66,7 @@ def remove_checkpoints(folder: Path) -> None:
 
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint's content is what its name says."""
-    match = _NAME.fullmatch(path.name)
+    match = CHECKPOINT_NAME.fullmatch(path.name)
     return match is not None and file_hash(path).startswith(match[2])
 
 
@@ -106,6 +101,17 @@ def load_checkpoint(
     return None
 
 
+def read_checkpoint(path: Path) -> TrainingState:
+    """A checkpoint's state on the CPU. Raises ValueError for one that is damaged."""
+    state = _read(path, "cpu")
+    if isinstance(state, str):
+        raise ValueError(
+            f"{path} is damaged ({state}): delete it, and what it holds is made anew where another "
+            "run begins from there"
+        )
+    return state
+
+
 def _read(path: Path, map_location: torch.device | str) -> TrainingState | str:
     """A checkpoint's state, or what is wrong with the file."""
     if not is_whole(path):
@@ -130,11 +136,6 @@ def _set_aside(path: Path, wrong: str, others: bool) -> None:
     if others:
         instead = "going back to the checkpoint before it"
     warnings.warn(f"{path.name} is damaged ({wrong}) and set aside: {instead}", stacklevel=3)
-
-
-def snapshot_path(run_dir: Path, images: int) -> Path:
-    """Where the EMA backbone at `images` lies."""
-    return run_dir / "snapshots" / f"{images:012d}.safetensors"
 
 
 def save_snapshot(run_dir: Path, images: int, state: Mapping[str, Tensor]) -> Path:
@@ -184,8 +185,3 @@ def load_snapshot(
             f"snapshot {path} does not fit this backbone: {' '.join(str(error).split())}"
         ) from error
     return backbone
-
-
-def snapshots(run_dir: Path) -> dict[int, Path]:
-    """{images: path} of the run's snapshots, in order."""
-    return {int(path.stem): path for path in sorted((run_dir / "snapshots").glob("*.safetensors"))}

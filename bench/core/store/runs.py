@@ -13,6 +13,7 @@ metrics.jsonl one line a logging interval      results/      one file a measurem
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -61,7 +62,8 @@ class Description:
     images, batch: of the whole training, and of a step; aligned: family, training data and labels
     of the encoder that the arm is aligned with, of several kinds of data by part; blocks, head:
     where its loss is read, and by what; identity: the settings that its hash is of; fingerprints:
-    of data and encoder; data_sizes: pictures in each split; argv: the words of the command.
+    of data and encoder; data_sizes: pictures in each split; init: the run whose weights it began
+    from, its arm and images; argv: the words of the command.
     """
 
     arm: str
@@ -81,6 +83,7 @@ class Description:
     identity: Json = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     data_sizes: dict[str, int] = field(default_factory=dict)
+    init: Json | None = None
     argv: list[str] = field(default_factory=list)
 
 
@@ -122,14 +125,25 @@ class RunRecord(Description):
     @property
     def recipe(self) -> Json:
         """What makes its numbers beside method, encoder, size, data and seed:
-        {"optimizer.lr": 0.001}, or nothing.
+        {"optimizer.lr": 0.001}, or nothing. The weights that it began from are called by the run
+        that they are of: {"init": "digits-vanilla-nano-s0@3f5a0c1d"}.
         """
-        named = ("method", "encoder", "encoder.of", "size", "data", "seed")
-        return {
+        named = ("method", "encoder", "encoder.of", "size", "data", "seed", "init_weights")
+        begun = {"init": self.begun_from} if self.begun_from else {}
+        return begun | {
             key: value
             for key, value in self.identity.items()
             if key not in named and not key.startswith("method.")
         }
+
+    @property
+    def begun_from(self) -> str:
+        """The run whose weights it began from, its name and the weights' hash in place of the
+        folder's: "digits-vanilla-nano-s0@3f5a0c1d"; "" of a run with fresh weights.
+        """
+        weights = self.identity.get("init_weights")
+        folder = printable(str((self.init or {}).get("run", "run")))
+        return f"{re.sub('-[0-9a-f]{8}$', '', folder)}@{str(weights)[:8]}" if weights else ""
 
     @property
     def settings(self) -> Json:

@@ -66,7 +66,7 @@ DESCRIPTION_VALUES: Values = {
     **dict.fromkeys(("seed", "images"), _whole(0)),
     "batch": _whole(1).or_null(),
     **dict.fromkeys(("encoder", "hash", "head", "id"), _TEXT.or_null()),
-    **dict.fromkeys(("identity", "blocks", "aligned", "fingerprints"), _OBJECT.or_null()),
+    **dict.fromkeys(("identity", "blocks", "aligned", "fingerprints", "init"), _OBJECT.or_null()),
     "data_sizes": _NUMBERS.or_null(),
     "argv": _LIST.or_null(),
 }

@@ -42,7 +42,8 @@ class Stopped(Exception):
 class Trainer:
     """Trains one arm in its run folder.
 
-    `run` returns when all images are seen, or raises `Stopped` or `NotFinite`.
+    `run` returns when all images are seen, or raises `Stopped` or `NotFinite`. on_beginning: called
+    before the first step of a run that goes on from no checkpoint, in every process.
     """
 
     def __init__(self, learner: Learner, folder: RunFolder):
@@ -55,6 +56,7 @@ class Trainer:
         self.on_progress: Callable[[dict[str, Any]], None] = lambda line: None
         self.on_step: Callable[[int], None] = lambda images: None
         self.on_speed: Callable[[float], None] = lambda seconds_per_step: None
+        self.on_beginning: Callable[[Learner], None] = lambda learner: None
 
     def read_window(self) -> Tensor:
         """The window's numbers, all finite. Raises NotFinite."""
@@ -128,6 +130,7 @@ class Trainer:
         if self.processes.main:
             self.processes.barrier()
         if state is None:
+            self.on_beginning(self.learner)
             return 0
         self.learner.load(state)
         self.seconds = state["seconds"]
