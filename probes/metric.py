@@ -191,6 +191,13 @@ class Metric(ABC):
         return getattr(self.network, "fingerprint", "")
 
     @classmethod
+    def measured_of(cls, settings: Told) -> str:
+        """What in the settings is measured, so that of another one the rows stand in another file;
+        usually nothing, as the model is.
+        """
+        return ""
+
+    @classmethod
     def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
         """Pictures that go through the backbone, beside sampling, for estimates of the cost;
         settings: what a request says to single metrics.

@@ -281,7 +281,9 @@ class Evaluator:
         parts = self.request.parts([name])
         by = self.metric(subject, name).reading
         if not parts:
-            return f"evaluate-features{subject.average}-{name}-{short_hash([by])}"
+            told = metric_class(name).measured_of(self.request.settings_of(name))
+            own = short_hash([by, told] if told else [by])
+            return f"evaluate-features{subject.average}-{name}-{own}"
         against = self.request.reference if REFERENCE in metric_class(name).needs else ""
         key = self.samples_key(subject)
         return f"evaluate-{key}-{short_hash([against])}-{name}-{short_hash([by])}"

@@ -19,9 +19,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bench", "methods", "probes", "reports", "slurm")
-# `python -m bench.<command>`: every file directly in bench/ but the grammar of all of them.
+# `python -m bench.<command>`: every file directly in bench/ but the grammar of all of them, and
+# every folder that can be started.
 GRAMMAR = ("__init__", "cli")
-COMMANDS = tuple(p.stem for p in sorted((ROOT / "bench").glob("*.py")) if p.stem not in GRAMMAR)
+_FILES = [p.stem for p in (ROOT / "bench").glob("*.py") if p.stem not in GRAMMAR]
+_FOLDERS = [p.parent.name for p in (ROOT / "bench").glob("*/__main__.py")]
+COMMANDS = tuple(sorted(_FILES + _FOLDERS))
 # What each room may import, beside itself. A room is a package; the longest name that fits counts.
 LEAVES = ("bench.core.metrics", "bench.core.numbers", "bench.core.compat", "bench.core.ranges")
 CORE = ("bench.core",)
@@ -54,6 +57,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         ),
         "reports.findings.claims",  # a study file names the claims that it is for
     ),
+    "bench.serve": ("bench.evaluation", "bench.config", "bench.cli", *CORE, "probes"),
     "bench.machine": ("bench.config", *CORE),
     "methods": CORE,
     "probes": CORE,
