@@ -4,7 +4,7 @@ and the files that every number comes from.
 Checkpoints, snapshots and the names of this machine stay behind. The archive unpacks to run
 folders, from which `python -m bench.report all --runs DIR` makes the same page again.
 
-    python -m bench.publish study=encoder_bottleneck out=reports/examples/encoder_bottleneck
+    python -m bench.publish study=demo out=published/demo
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PUBLISH = Command(
         ),
     },
     examples={
-        "study=encoder_bottleneck out=reports/examples/encoder_bottleneck": "",
+        "study=demo out=published/demo": "",
         "study=scaling out=published/scaling pages=scaling,cost": "",
         "runs=my_runs out=published": "",
     },

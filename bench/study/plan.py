@@ -189,8 +189,8 @@ def little_room(plan: Iterable[Planned]) -> str:
 # The plan as text --------------------------------------------------------------------------------
 
 
-def table(plan: list[Planned]) -> str:
-    """The plan as text: a line a run, then the sums."""
+def table(plan: list[Planned], workers: int | None = None) -> str:
+    """The plan as text: a line a run, then the sums; workers: where they are known."""
     header = ("run", "arm", "parameters", "images", "FLOPs", "hours", "state")
     lines: list[tuple[str, ...]] = [header]
     for p in plan:
@@ -222,7 +222,7 @@ def table(plan: list[Planned]) -> str:
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([*text, "", summary(plan)])
+    return "\n".join([*text, "", summary(plan, workers)])
 
 
 def describe(state: RunState) -> str:
@@ -238,8 +238,8 @@ def describe(state: RunState) -> str:
     return what + share + (f" ({state.message})" if state.message and not state.alive else "")
 
 
-def summary(plan: list[Planned]) -> str:
-    """The sums in one or two sentences."""
+def summary(plan: list[Planned], workers: int | None = None) -> str:
+    """The sums in one or two sentences; workers: that share what is to do, where it is known."""
     possible = [p for p in plan if p.spec.id]
     todo = [p for p in possible if not p.done]
     parts = [f"{len(possible)} runs, {len(possible) - len(todo)} done, {len(todo)} to do"]
@@ -253,8 +253,10 @@ def summary(plan: list[Planned]) -> str:
         least = "at least " if any(p.at_least for p in todo) else ""
         parts.append(f"{least}{_number(sum(flops))} FLOPs to do" + _known(len(flops), len(todo)))
     if hours:
+        shared = min(workers or 1, len(todo))
+        on = f", about {_time_text(sum(hours) / shared)} on {shared}" if shared > 1 else ""
         parts.append(
-            f"{_hours_text(sum(hours))} h of training and measuring on one worker"
+            f"{_time_text(sum(hours))} of training and measuring on one worker{on}"
             + _known(len(hours), len(todo))
         )
         if any(p.guessed for p in todo):
@@ -279,6 +281,10 @@ def _number(value: float | None) -> str:
         if value >= factor:
             return f"{value / factor:.3g}{unit}"
     return f"{value:g}"
+
+
+def _time_text(hours: float) -> str:
+    return f"{hours:.3g} h" if hours >= 1 else f"{max(1.0, 60 * hours):.0f} min"
 
 
 def _hours_text(hours: float | None) -> str:

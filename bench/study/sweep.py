@@ -42,7 +42,7 @@ def run_sweep(sweep: Sweep) -> int:
         return clean(sweep, planned)
     if sweep.action == "attach":
         return _to_the_end(sweep, launcher, planned)
-    print(plan.table(planned), flush=True)
+    print(plan.table(planned, sweep.workers), flush=True)
     if warning := plan.little_room(planned):
         print(f"\n{warning}", flush=True)
     if sweep.action == "status":

@@ -4,15 +4,18 @@ printed when something changed elsewhere.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.core.data.pictures import readable
 from bench.core.store.states import RunState, run_state
 
 SECONDS = 1.0  # between two looks
+TAIL = 4096  # bytes of a log that are read for its last line
 PLAIN_SECONDS = 30.0  # between two lines of a running run that has not changed its state
 
 
@@ -47,6 +50,9 @@ class View:
     def text(self, run: str, state: RunState, note: str) -> str:
         """One line: state, images, loss, speed, time left."""
         name = "trained" if state.name == "complete" and note else state.name
+        # before a run has a folder, its worker trains what it needs, an encoder for minutes
+        if state.name == "new" and not note and (words := self._words_of_worker(run)):
+            name, note = "starting", words
         parts = [f"{run:44} {name:9}"]
         if state.total and state.name != "done":
             parts.append(f"{state.images / state.total:4.0%} of {state.total} images")
@@ -65,6 +71,20 @@ class View:
         elif state.message and not state.alive:
             parts.append(state.message)
         return "  ".join(parts)
+
+    def _words_of_worker(self, run: str) -> str:
+        """The last line of a worker's log; "" where nobody is at the run, or it said nothing."""
+        folder = self.runs / "sweeps"
+        if not (folder / "leases" / f"{run}.json").exists():
+            return ""
+        try:
+            with open(folder / "logs" / f"{run}.log", "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+                said = file.read().decode("utf-8", errors="replace").split("\n")
+        except FileNotFoundError:
+            return ""
+        last = next((line for line in reversed(said) if line.strip()), "")
+        return readable(last.strip().removeprefix(f"{self.runs / run}: "))
 
     def watch(self) -> None:
         """Until nobody works on them any more;

@@ -28,7 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.data.base import Examples, Indices, PictureData
-from bench.core.data.worlds.world import Sight, World, check_action, word_numbers
+from bench.core.data.worlds.world import (
+    Sight,
+    World,
+    check_action,
+    said_of,
+    word_numbers,
+)
 from bench.core.model.conditions import Prompts
 from bench.core.model.pieces import Piece, Pieces
 from bench.core.model.situations import UNTOLD, Situations
@@ -106,13 +112,16 @@ class Demonstrations(PictureData):
         }
         self._views = {split: torch.from_numpy(of.views) for split, of in self.played.items()}
 
-        # every instruction is a class, and a row of numbers of words
-        said = sorted({text for of in self.played.values() for text in of.instructions})
+        # every instruction is a class, and a row of numbers of words: by what it says, as "a" and
+        # "the" of the same thing are told alike
+        asked = {text for of in self.played.values() for text in of.instructions}
+        says = {text: said_of(world, text) for text in asked}
+        said = sorted(set(says.values()))
         self._longest = max(len(word_numbers(world, text)) for text in said)
         self._words = torch.stack([self._row_of(text) for text in said])
         labels = {}
         for split, of in self.played.items():
-            of_instruction = torch.tensor([said.index(text) for text in of.instructions])
+            of_instruction = torch.tensor([said.index(says[text]) for text in of.instructions])
             labels[split] = of_instruction[self._instants[split].asked]
 
         # how a view becomes tokens, and what is predicted

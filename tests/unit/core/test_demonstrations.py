@@ -41,6 +41,26 @@ def test_tokens_are_the_view_to_come_and_the_actions_that_lead_there():
     assert torch.equal(data.told(now, texts), told)
 
 
+def test_instructions_that_say_the_same_are_one_class(monkeypatch):
+    """As of a world that says "a" or "the" by how many there are."""
+    plain = corridor()
+    reset = Corridor.reset
+
+    def loose(world, task, seed):
+        episode = reset(world, task, seed)
+        if seed % 2:
+            episode.instruction = episode.instruction.replace("to the", "to")
+        return episode
+
+    monkeypatch.setattr(Corridor, "reset", loose)
+    data = corridor()
+    assert len({text for of in data.played.values() for text in of.instructions}) == 4
+    assert data.classes == 2 and data.class_names == plain.class_names == ["go east", "go west"]
+    for split in ("train", "heldout"):
+        assert torch.equal(data.labels(split), plain.labels(split))
+        assert torch.equal(data.conditions(split), plain.conditions(split))
+
+
 def test_all_numbers_of_a_view_have_mean_nought_and_deviation_one():
     data = corridor(episodes=200)
     view = data.condition.view.patchify(data._views["train"]).float()

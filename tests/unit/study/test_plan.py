@@ -73,7 +73,14 @@ def test_hours_hold_what_is_measured_afterwards(tmp_path):
     assert few.hours * 3600 == pytest.approx((few.flops + few.measuring) / 1e9)
     nothing = planned("measure=none")
     assert nothing.measuring == 0 and nothing.hours * 3600 == pytest.approx(nothing.flops / 1e9)
-    assert "h of training and measuring on one worker" in plan.summary([few])
+    # in minutes below an hour, and what several workers that are asked for make of it
+    minutes = f"{few.hours * 60:.0f} min of training and measuring on one worker;"
+    assert few.hours < 0.5 and minutes in plan.summary([few]) and minutes in plan.summary([few], 2)
+    both = few.hours + many.hours
+    said = plan.summary([few, many, few], 2)
+    assert f"about {(few.hours + both) / 2 * 60:.0f} min on 2;" in said
+    many.hours = 30.0
+    assert "30 h of training and measuring on one worker;" in plan.summary([many])
 
 
 def test_networks_that_are_trained_first_are_named_until_the_cache_has_them(tmp_path):

@@ -85,12 +85,17 @@ def check_action(action: int, actions: Sequence[str]) -> None:
         )
 
 
+def said_of(world: World, instruction: str) -> str:
+    """An instruction without the words that say nothing."""
+    return " ".join(word for word in instruction.split() if word not in world.unsaid)
+
+
 def word_numbers(world: World, instruction: str) -> list[int]:
     """The words of an instruction that say something, counted from 1.
 
     Raises ValueError for one that the world does not use.
     """
-    said = [word for word in instruction.split() if word not in world.unsaid]
+    said = said_of(world, instruction).split()
     for word in said:
         if word not in world.words:
             raise ValueError(
