@@ -273,5 +273,7 @@ class Frame:
         parts.append(svg_text((left + right) / 2, bottom + 33, x_label, "middle", 11))
         middle = (top + bottom) / 2
         turned = f'transform="rotate(-90 13 {middle:.1f})"'
-        parts.append(svg_text(13, middle, y_label, "middle", 11, "ink", turned))
+        # along the axis and a little of what is over and under it
+        size = max(8.0, min(11.0, (bottom - top + 60) / (CHARACTER * max(1, len(y_label)))))
+        parts.append(svg_text(13, middle, y_label, "middle", rounded(size), "ink", turned))
         return parts

@@ -13,7 +13,7 @@ from html import unescape
 from reports.draw.axes import CHARACTER, shortened, svg, svg_text
 from reports.draw.bar_chart import WIDE, WIDTH, bar_chart, forest_chart
 from reports.draw.heat_map import heat_map
-from reports.draw.line_chart import draw_marker, line_chart
+from reports.draw.line_chart import NARROW, draw_marker, line_chart
 from reports.draw.panels import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel, Panel
 from reports.draw.theme import ArmStyle
 
@@ -22,13 +22,15 @@ LEGEND_LINE = 18
 SIZE = 11
 
 
-def draw_panel(panel: Chart, styles: Mapping[str, ArmStyle], wide: bool = False) -> str:
+def draw_panel(
+    panel: Chart, styles: Mapping[str, ArmStyle], wide: bool = False, narrow: bool = False
+) -> str:
     """SVG of a panel of any kind but a picture, which is one already; wide: a forest over the whole
-    page.
+    page; narrow: lines in a third of a printed one.
     """
     match panel:
         case LinePanel():
-            return line_chart(panel, styles)
+            return line_chart(panel, styles, NARROW) if narrow else line_chart(panel, styles)
         case HeatPanel():
             return heat_map(panel, styles)
         case BarPanel():

@@ -18,7 +18,9 @@ from reports.draw.labels import Box, Spot, Wanted, placed
 from reports.draw.panels import Axis, LinePanel, Point, Rule, Series
 from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
-WIDTH, HEIGHT = 440, 310
+WIDTH, HEIGHT = 400, 290
+NARROW = 280  # of a third of a printed page, whose letters would be too small otherwise
+TICK_ROOM = 42  # across, of a tick's label
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
 WORD_SIZE = 10  # size of names and labels
 AWAY = 15  # from a marker, farther than which a thin line leads to its name
@@ -70,10 +72,11 @@ def draw_marker(
     return f'<path d="{ring}{marker(style.marker, x, y, size)}" {colour} fill="{fill}">{tip}</path>'
 
 
-def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
+def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle], width: float = WIDTH) -> str:
     """The panel as SVG. Points that an axis cannot show (zero on a log axis) are left out, the
-    table has them.
+    table has them. A narrower picture is lower by half of what it is narrower.
     """
+    height = HEIGHT - (WIDTH - width) / 2
     # scales: everything that has a height, and room on the left for the labels of the ticks
     points = [point for series in (*panel.series, *panel.curves) for point in series.points]
     points += panel.floor
@@ -83,15 +86,16 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
         for value in (one.y, one.low, one.high)
         if value is not None
     ]
-    y = Scale.around(heights, HEIGHT - BOTTOM, TOP, panel.y.log, most=_most(panel.y))
+    y = Scale.around(heights, height - BOTTOM, TOP, panel.y.log, most=_most(panel.y))
     left = max(LEFT, 32 + 10 * CHARACTER * max((len(label) for _, label in y.ticks()), default=0))
     places = [point.x for point in points]
-    x = Scale.around(places, left, WIDTH - RIGHT, panel.x.log, most=_most(panel.x))
+    x = Scale.around(places, left, width - RIGHT, panel.x.log, most=_most(panel.x))
     frame = Frame(x, y)
     aside = _aside(panel)
 
     # the ground
-    x_ticks = [(value, f"{value:g}") for value in _thin(panel.x.values, 12)]
+    most = max(2, int((x.end - x.start) / TICK_ROOM))
+    x_ticks = [(value, f"{value:g}") for value in _thin(panel.x.values, 12)] or x.ticks(most)
     body = frame.draw(panel.x.label, panel.y.label, x_ticks)
     body += _marks(frame, panel.x.marks)
     body += _floor(frame, panel.floor)
@@ -113,7 +117,7 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle]) -> str:
 
     # words over all of it
     body += _words(frame, panel.series, rules, guides, styles)
-    return titled_svg(WIDTH, HEIGHT, panel.title, 22, body, panel.note)
+    return titled_svg(width, height, panel.title, 22, body, panel.note)
 
 
 def _most(axis: Axis) -> float:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from reports.draw.legend import arms_in_legend, draw_panel, swatch
 from reports.draw.page_parts import Page
-from reports.draw.panels import Figure, ImagePanel
+from reports.draw.panels import Figure, HeatPanel, ImagePanel
 from reports.draw.table import Table
 from reports.draw.theme import ArmStyle
 from reports.output.html import TEMPLATES
 
 MOST_PRINTED_PANELS = 12  # of a figure
+LINES_ACROSS, SMALL_ACROSS = 3, 4  # panels in a row, of lines and of maps and pictures
 MOST_PRINTED_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
 
 
@@ -118,13 +119,18 @@ def _figure(
     figure, panels = whole.in_print(MOST_PRINTED_PANELS), []
     if wide:
         figure = replace(figure, panels=figure.panels[:1])
+    small = all(isinstance(panel, HeatPanel | ImagePanel) for panel in figure.panels)
+    columns = panels_across(len(figure.panels), small)
     for panel in figure.panels:
         # numbered, as an id may hold the name of a data set and so a slash
         number = sum(1 for _ in folder.iterdir())
         if isinstance(panel, ImagePanel):
             name, content, alt = f"{number}.png", base64.b64decode(panel.png), panel.alt
         else:
-            name, content = f"{number}.svg", draw_panel(panel, styles, wide).encode()
+            name, content = (
+                f"{number}.svg",
+                draw_panel(panel, styles, wide, narrow=columns >= LINES_ACROSS).encode(),
+            )
             alt = panel.title
         (folder / name).write_bytes(content)
         panels.append({"file": name, "kind": panel.kind, "title": panel.title, "alt": alt})
@@ -136,8 +142,27 @@ def _figure(
         "title": figure.title,
         "caption": figure.caption,
         "panels": panels,
+        "columns": columns,
+        # a panel that is alone does not fill the page, but the first answer does
+        "least_columns": 1 if wide else SMALL_ACROSS - 1 if small else LINES_ACROSS - 1,
         "legend": legend,
     }
+
+
+def panels_across(count: int, small: bool) -> int:
+    """As many panels in a row as fill the last row, or at least leave none alone in it. Lines are
+    never more than three, where their letters can still be read.
+    """
+    most = SMALL_ACROSS if small else LINES_ACROSS
+    if count <= most:
+        return max(count, 1)
+    if not small:
+        return most - 1 if count % most == 1 else most
+    for fits in (lambda columns: count % columns == 0, lambda columns: count % columns != 1):
+        for columns in (most, most + 1, most - 1):
+            if fits(columns):
+                return columns
+    return most
 
 
 def _table(table: Table, styles: dict[str, ArmStyle]) -> dict[str, object]:

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 
 Beside = tuple[str, str, str]  # arm, size, metric of one of these families
 FAMILIES_BESIDE = ("share", "quality")
+COLUMNS_EXPLAINED = (
+    "Mean and deviation (SD) over n seeds of finished runs. "
+    "Against vanilla: of the means of the log. A run, a pair: "
+    "by how much one run scatters over seeds, pooled over the arms of a size, with its degrees "
+    "of freedom, and the difference of two runs of one seed. Related: to the arm's encoder. "
+)
 
 
 def results_tables(study: StudyResults) -> list[Table]:
@@ -49,13 +55,21 @@ def results_tables(study: StudyResults) -> list[Table]:
         name for name in final["metric"].unique() if facts_of(str(name)).family in FAMILIES_BESIDE
     ]
     quality = final[final["metric"].isin(beside)]
+    explained: set[str] = set()
     return [
-        _results(study, quality, group, f"results-{index}")
+        _results(study, quality, group, f"results-{index}", explained)
         for index, group in enumerate(study.distances)
     ]
 
 
-def _results(study: StudyResults, rows_beside: pd.DataFrame, group: Group, name: str) -> Table:
+def _results(
+    study: StudyResults,
+    rows_beside: pd.DataFrame,
+    group: Group,
+    name: str,
+    explained: set[str],
+) -> Table:
+    """explained: columns of which a table before this one says what they are, and of this one."""
     part = study.part(group)
     quality, related = _quality(rows_beside, part)
     beside = sorted({metric for *_, metric in quality}, key=lambda one: facts_of(one).position)
@@ -86,21 +100,18 @@ def _results(study: StudyResults, rows_beside: pd.DataFrame, group: Group, name:
                 cell(summary.flops, 3),
                 cell("; ".join(words)),
             ])  # fmt: skip
-    note = (
-        f"{group.facts.axis}, {group.facts.direction}. "
-        "Mean and deviation (SD) over n seeds of finished runs. "
-        "Against vanilla: of the means of the log. A run, a pair: "
-        "by how much one run scatters over seeds, pooled over the arms of a size, with its degrees "
-        "of freedom, and the difference of two runs of one seed. Related: to the arm's encoder. "
-        f"Protocol {group.protocol_id} is written out at the end."
-    )
+    note = f"{group.facts.axis}, {group.facts.direction}. "
+    note += "Columns as in the first table. " if "mean" in explained else COLUMNS_EXPLAINED
+    note += f"Protocol {group.protocol_id} is written out at the end."
     controls = [one.get(CONTROL_OF_MOTION) for one in part["details"] if isinstance(one, dict)]
     if control := [one for one in controls if one is not None]:
         shuffled = sum(control) / len(control)
         note += f" Held-out videos with their frames shuffled: {shuffled:.3g}."
     note += _yardsticks(rows_beside, part)
     for facts in map(facts_of, beside):
-        note += f" {facts.label.capitalize()}: {facts.meaning}." if facts.meaning else ""
+        if facts.meaning and facts.label not in explained:
+            note += f" {facts.label.capitalize()}: {facts.meaning}."
+    explained |= {"mean", *(facts_of(metric).label for metric in beside)}
     heads = columns(
         *("arm", "size", "#mean", "#SD", "#n", "#against vanilla", "#a run", "#a pair"),
         f"#{group.facts.real}",

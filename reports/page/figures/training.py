@@ -25,7 +25,7 @@ from reports.study.runs import StudyResults, mapping, training_curve
 MOST_RUNS = 120  # whose metrics.jsonl are read for these figures
 TITLES = {
     "alignment_cosine": ("alignment", "cosine, head's output to target"),
-    "gradient_agreement": ("agreement of the gradients", "cosine, velocity to representation term"),
+    "gradient_agreement": ("agreement of the gradients", "cosine, velocity to representation"),
     "velocity": ("training loss", "velocity term (MSE)"),
 }
 BESIDE = ("quantity",)
@@ -95,6 +95,8 @@ def _panels(
         logged.items(), key=lambda item: (order.get(item[0][0], len(order)), item[0])
     ):
         series = [Series(arm, _points(arms[arm]), markers=False) for arm in sorted_arms(arms)]
+        if all(len(one.points) < 2 for one in series):
+            continue  # a single moment says nothing of what happened while training
         title, label = titles.get(name, (name.replace("_", " "), name.replace("_", " ")))
         shown, title = {"quantity": title}, " · ".join((title, *place))
         yield place, shown, LinePanel(title, Axis("training images"), Axis(label), series)

@@ -25,6 +25,7 @@ from reports.draw.panels import (
     Series,
 )
 from reports.draw.theme import DARK_PAPER, PAPER, arm_label, arm_styles, contrast_ratio
+from reports.output.pdf import panels_across
 from reports.study.groups import sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -77,6 +78,37 @@ def test_a_line_without_markers_is_seen_though_it_is_one_point(points, marks):
     series = Series("selfflow", [point(0, 1), point(1, 2)][:points], markers=False)
     drawn = groups_of(draw_panel(line_panel(series=[series]), STYLES))[STYLES["selfflow"].key]
     assert [title.text for title in drawn.iter(f"{SVG}title")] == marks
+
+
+PRINTED = 176 / 25.4 * 72  # points across a page, 7 of them between two panels
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_letters_of_lines_can_be_read_in_print(count):
+    columns = panels_across(count, small=False)
+    assert count <= columns or count % columns != 1 or columns == 2
+    drawn = ElementTree.fromstring(draw_panel(line_panel(), STYLES, narrow=columns > 2))
+    width = (PRINTED - 7 * (columns - 1)) / max(columns, 2)  # one that is alone takes half a page
+    smallest = min(float(text.get("font-size")) for text in drawn.iter(f"{SVG}text"))
+    assert smallest * width / float(drawn.get("width")) > 5.5
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_small_panels_fill_their_last_row_or_are_not_alone_in_it(count):
+    columns = panels_across(count, small=True)
+    assert columns in range(1, 6) and (count <= columns or count % columns != 1)
+
+
+def test_labels_of_ticks_keep_apart_in_a_narrow_picture():
+    panel = line_panel(x=Axis("training images"), series=[Series("selfflow", [
+        point(2000, 1.0), point(65536, 2.0)])])  # fmt: skip
+    drawn = ElementTree.fromstring(draw_panel(panel, STYLES, narrow=True))
+    heights = [(text.get("y"), text) for text in drawn.iter(f"{SVG}text")]
+    row = [text for y, text in heights if [one for one, _ in heights].count(y) > 2]
+    edges = sorted((float(one.get("x")), len(str(one.text)) * 10 * CHARACTER) for one in row)
+    assert len(edges) > 2
+    for (left, wide), (right, other) in itertools.pairwise(edges):
+        assert right - left > (wide + other) / 2
 
 
 def test_a_log_axis_leaves_out_what_it_cannot_show():
