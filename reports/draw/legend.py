@@ -30,7 +30,7 @@ def draw_panel(
     """
     match panel:
         case LinePanel():
-            return line_chart(panel, styles, NARROW) if narrow else line_chart(panel, styles)
+            return line_chart(panel, styles, NARROW if narrow else None)
         case HeatPanel():
             return heat_map(panel, styles)
         case BarPanel():

@@ -19,6 +19,7 @@ from reports.draw.panels import Axis, LinePanel, Point, Rule, Series
 from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
 WIDTH, HEIGHT = 400, 290
+ROOMY = 440  # where points have names
 NARROW = 280  # of a third of a printed page, whose letters would be too small otherwise
 TICK_ROOM = 42  # across, of a tick's label
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
@@ -72,10 +73,16 @@ def draw_marker(
     return f'<path d="{ring}{marker(style.marker, x, y, size)}" {colour} fill="{fill}">{tip}</path>'
 
 
-def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle], width: float = WIDTH) -> str:
+def has_names(panel: LinePanel) -> bool:
+    """Whether points have names beside them, which take room."""
+    return any(point.name for series in panel.series for point in series.points)
+
+
+def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle], width: float | None = None) -> str:
     """The panel as SVG. Points that an axis cannot show (zero on a log axis) are left out, the
     table has them. A narrower picture is lower by half of what it is narrower.
     """
+    width = width or (ROOMY if has_names(panel) else WIDTH)
     height = HEIGHT - (WIDTH - width) / 2
     # scales: everything that has a height, and room on the left for the labels of the ticks
     points = [point for series in (*panel.series, *panel.curves) for point in series.points]

@@ -14,14 +14,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from reports.draw.legend import arms_in_legend, draw_panel, swatch
+from reports.draw.line_chart import has_names
 from reports.draw.page_parts import Page
-from reports.draw.panels import Figure, HeatPanel, ImagePanel
+from reports.draw.panels import Figure, HeatPanel, ImagePanel, LinePanel
 from reports.draw.table import Table
 from reports.draw.theme import ArmStyle
 from reports.output.html import TEMPLATES
 
 MOST_PRINTED_PANELS = 12  # of a figure
-LINES_ACROSS, SMALL_ACROSS = 3, 4  # panels in a row, of lines and of maps and pictures
+# panels in a row: of maps and pictures, of lines, of lines with names
+SMALL_ACROSS, LINES_ACROSS, NAMED_ACROSS = 4, 3, 2
 MOST_PRINTED_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
 
 
@@ -120,7 +122,9 @@ def _figure(
     if wide:
         figure = replace(figure, panels=figure.panels[:1])
     small = all(isinstance(panel, HeatPanel | ImagePanel) for panel in figure.panels)
-    columns = panels_across(len(figure.panels), small)
+    named = any(isinstance(panel, LinePanel) and has_names(panel) for panel in figure.panels)
+    most = SMALL_ACROSS if small else NAMED_ACROSS if named else LINES_ACROSS
+    columns = panels_across(len(figure.panels), most)
     for panel in figure.panels:
         # numbered, as an id may hold the name of a data set and so a slash
         number = sum(1 for _ in folder.iterdir())
@@ -149,15 +153,14 @@ def _figure(
     }
 
 
-def panels_across(count: int, small: bool) -> int:
+def panels_across(count: int, most: int) -> int:
     """As many panels in a row as fill the last row, or at least leave none alone in it. Lines are
-    never more than three, where their letters can still be read.
+    never more than `most`, where their letters can still be read, nor less than two.
     """
-    most = SMALL_ACROSS if small else LINES_ACROSS
     if count <= most:
         return max(count, 1)
-    if not small:
-        return most - 1 if count % most == 1 else most
+    if most < SMALL_ACROSS:
+        return max(NAMED_ACROSS, most - (count % most == 1))
     for fits in (lambda columns: count % columns == 0, lambda columns: count % columns != 1):
         for columns in (most, most + 1, most - 1):
             if fits(columns):

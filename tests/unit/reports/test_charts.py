@@ -25,7 +25,7 @@ from reports.draw.panels import (
     Series,
 )
 from reports.draw.theme import DARK_PAPER, PAPER, arm_label, arm_styles, contrast_ratio
-from reports.output.pdf import panels_across
+from reports.output.pdf import LINES_ACROSS, NAMED_ACROSS, SMALL_ACROSS, panels_across
 from reports.study.groups import sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -84,10 +84,14 @@ PRINTED = 176 / 25.4 * 72  # points across a page, 7 of them between two panels
 
 
 @pytest.mark.parametrize("count", range(1, 13))
-def test_letters_of_lines_can_be_read_in_print(count):
-    columns = panels_across(count, small=False)
+@pytest.mark.parametrize("named", [False, True])
+def test_letters_of_lines_can_be_read_in_print(count, named):
+    columns = panels_across(count, NAMED_ACROSS if named else LINES_ACROSS)
+    assert columns <= (2 if named else 3)
     assert count <= columns or count % columns != 1 or columns == 2
-    drawn = ElementTree.fromstring(draw_panel(line_panel(), STYLES, narrow=columns > 2))
+    points = [replace(point(0, 1), name="a name"), point(1, 2)] if named else [point(0, 1)]
+    panel = line_panel(series=[Series("selfflow", points)])
+    drawn = ElementTree.fromstring(draw_panel(panel, STYLES, narrow=columns > 2))
     width = (PRINTED - 7 * (columns - 1)) / max(columns, 2)  # one that is alone takes half a page
     smallest = min(float(text.get("font-size")) for text in drawn.iter(f"{SVG}text"))
     assert smallest * width / float(drawn.get("width")) > 5.5
@@ -95,7 +99,7 @@ def test_letters_of_lines_can_be_read_in_print(count):
 
 @pytest.mark.parametrize("count", range(1, 13))
 def test_small_panels_fill_their_last_row_or_are_not_alone_in_it(count):
-    columns = panels_across(count, small=True)
+    columns = panels_across(count, SMALL_ACROSS)
     assert columns in range(1, 6) and (count <= columns or count % columns != 1)
 
 
@@ -366,7 +370,7 @@ def test_arms_are_called_as_papers_call_them(arm, name):
 def test_scale_keeps_whiskers_inside():
     panel = line_panel(series=[Series("selfflow", [point(0, 1, -5, 7)])])
     drawn = draw_panel(panel, STYLES)
-    low, high = Scale.around([-5, 1, 7], 264, 40)(-5), Scale.around([-5, 1, 7], 264, 40)(7)
+    low, high = Scale.around([-5, 1, 7], 244, 40)(-5), Scale.around([-5, 1, 7], 244, 40)(7)
     assert f"{low:.1f}V{high:.1f}" in drawn
 
 
