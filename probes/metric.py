@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from bench.core.data.base import DataSet
 from bench.core.metrics import facts_of, find_entry
 from bench.core.model.backbone import SiT
+from bench.core.store.files import short_hash
 from bench.core.store.rows import Row
 
 TOKENS, PICTURES, REFERENCE, DATA = "tokens", "pictures", "reference", "data"
@@ -192,10 +193,10 @@ class Metric(ABC):
 
     @classmethod
     def measured_of(cls, settings: Told) -> str:
-        """What in the settings is measured, so that of another one the rows stand in another file;
-        usually nothing, as the model is.
+        """What in the settings, all that is said to this metric, makes it another measurement, whose
+        rows stand in another file; "" where nothing is said.
         """
-        return ""
+        return short_hash(dict(settings)) if settings else ""
 
     @classmethod
     def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:

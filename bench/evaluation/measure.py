@@ -273,20 +273,21 @@ class Evaluator:
 
     def kind(self, subject: Subject, name: str) -> str:
         """The name of a metric's own result file: of its samples or features, of what they are
-        compared with, of the network that reads them, and of a part of the data.
+        compared with, of the network that reads them, of what is said to the metric, and of a part
+        of the data.
         """
         return kind_of_part(self._kind(subject, name), subject.part)
 
     def _kind(self, subject: Subject, name: str) -> str:
         parts = self.request.parts([name])
         by = self.metric(subject, name).reading
+        told = metric_class(name).measured_of(self.request.settings_of(name))
+        own = short_hash([by, told] if told else [by])
         if not parts:
-            told = metric_class(name).measured_of(self.request.settings_of(name))
-            own = short_hash([by, told] if told else [by])
             return f"evaluate-features{subject.average}-{name}-{own}"
         against = self.request.reference if REFERENCE in metric_class(name).needs else ""
         key = self.samples_key(subject)
-        return f"evaluate-{key}-{short_hash([against])}-{name}-{short_hash([by])}"
+        return f"evaluate-{key}-{short_hash([against])}-{name}-{own}"
 
     def write(self, subject: Subject, task: Task, rows: list[Row]) -> Path:
         """Store the rows of a task."""

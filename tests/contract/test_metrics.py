@@ -216,3 +216,17 @@ def test_a_second_ask_measures_nothing_again(tmp_path, monkeypatch, capsys):
     assert evaluated([f"run={run}", *asked]) == 0
     assert capsys.readouterr().out.count("measured already") == 3
     assert {path: path.read_bytes() for path in run.glob("results/*.json")} == before
+
+
+def test_other_words_to_a_metric_are_another_measurement(tmp_path, capsys):
+    words = tiny_run(tmp_path, "images=256", "snapshots=0")
+    assert run_in_process(words) == 0
+    asked = [f"run={only_run(tmp_path)}", "metrics=heldout_loss", "device=cpu"]
+    asked += [word for word in words if word.startswith("cache=")]
+    for said in ([], ["heldout_images=64"], ["heldout_images=32"]):
+        capsys.readouterr()
+        assert evaluated([*asked, *said]) == 0
+        assert "measured already" not in capsys.readouterr().out
+        assert evaluated([*asked, *said]) == 0
+        assert "measured already" in capsys.readouterr().out
+    assert len(list(only_run(tmp_path).glob("results/evaluate-features-heldout_loss-*"))) == 3
