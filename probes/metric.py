@@ -193,8 +193,8 @@ class Metric(ABC):
 
     @classmethod
     def measured_of(cls, settings: Told) -> str:
-        """What in the settings, all that is said to this metric, makes it another measurement, whose
-        rows stand in another file; "" where nothing is said.
+        """What in the settings, all that is said to this metric, makes it another measurement
+        whose rows stand in another file; "" where nothing is said.
         """
         return short_hash(dict(settings)) if settings else ""
 
