@@ -38,8 +38,9 @@ PREPARE = Command(
             among=tuple(REFERENCES),
         ),
         "vae": Choice(
-            "the VAE that decodes ImageNet latents, or a representation autoencoder, into "
-            "CACHE/vae; name its folder in data.decoder",
+            "the autoencoder of latents: ema or mse of ImageNet's, flux2 of pictures, wan22 of "
+            "videos, oobleck of sounds, rae_dinov2_b of representations, into CACHE/vae; name its "
+            "folder in data.decoder",
             among=tuple(VAES),
         ),
         "text": Choice(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bench.cli import Command
 from bench.config.groups import options
-from bench.config.keys import Choice, File, Folder, Several, Text, Whole
+from bench.config.keys import Choice, File, Folder, Number, Several, Text, Whole
 from bench.core.model.sampling_protocol import PROTOCOLS
 
 TIMED_SAMPLERS = tuple(name for name, protocol in PROTOCOLS.items() if protocol.steps)
@@ -58,6 +58,10 @@ SPEED = Command(
             "time how fast this folder of latents is read, and nothing else (keys of bench.run: "
             "batch, compute.data_workers, data.shards_at_once, images)"
         ),
+        "tflops": Number(
+            "count FLOPs and time nothing: GPU hours of each arm's images at so many TFLOP/s a GPU",
+            within="(0, inf)",
+        ),
         "steps": Whole("steps of one timing", default=20, least=1),
         "repeats": Whole("timings of each arm", default=5, least=1),
         "out": File("write the rows as JSON, each once it is known"),
@@ -68,6 +72,7 @@ SPEED = Command(
         "arms=selfflow,dual_timestep,sra levels=own,token sizes=mini": "",
         "arms=repa encoder=local_l steps=100": "the encoder itself, in every step",
         "data=imagenet256 sizes=L,XL batch=64 compute.compile=true out=speed.json": "on a GPU",
+        "data=imagenet256 arms=repa,selfflow sizes=XL tflops=380": "GPU hours, without a GPU",
         "loader=latents batch=256 compute.data_workers=4": "the loader alone",
         "table=speed.json": "",
     },

@@ -16,6 +16,7 @@ import torch
 
 from bench.commands.timing.arms import TimedArm
 from bench.commands.timing.clock import matrix_peak, step_seconds
+from bench.commands.timing.counted import counted_hours
 from bench.commands.timing.loader import loading
 from bench.commands.timing.passes import passes
 from bench.commands.timing.peers import Peer
@@ -43,6 +44,7 @@ def time_arms(
     encoder_width: int,
     module: str | None,
     loader: Path | None,
+    tflops: float | None,
     steps: int,
     repeats: int,
     out: Path | None,
@@ -62,6 +64,12 @@ def time_arms(
         if key in ("method", "size"):
             plural = {"method": "arms", "size": "sizes"}[key]
             raise ValueError(f"{key}={value}: several are timed here: write {plural}={value}")
+    if tflops is not None:
+        for size in sizes or ("",):
+            of_size = [f"size={size}"] if size else []
+            words = {a: [*of_size, *overrides_of(a, overrides)] for a in (BASE, *arms)}
+            print(counted_hours(words, tflops, encoder_width))
+        return 0
     first = compose(overrides_of(BASE, overrides))
     if first.compute.threads:
         use_threads(first.compute.threads)

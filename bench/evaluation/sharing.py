@@ -19,7 +19,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from bench.core.data.latents import SCALE, Decoder
+from bench.core.data.codecs import SCALE, Codec
 from bench.core.metrics import facts_of
 from bench.core.model.conditions import Classes
 from bench.core.store.files import Json, atomic, write_json, write_text
@@ -34,13 +34,18 @@ CARD_FILE = "README.md"
 OF_A_MACHINE = ("runs=", "cache=", "compute.", "data.root=", "data.decoder=")  # words left out
 
 
-def share(subject: Subject, out: Path, licence: str, decoder: Decoder | None) -> Path:
+def share(subject: Subject, out: Path, licence: str, decoder: Codec | None) -> Path:
     """Write the folder, its card last, so that a folder with a card is whole.
 
     licence: of the data, in words; decoder: of latents, None where pixels are made. Raises
     ValueError for what is not a picture, or is not told a class.
     """
     config = _transformer_config(subject)
+    if decoder is not None and not isinstance(decoder, StableDiffusion):
+        raise ValueError(
+            "format=diffusers writes models of pixels and of Stable Diffusion's latents, and these "
+            f"are of {decoder.kind}: choose another run"
+        )
     transformer, scheduler = out / "transformer", out / "scheduler"
     transformer.mkdir(parents=True, exist_ok=True)
     (out / CARD_FILE).unlink(missing_ok=True)

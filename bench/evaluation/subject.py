@@ -24,7 +24,8 @@ from bench.config.identity import is_identity
 from bench.config.schema import Option, check_type
 from bench.config.words import ImageCount
 from bench.core.data.base import DataSet
-from bench.core.data.latents import CHANNELS, Decoder, LatentData
+from bench.core.data.codecs import CHANNELS, StableDiffusion
+from bench.core.data.latents import LatentData
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import Classes, Prompts
 from bench.core.model.encoder import Encoder
@@ -310,7 +311,7 @@ def released_subject(
 
     # the data set; of latents the decoder alone is needed, unless their folder is named
     of_data = cfg.data.values
-    only_decoder = issubclass(locate(cfg.data.target), LatentData) and not of_data["root"]
+    only_decoder = locate(cfg.data.target) is LatentData and not of_data["root"]
     data: DataSet | None = None if only_decoder else build(cfg.data)
     channels = CHANNELS if data is None else data.grid.channels
 
@@ -331,7 +332,7 @@ def released_subject(
 
     # its way to pictures
     if data is None:
-        decoder = Decoder(of_data["decoder"])
+        decoder = StableDiffusion(of_data["decoder"])
         decoded_by = decoder.record
 
         def decode(tokens: Tensor, precision: str) -> Tensor:

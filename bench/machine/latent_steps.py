@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
+from bench.config.recipes import decoded_shape
 from bench.config.schema import Config
 from bench.core.data.base import DataSet
 from bench.core.data.latents import LatentData
-from bench.core.model.conditions import Classes
 from bench.core.model.tokens import TokenGrid
 from bench.machine.host import Finding, existing
 from bench.machine.resources import VAES, inception, reference, vae
@@ -28,21 +29,10 @@ def on_latents(cfg: Config) -> bool:
     return "decoder" in cfg.data.values
 
 
-def grid_of_recipe(cfg: Config) -> TokenGrid:
-    """Of latents that are not here: what the recipe says of them."""
-    *cells, channels = cfg.data.recipe["shape"]
-    return TokenGrid(tuple(cells), cfg.data.values.get("patch", 1), channels)
-
-
-def classes_of_recipe(cfg: Config) -> Classes:
-    """What a model of latents that are not here is told: as the user says, else the recipe."""
-    return Classes(cfg.data.values.get("classes", cfg.data.recipe["classes"]))
-
-
 def staged_weights(cfg: Config) -> Iterator[Finding]:
-    """The VAE, Inception and reference statistics."""
+    """The VAE, and of pictures of ImageNet's classes Inception and reference statistics."""
     cache, decoder = Path(cfg.cache), str(cfg.data.values["decoder"])
-    word = next((word for word, (name, _) in VAES.items() if name == decoder), "ema")
+    word = next((word for word, one in VAES.items() if one.repository == decoder), "ema")
     files = vae(word, cache)
     staged = all(resource.found() for resource in files)
     if Path(decoder).expanduser().is_dir():
@@ -57,9 +47,15 @@ def staged_weights(cfg: Config) -> Iterator[Finding]:
             f"data.decoder={decoder} is no folder here, and samples are decoded with it: "
             f"python -m bench.prepare vae={word}",
         )
+    if not cfg.data.recipe.get("reference"):
+        return
     for word, resource in [
         *(("inception=true", one) for one in inception()),
-        *(("reference=imagenet256", one) for one in reference("imagenet256", cache)),
+        *(
+            (f"reference={name}", one)
+            for name in [cfg.data.recipe["reference"]]
+            for one in reference(name, cache)
+        ),
     ]:
         place = resource.found()
         says = f"{NEEDED_BY} {word}" if place is None else str(place)
@@ -95,9 +91,8 @@ def room_of_latents(cfg: Config, data: DataSet | None, grid: TokenGrid) -> Itera
         needed = 4.0 * count * grid.tokens * FEATURE_WIDTH
         what = f"of {count} pictures where the encoder is {FEATURE_WIDTH} wide, once for all runs"
         yield _room("cached features", needed, Path(cfg.cache), what)
-    side = cfg.data.values.get("size", 8 * grid.shape[0])
     samples = cfg.evaluation.samples
-    needed = 2.0 * 3 * side**2 * samples
+    needed = 2.0 * prod(decoded_shape(cfg.data)) * samples
     yield _room("samples", needed, Path(cfg.runs), f"{samples} of them, as blocks and as one file")
 
 

@@ -16,6 +16,7 @@ from bench.config.groups import build
 from bench.config.identity import run_id
 from bench.config.needs import missing
 from bench.config.parts import part_configs
+from bench.config.recipes import shape_of
 from bench.config.schema import Config
 from bench.core.compat import import_vision
 from bench.core.data.base import DataSet, described
@@ -74,7 +75,9 @@ def configuration(words: list[str]) -> Iterator[Finding]:
     if data is None and not latent_steps.on_latents(cfg):
         return
     if data is None:
-        grid, condition = latent_steps.grid_of_recipe(cfg), latent_steps.classes_of_recipe(cfg)
+        known = shape_of(cfg.data)
+        assert known is not None, "the recipe of latents says their shape"
+        grid, condition = known
     else:
         grid, condition = data.grid, data.condition
         for (name, own), part in zip(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config.groups import encoder_option, locate, options
@@ -23,10 +24,28 @@ REFERENCES = {
     "imagenet512": f"{_ADM}/512/VIRTUAL_imagenet512.npz",
 }
 VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
-VAES: dict[str, tuple[str, float | None]] = {  # repository, and megabytes of the weights
-    "ema": ("stabilityai/sd-vae-ft-ema", 335),
-    "mse": ("stabilityai/sd-vae-ft-mse", 335),
-    "rae_dinov2_b": ("nyu-visionx/RAE-dinov2-wReg-base-ViTXL-n08", None),
+
+
+@dataclass(frozen=True)
+class StagedVae:
+    """repository: at Hugging Face; megabytes: of the weights; folder: of the repository that has
+    the autoencoder; called: the folder that it is staged as, None for the word of bench.prepare.
+    """
+
+    repository: str
+    megabytes: float | None = None
+    folder: str = ""
+    called: str | None = None
+
+
+VAES = {
+    "ema": StagedVae("stabilityai/sd-vae-ft-ema", 335, called="sd-vae-ft-ema"),
+    "mse": StagedVae("stabilityai/sd-vae-ft-mse", 335, called="sd-vae-ft-mse"),
+    "rae_dinov2_b": StagedVae("nyu-visionx/RAE-dinov2-wReg-base-ViTXL-n08"),
+    "flux2": StagedVae("black-forest-labs/FLUX.2-klein-4B", folder="vae/"),
+    "wan22": StagedVae("Wan-AI/Wan2.2-TI2V-5B-Diffusers", folder="vae/"),
+    "oobleck": StagedVae("stabilityai/stable-audio-open-1.0", folder="vae/"),
+    "oobleck_25hz": StagedVae("ACE-Step/acestep-v15-xl-turbo-diffusers", folder="vae/"),
 }
 
 
@@ -44,12 +63,12 @@ def reference(name: str, cache: Path) -> list[Resource]:
 
 def vae(name: str, cache: Path) -> list[Resource]:
     """An autoencoder as a folder for diffusers; name: of `VAES`."""
-    repository, megabytes = VAES[name]
-    base = f"https://huggingface.co/{repository}/resolve/main"
-    called = repository.partition("/")[2] if repository.startswith("stabilityai") else name
+    one = VAES[name]
+    base = f"https://huggingface.co/{one.repository}/resolve/main/{one.folder}"
+    called = one.called or name
     return [
-        Resource(f"{called}'s {file}", cache / "vae" / called / file, f"{base}/{file}", size)
-        for file, size in zip(VAE_FILES, (0.01, megabytes), strict=True)
+        Resource(f"{called}'s {file}", cache / "vae" / called / file, f"{base}{file}", size)
+        for file, size in zip(VAE_FILES, (0.01, one.megabytes), strict=True)
     ]
 
 

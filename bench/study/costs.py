@@ -18,6 +18,7 @@ import torch
 
 from bench.config.groups import build
 from bench.config.parts import part_configs
+from bench.config.recipes import shape_of
 from bench.config.schema import Config, Option
 from bench.core.data.mixed import sizes_of
 from bench.core.model.conditions import Condition
@@ -137,7 +138,7 @@ def _key(cfg: Config, groups: Sequence[str] = ("method", "size", "encoder", "dat
     return json.dumps([parts[group] for group in groups])
 
 
-def grid_and_condition(option: Option, cache: Path) -> tuple[TokenGrid, Condition | int] | None:
+def grid_and_condition(option: Option, cache: Path) -> tuple[TokenGrid, Condition] | None:
     """Of the data set, or, where it is not at hand (a login node),
     of what its recipe says of it; None if neither.
     """
@@ -145,10 +146,4 @@ def grid_and_condition(option: Option, cache: Path) -> tuple[TokenGrid, Conditio
         data = build(option, cache=cache)
         return data.grid, data.condition
     except (ValueError, OSError):
-        says = option.recipe
-        if "shape" not in says:
-            return None
-        *cells, channels = says["shape"]
-        if side := option.values.get("size"):
-            cells = [side for _ in cells]
-        return TokenGrid(tuple(cells), option.values["patch"], channels), says["classes"]
+        return shape_of(option)

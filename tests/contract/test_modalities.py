@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 from scipy.io import wavfile
 from support.arms import method
-from support.evaluations import save_rae
+from support.autoencoders import encoded, save_flux2, save_oobleck, save_wan
+from support.evaluations import save_rae, save_vae
 from support.runs import ROOT
 from support.worlds import corridor, need_minigrid
 
@@ -121,6 +122,12 @@ def latent_folder(root):
     return [f"data.root={root}", "data.classes=3"]
 
 
+def latents_of(root, key, vae, *words):
+    """A folder of latents that bench.latents makes with a small autoencoder."""
+    out, decoder = encoded(root, key, vae=vae)
+    return [f"data.root={out}", f"data.decoder={decoder}", *words]
+
+
 # What each data set is told so that a small one is there.
 SETS = {
     "digits": lambda root: [],
@@ -134,6 +141,11 @@ SETS = {
         f"data.decoder={save_rae(root.parent / 'rae')}",
         "data.size=32",
     ],
+    "imagenet256_flux2": lambda root: latents_of(root, "pictures", save_flux2, "data.classes=2"),
+    "captions_sdvae": lambda root: latents_of(root, "captions", save_vae),
+    "captions_flux2": lambda root: latents_of(root, "captions", save_flux2),
+    "clips_wan22": lambda root: latents_of(root, "clips", save_wan, "data.classes=2"),
+    "sounds_oobleck": lambda root: latents_of(root, "sounds", save_oobleck, "data.classes=2"),
     "words": lambda root: ["data.count=32", "data.heldout_words=4"],
     "notes": lambda root: ["data.count=40", "data.heldout_count=20"],
     "sounds": lambda root: sound_folder(root, "."),
@@ -243,7 +255,9 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
     width = SIZES[said["recipe"]["size"]].width
     if "shape" in said["recipe"]:
         *cells, channels = said["recipe"]["shape"]
-        numbers = TokenGrid(tuple(cells), said.get("patch", 1), channels).token_dim
+        patch = said.get("patch", 1)
+        patch = patch if isinstance(patch, int) else tuple(patch)
+        numbers = TokenGrid(tuple(cells), patch, channels).token_dim
     elif name in ("folder", "captions"):  # of whatever size, in colour
         numbers = 3 * said["patch"] ** 2
     elif "bands" in said:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core.data.latents import SCALE, Decoder
+from bench.core.data.codecs import SCALE, StableDiffusion
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import Size
 from bench.core.model.tokens import TokenGrid
@@ -59,8 +59,8 @@ def test_a_decoder_in_float32_is_not_tf32(monkeypatch):
     )
     exact = vae.double().decode(latents.double() / SCALE).sample
     vae.float().cuda()
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: vae)
-    error = (Decoder("any").pixels(latents) - exact).abs().max() / exact.abs().max()
+    monkeypatch.setattr("bench.core.data.codecs.StableDiffusion.load", lambda self: vae)
+    error = (StableDiffusion("any").pixels(latents) - exact).abs().max() / exact.abs().max()
     assert error < 3e-6  # TF32's ten bits give some 3e-4
 
 

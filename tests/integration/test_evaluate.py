@@ -22,7 +22,7 @@ from bench.cli import guarded
 from bench.config.compose import compose
 from bench.config.groups import build
 from bench.core.data.base import Digits, pixels_to_uint8
-from bench.core.data.latents import Decoder
+from bench.core.data.codecs import StableDiffusion
 from bench.core.model.backbone import SiT
 from bench.core.model.sampling import velocity_of
 from bench.core.model.sampling_protocol import sampling_protocol
@@ -194,13 +194,14 @@ def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
     ]
     for scale in (1.0, 0.5):
         monkeypatch.setattr(
-            "bench.core.data.latents.Decoder.load", lambda self, scale=scale: StandInVAE(scale)
+            "bench.core.data.codecs.StableDiffusion.load",
+            lambda self, scale=scale: StandInVAE(scale),
         )
         assert main([*words, "data.decoder=vae/sd-vae-ft-ema"]) == 0
     files = list(tmp_path.glob("samples/*/samples_100.npz"))
     first, second = (np.load(file)["arr_0"] for file in files)
     assert first.shape == second.shape == (100, 64, 64, 3) and not np.array_equal(first, second)
-    one, other = (Decoder("vae/sd-vae-ft-ema"), Decoder("vae/sd-vae-ft-mse"))
+    one, other = (StableDiffusion("vae/sd-vae-ft-ema"), StableDiffusion("vae/sd-vae-ft-mse"))
     assert (
         one.record()["decoder"] == "sd-vae-ft-ema" and other.record()["decoder"] == "sd-vae-ft-mse"
     )
@@ -209,8 +210,8 @@ def test_samples_of_another_decoder_are_other_samples(tmp_path, monkeypatch):
 
 def test_decoding_in_bf16_rounds_the_weights_and_leaves_the_float32_ones(monkeypatch):
     vae = StandInVAE(0.12345678)
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: vae)
-    decoder, latents = Decoder("any"), torch.randn(2, 4, 2, 2)
+    monkeypatch.setattr("bench.core.data.codecs.StableDiffusion.load", lambda self: vae)
+    decoder, latents = StableDiffusion("any"), torch.randn(2, 4, 2, 2)
     plain, weights = decoder.pixels(latents), decoder.record()
     rounded = decoder.pixels(latents, "bf16")
     assert (
@@ -228,9 +229,9 @@ def test_decoding_in_float32_allows_no_tf32(monkeypatch):
             seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
             return super().decode(latents)
 
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: Watched(1.0))
+    monkeypatch.setattr("bench.core.data.codecs.StableDiffusion.load", lambda self: Watched(1.0))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    Decoder("any").pixels(torch.randn(2, 4, 2, 2))
+    StableDiffusion("any").pixels(torch.randn(2, 4, 2, 2))
     assert seen == [(False, False)] and torch.backends.cudnn.allow_tf32
 
 
@@ -241,7 +242,7 @@ def test_pictures_that_a_decoder_spoils_are_counted(tmp_path, monkeypatch, capsy
             decoded[latents.amax((1, 2, 3)) > latents.amax((1, 2, 3)).median()] = float("nan")
             return SimpleNamespace(sample=decoded)
 
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: Spoiling(1.0))
+    monkeypatch.setattr("bench.core.data.codecs.StableDiffusion.load", lambda self: Spoiling(1.0))
     file = export_checkpoint(
         SiT(TokenGrid((8, 8), 2, 4), SIZES["nano"], 1000), tmp_path / "latents.pt", "repa"
     )

@@ -17,9 +17,9 @@ from PIL import Image
 from bench.cli import guarded
 from bench.commands import latents as command
 from bench.config.words import last_of_each
-from bench.core.data import encode, shards
-from bench.core.data.encode import adm_crop
+from bench.core.data import codecs, encode, shards
 from bench.core.data.latents import LatentData
+from bench.core.data.originals import adm_crop
 from bench.core.data.shards import read_index
 from bench.core.store import files
 from bench.core.train.loading import batches, micro_rows
@@ -71,7 +71,7 @@ def _handlers():
 
 
 def use(monkeypatch, vae):
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: vae)
+    monkeypatch.setattr("bench.core.data.codecs.StableDiffusion.load", lambda self: vae)
 
 
 def words(folder, out, *others):
@@ -171,7 +171,7 @@ def test_threads_read_the_batches_of_a_seed_wherever_they_start(folder, monkeypa
 
 def make_alone(argv, vae):
     encode.BLOCK_OF_PICTURES = 8
-    command.Decoder.load = lambda self: vae
+    codecs.StableDiffusion.load = lambda self: vae
     os._exit(guarded(LATENTS.main, argv))
 
 
@@ -352,7 +352,7 @@ def test_an_array_of_jobs_shares_a_folder_out(folder, monkeypatch, capsys):
 def test_bad_input_is_one_sentence(folder, capsys):
     cases = {
         "there is no key 'picture'; did you mean pictures": ["picture=x"],
-        "pictures=DIR, out=DIR, vae=DIR missing": ["workers=1"],
+        "out=DIR, vae=DIR missing": ["workers=1"],
         "size=20 must be a multiple of 8": words(folder, "out", "size=20"),
         "images=maybe is neither true nor false": words(folder, "out", "images=maybe"),
         "workers=many is not a whole number": words(folder, "out", "workers=many"),

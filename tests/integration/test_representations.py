@@ -12,7 +12,7 @@ from PIL import Image
 from support.evaluations import StandInInception, evaluated, few_features, save_rae
 from support.runs import numbers, only_run, tiny_run
 
-from bench.core.data.encode import adm_crop
+from bench.core.data.originals import adm_crop
 from bench.core.data.representations import RepresentationData
 from bench.core.store.row_table import row_table
 from bench.core.store.runs import read_run

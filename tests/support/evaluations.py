@@ -99,7 +99,7 @@ def save_latents(root, pictures=True):
 
 def latent_words(tmp_path, monkeypatch):
     """A checkpoint on latents, its decoder a stand-in."""
-    monkeypatch.setattr("bench.core.data.latents.Decoder.load", lambda self: StandInVAE(1.0))
+    monkeypatch.setattr("bench.core.data.codecs.StableDiffusion.load", lambda self: StandInVAE(1.0))
     net = random_backbone(grid=TokenGrid((8, 8), 2, 4), classes=1000)
     file = export_checkpoint(net, tmp_path / "latents.pt", "repa")
     return [

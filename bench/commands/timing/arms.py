@@ -25,10 +25,12 @@ from bench.commands.timing.clock import Parts, step_bytes
 from bench.config.checks import check_group
 from bench.config.compose import compose
 from bench.config.groups import build
+from bench.config.recipes import decoded_shape, shape_of
 from bench.config.schema import Config
 from bench.core.data.base import DataSet, Examples
 from bench.core.data.latents import LatentData
 from bench.core.model.backbone import SiT
+from bench.core.model.conditions import PAD, Classes, Condition
 from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.model.method import Context, Method
 from bench.core.model.noise import NoiseLevels
@@ -39,7 +41,6 @@ from bench.core.train.distributed import Processes
 from bench.core.train.learner import Learner
 from bench.core.train.loading import ahead
 from bench.core.train.parts import TrainedPart
-from bench.machine import latent_steps
 from bench.machine.estimate import refuse_what_cannot_fit
 
 ROWS = 512  # random latents and features in all
@@ -51,18 +52,26 @@ class RandomLatents(LatentData):
 
     in_memory = True
 
-    def __init__(self, grid: TokenGrid, classes: int, n: int):
-        self.name, self.grid, self.classes, self.has_pictures = "random", grid, classes, True
+    def __init__(self, grid: TokenGrid, told: Condition, shown: tuple[int, ...], n: int):
+        self.name, self.grid, self.told, self.has_pictures = "random", grid, told, True
         draw = generator(0, "random latents", 0)
         self.stored = torch.rand(n, 2 * grid.channels, *grid.shape, generator=draw)
-        self._labels = {"train": torch.randint(0, classes, (n,), generator=draw)}
-        self.side, self.index, self.shards_at_once = 8 * grid.shape[0], None, 0
+        row = tuple(told.null.shape)  # of a class none, of a text its bytes
+        most = told.count if isinstance(told, Classes) else PAD
+        self.classes = most
+        self._rows = torch.randint(0, most, (n, *row), generator=draw)
+        self._labels = {"train": torch.zeros(n, dtype=torch.int64)}
+        self.shown, self.index, self.shards_at_once = shown, None, 0
+
+    @property
+    def condition(self) -> Condition:
+        return self.told
 
     def examples(self, index: Tensor, with_clean: bool) -> Examples:
         clean = None
         if with_clean:
-            clean = torch.randint(0, 256, (len(index), 3, self.side, self.side), dtype=torch.uint8)
-        return Examples(index, self.stored[index], self._labels["train"][index], clean)
+            clean = torch.randint(0, 256, (len(index), *self.shown), dtype=torch.uint8)
+        return Examples(index, self.stored[index], self._rows[index], clean)
 
 
 class RandomFeatures(Encoder):
@@ -202,10 +211,10 @@ def _data(cfg: Config) -> DataSet:
             f"data={cfg.data.name} has {len(parts)} kinds of steps, and one is timed: say data= "
             f"one of {', '.join(parts)}"
         )
-    if cfg.data.values.get("root", "") is not None or "shape" not in cfg.data.recipe:
+    known = shape_of(cfg.data)
+    if cfg.data.values.get("root", "") is not None or known is None:
         return build(cfg.data)
-    grid, told = latent_steps.grid_of_recipe(cfg), latent_steps.classes_of_recipe(cfg)
-    return RandomLatents(grid, told.count, max(ROWS, 2 * cfg.batch))
+    return RandomLatents(*known, decoded_shape(cfg.data), max(ROWS, 2 * cfg.batch))
 
 
 def _encoder(cfg: Config, data: DataSet, processes: Processes) -> Encoder:
@@ -222,7 +231,7 @@ def _features(data: DataSet, encoder: Encoder) -> np.ndarray:
 
 def _clean(data: DataSet) -> tuple[int, ...]:
     if isinstance(data, RandomLatents):
-        return 3, data.side, data.side
+        return data.shown
     return tuple(data.images("train", slice(0, 1)).shape[1:])
 
 

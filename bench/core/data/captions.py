@@ -97,7 +97,7 @@ class Captions(TextedPictures):
             )
         folder = Path(root).expanduser()
         found, remarks = find_captions(folder, length)
-        splits = _split(found, folder, heldout)
+        splits = split_captions(found, folder, heldout)
         need = len(found) * 3 * size**2
         if need > IN_MEMORY_BYTES:
             raise ValueError(
@@ -174,7 +174,9 @@ def _caption(content: bytes, where: Path, length: int) -> tuple[str, int]:
     return text, len(filled)
 
 
-def _split(found: Sequence[Captioned], root: Path, share: float) -> dict[str, Sequence[Captioned]]:
+def split_captions(
+    found: Sequence[Captioned], root: Path, share: float
+) -> dict[str, Sequence[Captioned]]:
     """The training and the held-out pictures; no caption is in both."""
     of: dict[str, list[Captioned]] = {}
     for one in found:

@@ -1,12 +1,14 @@
-"""Pictures as SD-VAE latents, once, in shards (form: `bench.core.data.shards`): what
-data=imagenet256 reads.
+"""Pictures, videos and sounds as an autoencoder's latents, once, in shards (form:
+`bench.core.data.shards`): what data=imagenet256 and its like read.
 
 Pictures are cropped as ADM does (halved by averaging while twice too large, then bicubic, then the
-centre), which is what SiT and REPA train on. With flips each training picture's mirror image is
-encoded too. Any number of processes makes a folder together: each takes the next shard that nobody
-has, by a lease, and what is whole stays whole.
+centre), which is what SiT and REPA train on; how others are read is told in
+`bench.core.data.originals`. With flips each training example's mirror image is encoded too. Any
+number of processes makes a folder together: each takes the next shard that nobody has, by a lease,
+and what is whole stays whole.
 
     python -m bench.latents pictures=ILSVRC2012 out=latents vae=runs/cache/vae/sd-vae-ft-ema
+    python -m bench.latents clips=UCF-101 out=clip_latents vae=runs/cache/vae/wan22
 """
 
 from __future__ import annotations
@@ -17,96 +19,92 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
-from PIL.Image import Resampling
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.compat import full_float32
-from bench.core.data.latents import encoder_weights
+from bench.core.data.codecs import Codec
+from bench.core.data.originals import CroppedPictures, Original
 from bench.core.data.pictures import DECODER
 from bench.core.data.shards import (
     DTYPES,
     INDEX_FILE,
     LABELS_FILE,
+    TEXTS_FILE,
     Index,
     SplitIndex,
     read_shard,
     write_index,
     write_shard,
 )
-from bench.core.data.sources import LabelledPictures
+from bench.core.data.sources import LabelledPictures, as_utf8
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import atomic, file_hash, read_json, write_json
 from bench.core.store.lease import Lease, Leases
 
 BLOCK_OF_PICTURES = 64
-FACTOR = 8  # by which the VAE reduces a side
+MOST_OF_SHARD = 4096  # examples
+SHARD_BYTES = 4 * 1024**3  # of a shard that is as large as fits, held in memory until it is whole
 PLAN = "plan"  # the folder that says what is made, and who makes what
-TRIED = 16  # pictures that are encoded for the estimate
-
-
-class Posterior(Protocol):
-    """A normal distribution of latents, [n, 4, h, w] each."""
-
-    mean: Tensor
-    std: Tensor
-
-
-class Encoded(Protocol):
-    latent_dist: Posterior
-
-
-class LatentEncoder(Protocol):
-    """diffusers' AutoencoderKL: pixels [n, 3, S, S] in [-1, 1] -> a posterior."""
-
-    def encode(self, x: Tensor) -> Encoded: ...
-    def parameters(self) -> Iterator[Tensor]: ...
-    def state_dict(self) -> Mapping[str, Tensor]: ...
+TRIED = 16  # examples that are encoded for the estimate
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are encoded. vae_name: as it is noted; scale: by which its latents are
-    multiplied; size: side of the cropped picture; images: keep those too; flips: the mirror image
-    of each training picture too; per_shard: pictures; workers: processes that decode files.
+    """How examples are encoded. codec: by what; original: how they are read; images: keep of each
+    what encoders and people are shown; flips: the mirror image of each training example too;
+    per_shard: examples, 0 for as many as fit into `SHARD_BYTES`; workers: processes that read.
+
+    Raises ValueError for what the autoencoder cannot encode.
     """
 
-    vae: LatentEncoder
-    vae_name: str
-    scale: float
-    size: int
+    codec: Codec
+    original: Original
     images: bool
     flips: bool
     per_shard: int
     workers: int
 
+    def __post_init__(self) -> None:
+        if self.flips and len(self.original.shape) < 3:
+            raise ValueError("flips=true mirrors pictures, and a sound has no mirror image")
+        assert self.cells, "what cannot be encoded is refused here, before anything is read"
+        if not self.per_shard:
+            fits = SHARD_BYTES // self.bytes_of("train", 1)
+            most = min(MOST_OF_SHARD, 2 ** max(0, int(fits).bit_length() - 1))
+            object.__setattr__(self, "per_shard", most)
+
+    @cached_property
+    def cells(self) -> tuple[int, ...]:
+        """The shape of a latent, [C, *cells]."""
+        return self.codec.cells(self.original.shape)
+
+    @property
+    def block(self) -> int:
+        """Examples that are encoded together."""
+        return min(BLOCK_OF_PICTURES, self.original.at_once)
+
     def shapes(self, split: str) -> dict[str, tuple[int, ...]]:
         """Of a row of each array of a split."""
-        latent = (8, self.size // FACTOR, self.size // FACTOR)
+        latent = (2 * self.cells[0], *self.cells[1:])
         found: dict[str, tuple[int, ...]] = {"moments": latent}
         found |= {"mirrored": latent} if self.flips and split == "train" else {}
-        return found | ({"images": (3, self.size, self.size)} if self.images else {})
+        return found | ({"images": self.original.kept_shape} if self.images else {})
 
     def bytes_of(self, split: str, count: int) -> int:
-        """What so many pictures take on the disk."""
+        """What so many examples take on the disk."""
         shapes = self.shapes(split).items()
         return count * sum(int(np.prod(row)) * DTYPES[name].itemsize for name, row in shapes)
 
     def facts(self) -> dict[str, object]:
         """What a folder is made with: another of these makes another folder."""
         return {
-            "vae": {
-                "name": self.vae_name,
-                "encoder": encoder_weights(self.vae.state_dict()),
-                "scale": self.scale,
-            },
-            "size": self.size,
+            "vae": self.codec.facts(),
+            **self.original.facts(),
             "images": self.images,
             "flips": self.flips,
             "pictures a shard": self.per_shard,
@@ -119,36 +117,20 @@ def library_versions() -> dict[str, str]:
     return packages | {"picture decoder": str(DECODER)}
 
 
-def adm_crop(image: Image.Image, size: int) -> np.ndarray:
-    """A picture as uint8 [size, size, 3]: ADM's center_crop_arr (guided-diffusion,
-    image_datasets.py).
-    """
-    image = image.convert("RGB")
-    while min(image.size) >= 2 * size:
-        image = image.resize((image.size[0] // 2, image.size[1] // 2), Resampling.BOX)
-    scale = size / min(image.size)
-    image = image.resize(
-        (round(image.size[0] * scale), round(image.size[1] * scale)), Resampling.BICUBIC
-    )
-    top, left = (image.size[1] - size) // 2, (image.size[0] - size) // 2
-    return np.asarray(image)[top : top + size, left : left + size]
-
-
-class _Cropped(torch.utils.data.Dataset["np.ndarray | ValueError"]):
-    """Pictures uint8 [3, size, size] of (split, place), or the error that names a damaged one:
-    raised in a worker it would bring the worker's traceback.
+class _Read(torch.utils.data.Dataset["np.ndarray | ValueError"]):
+    """Examples of (split, place), or the error that names a damaged one: raised in a worker it
+    would bring the worker's traceback.
     """
 
-    def __init__(self, pictures: Mapping[str, LabelledPictures], size: int):
-        self.pictures, self.size = pictures, size
+    def __init__(self, sources: Mapping[str, LabelledPictures], original: Original):
+        self.sources, self.original = sources, original
 
     def __getitem__(self, item: tuple[str, int]) -> np.ndarray | ValueError:
         split, place = item
         try:
-            picture = self.pictures[split].read(place, self.size)
+            return self.original.read(self.sources[split], place)
         except ValueError as error:
             return error
-        return adm_crop(picture, self.size).transpose(2, 0, 1).copy()
 
 
 def _leave_signals(worker: int) -> None:
@@ -164,30 +146,20 @@ def _block(items: Sequence[np.ndarray | ValueError]) -> Tensor | ValueError:
     return wrong or torch.from_numpy(np.stack(pictures))
 
 
-@full_float32()
-@torch.no_grad()
-def moments(vae: LatentEncoder, pictures: Tensor) -> Tensor:
-    """uint8 [n, 3, S, S] -> mean and standard deviation of the posterior,
-    float32 [n, 8, S/8, S/8] on the CPU.
+def seconds_an_example(pictures: LabelledPictures, how: Encoding) -> float:
+    """Of one process here, from a few: those of the network or of the workers that read, whichever
+    take longer.
     """
-    x = pictures.to(next(vae.parameters()).device).float() / 127.5 - 1
-    posterior = vae.encode(x).latent_dist
-    return torch.cat([posterior.mean, posterior.std], dim=1).float().cpu()
-
-
-def seconds_a_picture(pictures: LabelledPictures, how: Encoding) -> float:
-    """Of one process here, from a few pictures: those of the network or of the workers that read,
-    whichever take longer.
-    """
-    cropped, rows = _Cropped({"": pictures}, how.size), range(min(TRIED, len(pictures)))
+    read = _Read({"": pictures}, how.original)
+    rows = range(min(TRIED, how.block, len(pictures)))
     began = time.perf_counter()
-    block = _block([cropped["", row] for row in rows])
+    block = _block([read["", row] for row in rows])
     reading = (time.perf_counter() - began) / len(rows) / max(1, how.workers)
     if isinstance(block, ValueError):
         raise block
-    moments(how.vae, block)  # what loads libraries does not count
+    how.codec.moments(block)  # what loads libraries does not count
     began = time.perf_counter()
-    moments(how.vae, block)
+    how.codec.moments(block)
     encoding = (time.perf_counter() - began) / len(rows) * (2 if how.flips else 1)
     return max(reading, encoding) if how.workers else reading + encoding
 
@@ -242,9 +214,9 @@ class LatentFolder:
                     f"{source} are others: choose another out="
                 )
         for key, value in wanted.items():
-            if planned[key] != value:
+            if (before := planned.get(key)) != value:
                 raise ValueError(
-                    f"{root} was made with {_said(key, planned[key])}, not {_said(key, value)}: "
+                    f"{root} was made with {_said(key, before)}, not {_said(key, value)}: "
                     "choose another out=, or remove it"
                 )
         self.todo = [
@@ -287,7 +259,7 @@ class LatentFolder:
         and OSError where the disk is full: what is whole stays.
         """
         loader = torch.utils.data.DataLoader(
-            _Cropped(self.pictures, self.how.size),
+            _Read(self.pictures, self.how.original),
             batch_sampler=self._claimed(stopped),  # type: ignore[arg-type]
             num_workers=self.how.workers,
             collate_fn=_block,
@@ -335,38 +307,53 @@ class LatentFolder:
                 continue
             lease.keep()
             rows = self._rows(split, shard)
-            for first in range(0, len(rows), BLOCK_OF_PICTURES):
-                block = rows[first : first + BLOCK_OF_PICTURES]
+            for first in range(0, len(rows), self.how.block):
+                block = rows[first : first + self.how.block]
                 self._claims.append((split, shard, len(rows) - first - len(block), lease))
                 yield [(split, row) for row in block]
 
     def _encoded(self, split: str, pictures: Tensor) -> dict[str, np.ndarray]:
-        wanted = self.how.shapes(split)
-        found = {"moments": moments(self.how.vae, pictures).numpy()}
+        wanted, codec = self.how.shapes(split), self.how.codec
+        found = {"moments": codec.moments(pictures).numpy()}
         if "mirrored" in wanted:
-            found["mirrored"] = moments(self.how.vae, pictures.flip(-1)).numpy()
-        return found | ({"images": pictures.numpy()} if "images" in wanted else {})
+            found["mirrored"] = codec.moments(pictures.flip(-1)).numpy()
+        kept = {"images": self.how.original.kept(pictures).numpy()} if "images" in wanted else {}
+        return found | kept
 
     def _write_index(self) -> None:
         splits = {}
         for split, of_split in self.pictures.items():
             labels = self.root / split / LABELS_FILE
-            with atomic(labels) as temporary, open(temporary, "wb") as file:
-                np.save(file, of_split.labels)
+            _save(labels, of_split.labels)
+            texts = self.root / split / TEXTS_FILE
+            if of_split.texts:
+                _save(texts, as_utf8(of_split.texts))
             shards = [
                 read_shard(self.root / split, shard) or {}
                 for shard in range(-(-len(of_split) // self.how.per_shard))
             ]
             shapes = self.how.shapes(split)
             splits[split] = SplitIndex(
-                split, len(of_split), self.how.per_shard, shapes, file_hash(labels), tuple(shards)
+                split,
+                len(of_split),
+                self.how.per_shard,
+                shapes,
+                file_hash(labels),
+                tuple(shards),
+                file_hash(texts) if of_split.texts else "",
             )
         facts = self.how.facts()
         vae = facts.pop("vae")
         assert isinstance(vae, dict)
         names = {split: of_split.digest() for split, of_split in self.pictures.items()}
-        made_from = facts | {"crop": "ADM", "pictures": names}
+        crop = {"crop": "ADM"} if isinstance(self.how.original, CroppedPictures) else {}
+        made_from = facts | crop | {"pictures": names}
         write_index(self.root, Index(vae, made_from, self.made_with, splits))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array)
 
 
 def _said(key: str, value: object) -> str:

@@ -1,4 +1,5 @@
-"""Cached autoencoder latents as a data set: what REPA and its relatives train on at 256 px.
+"""Cached autoencoder latents as a data set: what REPA and its relatives train on at 256 px, and
+videos, sounds and captioned pictures likewise (`bench.core.data.latent_sets`).
 
 `root/{train,heldout}/`, which `bench.latents` makes (form: `bench.core.data.shards`), holds moments
 [n, 8, h, w] (mean, then standard deviation, of the SD-VAE's posterior), labels [n], and images
@@ -12,25 +13,21 @@ Where mirror images were encoded too, they are n further training examples after
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.compat import full_float32
-from bench.core.data.autoencoders import from_diffusers, weights_hash
 from bench.core.data.base import Examples, Indices, PictureData
+from bench.core.data.codecs import CHANNELS, Codec, StableDiffusion
 from bench.core.data.shards import LABELS_FILE, ShardedRows, epoch_by_shards, read_index
 from bench.core.model.streams import Draw, data_order
 from bench.core.model.tokens import TokenGrid
 
-SCALE = 0.18215
-CHANNELS = 4
 FILES = ("moments.npy", "labels.npy", "images.npy")
 Rows = np.ndarray | ShardedRows
 """An array on disk whose rows are read as they are asked for."""
@@ -41,17 +38,20 @@ class LatentData(PictureData):
     """Moments, labels and pictures on disk; decoder: a folder or name of the VAE that diffusers
     loads; shards_at_once: 0 shuffles all rows of an epoch; with n, as many shards are drawn, and
     the rows of these shuffled, before the next (for folders on a network: they are read whole).
+
+    codec: whose latents they are. Raises ValueError for a folder of another one's.
     """
 
     in_memory = decodes = False
     shards_at_once = 0
     latent = True
+    codec: ClassVar[type[Codec]] = StableDiffusion
 
     def __init__(
         self,
         name: str,
         root: str | None,
-        patch: int,
+        patch: int | Sequence[int],
         classes: int,
         decoder: str,
         shards_at_once: int = 0,
@@ -61,9 +61,16 @@ class LatentData(PictureData):
                 f"data={name} needs data.root=DIR with the latents that bench.latents makes "
                 "(train/ and heldout/)"
             )
-        self.root, self.decoder = Path(root).expanduser(), Decoder(decoder)
+        self.root, self.decoder = Path(root).expanduser(), self.codec(decoder)
         self.shards_at_once = shards_at_once
         self.index = read_index(self.root)
+        made_by = self.index.vae if self.index else {"kind": self.codec.kind}
+        if (kind := made_by.get("kind", StableDiffusion.kind)) != self.codec.kind:
+            raise ValueError(
+                f"data.root={self.root} holds latents of {made_by['name']} ({kind}), and "
+                f"data={name} reads those of {self.codec.kind}: name the data set of that "
+                f"autoencoder, or make others with {self.codec.word} of python -m bench.prepare"
+            )
         if shards_at_once and self.index is None:
             raise ValueError(
                 f"data.shards_at_once={shards_at_once}: {self.root} has no shards (it was made by "
@@ -78,7 +85,8 @@ class LatentData(PictureData):
         self.has_pictures = len(self._images) == 2
         labels = {split: self._labels_of(split, classes) for split in parts}
         shape = self._moments["train"].shape
-        grid = TokenGrid(shape[2:], patch, CHANNELS)
+        patch = patch if isinstance(patch, int) else tuple(patch)
+        grid = TokenGrid(shape[2:], patch, shape[1] // 2)
         self.fingerprint = self._fingerprint(shape, grid, labels)
         if self._mirrored is not None:
             labels["train"] = labels["train"].repeat(2)
@@ -105,7 +113,9 @@ class LatentData(PictureData):
             files = {"moments": folder / "moments.npy", "images": folder / "images.npy"}
             found = {name: _load(path) for name, path in files.items() if path.is_file()}
         moments = found["moments"]
-        if moments.ndim != 4 or moments.shape[1] != 2 * CHANNELS:
+        of_sd = self.codec is StableDiffusion  # folders without an index are its
+        fits = moments.shape[1] == 2 * CHANNELS if of_sd else moments.shape[1] % 2 == 0
+        if len(moments.shape) != 2 + self.codec.axes or not fits:
             raise self._unfit(split, found)
         return found
 
@@ -159,7 +169,11 @@ class LatentData(PictureData):
             )
         rows, mirrored = self._places(split, indices)
         pictures = torch.from_numpy(np.array(self._images[split][rows]))
-        return torch.where(mirrored[:, None, None, None], pictures.flip(-1), pictures)
+        if not mirrored.any():
+            return pictures
+        return torch.where(
+            mirrored.view(-1, *[1] * (pictures.ndim - 1)), pictures.flip(-1), pictures
+        )
 
     def _places(self, split: str, indices: Indices) -> tuple[np.ndarray, Tensor]:
         """Rows of the arrays, and which of them are mirror images, bool."""
@@ -168,7 +182,7 @@ class LatentData(PictureData):
         return which % count, torch.from_numpy(which >= count)
 
     def moments(self, split: str, indices: Indices) -> Tensor:
-        """Mean and standard deviation as they lie on the disk, float32 [n, 8, h, w]."""
+        """Mean and standard deviation as they lie on the disk, float32 [n, 2 C, *cells]."""
         rows, mirrored = self._places(split, indices)
         if not mirrored.any():
             return torch.from_numpy(np.asarray(self._moments[split][rows], np.float32))
@@ -205,11 +219,11 @@ class LatentData(PictureData):
         here, where a GPU does it.
         """
         mean, std = self._as_tokens(stored)
-        return SCALE * (mean + std * draw.normal(*mean.shape[1:]))
+        return self.codec.scale * (mean + std * draw.normal(*mean.shape[1:]))
 
     def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
         """The posterior's mean, scaled."""
-        return SCALE * self._as_tokens(self.moments(split, indices))[0]
+        return self.codec.scale * self._as_tokens(self.moments(split, indices))[0]
 
     def decode(self, tokens: Tensor, precision: str = "float32") -> Tensor:
         if self.index is not None:
@@ -218,61 +232,6 @@ class LatentData(PictureData):
 
     def decoded_by(self) -> dict[str, str]:
         return self.decoder.record()
-
-
-class Decoder:
-    """Stable Diffusion's VAE decoder, loaded when first used; name: a folder, or a name in
-    diffusers' own cache.
-    """
-
-    def __init__(self, name: str):
-        self.name, self._vae, self._in_bf16 = name, None, None
-        self._encoder: str | None = None
-
-    @full_float32()
-    @torch.no_grad()
-    def pixels(self, latents: Tensor, precision: str = "float32") -> Tensor:
-        """Latents [n, 4, h, w] as the backbone knows them (scaled by 0.18215)
-        -> pixels [n, 3, 8 h, 8 w] on the CPU.
-
-        precision: float32, or bf16 (weights and arithmetic), as Self-Flow decodes; the pixels are
-        float32 again.
-        """
-        vae = self.load()
-        if precision == "bf16":
-            vae = self._in_bf16 = self._in_bf16 or copy.deepcopy(vae).to(torch.bfloat16)
-        like = next(vae.parameters())
-        decoded = [
-            vae.decode(part.to(like)).sample.float().cpu() for part in (latents / SCALE).split(16)
-        ]
-        return torch.cat(decoded)
-
-    def check_encoder(self, vae: Mapping[str, object], root: Path) -> None:
-        """Raise ValueError, with both names, where latents were made by an encoder that is not this
-        decoder's other half; sd-vae-ft-ema and -mse share theirs.
-        """
-        if self._encoder is None:
-            self._encoder = encoder_weights(self.load().state_dict())
-        if self._encoder != vae["encoder"]:
-            raise ValueError(
-                f"the latents of {root} were made by {vae['name']} (encoder {vae['encoder']}), and "
-                f"data.decoder={self.name} is of another one ({self._encoder}): name the VAE that "
-                "made them"
-            )
-
-    def record(self) -> dict[str, str]:
-        """Name of the VAE and 16 hexadecimal digits of its weights:
-        published rows differ in their decoder.
-        """
-        digest = weights_hash(self.load().state_dict())
-        return {"decoder": Path(self.name).name, "decoder_weights": digest}
-
-    def load(self) -> Any:
-        """diffusers' AutoencoderKL. Raises ValueError saying what is missing and how to get it."""
-        if self._vae is not None:
-            return self._vae
-        self._vae = from_diffusers("autoencoder_kl", "AutoencoderKL", self.name, "vae=ema")
-        return self._vae
 
 
 def _load(path: Path) -> np.ndarray:
@@ -289,11 +248,3 @@ def _numbers(indices: Indices, count: int) -> np.ndarray:
     if isinstance(indices, slice):
         return np.arange(*indices.indices(count))
     return np.asarray(indices)
-
-
-def encoder_weights(state: Mapping[str, Tensor]) -> str:
-    """16 hexadecimal digits of what of a VAE makes latents, its decoder left out."""
-    of_decoder = ("decoder.", "post_quant_conv.")
-    return weights_hash(
-        {key: value for key, value in state.items() if not key.startswith(of_decoder)}
-    )

@@ -28,8 +28,8 @@ from bench.core.compat import full_float32
 from bench.core.data.autoencoders import from_diffusers, weights_hash
 from bench.core.data.base import Examples, Indices
 from bench.core.data.class_folders import ClassFolders
-from bench.core.data.encode import adm_crop
 from bench.core.data.folder import PICTURE
+from bench.core.data.originals import adm_crop
 from bench.core.data.pictures import read_picture
 from bench.core.model.streams import Draw
 from bench.core.model.tokens import TokenGrid

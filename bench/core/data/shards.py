@@ -38,6 +38,7 @@ INDEX_FILE = "index.json"
 OPEN_FILES = 384  # of an array: two fit into the 1,024 that a process usually may have
 PIECE = 1 << 22  # bytes of one reading of a whole file
 LABELS_FILE = "labels.npy"
+TEXTS_FILE = "texts.npy"  # UTF-8 as uint8, a line each, of examples that have texts
 DTYPES = {"moments": np.dtype(np.float32), "mirrored": np.dtype(np.float32),
           "images": np.dtype(np.uint8)}  # fmt: skip
 
@@ -45,7 +46,8 @@ DTYPES = {"moments": np.dtype(np.float32), "mirrored": np.dtype(np.float32),
 @dataclass(frozen=True)
 class SplitIndex:
     """A split: name, number of pictures, pictures a shard (the last may have fewer), the shape of a
-    row of each array, SHA-256 of the labels, and of each array's file shard by shard.
+    row of each array, SHA-256 of the labels, of each array's file shard by shard, and of the texts,
+    "" where there are none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class SplitIndex:
     shapes: Mapping[str, tuple[int, ...]]
     labels: str
     shards: tuple[Mapping[str, str], ...]
+    texts: str = ""
 
     def rows_of(self, shard: int) -> int:
         """Rows of a shard."""
@@ -79,6 +82,9 @@ class Index:
     def fingerprint(self) -> str:
         """16 hexadecimal digits of all that is in the shards."""
         splits = {name: asdict(split) for name, split in self.splits.items()}
+        for split in splits.values():  # which was of no index while there were none
+            if not split["texts"]:
+                del split["texts"]
         return short_hash(splits) + short_hash([dict(self.vae), splits])
 
 
@@ -146,6 +152,7 @@ def damaged(root: Path, index: Index) -> Iterator[tuple[Path, str]]:
     for split in index.splits.values():
         for path, digest in [
             (Path(split.name) / LABELS_FILE, split.labels),
+            *([(Path(split.name) / TEXTS_FILE, split.texts)] if split.texts else []),
             *((split.path(name, k), s[name]) for k, s in enumerate(split.shards) for name in s),
         ]:
             try:

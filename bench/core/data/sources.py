@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.core.data.base import described
-from bench.core.data.class_folders import share_out
+from bench.core.data.class_folders import ClassFolders, share_out
 from bench.core.data.folder import FolderData
 from bench.core.data.pictures import (
     list_pictures,
@@ -49,7 +49,7 @@ class LabelledPictures:
 
     kind: "file", "tar" or "parquet"; files: their paths below root; of each picture: file, which of
     them; place, [n, 2], where in it (first byte and bytes of a tar's, row group and row of
-    parquet's); label.
+    parquet's); label; texts: of each, where they have one.
     """
 
     root: Path
@@ -58,6 +58,7 @@ class LabelledPictures:
     file: np.ndarray
     place: np.ndarray
     labels: np.ndarray
+    texts: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,9 +67,13 @@ class LabelledPictures:
         """Some of them."""
         return replace(self, file=self.file[rows], place=self.place[rows], labels=self.labels[rows])
 
+    def path(self, index: int) -> Path:
+        """The file of one."""
+        return self.root / self.files[int(self.file[index])]
+
     def read(self, index: int, side: int) -> Image:
         """One, for a crop of that side. Raises ValueError naming one that cannot be read."""
-        path = self.root / self.files[int(self.file[index])]
+        path = self.path(index)
         first, second = map(int, self.place[index])
         if self.kind == "file":
             return read_picture(path, side)
@@ -83,13 +88,16 @@ class LabelledPictures:
         found = hashlib.sha256(os.fsencode("\0".join(self.files)))
         for part in (self.file, self.place, self.labels):
             found.update(np.ascontiguousarray(part, np.int64).tobytes())
+        for text in self.texts:
+            found.update(f"{text}\n".encode())
         return found.hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """As .npz, for `load`."""
         names = np.frombuffer(os.fsencode("\0".join(self.files)), np.uint8)
         kind, own = np.array(self.kind), (self.file, self.place, self.labels)
-        np.savez(path, kind=kind, names=names, of=own[0], place=own[1], labels=own[2])
+        texts = {"texts": as_utf8(self.texts)} if self.texts else {}
+        np.savez(path, kind=kind, names=names, of=own[0], place=own[1], labels=own[2], **texts)
 
     @classmethod
     def load(cls, path: Path, root: Path) -> LabelledPictures:
@@ -97,7 +105,29 @@ class LabelledPictures:
         with np.load(path) as parts:
             names = os.fsdecode(parts["names"].tobytes()).split("\0")
             rest = (parts["of"], parts["place"], parts["labels"])
-            return cls(root, str(parts["kind"]), names, *rest)
+            texts = from_utf8(parts["texts"]) if "texts" in parts else ()
+            return cls(root, str(parts["kind"]), names, *rest, texts)
+
+    @classmethod
+    def of_files(cls, data: ClassFolders) -> dict[str, LabelledPictures]:
+        """The files of both splits of class folders."""
+        found: dict[str, LabelledPictures] = {}
+        for split, paths in data.files.items():
+            names, n = [str(path.relative_to(data.root)) for path in paths], len(paths)
+            labels = data.labels(split).numpy()
+            places = np.zeros((n, 2), np.int64)
+            found[split] = cls(data.root, "file", names, np.arange(n), places, labels)
+        return found
+
+
+def as_utf8(texts: Sequence[str]) -> np.ndarray:
+    """Texts of one line each as bytes, uint8, for `from_utf8`."""
+    return np.frombuffer("\n".join(texts).encode(), np.uint8)
+
+
+def from_utf8(content: np.ndarray) -> list[str]:
+    """What `as_utf8` was given."""
+    return content.tobytes().decode().split("\n")
 
 
 def find_pictures(root: Path, heldout: float) -> tuple[dict[str, LabelledPictures], str]:
@@ -109,18 +139,7 @@ def find_pictures(root: Path, heldout: float) -> tuple[dict[str, LabelledPicture
     archives = list_pictures(root, frozenset(ARCHIVES)).paths
     if not archives:
         data = FolderData("pictures", str(root), 8, 8, heldout, False, False)
-        files = {
-            split: [str(path.relative_to(root)) for path in data.files[split]]
-            for split in data.files
-        }
-        splits = {
-            split: LabelledPictures(
-                root, "file", names, np.arange(len(names)), np.zeros((len(names), 2), np.int64),
-                data.labels(split).numpy(),
-            )
-            for split, names in files.items()
-        }  # fmt: skip
-        return splits, described(data)
+        return LabelledPictures.of_files(data), described(data)
     kinds = {ARCHIVES[path.suffix.lower()] for path in archives}
     if len(kinds) > 1:
         raise ValueError(f"data.root={readable(root)} holds tars and parquet: keep one of them")

@@ -31,25 +31,10 @@ def read_wav(path: Path, rate: int, samples: int) -> Tensor:
     floats are read. A longer one is cut, from where it begins to be heard; a shorter one is filled
     with zeros. Raises ValueError naming a file that cannot be read whole, or holds nothing.
     """
-    from scipy.io import wavfile
-    from scipy.signal import resample_poly
-
-    _only_errors()
-    try:
-        _check_whole(path)
-        of_file, found = wavfile.read(path)
-    except Exception as error:  # scipy raises many kinds for what is no WAV file
-        raise ValueError(f"{readable(path)} cannot be read ({error}): mend or remove it") from error
-    if not found.size:
-        raise ValueError(f"{readable(path)} holds no sound (0 samples): mend or remove it")
-    if of_file < 1:
-        raise ValueError(f"{readable(path)} has {of_file} samples a second: mend or remove it")
-    wave = _floats(found[: LONGEST * of_file])
-    if not np.isfinite(wave).all():
-        raise ValueError(f"{readable(path)} has samples that are no numbers: mend or remove it")
+    of_file, found = _read_whole(path)
+    wave = found.mean(axis=1) if found.ndim > 1 else found
     if of_file != rate:
-        shared = math.gcd(of_file, rate)
-        wave = resample_poly(wave, rate // shared, of_file // shared)
+        wave = _resampled(wave, of_file, rate)
 
     loudest = float(np.abs(wave).max())
     if len(wave) > samples and loudest > 0:
@@ -59,6 +44,56 @@ def read_wav(path: Path, rate: int, samples: int) -> Tensor:
     whole[: min(samples, len(wave))] = wave[:samples]
     loudest = float(np.abs(whole).max())
     return torch.from_numpy(whole / loudest if loudest > 0 else whole).float()
+
+
+def read_waves(path: Path, rate: int, channels: int, samples: int, resample: bool) -> Tensor:
+    """A sound as float32 [channels, samples], as loud as it is: 1 is the most a file can hold.
+
+    One channel is repeated, other numbers of them are averaged first; a longer sound is cut at its
+    end and a shorter one filled with zeros. resample: bring other rates to this one (polyphase).
+    Raises ValueError for them otherwise, and as `read_wav` does.
+    """
+    of_file, found = _read_whole(path)
+    if of_file != rate:
+        if not resample:
+            raise ValueError(
+                f"{readable(path)} has {of_file} samples a second and the autoencoder reads "
+                f"{rate}: resample=true brings every file to its rate, or give files that have it"
+            )
+        found = _resampled(found, of_file, rate)
+    of_channels = found.reshape(len(found), -1).T
+    if len(of_channels) != channels:
+        of_channels = np.repeat(of_channels.mean(axis=0, keepdims=True), channels, axis=0)
+    whole = np.zeros((channels, samples), np.float32)
+    whole[:, : min(samples, len(found))] = of_channels[:, :samples]
+    return torch.from_numpy(whole)
+
+
+def _read_whole(path: Path) -> tuple[int, np.ndarray]:
+    """Samples a second, and samples [n] or [n, channels], float64 in -1..1."""
+    from scipy.io import wavfile
+
+    _only_errors()
+    try:
+        _check_whole(path)
+        rate, found = wavfile.read(path)
+    except Exception as error:  # scipy raises many kinds for what is no WAV file
+        raise ValueError(f"{readable(path)} cannot be read ({error}): mend or remove it") from error
+    if not found.size:
+        raise ValueError(f"{readable(path)} holds no sound (0 samples): mend or remove it")
+    if rate < 1:
+        raise ValueError(f"{readable(path)} has {rate} samples a second: mend or remove it")
+    wave = _floats(found[: LONGEST * rate])
+    if not np.isfinite(wave).all():
+        raise ValueError(f"{readable(path)} has samples that are no numbers: mend or remove it")
+    return rate, wave
+
+
+def _resampled(wave: np.ndarray, of_file: int, rate: int) -> np.ndarray:
+    from scipy.signal import resample_poly
+
+    shared = math.gcd(of_file, rate)
+    return resample_poly(wave, rate // shared, of_file // shared)
 
 
 def _check_whole(path: Path) -> None:
@@ -80,11 +115,11 @@ def _only_errors() -> None:
 
 
 def _floats(found: np.ndarray) -> np.ndarray:
-    """Samples as they stand in a file, [n] or [n, channels], as floats [n] of one channel."""
+    """Samples as they stand in a file as floats, those of integers in -1..1."""
     if found.dtype == np.uint8:  # the one kind that is not signed
-        found = found.astype(np.float64) - 128
-    mono = found.astype(np.float64)
-    return mono.mean(axis=1) if mono.ndim > 1 else mono
+        return (found.astype(np.float64) - 128) / 128
+    most = -float(np.iinfo(found.dtype).min) if found.dtype.kind == "i" else 1.0
+    return found.astype(np.float64) / most
 
 
 def wav_bytes(waves: Tensor, rate: int) -> bytes:

@@ -7,7 +7,8 @@ import pytest
 
 from bench.config.compose import compose
 from bench.config.needs import missing
-from bench.core.data.latents import Decoder, LatentData
+from bench.core.data.codecs import StableDiffusion
+from bench.core.data.latents import LatentData
 from bench.machine.readiness import configuration
 from bench.machine.resources import VAE_FILES
 
@@ -58,10 +59,10 @@ def test_a_decoder_that_is_not_here_is_told_before_training(tmp_path, monkeypatc
     def load(self):
         raise ValueError(f"the VAE {self.name} is not staged here")
 
-    monkeypatch.setattr(Decoder, "load", load)
+    monkeypatch.setattr(StableDiffusion, "load", load)
     (problem,) = missing(compose(words(tmp_path)), data)
     assert "the VAE nowhere is not staged here; or train with measure=none" in problem
-    monkeypatch.setattr(Decoder, "load", lambda self: None)
+    monkeypatch.setattr(StableDiffusion, "load", lambda self: None)
     assert list(missing(compose(words(tmp_path)), data)) == []
 
 

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from bench.core.data.base import Digits, described
-from bench.core.data.encode import adm_crop
 from bench.core.data.folder import FolderData, decode
+from bench.core.data.originals import adm_crop
 from bench.core.data.pictures import list_pictures, picture_size, read_picture, readable
 from bench.core.data.splits import find_layout
 from probes.distances.images import FolderImages
@@ -148,7 +148,7 @@ def test_every_reader_names_what_it_cannot_read(tmp_path, kind):
 PEAK = """
 import sys
 from pathlib import Path
-from bench.core.data.encode import adm_crop
+from bench.core.data.originals import adm_crop
 from bench.core.data.folder import decode
 from bench.core.data.pictures import read_picture
 path = Path(sys.argv[1])

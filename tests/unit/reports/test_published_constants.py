@@ -5,7 +5,7 @@ a changed one is another protocol.
 import pytest
 import torch
 
-from bench.core.data.latents import SCALE, Decoder
+from bench.core.data.codecs import SCALE, StableDiffusion
 from bench.core.model.sampling import sample_block
 from bench.core.model.sampling_protocol import sampling_protocol
 from probes.distances import inception_score, kid, precision_recall
@@ -38,9 +38,9 @@ def test_latents_are_scaled_by_stable_diffusions_factor_both_ways(monkeypatch):
             seen.append(latents)
             return type("Decoded", (), {"sample": torch.zeros(len(latents), 3, 16, 16)})
 
-    monkeypatch.setattr(Decoder, "load", lambda self: Recorder(1, 1))
+    monkeypatch.setattr(StableDiffusion, "load", lambda self: Recorder(1, 1))
     latents = torch.randn(2, 4, 2, 2)
-    Decoder("any").pixels(latents)
+    StableDiffusion("any").pixels(latents)
     torch.testing.assert_close(seen[0], latents / 0.18215)
     assert SCALE == 0.18215
 
