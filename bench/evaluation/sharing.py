@@ -19,7 +19,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from bench.core.data.codecs import SCALE, Codec
+from bench.core.data.codecs import SCALE, Codec, StableDiffusion
 from bench.core.metrics import facts_of
 from bench.core.model.conditions import Classes
 from bench.core.store.files import Json, atomic, write_json, write_text

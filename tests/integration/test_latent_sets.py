@@ -194,7 +194,7 @@ def test_what_cannot_be_encoded_is_one_sentence(clips, tmp_path, capsys):
         "frames=3 is shorter than the stride of": [f"clips={films}", f"vae={wan}", "frames=3"],
         "encodes 1 + 4 k frames and would drop the last ones: frames=5 or 9": [
             f"clips={films}", f"vae={wan}", "frames=8"],
-        "has 3 frames, and frames=5: choose fewer, or leave out what is shorter with skip_damaged=true": [
+        "has 3 frames, and frames=5: choose fewer, or leave out what is shorter with skip": [
             f"clips={short}", f"vae={wan}", "frames=5", "size=32"],
         "size=40: 40x40 pixels are no multiple of the autoencoder's stride of 16: size=32": [
             f"clips={films}", f"vae={wan}", "frames=5", "size=40"],
