@@ -15,6 +15,7 @@ import pytest
 from support.runs import ROOT, tiny_run
 
 from bench.commands.timing.arms import RandomFeatures
+from bench.commands.timing.counted import counted_hours
 from bench.config.compose import compose, uses_encoder
 from bench.config.groups import build, options
 from bench.core.model.tokens import TokenGrid
@@ -150,6 +151,22 @@ def test_gpu_hours_are_those_of_the_counted_flops(size):
         hours = of_all / (float(rate) * 1e12) / 3600
         row = told[name]
         assert (row[place], row[place + 1]) == (f"{flops / 1e9:.1f}", f"{hours:.1f}"), name
+
+
+def test_gpu_hours_at_the_papers_scale_are_what_the_command_prints():
+    page = (ROOT / "docs" / "paper_scale.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.*) \|$", page, re.M)
+    assert {arm for _, arm, _ in told} == {"vanilla", "repa", "selfflow", "sra"}
+    rows = {(data, arm): row for data, arm, row in told}
+    for arm in ("vanilla", "selfflow"):
+        words = {arm: ["data=sounds_oobleck", "size.depth=26"]}
+        printed = counted_hours(words, 380, 768).splitlines()[-1]
+        own = rows["sounds_oobleck", arm].split(" | ")
+        # but for the ratio, as a table begins with vanilla
+        assert [one for i, one in enumerate(printed.strip("| ").split(" | ")) if i != 3] == [
+            arm,
+            *(one for i, one in enumerate(own) if i != 2),
+        ]
 
 
 def test_commands_of_the_pages_exist():
