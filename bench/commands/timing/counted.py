@@ -14,7 +14,7 @@ from bench.config.groups import build
 from bench.config.recipes import decoded_shape, shape_of
 from bench.core.train.cost import count, flops_until
 
-COLUMNS = ("arm", "parameters", "GFLOPs an example", "x vanilla", "examples", "GPU hours")
+HOURS_OF_ARMS = ("arm", "parameters", "GFLOPs an example", "x vanilla", "examples", "GPU hours")
 
 
 def counted_hours(words_of: Mapping[str, Sequence[str]], tflops: float, encoder_width: int) -> str:
@@ -22,7 +22,7 @@ def counted_hours(words_of: Mapping[str, Sequence[str]], tflops: float, encoder_
     second that a GPU does; encoder_width: of the features that heads map to. The frozen encoder's
     own passes are left out, as where features are cached.
     """
-    rows, base = [COLUMNS, ("---",) * len(COLUMNS)], 0.0
+    rows, base = [HOURS_OF_ARMS, ("---",) * len(HOURS_OF_ARMS)], 0.0
     for arm, words in words_of.items():
         cfg = compose([f"method={arm}", *words])
         known = shape_of(cfg.data)
