@@ -100,7 +100,7 @@ class CaptionedLatents(LatentData):
     def conditions(self, split: str, indices: Indices = slice(None)) -> Tensor:
         rows, _ = self._places(split, indices)
         texts = self.texts[split]
-        return self.told([texts[row] for row in rows])
+        return self.told([texts[int(row)] for row in rows])
 
     def told(self, texts: Sequence[str]) -> Tensor:
         """The first bytes of texts, int64 [n, length]."""

@@ -219,7 +219,8 @@ class FirstSeconds:
 
     def waves(self, path: Path) -> Tensor:
         """A file, float32 `shape`."""
-        return read_waves(path, self.rate, *self.shape, self.resample)
+        samples = self.stride * self.latents
+        return read_waves(path, self.rate, self.channels, samples, self.resample)
 
     def kept(self, examples: Tensor) -> Tensor:
         return as_bytes(self.spectrogram.levels(examples.mean(dim=1)))

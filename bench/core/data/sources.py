@@ -96,8 +96,11 @@ class LabelledPictures:
         """As .npz, for `load`."""
         names = np.frombuffer(os.fsencode("\0".join(self.files)), np.uint8)
         kind, own = np.array(self.kind), (self.file, self.place, self.labels)
-        texts = {"texts": as_utf8(self.texts)} if self.texts else {}
-        np.savez(path, kind=kind, names=names, of=own[0], place=own[1], labels=own[2], **texts)
+        if not self.texts:
+            np.savez(path, kind=kind, names=names, of=own[0], place=own[1], labels=own[2])
+            return
+        said = as_utf8(self.texts)
+        np.savez(path, kind=kind, names=names, of=own[0], place=own[1], labels=own[2], texts=said)
 
     @classmethod
     def load(cls, path: Path, root: Path) -> LabelledPictures:
@@ -255,9 +258,8 @@ def _list_parquet(root: Path, paths: Sequence[Path]) -> LabelledPictures:
             places.append(np.stack([np.full(len(own), group), rows], axis=1))
             labels.append(own)
     names = [str(path.relative_to(root)) for path in paths]
-    return LabelledPictures(
-        root, "parquet", names, *(np.concatenate(part) for part in (which, places, labels))
-    )
+    of, place, label_of = (np.concatenate(part) for part in (which, places, labels))
+    return LabelledPictures(root, "parquet", names, of, place, label_of)
 
 
 def _parquet(path: Path):
