@@ -169,8 +169,8 @@ def test_vanilla_builds_and_pays_for_nothing_else():
 
 
 def test_the_core_names_no_method_encoder_or_probe_and_imports_nothing_outside():
-    # timm is a package too, and noise is also what a random stream is for
-    words_of_its_own = ("timm", "noise")
+    # timm is a package too, noise is also what a random stream is for, and a video has frames
+    words_of_its_own = ("timm", "noise", "frames")
     names = [
         f'"{name}"' for name in (*METHODS, *options("encoder")) if name not in words_of_its_own
     ]
