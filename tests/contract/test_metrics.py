@@ -23,6 +23,7 @@ from bench.core.model.tokens import TokenGrid
 from bench.core.train.distributed import Processes
 from bench.evaluation.samples import SampleStore
 from probes.extractors.reader import ReadingRecipe
+from probes.harness import SERVED_WEIGHTS
 from probes.metric import NEEDS, PICTURES, REFERENCE, TOKENS, Inputs, Sampled, metric_class
 
 ENTRIES = list(metric_entries().values())
@@ -150,6 +151,8 @@ def good_and_bad(entry, tmp_path):
         return [
             rows_of(entry, inputs_of(entry, tmp_path, data, backbone=b)) for b in (walks, waits)
         ]
+    if entry.name == "harness_success":  # what a harness saw of a policy, and of one that fails
+        return [harness_rows(entry, tmp_path, data, success) for success in (True, False)]
     # features: labels that lie, an encoder that sees noise, a backbone that predicts noise
     wild = random_backbone(SIZES["nano"], GRID, 4)
     with torch.no_grad():
@@ -157,6 +160,19 @@ def good_and_bad(entry, tmp_path):
     good = rows_of(entry, inputs_of(entry, tmp_path, data))
     bad = inputs_of(entry, tmp_path, data_set(shuffled=True), backbone=wild)
     return good, rows_of(entry, bad, right=False)
+
+
+def harness_rows(entry, tmp_path, data, success):
+    said = {"description": f"{SERVED_WEIGHTS}{'5' * 16}"}
+    episodes = [{"metrics": {"success": success}}, {"metrics": {"success": True}}]
+    tasks = [{"task": task, "episodes": episodes} for task in ("pick", "put next")]
+    content = {"benchmark": "Rooms", "tasks": tasks, "mode": "sync", "seed": 3}
+    content["server_info"] = {"action_spec": {"action": said}}
+    file = tmp_path / "Rooms_aggregate.json"
+    file.write_text(json.dumps(content))
+    inputs = inputs_of(entry, tmp_path, data)
+    inputs = dataclasses.replace(inputs, sha256="5" * 16, settings={"harness": str(file)})
+    return rows_of(entry, inputs)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

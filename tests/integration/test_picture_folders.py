@@ -11,8 +11,9 @@ from PIL import Image
 from support.runs import only_run, run_in_process, tiny_run
 
 from bench.core.data.base import Digits, pictures_of, stratified_split
+from bench.core.data.codecs import SCALE
 from bench.core.data.folder import FolderData, decode
-from bench.core.data.latents import SCALE, LatentData
+from bench.core.data.latents import LatentData
 from bench.core.train.loading import batches
 
 
