@@ -83,7 +83,7 @@ class Command:
     def start(self) -> None:
         """Run it with the words of this process, and exit."""
         code = guarded(self.main, sys.argv[1:])
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
             # not as Python ends, which kills a process where a thread of its process group still
             # holds a tensor (pytorch issue 190489); sharded, nothing ends these threads before
             for stream in filter(None, (sys.stdout, sys.stderr)):

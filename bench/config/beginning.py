@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.config.schema import Config
 from bench.core.store.files import Json, file_hash
 from bench.core.store.runs import CONFIGURATION, RunRecord, find_run, read_part
-from bench.core.store.weights import CHECKPOINT_NAME, checkpoints, snapshots
+from bench.core.store.weight_files import CHECKPOINT_NAME, checkpoints, snapshots
 
 DIGITS = 16  # of SHA-256, as many as the names of checkpoints have
 AND_HEADS = "+"

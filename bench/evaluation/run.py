@@ -16,7 +16,7 @@ from tqdm import tqdm
 from bench.cli import StopFlag
 from bench.config.parts import part_configs
 from bench.core.metrics import facts_of
-from bench.core.store import checkpoints
+from bench.core.store import weight_files
 from bench.core.store.row_table import row_table
 from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
 from bench.core.store.runs import read_run
@@ -115,7 +115,7 @@ def measure_run(session: Session, stop: StopFlag) -> None:
         _measure_subject(session, evaluators[here[0].part], here, bar)
     bar.close()
     if processes.main:
-        for images in checkpoints.snapshots(folder.path):
+        for images in weight_files.snapshots(folder.path):
             for samples in folder.path.glob(f"samples/*-{images:012d}-*/"):
                 sweep(samples)
         folder.status(now=True, state="complete", message="")

@@ -31,7 +31,7 @@ from bench.core.model.conditions import Classes, Prompts
 from bench.core.model.encoder import Encoder
 from bench.core.model.ports import state_of_part
 from bench.core.model.sizes import Size
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, weight_files
 from bench.core.store.files import Json, file_hash, read_json
 from bench.core.store.runs import (
     COST,
@@ -104,7 +104,7 @@ def snapshot_subject(session: Session, images: int, part: str = "") -> Subject:
     """The snapshot at `images` of a run that is open here, with what it has built already; part: of
     the data.
     """
-    path = checkpoints.snapshot_path(session.path, images)
+    path = weight_files.snapshot_path(session.path, images)
     data = session.arm.arms[part].data
     backbone = _backbone(path, data, session.cfg.size, session.processes.device, part)
     environment = read_part(session.path, ENVIRONMENT)
@@ -153,7 +153,7 @@ def run_subject(
     data_words: values of data.KEY=VALUE; cache: where decoded pictures may be kept; part: of data
     of several kinds. Raises ValueError where there is none.
     """
-    run, there = find_run(folder), checkpoints.snapshots(folder)
+    run, there = find_run(folder), weight_files.snapshots(folder)
     stored = run.configuration if run else {}
     if run is None or not stored:
         raise ValueError(

@@ -17,7 +17,7 @@ from bench.config.groups import encoder_option
 from bench.config.parts import part_configs
 from bench.config.schema import Config
 from bench.core.model.sampling_protocol import sampling_protocol
-from bench.core.store import checkpoints
+from bench.core.store import weight_files
 from bench.core.store.files import Json
 from bench.core.store.rows import kind_of_part, result_path
 from bench.core.store.runs import COST, find_run, is_readable, is_row, read_measurement, read_part
@@ -90,7 +90,7 @@ def all_tasks(
     `counts`, those that will be; their FLOPs need a run that has begun, or `known`.
     """
     known = known or Known.of(session)
-    there = checkpoints.snapshots(session.path) if counts is None else counts
+    there = weight_files.snapshots(session.path) if counts is None else counts
     there = [images for images in there if images <= session.cfg.images]
     return [
         task

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.config.groups import locate
-from bench.core.store.checkpoints import checkpoints, is_whole
+from bench.core.store.checkpoints import is_whole
 from bench.core.store.files import leftovers
+from bench.core.store.weight_files import checkpoints
 from bench.study import plan
 from bench.study.local import Local
 from bench.study.rates import conclude

@@ -30,7 +30,7 @@ from bench.config.identity import (
 )
 from bench.config.schema import Config
 from bench.core.data.mixed import sizes_of
-from bench.core.store import checkpoints, tracking
+from bench.core.store import tracking, weight_files
 from bench.core.store.environment import environment
 from bench.core.store.files import Json, flatten, write_json, write_yaml
 from bench.core.store.folder import RunFolder
@@ -73,22 +73,22 @@ class Session:
 
     def begun(self) -> bool:
         """Whether something of it is saved."""
-        kept = checkpoints.checkpoints(self.path / "checkpoints")
-        return bool(kept or checkpoints.snapshots(self.path))
+        kept = weight_files.checkpoints(self.path / "checkpoints")
+        return bool(kept or weight_files.snapshots(self.path))
 
     def goes_on(self) -> bool:
         """Whether there is something to resume from, or nothing to train any more."""
-        return bool(checkpoints.checkpoints(self.path / "checkpoints")) or self.trained()
+        return bool(weight_files.checkpoints(self.path / "checkpoints")) or self.trained()
 
     def trained(self) -> bool:
         """Whether all images of this configuration were seen and the last snapshot is there."""
-        return self.cfg.images in checkpoints.snapshots(self.path) and not self.differences()
+        return self.cfg.images in weight_files.snapshots(self.path) and not self.differences()
 
     def published(self) -> bool:
         """Whether the folder is the copy of a run that ended at these images or later, as
         bench.publish makes it: its results without its weights.
         """
-        status, weights = read_status(self.path), checkpoints.snapshots(self.path)
+        status, weights = read_status(self.path), weight_files.snapshots(self.path)
         ended = status.get("state") == "complete" and (status.get("images") or 0) >= self.cfg.images
         there = any(self.path.glob(f"results/*-{self.cfg.images:012d}.json"))
         return ended and there and not weights and not self.differences()
@@ -141,7 +141,7 @@ class Session:
     def check_disk(self) -> None:
         """Raise ValueError where the disk is too small for a run that has not begun."""
         needed, free = sum(self.arm.disk_bytes().values()), shutil.disk_usage(self.path).free
-        if free < needed and not checkpoints.snapshots(self.path):
+        if free < needed and not weight_files.snapshots(self.path):
             self.folder.withdraw()
             raise ValueError(
                 f"the run needs {needed / 1e6:.0f} MB of disk, {free / 1e6:.0f} MB are free: "

@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import save_file
 from support.runs import only_run, run_in_process, tiny_run
 
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, weight_files
 from bench.core.store.files import file_hash
 from bench.core.store.row_table import row_table
 from bench.core.store.runs import read_runs
@@ -62,7 +62,7 @@ def test_what_is_no_average_of_the_run_is_refused(run, tmp_path):
     plain, damaged, other = (
         run / "posthoc" / f"{name}.safetensors" for name in ("plain", "damaged", "other")
     )
-    shutil.copy(checkpoints.snapshot_path(run, 512), plain)
+    shutil.copy(weight_files.snapshot_path(run, 512), plain)
     damaged.write_bytes(path.read_bytes()[:100])
     about = {"images": "512", "decay": "0.9", "warmup": "True", "profile_error": "0"}
     save_file({"w": next(iter(checkpoints.read_tensors(path).values()))}, other, metadata=about)

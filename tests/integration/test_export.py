@@ -18,7 +18,7 @@ from bench.core.model.sampling import sample_block, velocity_of
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.sizes import SIZES
 from bench.core.model.streams import generator
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, weight_files
 from bench.evaluation.exporters import to_theirs
 from bench.evaluation.released import import_checkpoint
 from bench.evaluation.sharing import share
@@ -52,7 +52,7 @@ def loaded(tmp_path, monkeypatch):
 def random_weights(run):
     """In the place of the run's last snapshot: after few steps a model's output is all but zero."""
     backbone = random_backbone(SIZES["nano"], Digits("digits", 2).grid, 10)
-    checkpoints.save_snapshot(run, max(checkpoints.snapshots(run)), backbone.state_dict())
+    checkpoints.save_snapshot(run, max(weight_files.snapshots(run)), backbone.state_dict())
     return backbone
 
 
@@ -123,7 +123,7 @@ def test_a_card_says_what_the_model_is_and_what_was_measured(run, tmp_path):
     index = json.loads((out / "model_index.json").read_text())
     assert index["autoencoder"] is None and index["latent_scale"] == 1.0
     state = load_file(out / "transformer" / "diffusion_pytorch_model.safetensors")
-    there = checkpoints.snapshots(run)
+    there = weight_files.snapshots(run)
     expected = load_file(there[max(there)])
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[key], expected[key]) for key in state)

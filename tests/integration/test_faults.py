@@ -11,7 +11,7 @@ import torch
 from support.runs import only_run, run_in_process, start, tiny_run
 
 from bench.cli import BAD_INPUT, FAILED
-from bench.core.store import checkpoints, rows
+from bench.core.store import checkpoints, rows, weight_files
 from bench.core.store.files import read_json
 from bench.core.store.row_table import row_table
 from bench.core.store.runs import read_runs
@@ -46,7 +46,7 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(tmp_path, monkeypatch, 
     assert state is not None and state["images"] == 512, "the last good state stays"
     assert not list((run / "checkpoints").glob(".*")), "nothing half-written stays in the way"
     monkeypatch.setattr(torch, "save", saved)
-    assert run_in_process(words) == 0 and checkpoints.snapshots(run)
+    assert run_in_process(words) == 0 and weight_files.snapshots(run)
 
 
 def test_a_disk_that_fills_while_a_snapshot_is_written(tmp_path, monkeypatch, capsys):
@@ -56,13 +56,13 @@ def test_a_disk_that_fills_while_a_snapshot_is_written(tmp_path, monkeypatch, ca
     monkeypatch.setattr(safetensors.torch, "save_file", full_disk)
     assert run_in_process(words) == FAILED
     assert "the disk is full" in capsys.readouterr().err
-    assert not checkpoints.snapshots(only_run(tmp_path))
+    assert not weight_files.snapshots(only_run(tmp_path))
 
 
 def test_a_snapshot_that_is_not_finite_is_told_before_sampling(tmp_path, monkeypatch, capsys):
     words = tiny_run(tmp_path, f"cache={tmp_path}/cache", "evaluation.samples=64")
     assert run_in_process(words) == 0
-    ((_, path), *_) = reversed(checkpoints.snapshots(only_run(tmp_path)).items())
+    ((_, path), *_) = reversed(weight_files.snapshots(only_run(tmp_path)).items())
     state = checkpoints.read_tensors(path)
     state["blocks.0.attn.qkv.weight"][1, 2] = float("nan")
     checkpoints.write_tensors(path, state, {})

@@ -9,7 +9,7 @@ from support.runs import last_weights, numbers, only_run, run_cli, run_in_proces
 
 from bench.config.compose import compose
 from bench.config.identity import identity, run_id
-from bench.core.store import checkpoints
+from bench.core.store import weight_files
 from bench.core.store.files import read_json
 from bench.core.store.runs import read_run
 from bench.core.train import distributed
@@ -51,7 +51,7 @@ def copied(pretrained, folder, heads=True):
 
 def test_backbone_and_average_are_the_other_runs_average(pretrained, tmp_path):
     learner, (said,) = begun(tiny_run(tmp_path, "method=vanilla", f"init={pretrained}"))
-    (theirs,) = [load_file(checkpoints.snapshots(pretrained)[512])]
+    (theirs,) = [load_file(weight_files.snapshots(pretrained)[512])]
     for module in (learner.backbone, learner.ema):
         state = module.state_dict()
         assert state.keys() == theirs.keys()
@@ -61,7 +61,7 @@ def test_backbone_and_average_are_the_other_runs_average(pretrained, tmp_path):
 
 
 def test_heads_are_those_of_the_same_method_and_begin_anew_elsewhere(pretrained, tmp_path):
-    (newest,) = checkpoints.checkpoints(pretrained / "checkpoints")[-1:]
+    (newest,) = weight_files.checkpoints(pretrained / "checkpoints")[-1:]
     theirs = torch.load(newest, weights_only=True)["heads"]
     learner, (said,) = begun(tiny_run(tmp_path / "a", "method=selfflow", f"init={pretrained}"))
     own = learner.heads.state_dict()
@@ -91,7 +91,7 @@ def test_what_it_begins_from_is_what_the_run_is(pretrained, tmp_path):
     elsewhere = copied(pretrained, tmp_path)
     words = ["method=vanilla", f"init={elsewhere}"]
     assert run_id(compose(words)) == run_id(from_it)
-    older, newer = checkpoints.snapshots(elsewhere).values()
+    older, newer = weight_files.snapshots(elsewhere).values()
     shutil.copyfile(older, newer)
     assert run_id(compose(words)) != run_id(from_it)
 
@@ -141,9 +141,9 @@ def test_it_goes_on_without_the_other_run_once_it_has_a_checkpoint(pretrained, t
     described = read_json(run / "run.json")
 
     # back at its first checkpoint but one
-    last = checkpoints.checkpoints(run / "checkpoints")[-1]
+    last = weight_files.checkpoints(run / "checkpoints")[-1]
     last.unlink()
-    for snapshot in checkpoints.snapshots(run).values():
+    for snapshot in weight_files.snapshots(run).values():
         snapshot.unlink()
     shutil.rmtree(source)
     capsys.readouterr()
@@ -154,7 +154,7 @@ def test_it_goes_on_without_the_other_run_once_it_has_a_checkpoint(pretrained, t
 
     # before its first checkpoint it needs the run
     shutil.rmtree(run / "checkpoints")
-    for snapshot in checkpoints.snapshots(run).values():
+    for snapshot in weight_files.snapshots(run).values():
         snapshot.unlink()
     before = sorted(path for path in runs.rglob("*") if path.is_file())
     assert run_in_process(words) == 2
@@ -183,13 +183,13 @@ def test_another_layout_is_refused_before_anything_is_written(
 
 def test_a_path_without_weights_is_refused_in_one_sentence(pretrained, tmp_path, capsys):
     nothing = copied(pretrained, tmp_path / "nothing")
-    for snapshot in checkpoints.snapshots(nothing).values():
+    for snapshot in weight_files.snapshots(nothing).values():
         snapshot.unlink()
     damaged = copied(pretrained, tmp_path / "damaged")
-    file = checkpoints.snapshots(damaged)[512]
+    file = weight_files.snapshots(damaged)[512]
     file.write_bytes(file.read_bytes()[:-100])
     other = copied(pretrained, tmp_path / "heads")
-    (newest,) = checkpoints.checkpoints(other / "checkpoints")[-1:]
+    (newest,) = weight_files.checkpoints(other / "checkpoints")[-1:]
     newest.write_bytes(newest.read_bytes()[:-100])
     runs = tmp_path / "runs"
     for path, says in {

@@ -25,7 +25,7 @@ from support.runs import (
     tiny_run,
 )
 
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, weight_files
 from bench.core.store.files import read_json, write_json
 
 
@@ -170,7 +170,7 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, sent, code):
         read_json(run / "status.json")["state"] == "stopped"
         and sent.name in read_json(run / "status.json")["message"]
     )
-    assert len(checkpoints.checkpoints(run / "checkpoints")) == 1 and "saved" in errors
+    assert len(weight_files.checkpoints(run / "checkpoints")) == 1 and "saved" in errors
 
 
 def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(tmp_path, capsys):
@@ -182,9 +182,9 @@ def test_a_cut_and_a_flipped_checkpoint_fall_back_to_the_one_before(tmp_path, ca
         lambda data: data[: len(data) // 2],
         lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
     ):
-        newest = checkpoints.checkpoints(run / "checkpoints")[-1]
+        newest = weight_files.checkpoints(run / "checkpoints")[-1]
         newest.write_bytes(damage(newest.read_bytes()))
-        list(checkpoints.snapshots(run).values())[-1].unlink()
+        list(weight_files.snapshots(run).values())[-1].unlink()
         assert run_in_process(words) == 0
         assert "going back to the checkpoint before it" in capsys.readouterr().err
         assert numbers(run) == whole and last_weights(run) == weights
@@ -206,12 +206,12 @@ def test_a_checkpoint_of_wrong_content_falls_back_to_the_one_before(tmp_path, ca
     assert run_in_process(words) == 0
     run = only_run(tmp_path)
     whole, weights = numbers(run), last_weights(run)
-    newest = checkpoints.checkpoints(run / "checkpoints")[-1]
+    newest = weight_files.checkpoints(run / "checkpoints")[-1]
     state = torch.load(newest, weights_only=True)
     change(state)
     newest.unlink()
     checkpoints.save_checkpoint(run / "checkpoints", state["images"], state)
-    list(checkpoints.snapshots(run).values())[-1].unlink()
+    list(weight_files.snapshots(run).values())[-1].unlink()
     assert run_in_process(words) == 0
     assert "going back to the checkpoint before it" in capsys.readouterr().err
     assert numbers(run) == whole and last_weights(run) == weights
@@ -331,6 +331,6 @@ def test_a_trial_leaves_no_checkpoint_unless_asked(tmp_path, capsys):
         words = tiny_run(runs, f"checkpoint_images={asked}", "images=2Ki", *also)
         assert run_in_process(words) == 0
         run = only_run(runs)
-        assert len(checkpoints.checkpoints(run / "checkpoints")) in left
-        assert 2048 in checkpoints.snapshots(run)
+        assert len(weight_files.checkpoints(run / "checkpoints")) in left
+        assert 2048 in weight_files.snapshots(run)
     assert " GB free (" in (said := capsys.readouterr().out) and "an estimate, by half" in said

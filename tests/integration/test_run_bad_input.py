@@ -20,7 +20,7 @@ from support.runs import (
 )
 
 from bench.cli import BAD_INPUT, FAILED
-from bench.core.store import checkpoints, staging
+from bench.core.store import checkpoints, staging, weight_files
 from bench.core.store.files import read_json
 
 BAD = [
@@ -101,7 +101,7 @@ def test_changed_settings_and_changed_data_on_resume_are_refused(tmp_path, capsy
     description = json.loads((run / "run.json").read_text())
     description["fingerprints"]["data"] = "0" * 16
     (run / "run.json").write_text(json.dumps(description))
-    list(checkpoints.snapshots(run).values())[-1].unlink()
+    list(weight_files.snapshots(run).values())[-1].unlink()
     assert run_in_process(words) == BAD_INPUT
     assert "the data changed since" in capsys.readouterr().err
 
@@ -119,7 +119,7 @@ def test_more_images_are_another_run_where_the_rate_knows_the_end(tmp_path, rate
     assert run_in_process([*words, "images=256"]) == 0
     (longer,) = {path.parent for path in tmp_path.glob("*/run.json")} - {run}
     assert (numbers(run), last_weights(run)) == before
-    assert list(checkpoints.snapshots(longer))[-1] == 256
+    assert list(weight_files.snapshots(longer))[-1] == 256
 
 
 @pytest.mark.slow
@@ -133,9 +133,8 @@ def test_more_images_continue_a_constant_schedule(tmp_path):
         int(path.stem.split("-")[-1])
         for path in (only_run(tmp_path) / "results").glob("heldout-*.json")
     }
-    assert measured == checkpoints.snapshots(only_run(tmp_path)).keys() and {256, 512} < measured, (
-        "of both starts"
-    )
+    there = weight_files.snapshots(only_run(tmp_path)).keys()
+    assert measured == there and {256, 512} < measured, "of both starts"
     straight = [word for word in words if not word.startswith("runs=")] + [
         f"runs={tmp_path}/straight",
         "images=512",

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from support.runs import ROOT, each_once, numbers, only_run, run_in_process, tiny_run
 
-from bench.core.store import checkpoints
+from bench.core.store import weight_files
 
 WORDS = (
     "method=selfflow", "batch=96", "log_images=96", "optimizer.schedule=constant", "measure=none",
@@ -72,7 +72,7 @@ def test_slices_give_the_losses_of_whole_parameters_and_move_between_numbers_of_
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
     a, b = (
-        load_file(checkpoints.snapshots(only_run(tmp_path / name))[2880])
+        load_file(weight_files.snapshots(only_run(tmp_path / name))[2880])
         for name in ("alone", "moving")
     )
     assert a.keys() == b.keys()

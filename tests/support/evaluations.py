@@ -16,7 +16,8 @@ from bench.core.data.base import Digits
 from bench.core.model.backbone import SiT
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
-from bench.core.store.checkpoints import load_snapshot, snapshots
+from bench.core.store.checkpoints import load_snapshot
+from bench.core.store.weight_files import snapshots
 from bench.evaluate import main
 from bench.evaluation.exporters import export_checkpoint
 from probes.distances.frechet import Moments, fit

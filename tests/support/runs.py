@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from bench.cli import guarded
-from bench.core.store import checkpoints
+from bench.core.store import weight_files
 from bench.core.store.runs import read_metrics
 from bench.run import RUN
 
@@ -82,7 +82,7 @@ def numbers(run: Path) -> list[dict]:
 
 
 def last_weights(run: Path) -> bytes:
-    return list(checkpoints.snapshots(run).values())[-1].read_bytes()
+    return list(weight_files.snapshots(run).values())[-1].read_bytes()
 
 
 def start(words: list[str]) -> subprocess.Popen:

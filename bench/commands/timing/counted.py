@@ -28,10 +28,8 @@ def counted_hours(words_of: Mapping[str, Sequence[str]], tflops: float, encoder_
         known = shape_of(cfg.data)
         if known is None:
             data = build(cfg.data, cache=Path(cfg.cache))
-            known, shown = (
-                (data.grid, data.condition),
-                tuple(data.images("train", slice(0, 1)).shape[1:]),
-            )
+            known = data.grid, data.condition
+            shown = tuple(data.images("train", slice(0, 1)).shape[1:])
         else:
             shown = decoded_shape(cfg.data)
         features = RandomFeatures(known[0], encoder_width) if cfg.encoder else None

@@ -9,7 +9,7 @@ found, how one is read for an autoencoder, and what of it is kept beside its lat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -231,7 +231,7 @@ class FirstSeconds:
             "channels": self.channels,
             "latents": self.latents,
             "resample": self.resample,
-            "spectrogram": spectrogram_facts(self.spectrogram),
+            "spectrogram": asdict(self.spectrogram),
         }
 
 
@@ -248,9 +248,3 @@ class _SoundFiles(ClassFolders):
 
     def read(self, path: Path) -> Tensor:
         return self.how.waves(path)
-
-
-def spectrogram_facts(view: Spectrogram) -> dict[str, int]:
-    """What makes it, for `Spectrogram(**facts)`."""
-    names = ("rate", "hop", "window", "bands", "frames")
-    return {name: getattr(view, name) for name in names}

@@ -65,7 +65,9 @@ class LabelledPictures:
 
     def at(self, rows: np.ndarray) -> LabelledPictures:
         """Some of them."""
-        return replace(self, file=self.file[rows], place=self.place[rows], labels=self.labels[rows])
+        texts = [self.texts[row] for row in np.arange(len(self))[rows]] if self.texts else ()
+        own = self.file[rows], self.place[rows], self.labels[rows]
+        return replace(self, file=own[0], place=own[1], labels=own[2], texts=texts)
 
     def path(self, index: int) -> Path:
         """The file of one."""

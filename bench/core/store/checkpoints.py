@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.store.files import atomic, file_hash
-from bench.core.store.weights import CHECKPOINT_NAME, checkpoints, snapshot_path
-from bench.core.store.weights import snapshots as snapshots
+from bench.core.store.weight_files import CHECKPOINT_NAME, checkpoints, snapshot_path
 
 # What a run resumes from: tensors, numbers, strings, and containers of them.
 TrainingState: TypeAlias = dict[str, Any]

@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, weight_files
 from bench.core.store.checkpoints import read_tensors
 from bench.core.store.runs import CONFIGURATION, find_run, read_part
 from bench.core.train.ema import ema_decay
@@ -110,7 +110,7 @@ def rebuild(
     """
     if not 0 <= decay < 1:
         raise ValueError(f"decay={decay} must be at least 0 and below 1")
-    run, snapshots = find_run(run_dir), checkpoints.snapshots(run_dir)
+    run, snapshots = find_run(run_dir), weight_files.snapshots(run_dir)
     cfg = run.configuration if run else read_part(run_dir, CONFIGURATION)
     if not cfg or not snapshots:
         raise ValueError(f"run={run_dir} is no run folder with snapshots: give one of runs/*")

@@ -6,8 +6,9 @@ import shutil
 import pytest
 import torch
 
-from bench.core.store.checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from bench.core.store.checkpoints import load_checkpoint, save_checkpoint
 from bench.core.store.files import file_hash
+from bench.core.store.weight_files import checkpoints
 
 
 class Harmful:

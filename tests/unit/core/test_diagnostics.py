@@ -15,7 +15,7 @@ from bench.config.compose import compose
 from bench.config.groups import options
 from bench.core.model.flow import interpolate
 from bench.core.model.streams import Draw
-from bench.core.store import checkpoints
+from bench.core.store import weight_files
 from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.diagnostics import by_noise_level, diagnose, is_due
@@ -143,7 +143,7 @@ def test_weights_are_the_same_bits_with_and_without(tmp_path, name):
     off, plain = trained(tmp_path / "off", *words, "diagnostics_images=null")
     assert on.name == off.name, "what is logged is no part of a run's identity"
     weights = [
-        [path.read_bytes() for path in checkpoints.snapshots(run).values()] for run in (on, off)
+        [path.read_bytes() for path in weight_files.snapshots(run).values()] for run in (on, off)
     ]
     assert weights[0] == weights[1] and weights[0]
     assert all("loss_t0" in line["diagnostics"] for line in lines)

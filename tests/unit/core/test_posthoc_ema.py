@@ -12,7 +12,7 @@ from support.arms import GRID, NANO
 from support.runs import run_cli
 
 from bench.core.model.backbone import SiT
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, weight_files
 from bench.core.train.ema import ema_decay
 from bench.core.train.posthoc import fit_profile, posthoc_path, profile, rebuild
 from bench.posthoc_ema import POSTHOC_EMA
@@ -47,7 +47,7 @@ def write_run(run, theta, at, decay, warmup, batch=4):
             "w": torch.tensor([average(theta, decay, warmup, steps)], dtype=torch.float64),
             "fixed": torch.tensor([0.1]),
         }
-        save_file(state, checkpoints.snapshot_path(run, steps * batch))
+        save_file(state, weight_files.snapshot_path(run, steps * batch))
 
 
 @pytest.mark.parametrize("warmup", [True, False])
@@ -99,7 +99,7 @@ def test_the_runs_own_average_is_its_snapshot_and_the_rest_stays_bit_for_bit(tmp
     write_run(tmp_path, trajectory(60), [10, 30, 60], 0.9, True)
     path, fitted = rebuild(tmp_path, 0.9, images=30 * 4)
     assert fitted.error < 1e-12 and np.allclose(fitted.coefficients, [0, 1], atol=1e-12)
-    own = load_file(checkpoints.snapshot_path(tmp_path, 120))
+    own = load_file(weight_files.snapshot_path(tmp_path, 120))
     assert load_file(path)["w"].item() == pytest.approx(own["w"].item(), rel=1e-12)
     assert torch.equal(load_file(path)["fixed"], own["fixed"])
 

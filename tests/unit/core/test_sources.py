@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from support.tars import as_png, write_tar
 
-from bench.core.data.sources import find_pictures
+from bench.core.data.sources import LabelledPictures, find_pictures
 
 
 def examples(count, first=0):
@@ -122,3 +122,17 @@ def test_parquet_holds_pictures_as_hugging_face_writes_them(tmp_path):
     parquet.write_table(two, tmp_path / "train-3.parquet")
     with pytest.raises(ValueError, match="has the columns a, b, label: expected one of pictures"):
         find_pictures(tmp_path, 0.1)
+
+
+def test_some_of_the_examples_keep_their_texts_and_come_back_from_a_file(tmp_path):
+    n, words = 4, ("a ball", "eine Kugel", "två", "")
+    places = np.arange(2 * n).reshape(n, 2)
+    whole = LabelledPictures(tmp_path, "file", ["x"], np.zeros(n, int), places, np.arange(n), words)
+    for rows in (np.array([2, 0]), np.array([True, False, True, False])):
+        some = whole.at(rows)
+        assert list(some.texts) == [words[i] for i in np.arange(n)[rows]]
+        assert some.labels.tolist() == np.arange(n)[rows].tolist()
+        assert some.digest() != whole.digest()
+    whole.save(tmp_path / "list.npz")
+    again = LabelledPictures.load(tmp_path / "list.npz", tmp_path)
+    assert list(again.texts) == list(words) and again.digest() == whole.digest()

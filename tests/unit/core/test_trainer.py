@@ -10,7 +10,7 @@ from support.runs import only_run, tiny_run
 
 from bench.config.compose import compose
 from bench.core.model.streams import Draw
-from bench.core.store import checkpoints
+from bench.core.store import checkpoints, weight_files
 from bench.core.store.runs import read_metrics
 from bench.core.train import distributed
 from bench.core.train.learner import Learner
@@ -81,7 +81,7 @@ def test_four_steps_are_those_of_the_formulas(tmp_path, monkeypatch):
                 p.mul_(1 - rate * DECAY).sub_(rate * step)
             kept = min(0.15, (1 + n) / (10 + n))
             average[name] = kept * average[name] + (1 - kept) * p.detach()
-    snapshot = checkpoints.read_tensors(checkpoints.snapshot_path(session.path, 256))
+    snapshot = checkpoints.read_tensors(weight_files.snapshot_path(session.path, 256))
     for name, wanted in average.items():
         torch.testing.assert_close(snapshot[name], wanted, rtol=1e-3, atol=2e-5)
         assert not torch.allclose(wanted, theta[name], atol=1e-4), "or the average is not tested"
