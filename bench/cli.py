@@ -62,9 +62,9 @@ class Command:
 
     first: the key that a word without "=" is for; second: that of another such word. passes: how
     other keys begin that the body gets as well, in `overrides`, a list of KEY=VALUE ("" is any
-    key). notes: {title: {name: meaning}} of the help page, or what makes it. alone: without words
-    it does something, and shows no help. parts: what a first word may name instead, with keys of
-    its own.
+    key). meant: of a word without "=", the words that it may stand for. notes: {title: {name:
+    meaning}} of the help page, or what makes it. alone: without words it does something, and shows
+    no help. parts: what a first word may name instead, with keys of its own.
     """
 
     name: str = field(kw_only=False)
@@ -76,6 +76,7 @@ class Command:
     first: str = ""
     second: str = ""
     passes: tuple[str, ...] = ()
+    meant: Callable[[str], Sequence[str]] | None = None
     notes: Lists | Callable[[], Lists] = field(default_factory=dict)
     alone: bool = False
     parts: Mapping[str, Command] = field(default_factory=dict)
@@ -175,7 +176,13 @@ class Command:
                 yield split_word(word)
 
     def _meant(self, word: str) -> str:
-        """The nearest keys; or all, or, where there are too many, how a key is written."""
+        """What chooses the word; or the nearest keys; or all, or, where there are too many, how a
+        key is written.
+        """
+        named = {key: kind for key, kind in self.kinds.items() if key != self.first}
+        words = [f"{key}={word}" for key, kind in named.items() if kind.has(word)]
+        if words := [*words, *(self.meant(word) if self.meant else ())]:
+            return f"; did you mean {' or '.join(words)}?"
         if self.passes:
             return nearest(word, self.kinds) or f": write {word}=VALUE"
         return nearest(word, self.kinds) or f"; the keys are {', '.join(self.kinds)}"

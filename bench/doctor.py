@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.cli import Command
+from bench.config.groups import choosing
 from bench.config.keys import Folder
 
 DOCTOR = Command(
@@ -37,6 +38,7 @@ DOCTOR = Command(
         "data=imagenet256": "the steps of docs/imagenet.md: which are done, what comes next",
     },
     passes=("",),
+    meant=choosing,
     alone=True,
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.cli import Command
-from bench.config.groups import options
+from bench.config.groups import choosing, options
 from bench.config.keys import Choice, Flag, Folder, Several
 from bench.core.data.text_sources import TEXT_ENCODERS
 from bench.machine.resources import REFERENCES, VAES
@@ -57,6 +57,7 @@ PREPARE = Command(
         "encoder=dinov2_g dry_run=true": "",
     },
     passes=("",),
+    meant=choosing,
 )
 
 if __name__ == "__main__":

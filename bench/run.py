@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from bench.cli import Command
-from bench.config.groups import CONF, GROUPS, options
+from bench.config.groups import CONF, GROUPS, choosing, options
 from bench.config.keys import Choice
 
 
@@ -58,6 +58,7 @@ RUN = Command(
         "method=repa encoder=dinov2_g data=imagenet256 size=XL compute.compile=true": "",
     },
     passes=("",),
+    meant=choosing,
 )
 
 if __name__ == "__main__":

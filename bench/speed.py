@@ -9,7 +9,7 @@ device's own limit it reaches, and where the time of a step goes.
 from __future__ import annotations
 
 from bench.cli import Command
-from bench.config.groups import options
+from bench.config.groups import choosing, options
 from bench.config.keys import Choice, File, Folder, Number, Several, Text, Whole
 from bench.core.model.sampling_protocol import PROTOCOLS
 
@@ -77,6 +77,7 @@ SPEED = Command(
         "table=speed.json": "",
     },
     passes=("",),
+    meant=choosing,
     alone=True,
 )
 

@@ -7,6 +7,7 @@ terminal is left.
 from __future__ import annotations
 
 from bench.cli import Command
+from bench.config.groups import choosing
 from bench.config.keys import Choice, Flag, Grid, Text, Whole
 from bench.study import studies
 
@@ -72,6 +73,7 @@ SWEEP = Command(
         "study=demo seed=4,5": "two seeds more, beside those that are there",
     },
     passes=("",),
+    meant=choosing,
     notes=choices,
 )
 

@@ -33,6 +33,11 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def choosing(name: str) -> list[str]:
+    """The words that choose an option of this name, ["method=selfflow"]."""
+    return [f"{group}={name}" for group in GROUPS if name in options(group)]
+
+
 def encoder_option(name: str) -> Option:
     """An encoder as its YAML says, for `build`; "averaged(dinov2_b)" is one made of another.
 

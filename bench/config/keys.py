@@ -36,6 +36,10 @@ class Key:
         """The value that is written. Raises ValueError that names key and value."""
         return text
 
+    def has(self, text: str) -> bool:
+        """Whether it is one of the names that the key chooses among."""
+        return False
+
     def values(self) -> str:
         """How a value is written: DIR, N, true|false; of names all."""
         return self.shape
@@ -76,6 +80,9 @@ class Choice(Key):
 
     def choices(self) -> Sequence[str]:
         return self.among() if callable(self.among) else self.among
+
+    def has(self, text: str) -> bool:
+        return text in self.choices()
 
     def read(self, key: str, text: str) -> str:
         return text if text and text == self.unlisted else _one_of(key, text, self.choices())

@@ -132,6 +132,7 @@ def test_words_narrow_or_change_every_run():
         (["study=demo", "action=stop"], "action=stop is unknown"),
         (["study=demo", "imges=3"], "did you mean"),
         (["study=demo", "dry_run"], "is not KEY=VALUE"),
+        (["family"], "is not KEY=VALUE; did you mean study=family?"),
         (["study=demo", "study=family"], "study= is given twice, demo and family"),
         (["study=demo", "compute=slurm", "workers=2"], "workers=2: compute=slurm has jobs"),
         (["study=demo", "compute=slurm", "retries=2"], "retries=2: SLURM requeues"),
