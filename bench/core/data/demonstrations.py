@@ -37,7 +37,7 @@ from bench.core.data.worlds.world import (
 )
 from bench.core.model.conditions import Prompts
 from bench.core.model.pieces import Piece, Pieces
-from bench.core.model.situations import UNTOLD, Situations
+from bench.core.model.situations import LOUDNESS, UNTOLD, Situations
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.cache import cached_folder
 from bench.core.store.waiting import counted
@@ -79,7 +79,8 @@ class Instants(NamedTuple):
 
 class Demonstrations(PictureData):
     """tasks: of the world, shown in turn; horizon: actions that are predicted at once; episodes,
-    heldout_episodes: that the expert plays; cache: where they are kept, None for nowhere.
+    heldout_episodes: that the expert plays; loudness: of the view that is given; cache: where they
+    are kept, None for nowhere.
 
     Raises ValueError for tasks that the world has not, too few episodes, and an expert that fails
     in all of them.
@@ -96,6 +97,7 @@ class Demonstrations(PictureData):
         episodes: int,
         heldout_episodes: int,
         *,
+        loudness: float = LOUDNESS,
         cache: Path | None = None,
     ):
         _check(world, tasks, horizon, episodes, heldout_episodes)
@@ -128,7 +130,7 @@ class Demonstrations(PictureData):
         view = TokenGrid(world.shape[1:], VIEW_PATCH, world.shape[0])
         actions = TokenGrid((horizon,), 1, len(world.actions))
         mean, deviation = _mean_and_deviation(view, self._views["train"])
-        self._told = Situations(view, self._longest, len(world.words), mean, deviation)
+        self._told = Situations(view, self._longest, len(world.words), mean, deviation, loudness)
         self._pieces = Pieces.of(Piece(view, VIEW_WEIGHT), Piece(actions))
         super().__init__(name, self._pieces, len(said), {}, labels, said)
         failed = sum(of.failed for of in self.played.values())

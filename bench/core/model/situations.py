@@ -17,16 +17,18 @@ from torch import Tensor, nn
 
 from bench.core.model.conditions import Embedded, Embedder
 from bench.core.model.tokens import TokenGrid
+from bench.core.ranges import check_range
 
 UNSEEN = 256  # in place of each number of a view that says nothing
 UNTOLD = 0  # after the last word of an instruction; all of one that says nothing
-LOUDNESS = 2.0  # of what is given beside what is noised, which so is seen through noise
+LOUDNESS = 6.0  # what is given is heard through noise of deviation 1 in the same tokens (LOG.md)
 
 
 @dataclass(frozen=True)
 class Situations:
     """view: how it becomes tokens; words: of an instruction at most, numbered from 1 to
-    `vocabulary`; mean, deviation: of each number of a view's token, over bytes.
+    `vocabulary`; mean, deviation: of each number of a view's token, over bytes; loudness: the
+    deviation that these numbers enter with, beside that of noise, 1.
     """
 
     view: TokenGrid
@@ -34,6 +36,10 @@ class Situations:
     vocabulary: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    loudness: float = LOUDNESS
+
+    def __post_init__(self) -> None:
+        check_range("data.loudness", self.loudness, "(0, inf)")
 
     @property
     def null(self) -> Tensor:
@@ -78,7 +84,7 @@ class SituationEmbedder(Embedder):
         seen, words = condition.split([grid.tokens * grid.token_dim, self.told.words], dim=1)
         seen = seen.unflatten(1, (grid.tokens, grid.token_dim))
         numbers = self.told.standardised(seen.to(self.view.weight.dtype))
-        beside = self.view(LOUDNESS * numbers * (seen != UNSEEN))
+        beside = self.view(self.told.loudness * numbers * (seen != UNSEEN))
         tokens = self.words(words) + self.places.weight
         pooled = self.pooled(nn.functional.silu(self.hidden(tokens.flatten(1))))
         return Embedded(pooled, tokens, beside)

@@ -1,18 +1,21 @@
 """Sequences of several pieces, and what is seen beside them."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from support.arms import random_backbone
 
 from bench.core.model.backbone import SiT
 from bench.core.model.pieces import Piece, Pieces
-from bench.core.model.situations import LOUDNESS, UNSEEN, Situations
+from bench.core.model.situations import UNSEEN, Situations
 from bench.core.model.sizes import SIZES
 from bench.core.model.streams import generator
 from bench.core.model.tokens import TokenGrid
 
 VIEW, ACTIONS = TokenGrid((4, 6), 2, 3), TokenGrid((4,), 1, 5)
 GRID = Pieces.of(Piece(VIEW, 0.3), Piece(ACTIONS))
-TOLD = Situations(VIEW, 2, 7, tuple(range(60, 72)), tuple(range(20, 32)))
+TOLD = Situations(VIEW, 2, 7, tuple(range(60, 72)), tuple(range(20, 32)), loudness=3.0)
 NANO = SIZES["nano"]
 
 
@@ -69,7 +72,7 @@ def test_what_is_seen_enters_as_if_concatenated_to_the_channels():
     tokens = GRID.pack(*parts())
     embedded = backbone.y_embedder(told)
     entered = backbone.x_embedder(tokens)[:, :6] + embedded.beside
-    given = LOUDNESS * TOLD.standardised(VIEW.patchify(views).float())
+    given = 3 * TOLD.standardised(VIEW.patchify(views).float())
     both = torch.nn.Linear(29, 32)
     with torch.no_grad():
         view = backbone.y_embedder.view
@@ -83,6 +86,11 @@ def test_a_view_is_standardised_and_brought_back():
     views, _ = rows()
     tokens = TOLD.standardised(VIEW.patchify(views).float())
     assert torch.equal(VIEW.unpatchify(TOLD.as_bytes(tokens).round()), views.float())
+
+
+def test_a_loudness_that_nothing_is_heard_at_is_refused():
+    with pytest.raises(ValueError, match=r"data.loudness=0.0 is outside \(0, inf\)"):
+        replace(TOLD, loudness=0.0)
 
 
 def test_the_null_row_shows_nothing():

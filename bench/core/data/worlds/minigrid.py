@@ -49,11 +49,13 @@ def minigrid(
     episodes: int,
     heldout_episodes: int,
     *,
+    loudness: float,
     cache: Path | None = None,
 ) -> Demonstrations:
     """Demonstrations in `Rooms`; arguments as there and as `Demonstrations` takes them."""
     world = Rooms(room, objects)
-    return Demonstrations(name, world, tasks, horizon, episodes, heldout_episodes, cache=cache)
+    counts = (episodes, heldout_episodes)
+    return Demonstrations(name, world, tasks, horizon, *counts, loudness=loudness, cache=cache)
 
 
 @dataclass(frozen=True)
