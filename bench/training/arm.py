@@ -17,7 +17,7 @@ from bench.config.groups import build
 from bench.config.needs import missing
 from bench.config.parts import part_configs
 from bench.config.schema import Config
-from bench.core.data.base import DataSet
+from bench.core.data.base import DataSet, read_by_encoder
 from bench.core.data.mixed import Mixed
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import Condition
@@ -94,7 +94,9 @@ class AssembledArm:
                     encoder = build(cfg.encoder, **parts).to(processes.device)
                 processes.barrier()
 
-        clean = () if encoder is None else tuple(data.images("train", slice(0, 1)).shape[1:])
+        clean: tuple[int, ...] = ()
+        if encoder is not None:
+            clean = tuple(read_by_encoder(data, encoder.hears, "train", slice(0, 1)).shape[1:])
         cost = count(method, data.grid, cfg.size, data.condition, encoder, clean)
         return cls(cfg, processes, data, method, blocks, encoder, cost)
 

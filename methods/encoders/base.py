@@ -48,7 +48,7 @@ class DerivedEncoder(Encoder):
         learned = trained_on is None
         inner = of.card if learned else replace(of.card, trained_on=trained_on, labels="")
         super().__init__(replace(inner, name=card.name))
-        self.width, self.grid = of.width, of.grid
+        self.width, self.grid, self.hears = of.width, of.grid, of.hears
         self.reading = f"{change}; {of.reading}"
         if learned:
             self.not_counted, self.training_flops = of.not_counted, of.training_flops
@@ -64,11 +64,14 @@ def fitting_grids(
     if card.resize not in RESIZES:
         raise ValueError(f"encoder.resize={card.resize} is unknown (choices: {', '.join(RESIZES)})")
     if len(token_grid) != 2:
-        of_frames = f"encoder=frames encoder.of={card.name}, or "
+        others = {
+            1: "one of sounds, encoder=crepe_tiny or mert_95m, or ",
+            3: f"encoder=frames encoder.of={card.name}, or ",
+        }
         raise ValueError(
             f"encoder {card.name} reads pictures, and the tokens form a "
             f"{len(token_grid)}-dimensional grid: choose "
-            f"{of_frames if len(token_grid) == 3 else ''}one that is trained on the data "
+            f"{others.get(len(token_grid), '')}one that is trained on the data "
             "themselves, encoder=local_s, local_m or local_l"
         )
     height, width = token_grid

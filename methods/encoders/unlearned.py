@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bench.core.data.base import DataSet
+from bench.core.data.base import DataSet, read_by_encoder
 from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
 from bench.core.store.cache import cached_folder
 from methods.encoders.base import DerivedEncoder
@@ -156,7 +156,7 @@ def pictures(encoder: Encoder, dataset: DataSet | None) -> Iterator[Tensor]:
     index = (torch.arange(n) * dataset.n_train) // n
     title = f"statistics of {encoder.name}"
     for part in tqdm(index.split(_BATCH), desc=title, disable=None, leave=False):
-        yield torch.as_tensor(dataset.images("train", part))
+        yield read_by_encoder(dataset, encoder.hears, "train", part)
 
 
 def _kept(

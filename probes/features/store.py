@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.data.base import DataSet
+from bench.core.data.base import DataSet, read_by_encoder
 from bench.core.model.backbone import SiT
 from bench.core.model.encoder import Encoder
 from bench.core.model.flow import interpolate
@@ -48,6 +47,7 @@ OF_FEATURES = {"data": STATED, "features": STATED, "n_train": STATED, "n_heldout
 NOISE_BLOCK = 64  # images that share a noise generator, whatever the batch
 VERSION = 1
 MOST_IMAGES = 50_000
+_ENCODED = 64  # at once by an encoder
 
 
 @dataclass(frozen=True)
@@ -215,60 +215,32 @@ def _fill(
         file.flush()
 
 
-def mean_features(
-    read: Callable[[Tensor], Tensor],
-    name: str,
-    fingerprint: str,
-    dataset: DataSet,
-    split: str,
-    cache: Path,
-    most_images: int = MOST_IMAGES,
-    batch: int = 64,
-    progress: bool = False,
-) -> np.ndarray:
-    """Features [n, W] of a frozen reader of pictures over a split,
-    cached under the hashes of its weights and the data.
-
-    read: uint8 images [B, 3, H, W] -> patch tokens [B, N, W], whose mean over patches is kept
-    (float16, memory-mapped).
-    """
-    indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, most_images)
-    of_data = f"{dataset.name}-{dataset.fingerprint[:16]}-{split}-{len(indices)}"
-    key = f"{name}-{fingerprint}-{of_data}-v{VERSION}"
-
-    @torch.no_grad()
-    def make(folder: Path) -> None:
-        file = None
-        for start in tqdm(
-            range(0, len(indices), batch), desc=f"{name} {split}", disable=not progress, leave=False
-        ):
-            images = torch.as_tensor(dataset.images(split, indices[start : start + batch]))
-            values = read(images).float().mean(dim=1).cpu().numpy()
-            if file is None:
-                shape = (len(indices), values.shape[1])
-                of = f"the features of {dataset.name} {split} by {name}"
-                file = new_array(folder / "features.npy", shape, np.float16, of)
-            file[start : start + len(values)] = values
-        assert file is not None
-        file.flush()
-
-    return np.load(
-        cached_folder(Path(cache) / "features" / key, make) / "features.npy", mmap_mode="r"
-    )
-
-
 def encoder_features(
     encoder: Encoder,
     dataset: DataSet,
     split: str,
     cache: Path,
-    most_images: int = 50_000,
+    most_images: int = MOST_IMAGES,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Patch means [n, width] (float16, memory-mapped) of a frozen encoder over a split,
-    computed once.
+    """Means over patches [n, width] (float16, memory-mapped) of a frozen encoder over a split,
+    computed once under the hashes of its weights and the data.
     """
-    return mean_features(
-        lambda images: encoder(images.to(device)).patches,
-        encoder.name, encoder.fingerprint, dataset, split, cache, most_images,
-    )  # fmt: skip
+    indices = subset(dataset.n_train if split == "train" else dataset.n_heldout, most_images)
+    of_data = f"{dataset.name}-{dataset.fingerprint[:16]}-{split}-{len(indices)}"
+    key = f"{encoder.name}-{encoder.fingerprint}-{of_data}-v{VERSION}"
+
+    @torch.no_grad()
+    def make(folder: Path) -> None:
+        of = f"the features of {dataset.name} {split} by {encoder.name}"
+        shape = (len(indices), encoder.width)
+        file, done = new_array(folder / "features.npy", shape, np.float16, of), 0
+        for part in indices.split(_ENCODED):
+            read = read_by_encoder(dataset, encoder.hears, split, part)
+            values = encoder(read.to(device)).patches.float().mean(dim=1)
+            file[done : done + len(part)] = values.cpu().numpy()
+            done += len(part)
+        file.flush()
+
+    folder = cached_folder(Path(cache) / "features" / key, make)
+    return np.load(folder / "features.npy", mmap_mode="r")

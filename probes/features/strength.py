@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.core.data.base import DataSet
+from bench.core.data.base import DataSet, read_by_encoder
 from bench.core.model.encoder import Encoder
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import read_json, short_hash, write_json
@@ -100,7 +100,8 @@ def _structure_row(
     values = []
     try:
         for batch in indices.split(64):
-            found = encoder(torch.as_tensor(dataset.images("heldout", batch)).to(device))
+            read = read_by_encoder(dataset, encoder.hears, "heldout", batch)
+            found = encoder(read.to(device))
             values.append(local_against_distant(found.patches, found.grid))
     except ValueError as error:
         return STRUCTURE.row("encoder_structure", None, len(indices), stated, note=str(error))

@@ -127,7 +127,11 @@ def test_sounds_are_oobles_latents_and_are_heard_again(tmp_path):
     torch.testing.assert_close(
         heard.waves, plain.mean(dim=1).clamp(-1, 1)[place], rtol=1e-3, atol=1e-4
     )
-    # what encoders and distances read are spectrograms, kept and of what is decoded
+    # encoders that hear are given the same, a token the middle of its 256 samples
+    given = data.waves("train", slice(0, 2))
+    torch.testing.assert_close(given.samples, heard.waves[:2])
+    assert given.times.tolist() == pytest.approx([(256 * i + 128) / RATE for i in range(12)])
+    # what others and distances read are spectrograms, kept and of what is decoded
     assert data.images("train").shape == (11, 64, 12) and data.images("train").max() == 255
     levels = data.spectrogram.levels(plain.mean(dim=1)[place])
     torch.testing.assert_close(data.decode(found), 2 * levels - 1, rtol=1e-3, atol=1e-3)

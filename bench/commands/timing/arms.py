@@ -27,7 +27,7 @@ from bench.config.compose import compose
 from bench.config.groups import build
 from bench.config.recipes import decoded_shape, shape_of
 from bench.config.schema import Config
-from bench.core.data.base import DataSet, Examples
+from bench.core.data.base import DataSet, Examples, read_by_encoder
 from bench.core.data.latents import LatentData
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import PAD, Classes, Condition
@@ -145,7 +145,7 @@ class TimedArm:
 
         backbone = _backbone(cfg, data, processes.device)
         learner = Learner(cfg, {"": TrainedPart(data, built, encoder, cached)}, backbone, processes)
-        clean = () if encoder is None else _clean(data)
+        clean = () if encoder is None else _clean(data, encoder)
         cost = count(built, data.grid, cfg.size, data.condition, encoder, clean)
         return cls(
             name,
@@ -229,10 +229,10 @@ def _features(data: DataSet, encoder: Encoder) -> np.ndarray:
     return np.broadcast_to(one, (data.n_train, *one.shape[1:]))
 
 
-def _clean(data: DataSet) -> tuple[int, ...]:
+def _clean(data: DataSet, encoder: Encoder) -> tuple[int, ...]:
     if isinstance(data, RandomLatents):
         return data.shown
-    return tuple(data.images("train", slice(0, 1)).shape[1:])
+    return tuple(read_by_encoder(data, encoder.hears, "train", slice(0, 1)).shape[1:])
 
 
 def _batches(learner: Learner, data: DataSet) -> Iterator[Examples]:

@@ -72,13 +72,23 @@ class Heard(NamedTuple):
     rate: int
 
 
+class Waves(NamedTuple):
+    """Recordings as encoders hear them: samples float32 [n, m], rate of them a second; times: where
+    each token has its middle, in seconds [N].
+    """
+
+    samples: Tensor
+    rate: int
+    times: Tensor
+
+
 class Examples(NamedTuple):
     """Training examples as they are read.
 
     which: their places in the split [B]; stored: tokens, or what tokens are drawn from; condition:
     int64 [B, ...]; clean: as an encoder reads them, uint8 [B, 3, H, W] of pictures, [B, 3, T, H, W]
-    of videos, [B, bands, frames] of sounds, where a method needs them; patches: an encoder's patch
-    tokens [B, N, W_enc], where they were computed before.
+    of videos, [B, bands, frames] of sounds or their waves, float32 [B, samples], where a method
+    needs them; patches: an encoder's patch tokens [B, N, W_enc], where they were computed before.
     """
 
     which: Tensor
@@ -143,6 +153,10 @@ class DataSet(Protocol):
         """
         ...
 
+    def waves(self, split: str, indices: Indices = slice(None)) -> Waves:
+        """The recordings of sounds. Raises ValueError for data that nobody hears."""
+        ...
+
     def labels(self, split: str, indices: Indices = slice(None)) -> Tensor:
         """int64 [n]."""
         ...
@@ -187,6 +201,18 @@ class DataSet(Protocol):
     def fingerprints(self) -> dict[str, str]:
         """What a resumed run compares: of these, those that both starts have."""
         ...
+
+
+def read_by_encoder(
+    data: DataSet, hears: bool, split: str, indices: Indices = slice(None)
+) -> Tensor:
+    """What an encoder is given of examples: their bytes as `images`, or, where it hears, `waves`.
+
+    Raises ValueError where there is none.
+    """
+    if hears:
+        return data.waves(split, indices).samples
+    return torch.as_tensor(data.images(split, indices))
 
 
 def described(data: DataSet) -> str:
@@ -243,6 +269,9 @@ class PictureData:
 
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self._pictures[split][indices]
+
+    def waves(self, split: str, indices: Indices = slice(None)) -> Waves:
+        raise ValueError(f"{self.name} are {self.noun}s, and there is nothing to hear of them")
 
     def labels(self, split: str, indices: Indices = slice(None)) -> Tensor:
         return self._labels[split][indices]

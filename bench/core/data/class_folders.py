@@ -256,6 +256,9 @@ class ClassFolders(PictureData):
     def images(self, split: str, indices: Indices = slice(None)) -> Tensor:
         if self.in_memory:
             return super().images(split, indices)
+        return torch.stack([self.read(path) for path in self.paths(split, indices)])
+
+    def paths(self, split: str, indices: Indices) -> list[Path]:
+        """The files of these examples."""
         files = self.files[split]
-        paths = files[indices] if isinstance(indices, slice) else [files[int(i)] for i in indices]
-        return torch.stack([self.read(path) for path in paths])
+        return files[indices] if isinstance(indices, slice) else [files[int(i)] for i in indices]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.data.base import Heard, Indices
+from bench.core.data.base import Heard, Indices, Waves
 from bench.core.data.clips import VIDEO
 from bench.core.data.codecs import Flux2, Oobleck, Wan
 from bench.core.data.latents import LatentData
@@ -59,6 +59,13 @@ class SoundLatents(LatentData):
     def heard(self, tokens: Tensor) -> Heard:
         waves = super().decode(tokens).mean(dim=1)
         return Heard(torch.nan_to_num(waves).clamp(-1, 1), self.spectrogram.rate)
+
+    def waves(self, split: str, indices: Indices = slice(None)) -> Waves:
+        """As the autoencoder gives them back: the recordings themselves are not kept."""
+        samples, rate = self.heard(torch.as_tensor(self.tokens(split, indices)))
+        tokens = self.grid.tokens
+        middles = (torch.arange(tokens, dtype=torch.float64) + 0.5) / tokens
+        return Waves(samples, rate, middles * samples.shape[1] / rate)
 
 
 class CaptionedLatents(LatentData):

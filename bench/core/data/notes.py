@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.core.data.base import Heard, PictureData
+from bench.core.data.base import Heard, Indices, PictureData, Waves
 from bench.core.data.decoded import kept
 from bench.core.data.sounds import SOUND, as_bytes, grid_of_frames, heard
 from bench.core.data.spectrogram import Spectrogram
@@ -68,6 +68,7 @@ class Notes(PictureData):
                 f"{4 * HIGHEST:.0f} or more"
             )
         self.spectrogram = Spectrogram(rate, hop, window, bands, frames)
+        self.frames_of_token, self._waves = patch, dict[str, Tensor]()
         sizes = {"train": count, "heldout": heldout_count}
         labels = {split: torch.arange(n) % len(INSTRUMENTS) for split, n in sizes.items()}
         levels = _levels(labels, self.spectrogram, cache)
@@ -76,6 +77,13 @@ class Notes(PictureData):
 
     def heard(self, tokens: Tensor) -> Heard:
         return heard(self.spectrogram, self.decode(tokens))
+
+    def waves(self, split: str, indices: Indices = slice(None)) -> Waves:
+        view = self.spectrogram
+        if split not in self._waves:  # whole: what a note is drawn with depends on those before it
+            of_split = played(self.labels(split).numpy(), view, split)
+            self._waves[split] = torch.from_numpy(of_split).float()
+        return Waves(self._waves[split][indices], view.rate, view.times(self.frames_of_token))
 
 
 def _levels(

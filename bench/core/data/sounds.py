@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.data.base import Heard
+from bench.core.data.base import Heard, Indices, Waves
 from bench.core.data.class_folders import ClassFolders, Kind
 from bench.core.data.pictures import list_pictures, readable
 from bench.core.data.spectrogram import Spectrogram
@@ -77,6 +77,7 @@ class Recordings(ClassFolders):
         cache: Path | None = None,
     ):
         self.spectrogram = Spectrogram(rate, hop, window, bands, frames)
+        self.frames_of_token = patch
         super().__init__(
             name,
             root,
@@ -96,6 +97,11 @@ class Recordings(ClassFolders):
 
     def heard(self, tokens: Tensor) -> Heard:
         return heard(self.spectrogram, self.decode(tokens))
+
+    def waves(self, split: str, indices: Indices = slice(None)) -> Waves:
+        view = self.spectrogram
+        found = [read_wav(path, view.rate, view.samples) for path in self.paths(split, indices)]
+        return Waves(torch.stack(found), view.rate, view.times(self.frames_of_token))
 
     def _leave_out_silence(self) -> None:
         silent = []

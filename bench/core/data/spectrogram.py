@@ -66,6 +66,13 @@ class Spectrogram:
         """Of a sound that fills the frames."""
         return self.hop * self.frames
 
+    def times(self, patch: int) -> Tensor:
+        """Where tokens of `patch` frames have their middle, in seconds: a frame stands where its
+        window does, the first at the sound's first sample.
+        """
+        first = torch.arange(self.frames // patch, dtype=torch.float64) * patch
+        return (first + (patch - 1) / 2) * self.hop / self.rate
+
     @cached_property
     def filters(self) -> Tensor:
         """Triangles [bands, window // 2 + 1], each 1 at its middle."""

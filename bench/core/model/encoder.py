@@ -1,5 +1,5 @@
-"""What a frozen encoder is to those who use one: uint8 pictures in, patch tokens on a grid out,
-and facts that keep comparisons honest.
+"""What a frozen encoder is to those who use one: uint8 pictures (or waves) in, patch tokens on a
+grid out, and facts that keep comparisons honest.
 
 How one is read (its pixels, its grid) is its own affair: methods/encoders.
 """
@@ -37,10 +37,10 @@ class EncoderCard:
     """What an encoder says of itself, apart from how it is made: the keys that all of
     bench/conf/encoder share.
 
-    family: of the architecture ("vit", "convnet"); trained_on: data it was trained on; labels:
-    whose labels it was trained with, "" when self-supervised; None where the file does not say and
-    the encoder knows. patch_grid: n x n patches, None for the token grid; resize: "features"
-    interpolates patch tokens to the token grid, "none" demands equality.
+    family: of the architecture ("vit", "convnet", "hubert"); trained_on: data it was trained on;
+    labels: whose labels it was trained with, "" when self-supervised; None where the file does not
+    say and the encoder knows. patch_grid: n x n patches, None for the token grid; resize:
+    "features" interpolates patch tokens to the token grid, "none" demands equality.
     """
 
     name: str
@@ -56,15 +56,16 @@ class Encoder(nn.Module):
 
     width: numbers of a patch token; grid: its patch grid; reading: input pixels, stride, what is
     resized, where the same weights can be read in several ways; fingerprint: 16 hexadecimal digits
-    of the weights and of the reading; attends: whether forward takes attention_of=layers;
-    training_flops: of its own training where the harness did it; not_counted: what the cost leaves
-    out, in words.
+    of the weights and of the reading; hears: whether it reads waves, float32 [B, samples], and not
+    bytes; attends: whether forward takes attention_of=layers; training_flops: of its own training
+    where the harness did it; not_counted: what the cost leaves out, in words.
     """
 
     width: int
     grid: tuple[int, ...]
     fingerprint: str
     reading: str = ""
+    hears: bool = False
     attends: bool = False
     training_flops: float = 0.0
     not_counted: str = ""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench.core.data.base import DataSet
+from bench.core.data.base import DataSet, read_by_encoder
 from bench.core.model.encoder import Encoder
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import new_array
@@ -52,7 +52,8 @@ def patch_tokens(
         for start in tqdm(range(0, n, batch), desc=title, disable=not progress, leave=False):
             rows = slice(start, min(n, start + batch))
             if source is None:
-                found = encoder(dataset.images(split, rows).to(device)).patches
+                read = read_by_encoder(dataset, encoder.hears, split, rows)
+                found = encoder(read.to(device)).patches
             else:
                 found = source.changed(torch.from_numpy(given[rows].copy()).to(device))
             file[rows] = found.cpu().numpy()

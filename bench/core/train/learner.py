@@ -197,6 +197,7 @@ class Learner:
             self.cfg.compute.data_workers,
             part.cached,
             pin=self.processes.device.type == "cuda",
+            hears=part.encoder is not None and part.encoder.hears,
         )
 
     def draw(self, purpose: str, rows: slice) -> Draw:

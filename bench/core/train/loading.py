@@ -45,6 +45,7 @@ class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
     pieces: list[slice]
     with_clean: bool
     cached: np.ndarray | None
+    hears: bool
 
     def __len__(self) -> int:
         return (self.last - self.first) // self.batch * len(self.pieces)
@@ -54,7 +55,9 @@ class _Pieces(torch.utils.data.Dataset[Examples | ValueError]):
         order = self.data.order(self.seed, self.first + step * self.batch, self.batch)
         index = order[self.pieces[piece]]
         try:
-            examples = self.data.examples(index, self.with_clean)
+            examples = self.data.examples(index, self.with_clean and not self.hears)
+            if self.with_clean and self.hears:
+                examples = examples._replace(clean=self.data.waves("train", index).samples)
         except ValueError as error:
             return error  # of one picture; raised in a worker it would bring the worker's traceback
         if self.cached is None:
@@ -73,14 +76,16 @@ def batches(
     workers: int,
     cached: np.ndarray | None = None,
     pin: bool = False,
+    hears: bool = False,
 ) -> Iterator[Examples]:
     """Micro-batches of the steps from `first` to `last` images seen, `pieces` of each step, in
     order; cached: patch tokens of all training pictures [n, N, W_enc], of which each gets its own;
-    pin: in page-locked memory, which a GPU copies from while it computes.
+    pin: in page-locked memory, which a GPU copies from while it computes; hears: whether what is
+    clean are waves.
 
     Raises ValueError naming a picture that cannot be read.
     """
-    source = _Pieces(data, seed, first, last, batch, pieces, with_clean, cached)
+    source = _Pieces(data, seed, first, last, batch, pieces, with_clean, cached, hears)
     items: Iterable[Examples | ValueError]
     if data.in_memory or (not data.decodes and not workers):
         items = (_pinned(source[item], pin) for item in range(len(source)))

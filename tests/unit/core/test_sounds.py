@@ -10,9 +10,9 @@ from PIL import Image
 from scipy.io import wavfile
 from scipy.signal import stft
 
-from bench.core.data.base import described, shown
+from bench.core.data.base import Digits, described, shown
 from bench.core.data.notes import INSTRUMENTS, Notes, Score
-from bench.core.data.sounds import Recordings, SpokenDigits
+from bench.core.data.sounds import Recordings, SpokenDigits, as_bytes
 from bench.core.data.spectrogram import Spectrogram, mel
 from bench.core.data.translate import translated
 from bench.core.data.wav import PAUSE, read_wav, wav_bytes
@@ -191,6 +191,20 @@ def test_sounds_become_tokens_and_back(tmp_path):
     picture = shown(images)
     assert picture.shape == (6, 3, 32, 32)
     assert torch.equal(picture[:, 1, -1], images[:, 0])  # the lowest band at the bottom
+
+
+def test_encoders_hear_what_the_levels_are_of(tmp_path):
+    recordings, played = sounds(write_folder(tmp_path), patch=4), notes()
+    for data in (recordings, played):
+        for split in ("train", "heldout"):
+            found = data.waves(split, torch.tensor([1, 0]))
+            assert found.rate == RATE and found.samples.shape == (2, VIEW.samples)
+            assert torch.equal(as_bytes(VIEW.levels(found.samples)), data.images(split)[[1, 0]])
+    # the middle of a token: the mean of its frames' times, 20 ms apart
+    assert played.waves("train", slice(0, 1)).times[:3].tolist() == pytest.approx([0, 0.02, 0.04])
+    assert recordings.waves("train", slice(0, 1)).times[:2].tolist() == pytest.approx([0.03, 0.11])
+    with pytest.raises(ValueError, match=r"digits are pictures, and there is nothing to hear"):
+        Digits("digits", 2).waves("train")
 
 
 def test_silent_sounds_and_other_files_are_left_out_by_name(tmp_path):
