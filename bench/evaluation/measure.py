@@ -31,7 +31,7 @@ from bench.core.store.waiting import saying
 from bench.core.train.distributed import Processes
 from bench.evaluation.pictures import save_clips, save_real_grid, save_sample_grid
 from bench.evaluation.request import Request, entry_of, reads_encoder
-from bench.evaluation.samples import SampleStore, painter, sampler
+from bench.evaluation.samples import SampleStore, decoder, painter, sampler
 from bench.evaluation.subject import (
     Subject,
     read_values,
@@ -235,7 +235,8 @@ class Evaluator:
             samples.make(
                 parts,
                 sampler(subject, protocol, request.seed, processes.device),
-                painter(subject, protocol),
+                decoder(subject, protocol),
+                painter(protocol),
                 processes,
                 self.between,
                 self.progress,

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.core.data.base import shown
+from bench.core.data.base import pictures_of, shown
 from bench.core.data.pictures import readable
 from bench.core.data.wav import wav_bytes
 from bench.core.model.sampling_protocol import Protocol
@@ -36,7 +36,7 @@ def save_sample_grid(subject: Subject, protocol: Protocol, device: torch.device)
     tokens = sampler(subject, balanced, 0, device)(0)
     columns = _columns(len(subject.prompts.rows))
     whole = len(tokens) // columns * columns
-    images, _ = decoder(subject, balanced)(tokens[:whole])
+    images, _ = pictures_of(decoder(subject, balanced)(tokens[:whole]), balanced.rounding)
     path = subject.shown / "samples" / f"grid-{subject.images:012d}.png"
     _save_grid(images, columns, _texts(subject, whole), path)
     _save_sounds(subject, tokens[:columns], path)

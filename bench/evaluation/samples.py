@@ -10,7 +10,7 @@ The key is of everything that the samples depend on. A block is a file of its ow
 not at all. Samples that are not finite have no picture: they are counted and left out.
 
     samples = SampleStore(folder, n=50_000, block=64)
-    samples.make({"pictures"}, sample, paint, processes)   # sample(3) -> tokens; paint(tokens)
+    samples.make({"pictures"}, sample, decode, paint, processes)    # paint(decode(sample(3)))
     samples.finish()
 """
 
@@ -30,6 +30,7 @@ from torch import Tensor
 from bench.core.data.base import pictures_of, shown
 from bench.core.model.sampling import sample_block, velocity_of
 from bench.core.model.sampling_protocol import Protocol
+from bench.core.store.beside import WriteBehind
 from bench.core.store.files import atomic, write_json
 from bench.core.store.waiting import counted
 from bench.core.train.distributed import Processes
@@ -38,8 +39,10 @@ from probes.metric import PICTURES, TOKENS
 
 Sampler = Callable[[int], Tensor]
 """Block -> its tokens, float32 [64, N, C]."""
+Decoder = Callable[[Tensor], Tensor]
+"""Tokens -> pixels as a codec gives them, on the CPU."""
 Painter = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Tokens -> pictures uint8 [64, 3, H, W], and which of them are finite, bool [64]."""
+"""Pixels -> pictures uint8 [64, 3, H, W], and which of them are finite, bool [64]."""
 
 
 class SampleStore:
@@ -88,13 +91,14 @@ class SampleStore:
         self,
         parts: Collection[str],
         sample: Sampler,
+        decode: Decoder,
         paint: Painter,
         processes: Processes,
         between: Callable[[], None] = lambda: None,
         progress: bool = False,
     ) -> None:
         """Write this process's share of the blocks that are not there yet, dealt out among the
-        processes.
+        processes; a block is painted and written while the next one is sampled.
 
         between: called by every process equally often, as its collectives need, after each round of
         blocks; it may raise, and what is written stays.
@@ -106,18 +110,21 @@ class SampleStore:
             self._blocks.mkdir(exist_ok=True)
         rounds = range(0, len(lacking), processes.world)
         what = f"sampling blocks of {self.block}"
-        for first in counted(what, rounds, len(rounds)) if progress else rounds:
-            if first + processes.rank < len(lacking):
-                number = lacking[first + processes.rank]
-                self._make_block(number, wanted, sample, paint, check_space=first == 0)
-            between()
+        with WriteBehind() as behind:
+            for first in counted(what, rounds, len(rounds)) if progress else rounds:
+                if first + processes.rank < len(lacking):
+                    number = lacking[first + processes.rank]
+                    self._make_block(number, wanted, sample, decode, paint, behind, first == 0)
+                between()
 
     def _make_block(
         self,
         number: int,
         wanted: Collection[str],
         sample: Sampler,
+        decode: Decoder,
         paint: Painter,
+        behind: WriteBehind,
         check_space: bool,
     ) -> None:
         # tokens that are there already need only be painted
@@ -126,13 +133,17 @@ class SampleStore:
         else:
             tokens = sample(number)
             if TOKENS in wanted:
-                self._save(number, TOKENS, tokens.numpy())
+                behind.give(lambda: self._save(number, TOKENS, tokens.numpy()))
         if PICTURES in wanted:
-            pictures, finite = paint(tokens)
-            whole = pictures.permute(0, 2, 3, 1).contiguous().numpy()
-            if check_space:
-                self._check_space(whole.nbytes)
-            self._save(number, PICTURES, whole, finite.numpy())
+            pixels = decode(tokens)
+            behind.give(lambda: self._paint(number, pixels, paint, check_space))
+
+    def _paint(self, number: int, pixels: Tensor, paint: Painter, check_space: bool) -> None:
+        pictures, finite = paint(pixels)
+        whole = pictures.permute(0, 2, 3, 1).contiguous().numpy()
+        if check_space:
+            self._check_space(whole.nbytes)
+        self._save(number, PICTURES, whole, finite.numpy())
 
     def _check_space(self, nbytes: int) -> None:
         """Blocks that are still to come, and the .npz beside all of them."""
@@ -224,22 +235,16 @@ def sampler(subject: Subject, protocol: Protocol, seed: int, device: torch.devic
     return sample
 
 
-def painter(subject: Subject, protocol: Protocol) -> Painter:
-    """Turns tokens into pictures, as the protocol decodes and rounds."""
-    as_read = decoder(subject, protocol)
+def decoder(subject: Subject, protocol: Protocol) -> Decoder:
+    """Decodes tokens in the protocol's precision."""
+    return lambda tokens: subject.decode(tokens, protocol.decoder_precision)
 
-    def paint(tokens: Tensor) -> tuple[Tensor, Tensor]:
-        images, finite = as_read(tokens)
+
+def painter(protocol: Protocol) -> Painter:
+    """Turns pixels into pictures for people, as the protocol rounds."""
+
+    def paint(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        images, finite = pictures_of(pixels, protocol.rounding)
         return shown(images), finite
 
     return paint
-
-
-def decoder(subject: Subject, protocol: Protocol) -> Painter:
-    """As `painter`, but gives the data as encoders read them: videos, uint8 [64, 3, T, H, W]."""
-
-    def as_read(tokens: Tensor) -> tuple[Tensor, Tensor]:
-        pixels = subject.decode(tokens, protocol.decoder_precision)
-        return pictures_of(pixels, protocol.rounding)
-
-    return as_read

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from bench.core.compat import full_float32
 from bench.core.model.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder
+from bench.core.store.beside import read_ahead
 from bench.core.store.cache import cached_folder
 from bench.core.store.rows import Row
 from probes.distances.frechet import FRECHET, Gaussian, Moments, distance_of, fit
@@ -147,7 +148,7 @@ def _pass(
         unit="image",
         disable=not progress,
     ) as bar:
-        for pictures in images.batches(batch):
+        for pictures in read_ahead(images.batches(batch)):
             values = extractor.read(pictures).cpu().numpy()
             take(done, values)
             done += len(values)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.core.compat import full_float32, import_vision
+from bench.core.store.beside import read_ahead
 from bench.core.store.files import file_hash
 from bench.core.store.staging import Resource, require, torch_hub
 from probes.distances.images import ImageSource
@@ -134,7 +135,7 @@ def inception_pass(
         with tqdm(
             total=n, desc=f"Inception {images.name}", unit="image", disable=not progress
         ) as bar:
-            for pictures in images.batches(batch):
+            for pictures in read_ahead(images.batches(batch)):
                 pool, logits = network(pictures.to(device))
                 parts = (pool, spatial_features(branch.pop()), logits)
                 take(done, InceptionFeatures(*(part.cpu().numpy() for part in parts)))

@@ -85,8 +85,7 @@ def inputs_of(entry, tmp_path, data, tokens=None, backbone=None, reference=None)
         folder.mkdir(exist_ok=True)
         store = SampleStore(folder, len(tokens), 64)
 
-        def paint(block):
-            pixels = data.decode(block)
+        def paint(pixels):
             whole = torch.isfinite(pixels).flatten(1).all(dim=1)
             grey = torch.nan_to_num(pixels).clamp(-1, 1)
             return shown(((grey + 1) * 127.5).round().to(torch.uint8)), whole
@@ -94,7 +93,7 @@ def inputs_of(entry, tmp_path, data, tokens=None, backbone=None, reference=None)
         blocks = list(tokens.split(64))
         padded = [torch.cat([block, block[: 64 - len(block)]]) for block in blocks]
         alone = Processes(0, 1, torch.device("cpu"))
-        store.make({TOKENS, PICTURES}, lambda number: padded[number], paint, alone)
+        store.make({TOKENS, PICTURES}, lambda number: padded[number], data.decode, paint, alone)
         store.finish()
         sampled = Sampled(
             sampling=sampling,

@@ -112,7 +112,7 @@ class Sharing(Processes):
 
 def sampling(make=make_block):
     """What makes a store's pictures: the block's number in place of its tokens."""
-    return {"pictures"}, torch.tensor, lambda number: make(int(number))
+    return {"pictures"}, torch.tensor, torch.clone, lambda number: make(int(number))
 
 
 def keeping(numbers):

@@ -317,7 +317,7 @@ def test_one_process_or_two_sample_the_same_pictures(tmp_path, monkeypatch):
     for rank in range(2):
         processes = Processes(rank, 2, torch.device("cpu"))
         sample = lambda block: made.append(block) or make(block)[0]  # noqa: E731
-        store.make({"tokens"}, sample, pytest.fail, processes)
+        store.make({"tokens"}, sample, pytest.fail, pytest.fail, processes)
     whole, _ = samples(velocity, protocol, (16, 4), 10, 192)
     assert made == [0, 2, 1] and torch.equal(store.tokens(), whole)
 

@@ -77,7 +77,9 @@ def test_every_process_is_asked_equally_often_whatever_its_number_of_blocks(tmp_
             return torch.zeros(64, 1)
 
         sharing = Sharing(rank, 3, torch.device("cpu"), list(range(count)))
-        store.make({"tokens"}, sample, pytest.fail, sharing, lambda calls=calls: next(calls))
+        store.make(
+            {"tokens"}, sample, pytest.fail, pytest.fail, sharing, lambda calls=calls: next(calls)
+        )
         asked.append(next(calls))
     assert len(set(asked)) == 1 and sorted(made) == list(range(count))
 
@@ -96,15 +98,37 @@ def test_tokens_that_are_there_are_painted_and_not_sampled_again(tmp_path):
     alone = Processes(0, 1, torch.device("cpu"))
     store = SampleStore(tmp_path, 100, 64)
     tokens = torch.arange(128.0).reshape(2, 64, 1, 1)
-    store.make({"tokens"}, lambda block: tokens[block], pytest.fail, alone)
+    store.make({"tokens"}, lambda block: tokens[block], pytest.fail, pytest.fail, alone)
     assert torch.equal(store.tokens(), tokens.flatten(0, 1)[:100])
 
     def paint(tokens):
         pictures = tokens[:, :, :, None].expand(-1, 3, 2, 2).to(torch.uint8)
         return pictures, torch.ones(len(tokens), dtype=torch.bool)
 
-    store.make({"tokens", "pictures"}, pytest.fail, paint, alone)
+    store.make({"tokens", "pictures"}, pytest.fail, torch.clone, paint, alone)
     store.finish()
     assert np.array_equal(np.load(store.path)["arr_0"][:, 0, 0, 0], np.arange(100))
     sweep(tmp_path)
     assert not (tmp_path / "blocks").exists() and store.done()
+
+
+def test_a_block_that_cannot_be_written_is_said_and_the_others_stay(tmp_path, monkeypatch):
+    alone, save = Processes(0, 1, torch.device("cpu")), SampleStore._save
+    store, sampled = SampleStore(tmp_path, 64 * 4, 64), []
+
+    def sample(block):
+        sampled.append(block)
+        return torch.full((64, 1, 1), float(block))
+
+    def failing(self, number, *rest):
+        if number == 1:
+            raise OSError("the disk is full")
+        save(self, number, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleStore, "_save", failing)
+        with pytest.raises(OSError, match="full"):
+            store.make({"tokens"}, sample, pytest.fail, pytest.fail, alone)
+    assert sampled == [0, 1, 2] and store.lacking({"tokens"}) == [1, 2, 3]  # 2 was sampled beside
+    store.make({"tokens"}, sample, pytest.fail, pytest.fail, alone)
+    assert torch.equal(store.tokens()[::64, 0, 0], torch.arange(4.0))
