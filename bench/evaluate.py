@@ -105,6 +105,7 @@ EVALUATE = Command(
         },
         "Where": {
             "device": Choice("to compute on", among=("auto", "cpu", "cuda"), default="auto"),
+            "graphs": Flag("on a GPU: samples are made by replaying CUDA graphs"),
             "threads": Whole("of a CPU; another number may change last digits", default=1, least=1),
             "cache": Folder("of features and statistics (default: beside the run)"),
             "anyway": Flag("start though by its estimate it cannot be done on this machine"),

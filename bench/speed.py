@@ -72,6 +72,7 @@ SPEED = Command(
         "arms=selfflow,dual_timestep,sra levels=own,token sizes=mini": "",
         "arms=repa encoder=local_l steps=100": "the encoder itself, in every step",
         "data=imagenet256 sizes=L,XL batch=64 compute.compile=true out=speed.json": "on a GPU",
+        "data=imagenet256 sizes=S compute.compile=true compute.graphs=true": "with CUDA graphs",
         "data=imagenet256 arms=repa,selfflow sizes=XL tflops=380": "GPU hours, without a GPU",
         "loader=latents batch=256 compute.data_workers=4": "the loader alone",
         "table=speed.json": "",

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.config.words import split_word
 from bench.core.compat import use_threads
+from bench.core.model.graphs import check_device
 from bench.core.store.files import Json
 from bench.core.store.rows import kind_of_part, result_path
 from bench.core.store.runs import is_readable
@@ -35,13 +36,17 @@ def evaluate(overrides: list[str], **words: Any) -> int:
     use_threads(words["threads"])
     processes = distributed.start(words["device"])
     try:
+        if words["graphs"]:
+            check_device("graphs", processes.device)
         loading = saying(f"loading {words['run'] or words['checkpoint']}")
         with loading if processes.main else contextlib.nullcontext():
             subject = _subject(words, of_data, processes)
         if not words["anyway"] and (request.keeps_pictures or request.parts(request.metrics)):
             refuse_samples(request, subject, processes)
         cache = words["cache"] or subject.folder.parent / "cache"
-        evaluator = Evaluator(request, processes, cache, progress=processes.main)
+        evaluator = Evaluator(
+            request, processes, cache, progress=processes.main, graphs=words["graphs"]
+        )
         evaluate_subject(evaluator, subject)
         return 0
     finally:

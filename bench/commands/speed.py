@@ -231,6 +231,7 @@ class Timer:
             "date": date.today().isoformat(),
             "precision": learner.precision,
             "compiled": learner.cfg.compute.compile,
+            "graphs": learner.cfg.compute.graphs,
             "matrix_peak": matrix_peak(device, learner.precision),
         }
 

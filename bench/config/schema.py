@@ -290,6 +290,15 @@ def check_values(flat: Mapping[str, Any]) -> None:
         raise ValueError(f"images={images} is no multiple of batch={batch}: images={near} would be")
     if micro is not None and batch % micro:
         raise ValueError(f"micro_batch={micro} does not divide batch={batch}: choose a divisor")
+    if flat["compute.graphs"] and not flat["compute.compile"]:
+        raise ValueError(
+            "compute.graphs=true replays what compute.compile=true compiles: say that too"
+        )
+    if flat["compute.graphs"] and flat["compute.shard"]:
+        raise ValueError(
+            "compute.graphs=true does not go with compute.shard=true: weights that come from "
+            "other processes lie elsewhere in every step, and a graph reads them where they were"
+        )
     for key in ("name", "data.name"):
         name = flat[key]
         if name is not None and (not name or name.startswith(".") or "/" in name or "\\" in name):

@@ -45,7 +45,8 @@ class Evaluator:
     references, and networks.
 
     progress: whether it says what it does where that takes long; between: called between two tasks
-    and two rounds of blocks, by every process equally often; it may raise to stop.
+    and two rounds of blocks, by every process equally often; it may raise to stop; graphs: samples
+    are made by CUDA graphs.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class Evaluator:
         cache: Path,
         progress: bool = False,
         between: Callable[[], None] = lambda: None,
+        graphs: bool = False,
     ):
         self.request, self.processes, self.cache = request, processes, cache
-        self.progress, self.between = progress, between
+        self.progress, self.between, self.graphs = progress, between, graphs
         self._metrics: dict[str, Metric] = {}
         self._networks: dict[str, nn.Module] = {}
         self._checked: set[str] = set()
@@ -234,7 +236,7 @@ class Evaluator:
             processes.barrier()
             samples.make(
                 parts,
-                sampler(subject, protocol, request.seed, processes.device),
+                sampler(subject, protocol, request.seed, processes.device, self.graphs),
                 decoder(subject, protocol),
                 painter(protocol),
                 processes,

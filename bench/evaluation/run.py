@@ -101,7 +101,11 @@ def measure_run(session: Session, stop: StopFlag) -> None:
 
     evaluators = {
         part: Evaluator(
-            Request.of_config(own, part), processes, Path(cfg.cache), between=stop_if_asked
+            Request.of_config(own, part),
+            processes,
+            Path(cfg.cache),
+            between=stop_if_asked,
+            graphs=cfg.compute.graphs,
         )
         for part, own in part_configs(cfg).items()
     }

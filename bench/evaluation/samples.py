@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from bench.core.data.base import pictures_of, shown
+from bench.core.model.graphs import Replayed
 from bench.core.model.sampling import sample_block, velocity_of
 from bench.core.model.sampling_protocol import Protocol
 from bench.core.store.beside import WriteBehind
@@ -223,10 +224,15 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def sampler(subject: Subject, protocol: Protocol, seed: int, device: torch.device) -> Sampler:
-    """Makes blocks of a subject's tokens."""
+def sampler(
+    subject: Subject, protocol: Protocol, seed: int, device: torch.device, graphs: bool = False
+) -> Sampler:
+    """Makes blocks of a subject's tokens; graphs: each evaluation of its network is the replay of
+    a CUDA graph.
+    """
     backbone = subject.backbone
     velocity = velocity_of(backbone, protocol.model_precision)
+    velocity = Replayed(velocity) if graphs else velocity
     shape, prompts = (backbone.grid.tokens, backbone.grid.token_dim), subject.prompts
 
     def sample(block: int) -> Tensor:

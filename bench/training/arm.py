@@ -22,6 +22,7 @@ from bench.core.data.mixed import Mixed
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import Condition
 from bench.core.model.encoder import Encoder
+from bench.core.model.graphs import check_device
 from bench.core.model.method import Context, Method, described_heads
 from bench.core.model.ports import Ported, shared_parameters
 from bench.core.model.streams import generator
@@ -242,6 +243,8 @@ def assemble(
     cfg: Config, processes: Processes, fits: Fits | None = None
 ) -> AssembledArm | MixedArm:
     """Build everything of a run that can fail for the user's reasons. Raises ValueError."""
+    if cfg.compute.graphs:
+        check_device("compute.graphs", processes.device)
     data = build(cfg.data, cache=Path(cfg.cache))
     if isinstance(data, Mixed):
         return MixedArm.of(cfg, processes, data, fits)

@@ -32,6 +32,7 @@ from bench.core.data.latents import LatentData
 from bench.core.model.backbone import SiT
 from bench.core.model.conditions import PAD, Classes, Condition
 from bench.core.model.encoder import Encoder, EncoderCard, EncoderFeatures
+from bench.core.model.graphs import check_device
 from bench.core.model.method import Context, Method
 from bench.core.model.noise import NoiseLevels
 from bench.core.model.streams import Draw, generator
@@ -124,6 +125,8 @@ class TimedArm:
         no encoder.
         """
         cfg = compose([f"method={method}", *words])
+        if cfg.compute.graphs:
+            check_device("compute.graphs", processes.device)
         data, built = _data(cfg), build(cfg.method)
         refuse_what_cannot_fit(cfg, data.grid, data.condition, processes, whole=False)
         check_group(built, cfg.micro_batch or cfg.batch)

@@ -11,11 +11,13 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from bench.commands.timing.arms import TimedArm
 from bench.commands.timing.clock import step_seconds
 from bench.commands.timing.rows import Timing
-from bench.core.model.sampling import sample_block, velocity_of
+from bench.core.model.graphs import Replayed, begin_step
+from bench.core.model.sampling import Velocity, sample_block, velocity_of
 from bench.core.model.sampling_protocol import sampling_protocol
 
 FEW_STEPS = 6  # of a sampler: each costs what every other does
@@ -24,22 +26,37 @@ REPEATS = 3
 
 def passes(arm: TimedArm, samplers: Sequence[str], peak: float) -> Iterator[Timing]:
     """A row a sampler and one of features, of the arm's EMA; compiled, as its steps are, and once
-    more without.
+    more without; where steps replay graphs, samplers a third time, as bench.evaluate graphs=true
+    replays them.
     """
-    compiled = arm.learner.cfg.compute.compile
-    for eager in (False, True) if compiled else (False,):
+    compute = arm.learner.cfg.compute
+    for eager in (False, True) if compute.compile else (False,):
         stance = torch.compiler.set_stance("force_eager") if eager else contextlib.nullcontext()
+        velocity = velocity_of(arm.learner.averaged, arm.learner.precision)
+        if compute.graphs:
+            velocity = _each_a_step(velocity)
         with stance:
             for name in samplers:
-                yield _sampling(arm, name, peak, " (plain)" if eager else "")
+                yield _sampling(arm, name, velocity, peak, " (plain)" if eager else "")
             yield _features(arm, peak, "(plain)" if eager else "")
+            for name in samplers if eager and compute.graphs else ():
+                yield _sampling(arm, name, Replayed(velocity), peak, " (plain, replayed)")
 
 
-def _sampling(arm: TimedArm, name: str, peak: float, note: str) -> Timing:
+def _each_a_step(velocity: Velocity) -> Velocity:
+    """The same of compiled blocks that replay graphs."""
+
+    def of_step(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        begin_step()
+        return velocity(x, t, condition)
+
+    return of_step
+
+
+def _sampling(arm: TimedArm, name: str, velocity: Velocity, peak: float, note: str) -> Timing:
     learner, protocol = arm.learner, sampling_protocol(name)
-    device, grid, backbone = learner.processes.device, learner.data.grid, learner.averaged
+    device, grid = learner.processes.device, learner.data.grid
     few = dataclasses.replace(protocol, steps=FEW_STEPS)
-    velocity = velocity_of(backbone, learner.precision)
     shape = (grid.tokens, grid.token_dim)
 
     def sample() -> object:
@@ -60,6 +77,8 @@ def _features(arm: TimedArm, peak: float, note: str) -> Timing:
 
     @torch.no_grad()
     def look() -> object:
+        if learner.cfg.compute.graphs:
+            begin_step()
         with learner.autocast:
             return backbone(tokens, t, null, taps=every)
 

@@ -109,10 +109,12 @@ def markdown(facts: Json, rows: Sequence[Timing]) -> str:
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     head = f"{facts['device_name']}, {facts['threads']} thread(s), {versions}, {facts['date']}"
     if "matrix_peak" in facts:
+        compiled = "compiled" if facts["compiled"] else "not compiled"
+        # files of before say nothing of graphs
+        compiled += ", replayed as CUDA graphs" if facts.get("graphs") else ""
         head += (
-            f": {facts['precision']}, {'compiled' if facts['compiled'] else 'not compiled'}; a "
-            f"matrix product reaches {facts['matrix_peak'] / 1e12:.3g} TFLOP/s. Parts are in "
-            "milliseconds"
+            f": {facts['precision']}, {compiled}; a matrix product reaches "
+            f"{facts['matrix_peak'] / 1e12:.3g} TFLOP/s. Parts are in milliseconds"
         )
     said, tables = [f"{head}."], {"step": _STEPS, "loading": _LOADING}
     for columns in (_STEPS, _PASSES, _LOADING):

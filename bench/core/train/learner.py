@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bench.core.compat import buffers_stay
 from bench.core.data.base import DataSet, Examples
 from bench.core.model.backbone import SiT
+from bench.core.model.graphs import REPLAYED, begin_step
 from bench.core.model.method import Arm, Batch, Context, Method, Step
 from bench.core.model.noise import TimeDistribution
 from bench.core.model.ports import Backbone, views_of
@@ -78,7 +79,7 @@ class Learner:
         if cfg.compute.compile:
             # one graph for all blocks of a kind, and not one of the whole depth: XL in seconds
             for block in (*backbone.blocks, *self.ema.blocks):
-                block.compile()
+                block.compile(**(REPLAYED if cfg.compute.graphs else {}))
         if self.sharded:
             sharding.shard(self.arm, self.arm.backbone, processes)
             sharding.shard(self.averaged, self.averaged, processes)
@@ -241,6 +242,8 @@ class Learner:
         columns: list[str] = []
         sums: Tensor | float = 0.0
         part, net = self.parts[self.turn], self.arm if self.net is None else self.net
+        if self.cfg.compute.graphs:
+            begin_step()
         for rows in self.pieces:
             with self.watch.part("data"):
                 batch = self.make_batch(next(source), rows)

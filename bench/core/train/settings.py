@@ -80,6 +80,7 @@ class Compute:
     threads: int | None = within(None, "[1, 1024]")
     shard: bool = False
     compile: bool = False
+    graphs: bool = False
     recompute: bool = False
     data_workers: int = within(2, "[0, inf)")
     cache_features: bool = False
