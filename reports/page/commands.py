@@ -39,7 +39,7 @@ def training_command(run: RunRecord, **changes: object) -> str:
     """The command that made a run, with some keys changed; on a finished run it makes what is not
     yet measured.
     """
-    words = [word for word in _words(run) if not word.startswith("runs=")]
+    words = [word for word in words_of(run) if not word.startswith("runs=")]
     left = {key: _text(value) for key, value in changes.items()}
     if run.folder.parent != Path("runs"):
         left["runs"] = str(run.folder.parent)
@@ -88,7 +88,7 @@ def _request_of_old(run: RunRecord, like: Mapping[str, object]) -> Json:
     return words | {"reference": reference, "metrics": next(giving, metric)} | asked
 
 
-def _words(run: RunRecord) -> list[str]:
+def words_of(run: RunRecord) -> list[str]:
     """The words that a run was started with; where they were not kept, those that make it."""
     kept = [word for word in run.argv if isinstance(word, str) and "=" in word]
     if kept:

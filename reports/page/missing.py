@@ -13,8 +13,9 @@ from reports.page.commands import (
     run_command,
     sweep_command,
     training_command,
+    words_of,
 )
-from reports.page.figures.pictures import newest_picture, picture_places
+from reports.page.figures.pictures import PICTURE, newest_picture, picture_places
 from reports.study.groups import distances, sorted_arms
 from reports.study.runs import StudyResults, mapping, training_curve
 
@@ -130,13 +131,14 @@ def _metrics(study: StudyResults) -> list[Missing]:
 
 
 def _pictures(study: StudyResults) -> list[Missing]:
-    """Arms whose first seed is finished and has no picture of a kind."""
+    """Arms whose first seed is finished and has no picture of a kind that they could have."""
     lines = []
     for kind, words in (("samples", "sample grid"), ("features", "features as pictures")):
         for (data, size), part, runs in picture_places(study):
             lacking = [run for run in runs if newest_picture(run, kind, part) is None]
             finished = [run for run in lacking if run.state == "complete"]
-            if finished:
+            none = kind == "features" and len(lacking) == len(runs)
+            if finished and not (none and any(_draws_none(run, data) for run in runs)):
                 arms = ", ".join(run.arm for run in finished)
                 what = (
                     f"{words}, {data}, size {size}: none of {arms}; "
@@ -144,6 +146,14 @@ def _pictures(study: StudyResults) -> list[Missing]:
                 )
                 lines.append(Missing(what, _again(finished[0], kind_of_part(kind, part))))
     return lines
+
+
+def _draws_none(run: RunRecord, data: str) -> bool:
+    """Whether a run's features become no pictures: those of other data than pictures, and of runs
+    that were told by name what to measure.
+    """
+    told = any(word.startswith("evaluation.metrics=") for word in words_of(run))
+    return told or run.modalities.get(data) not in (PICTURE, "", None)
 
 
 def _agreement(study: StudyResults) -> list[Missing]:

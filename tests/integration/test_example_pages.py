@@ -15,7 +15,12 @@ from reports.study.runs import read_study
 EXAMPLES = ROOT / "reports" / "examples"
 FAST = "demo"
 # which data of a study; of the others digits
-DATA = {"text": "words", "wrong_encoders": "cifar10_16", "scaling": "cifar10_16"}
+DATA = {
+    "text": "words",
+    "sound": "spoken_digits",
+    "wrong_encoders": "cifar10_16",
+    "scaling": "cifar10_16",
+}
 STUDIES = sorted(path.parent.name for path in EXAMPLES.glob("*/all-*.html"))
 
 

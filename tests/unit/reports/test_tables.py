@@ -6,6 +6,7 @@ import csv
 import json
 
 import pandas as pd
+import pytest
 from support.pages import write_run, write_runs
 from support.truth import rows
 
@@ -69,6 +70,35 @@ def test_what_no_arm_has_is_missing_too(tmp_path):
         and f"mv {run} " in command
         and "python -m bench.run method=selfflow" in command
     )
+
+
+@pytest.mark.parametrize(
+    ("modality", "words", "missing"),
+    [
+        ("picture", [], True),
+        ("sound", [], False),
+        ("picture", ["method=vanilla", "evaluation.metrics=[fd_local]"], False),
+    ],
+)
+def test_features_that_become_no_pictures_are_not_missing(tmp_path, modality, words, missing):
+    """Those of sounds, and of runs that were told what to measure: unless another arm has them."""
+
+    def found():
+        return any(
+            "features as pictures" in one.what for one in missing_parts(read_study(tmp_path))
+        )
+
+    runs = [write_run(tmp_path, arm) for arm in ("vanilla", "selfflow")]
+    for run in runs:
+        described = json.loads((run / "run.json").read_text()) | {"argv": words}
+        (run / "run.json").write_text(json.dumps(described))
+        configuration = json.loads((run / "config.json").read_text())
+        configuration["data"]["modality"] = modality
+        (run / "config.json").write_text(json.dumps(configuration))
+    assert found() == missing
+    (runs[0] / "samples").mkdir()
+    (runs[0] / "samples" / "features_pca-000000004096.png").write_bytes(b"")
+    assert found()
 
 
 def test_a_measure_beside_a_distance_keeps_its_mark():
