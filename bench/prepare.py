@@ -13,6 +13,7 @@ from bench.cli import Command
 from bench.config.groups import choosing, options
 from bench.config.keys import Choice, Flag, Folder, Several
 from bench.core.data.text_sources import TEXT_ENCODERS
+from bench.core.metrics import metric_entries
 from bench.machine.resources import REFERENCES, VAES
 
 PREPARE = Command(
@@ -28,6 +29,14 @@ PREPARE = Command(
             "code and weights of encoders (bench/conf/encoder); local_s, local_m and local_l are "
             "trained on the data instead",
             of=Choice("encoder", among=lambda: options("encoder")),
+            default=(),
+        ),
+        "metrics": Several(
+            "published networks of distances of sounds and videos",
+            of=Choice(
+                "metric",
+                among=tuple(name for name, entry in metric_entries().items() if entry.files),
+            ),
             default=(),
         ),
         "inception": Flag(
@@ -54,6 +63,7 @@ PREPARE = Command(
     examples={
         "encoder=dinov2_b,dinov2_g inception=true reference=imagenet256 vae=ema": "",
         "encoder=timm encoder.name=vit_base_patch16_dinov3.lvd1689m": "",
+        "metrics=fad_clap_audio": "",
         "encoder=dinov2_g dry_run=true": "",
     },
     passes=("",),

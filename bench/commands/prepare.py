@@ -14,11 +14,14 @@ from bench.core.store.files import file_hash
 from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
 from bench.machine import resources
 
-CHOICES_OF = "encoder=NAME, inception=true, reference=imagenet256, vae=ema or text=clip_text"
+CHOICES_OF = (
+    "encoder=NAME, metrics=NAME, inception=true, reference=imagenet256, vae=ema or text=clip_text"
+)
 
 
 def stage(
     encoder: Sequence[str],
+    metrics: Sequence[str],
     inception: bool,
     reference: str | None,
     vae: str | None,
@@ -41,6 +44,7 @@ def stage(
         assert cfg.encoder is not None
         wanted += resources.encoder_resources(cfg.encoder, cache)
         to_train += [cfg] if resources.trained_here(cfg.encoder) else []
+    wanted += [file for name in metrics for file in resources.of_metric(name)]
     wanted += resources.inception() if inception else []
     wanted += resources.reference(reference, cache) if reference else []
     wanted += resources.vae(vae, cache) if vae else []

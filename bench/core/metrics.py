@@ -105,8 +105,9 @@ class MetricEntry:
     gives: names of its numbers; kind: of the result file in which a run's own measurement stands;
     network: what is built for it, {"encoder": one of bench/conf/encoder, * for the one of the name}
     and {"target": a function that makes another network of that encoder's YAML}; settings: words
-    that a request may say to it alone, {word: {takes, about}}; last_only: of a run's last snapshot
-    alone; about: words for a help page.
+    that a request may say to it alone, {word: {takes, about}}; files: the function that names what
+    it needs from outside, of its name; last_only: of a run's last snapshot alone; about: words for
+    a help page.
     """
 
     name: str
@@ -116,6 +117,7 @@ class MetricEntry:
     kind: str = ""
     network: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, str | list[str]]] = field(default_factory=dict)
+    files: str = ""
     last_only: bool = False
 
     def encoder(self, metric: str) -> str:

@@ -9,19 +9,17 @@ them. `read_weights` takes the EMA where there is one, and says which of them it
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import pathlib
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from bench.core.store.plain_types import plain_types
 
 Content: TypeAlias = Mapping[str, Any]  # of a file: tensors, and whatever lies beside them
 EMA, MODEL = "ema", "model"
@@ -204,47 +202,6 @@ def _without_dots(model: Content) -> dict[str, str]:
 
 
 # Files ------------------------------------------------------------------------------------------
-
-
-def plain_types() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What a checkpoint may hold beside tensors and containers: settings (argparse.Namespace,
-    paths), and NumPy's numbers and arrays. None of them runs anything when it is made.
-    """
-    # NumPy 2 moved its core, and a file has the names of the NumPy that wrote it
-    core = importlib.import_module(
-        "numpy._core.multiarray"
-        if np.lib.NumpyVersion(np.__version__) >= "2.0.0"
-        else "numpy.core.multiarray"
-    )
-    of_numpy = [
-        (getattr(core, name), f"numpy.{place}.multiarray.{name}")
-        for name in ("scalar", "_reconstruct")
-        for place in ("core", "_core")
-    ]
-    dtypes = {type(np.dtype(code)) for code in np.typecodes["All"] if code != "O"}
-    # a path of the other system cannot be made here, and what it says is the same
-    paths = [
-        (cls, f"{module}.{name}")
-        for cls, names in (
-            (pathlib.PurePosixPath, ("PosixPath", "PurePosixPath")),
-            (pathlib.PureWindowsPath, ("WindowsPath", "PureWindowsPath")),
-        )
-        for name in names
-        for module in ("pathlib", "pathlib._local")
-    ]
-    encode = (importlib.import_module("_codecs").encode, "_codecs.encode")
-    return [
-        *(argparse.Namespace, list, dict, set, int, float, np.ndarray, np.dtype, encode),
-        (_as_dict, "collections.defaultdict"),
-        *dtypes,
-        *of_numpy,
-        *paths,
-    ]
-
-
-def _as_dict(*_: object) -> dict[object, object]:
-    """In a defaultdict's place, which torch makes and then does not fill."""
-    return {}
 
 
 def _read_file(path: Path) -> Content:

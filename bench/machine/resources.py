@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.config.groups import encoder_option, locate, options
 from bench.config.schema import Option
+from bench.core.metrics import metric_entries
 from bench.core.store.staging import Resource
 from bench.machine.host import Finding
 
@@ -52,6 +53,11 @@ VAES = {
 def inception() -> list[Resource]:
     """torch-fidelity's Inception weights."""
     return [locate("probes.extractors.inception:resource")()]
+
+
+def of_metric(name: str) -> list[Resource]:
+    """What a metric's published network needs; name: of an entry that says where that is told."""
+    return locate(metric_entries()[name].files)(name)
 
 
 def reference(name: str, cache: Path) -> list[Resource]:

@@ -10,12 +10,19 @@ from fnmatch import fnmatch
 import pytest
 import torch
 from support.arms import StandInEncoder, random_backbone
-from support.evaluations import StandInInception, evaluated, few_features
+from support.evaluations import (
+    StandInInception,
+    StandInListener,
+    StandInViewer,
+    evaluated,
+    few_features,
+)
 from support.runs import only_run, run_in_process, tiny_run
 from support.worlds import Knows, corridor, stands_still, walks_where_it_is_told
 
 from bench.core.data.base import PictureData, shown
 from bench.core.data.moving_digits import MovingDigits
+from bench.core.data.notes import Notes
 from bench.core.data.words import Words
 from bench.core.metrics import facts_of, metric_entries
 from bench.core.model.sizes import SIZES
@@ -49,10 +56,12 @@ def data_set(shuffled=False):
 
 
 def data_of(entry, shuffled=False):
-    """What an entry can be measured on: pictures with classes, words, or videos."""
+    """What an entry can be measured on: pictures with classes, words, sounds or videos."""
     if entry.name == "success":
         return corridor("walk", "hop")
-    if entry.name == "fd_frames":
+    if entry.name.startswith("fad_clap"):
+        return Notes("notes", 8000, 160, 400, 32, 8, 1, 240, 120)
+    if entry.name in ("fd_frames", "fvd_videomae"):
         return MovingDigits("moving_digits", 4, 12, (2, 4, 4), 240, 120)
     if entry.name != "word_accuracy":
         return data_set(shuffled)
@@ -128,6 +137,8 @@ def rows_of(entry, inputs, right=True):
 def stand_ins(monkeypatch):
     few_features(monkeypatch)
     monkeypatch.setattr("probes.distances.fid.load_inception", lambda path: StandInInception())
+    monkeypatch.setattr("probes.distances.sounds.load_clap", StandInListener)
+    monkeypatch.setattr("probes.distances.videos.load_videomae", StandInViewer)
     monkeypatch.setattr("probes.distances.encoder.DGM_SIDE", 8)
     short = functools.partial(ReadingRecipe, width=32, steps=100, batch=64)
     monkeypatch.setattr("probes.extractors.reader.ReadingRecipe", short)

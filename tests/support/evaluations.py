@@ -131,6 +131,34 @@ class StandInInception(nn.Module):
         return flat, flat[:, :8]
 
 
+class StandInListener(nn.Module):
+    """The interface of CLAP: loudness in eight bands."""
+
+    fingerprint, family, trained_on, labels = "6" * 16, "htsat", "nothing", ""
+
+    def __init__(self, metric):
+        super().__init__()
+
+    def embeddings(self, waves, rate):
+        bands = torch.fft.rfft(waves).abs().chunk(8, dim=1)
+        return torch.stack([band.mean(dim=1).log1p() for band in bands], dim=1).numpy()
+
+
+class StandInViewer(nn.Module):
+    """The interface of VideoMAE: colours of the quarters of both halves, and how much they move."""
+
+    fingerprint, family, trained_on, labels = "7" * 16, "vit", "nothing", ""
+
+    def __init__(self, metric):
+        super().__init__()
+
+    def features(self, clips):
+        x = clips.float() / 255
+        still = nn.functional.adaptive_avg_pool3d(x, 2).flatten(1)
+        moved = (x[:, :, 1:] - x[:, :, :-1]).abs().flatten(1).mean(dim=1, keepdim=True)
+        return torch.cat([still, moved], dim=1).numpy()
+
+
 def few_features(monkeypatch):
     """Gaussians of few features, since sFID's 2,023 are slow and beside the point here."""
 
