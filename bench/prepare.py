@@ -22,7 +22,7 @@ PREPARE = Command(
     "go where they are looked for: $TORCH_HOME/hub (default ~/.cache/torch/hub) and its "
     "checkpoints/.\n\n"
     "Other keys are those of bench.run: encoder.ref=..., data=cifar10 data.root=DIR (what a local "
-    "encoder is trained on).",
+    "encoder is trained on), data=emoji alone (its package, with npm).",
     body="bench.commands.prepare:stage",
     keys={
         "encoder": Several(
@@ -63,7 +63,7 @@ PREPARE = Command(
     examples={
         "encoder=dinov2_b,dinov2_g inception=true reference=imagenet256 vae=ema": "",
         "encoder=timm encoder.name=vit_base_patch16_dinov3.lvd1689m": "",
-        "metrics=fad_clap_audio": "",
+        "metrics=fad_clap_audio data=emoji": "",
         "encoder=dinov2_g dry_run=true": "",
     },
     passes=("",),

@@ -11,11 +11,13 @@ from bench.config.schema import Config
 from bench.core.data.mixed import parts_of
 from bench.core.data.text_sources import text_resources
 from bench.core.store.files import file_hash
+from bench.core.store.npm import NpmPackage
 from bench.core.store.staging import Resource, command, fetch, recorded_hash, unreachable
 from bench.machine import resources
 
 CHOICES_OF = (
-    "encoder=NAME, metrics=NAME, inception=true, reference=imagenet256, vae=ema or text=clip_text"
+    "encoder=NAME, metrics=NAME, data=emoji, inception=true, reference=imagenet256, vae=ema or "
+    "text=clip_text"
 )
 
 
@@ -34,7 +36,10 @@ def stage(
 
     Raises ValueError where words of a run name nothing to stage.
     """
-    if overrides and not encoder:
+    package = None
+    if not encoder and any(word.startswith("data=") for word in overrides):
+        package = resources.data_package(compose(["method=vanilla", *overrides]).data)
+    if overrides and not encoder and package is None:
         raise ValueError(f"{' '.join(overrides)}: what should be staged? {CHOICES_OF} (see --help)")
     # what was asked for
     wanted: list[Resource] = []
@@ -49,13 +54,15 @@ def stage(
     wanted += resources.reference(reference, cache) if reference else []
     wanted += resources.vae(vae, cache) if vae else []
     wanted += text_resources(text, cache) if text else []
-    if not wanted and not to_train:
+    if not wanted and not to_train and package is None:
         named = f"encoder={','.join(encoder)} needs nothing from outside"
         print(f"nothing to stage: {named if encoder else f'give {CHOICES_OF}'}")
     # each in turn
     missing = sum(not _stage(resource, dry_run) for resource in wanted)
     for cfg in to_train:
         _train(cfg, dry_run)
+    if package is not None:
+        missing += not _stage_package(package, cache, dry_run)
     return 1 if missing else 0
 
 
@@ -87,6 +94,19 @@ def _stage(resource: Resource, dry: bool) -> bool:
         )
         return False
     print(f"there    {resource.what}: {place}" + (f" (SHA-256 {digest})" if digest else ""))
+    return True
+
+
+def _stage_package(package: NpmPackage, cache: Path, dry: bool) -> bool:
+    what = f"{package.name} {package.version}"
+    if dry and not package.place(cache).is_dir():
+        print(f"missing  {what}: not at {package.place(cache)}; {package.command}")
+        return False
+    try:
+        print(f"there    {what}: {package.fetch(cache)}")
+    except ValueError as error:
+        print(f"missing  {what}: {error}")
+        return False
     return True
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.config.groups import encoder_option, locate, options
 from bench.config.schema import Option
 from bench.core.metrics import metric_entries
+from bench.core.store.npm import NpmPackage
 from bench.core.store.staging import Resource
 from bench.machine.host import Finding
 
@@ -58,6 +59,11 @@ def inception() -> list[Resource]:
 def of_metric(name: str) -> list[Resource]:
     """What a metric's published network needs; name: of an entry that says where that is told."""
     return locate(metric_entries()[name].files)(name)
+
+
+def data_package(option: Option) -> NpmPackage | None:
+    """The package of npm that a data set is read from, by the `PACKAGE` of its module."""
+    return getattr(_module(option), "PACKAGE", None)
 
 
 def reference(name: str, cache: Path) -> list[Resource]:

@@ -2,6 +2,8 @@
 three axes: none learns what it trains.
 """
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,19 @@ def captioned_folder(root):
     return [f"data.root={root}", "data.size=8"]
 
 
+def emoji_folder(root):
+    package = root / "package"
+    (package / "img" / "twitter" / "64").mkdir(parents=True)
+    draw, listed = np.random.default_rng(0), []
+    for i in range(40):
+        pixels = draw.integers(0, 256, size=(64, 64, 4), dtype=np.uint8)
+        Image.fromarray(pixels).save(package / "img" / "twitter" / "64" / f"{i}.png")
+        entry = {"name": f"FACE {i}", "category": ("Faces", "Flags")[i % 2], "image": f"{i}.png"}
+        listed.append(entry | {"has_img_twitter": True})
+    (package / "emoji.json").write_text(json.dumps(listed), encoding="utf-8")
+    return [f"data.root={root}"]
+
+
 def latent_folder(root):
     draw = np.random.default_rng(0)
     for split, n in (("train", 16), ("heldout", 4)):
@@ -132,6 +147,7 @@ def latents_of(root, key, vae, *words):
 SETS = {
     "digits": lambda root: [],
     "captions": captioned_folder,
+    "emoji": emoji_folder,
     "folder": lambda root: picture_folder(root, "."),
     "cifar10": lambda root: picture_folder(root, "train", "test"),
     "cifar10_16": lambda root: picture_folder(root, "train", "test"),
@@ -258,7 +274,7 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
         patch = said.get("patch", 1)
         patch = patch if isinstance(patch, int) else tuple(patch)
         numbers = TokenGrid(tuple(cells), patch, channels).token_dim
-    elif name in ("folder", "captions"):  # of whatever size, in colour
+    elif name in ("folder", "captions", "emoji"):  # of whatever size, in colour
         numbers = 3 * said["patch"] ** 2
     elif "bands" in said:
         numbers = said["bands"] * said["patch"]
