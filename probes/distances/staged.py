@@ -115,7 +115,7 @@ class StagedDistance(Metric, Generic[Network]):
             "sampling": dict(how),
             "n": total,
             "data": data.fingerprint,
-            "extractor": self.extractor.trained_on,
+            "extractor": f"{type(self.extractor).__name__}, {self.extractor.trained_on}",
             "extractor_weights": self.extractor.fingerprint,
             "reference": f"{data.name} train, {len(rows)} of {data.n_train} {data.noun}s",
         }
