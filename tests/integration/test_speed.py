@@ -109,6 +109,32 @@ def test_rows_of_random_latents(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out == printed
 
 
+def test_steps_that_replay_graphs_are_timed_beside_the_plain_passes(tmp_path, capsys, monkeypatch):
+    words = ["arms=dual_timestep", "sizes=nano", "batch=4", "images=64"]
+    words += ["compute.compile=true", "compute.graphs=true"]
+    assert timed(*words) and "compute.graphs=true: CUDA graphs" in capsys.readouterr().err
+    # on a CPU with a compiler that does nothing and graphs that are none
+    told, replayed = [], []
+    for module, name, stand_in in (
+        ("torch.nn.Module", "compile", lambda self, **words: told.append(words)),
+        ("bench.commands.timing.arms", "check_device", lambda *_: None),
+        ("bench.commands.timing.passes", "Replayed", lambda v: replayed.append(v) or v),
+    ):
+        monkeypatch.setattr(f"{module}.{name}", stand_in)
+    out = tmp_path / "speed.json"
+    assert timed(*words, f"out={out}") == 0
+    facts, rows = read_timings(out)
+    assert facts["graphs"] and "replayed as CUDA graphs" in capsys.readouterr().out
+    assert told and all(one == {"mode": "reduce-overhead"} for one in told) and len(replayed) == 1
+    assert [f"{row.what} {row.arm}".strip() for row in rows if row.what != "step"] == [
+        "sampling ode50",
+        "features",
+        "sampling ode50 (plain)",
+        "features (plain)",
+        "sampling ode50 (plain, replayed)",
+    ]
+
+
 def test_a_file_without_timings_is_refused(tmp_path):
     (tmp_path / "other.json").write_text(json.dumps({"rows": [{"size": "S"}]}))
     with pytest.raises(ValueError, match=r"table=.* is no file of timings .*: write one with out="):
