@@ -15,7 +15,7 @@ from reports.page.commands import (
     training_command,
     words_of,
 )
-from reports.page.figures.pictures import PICTURE, newest_picture, picture_places
+from reports.page.figures.pictures import PICTURE_MODALITY, newest_picture, picture_places
 from reports.study.groups import distances, sorted_arms
 from reports.study.runs import StudyResults, mapping, training_curve
 
@@ -153,7 +153,7 @@ def _draws_none(run: RunRecord, data: str) -> bool:
     that were told by name what to measure.
     """
     told = any(word.startswith("evaluation.metrics=") for word in words_of(run))
-    return told or run.modalities.get(data) not in (PICTURE, "", None)
+    return told or run.modalities.get(data) not in (PICTURE_MODALITY, "", None)
 
 
 def _agreement(study: StudyResults) -> list[Missing]:

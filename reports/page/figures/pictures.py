@@ -39,7 +39,7 @@ ACTS = (
     "up. In print, and for readers who ask for little motion, an episode a line."
 )
 POLICY = "policy"  # the modality whose clips are episodes
-PICTURE = "picture"  # the modality whose features are pictures
+PICTURE_MODALITY = "picture"  # the modality whose features are pictures
 # What readers of PNG and npz raise for a file that was cut or altered.
 DAMAGED = (
     OSError,
