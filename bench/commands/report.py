@@ -80,13 +80,12 @@ def _read(runs: Path, study: str, data: str) -> StudyResults:
     """A study on a data set, "" the first of its own that has runs here; of no study all runs."""
     if not study or data:
         return read_study(runs, study, planned_runs(study, data or FIRST_DATA))
-    first = read_study(runs, study, planned_runs(study, FIRST_DATA))
-    if first.runs:
-        return first
-    there = {run.data for run in read_study(runs).runs.values()} - {FIRST_DATA}
-    others = [one for one in studies.scales(study) if one in there]
-    found = (read_study(runs, study, planned_runs(study, one)) for one in others)
-    return next((one for one in found if one.runs), first)
+    there = {run.data for run in read_study(runs).runs.values()}
+    known = sorted(studies.scales(study), key=lambda one: one != FIRST_DATA)
+    order = [one for one in known if one in there] + [one for one in known if one not in there]
+    found = (read_study(runs, study, planned_runs(study, one)) for one in order)
+    first = next(found)
+    return first if first.runs else next((one for one in found if one.runs), first)
 
 
 def compare(a: str, b: str, runs: Path, data: str, out: Path | None, pdf: bool) -> None:

@@ -24,6 +24,7 @@ from bench.config.checks import check_method, check_metrics, check_settings
 from bench.config.groups import (
     CONF,
     GROUPS,
+    as_written,
     build,
     check_made_of,
     check_unused,
@@ -218,18 +219,19 @@ def _parts(chosen: dict[str, str], data: Json) -> dict[str, str]:
 
 def uses_encoder(method: str) -> bool:
     """Whether a method, an option of the group, is given an external encoder."""
-    return "clean" in locate(_resolved((f"method={method}",))["method"]["target"]).needs
+    return "clean" in locate(as_written("method", method)["target"]).needs
 
 
 def _choices(chosen: dict[str, str]) -> dict[str, str]:
     """The options of every group, in one order: what the user chose, then what the data's recipe
     says.
     """
-    # of each group by itself, so that it is composed once for all that the others may be
+    # of each group by itself, and of these only the data's need what Hydra makes of its file
     usual = _resolved(())
-    data, method, compute = (
-        _resolved((f"{group}={chosen[group]}",))[group] if group in chosen else usual[group]
-        for group in ("data", "method", "compute")
+    data = _resolved((f"data={chosen['data']}",))["data"] if "data" in chosen else usual["data"]
+    method, compute = (
+        as_written(group, chosen[group]) if group in chosen else usual[group]
+        for group in ("method", "compute")
     )
     groups = {
         "method": method["name"],

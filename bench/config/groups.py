@@ -7,6 +7,7 @@ method = build(cfg.method)             # its class, called with its values
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import importlib
@@ -47,20 +48,20 @@ def encoder_option(name: str) -> Option:
     if of_another and of_another[1] in options("encoder"):
         outer, inner = of_another.groups()
         check_made_of(outer, inner)
-        return Option.of(_yaml("encoder", outer) | {"of": _yaml("encoder", inner)})
+        return Option.of(as_written("encoder", outer) | {"of": as_written("encoder", inner)})
     if name not in options("encoder"):
         raise ValueError(f"encoder {name} is unknown{nearest(name, options('encoder'))}")
-    return Option.of(_yaml("encoder", name))
+    return Option.of(as_written("encoder", name))
 
 
 def made_of_another(encoder: str) -> bool:
     """Whether an encoder of the group is made of another one, which encoder.of names."""
-    return "of" in _yaml("encoder", encoder)
+    return "of" in as_written("encoder", encoder)
 
 
 def made_of_parts(data: str) -> bool:
     """Whether a data set of the group is made of others, which data.parts names."""
-    return data in options("data") and "parts" in _yaml("data", data)
+    return data in options("data") and "parts" in as_written("data", data)
 
 
 def check_made_of(encoder: str, of: str | None) -> None:
@@ -105,10 +106,10 @@ def current(group: str, node: Mapping[str, Any]) -> Option:
     stored = node["target"].rpartition(":")[2]
     names = sorted(options(group), key=lambda name: name != node.get("name"))  # its own name first
     for name in names:
-        target = _yaml(group, name)["target"]
+        target = as_written(group, name)["target"]
         if target.rpartition(":")[2] == stored:
             return Option.of(
-                {**node, "target": target, "licence": _yaml(group, name).get("licence", "")}
+                {**node, "target": target, "licence": as_written(group, name).get("licence", "")}
             )
     raise ValueError(f"{group} of the class {stored} is unknown here (choices: {', '.join(names)})")
 
@@ -121,7 +122,14 @@ def modalities() -> dict[str, Json]:
     return yaml.safe_load((CONF / "modalities.yaml").read_text(encoding="utf-8"))
 
 
-def _yaml(group: str, name: str) -> dict[str, Any]:
+def as_written(group: str, name: str) -> dict[str, Any]:
+    """An option as its file has it, with nothing resolved."""
+    return copy.deepcopy(_read(group, name))
+
+
+@functools.cache
+def _read(group: str, name: str) -> dict[str, Any]:
+    """Kept: a plan asks for the same files hundreds of times."""
     import yaml
 
     return yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -210,7 +218,7 @@ def check_fields(method: type, values: Mapping[str, Any]) -> None:
         if "range" in allowed:
             check_range(f"method.{key}", value, allowed["range"])
     name = values["name"]
-    said = _yaml("method", name) if name in options("method") else {}
+    said = as_written("method", name) if name in options("method") else {}
     # what follows from the data, "${recipe:...}", compose knows
     usual = {key: value for key, value in said.items() if not str(value).startswith("${")}
     check_unused(method, values, usual)

@@ -16,6 +16,7 @@ from bench.config.identity import arm_name
 from bench.config.schema import Config
 from bench.core.store.runs import COST, read_part
 from bench.core.store.states import RunState, run_state
+from bench.core.store.waiting import OFTEN, counted
 from bench.core.train.cost import flops_until
 from bench.evaluation.tasks import Known, flops_to_measure, pending, trained_first
 from bench.machine.pace import pace
@@ -44,6 +45,9 @@ def make(
         if spec.cfg is not None and spec.id is not None:
             sessions[spec.id] = Session(spec.cfg)
             costs.read(spec.cfg, sessions[spec.id].path)
+    arms = {(arm_name(cfg), cfg.size.name): cfg for cfg in (spec.cfg for spec in specs) if cfg}
+    for cfg in counted("counting what each arm costs", arms.values(), len(arms), every=OFTEN):
+        costs.of(cfg)
     plan = []
     for spec in specs:
         if spec.cfg is None or spec.id is None:
@@ -114,7 +118,7 @@ def _hours(plan: list[Planned], flops_per_second: float | None, pace: Pace | Non
                 per_flop.append(hours / planned.flops)
     if not per_flop and flops_per_second:
         per_flop.append(1 / flops_per_second / 3600)
-    for planned in plan:
+    for planned in counted("timing this machine", plan, len(plan), every=OFTEN):
         if planned.hours is None and planned.spec.cfg is not None:
             like = an_image.get((planned.arm, planned.size))
             if like and planned.images:

@@ -10,6 +10,7 @@ two studies share is trained once.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench.config.identity import OF_FLOPS, earlier_id, found_id, run_id, run_na
 from bench.config.schema import Config
 from bench.config.words import last_of_each, values_of
 from bench.core.store.runs import is_run
+from bench.core.store.waiting import OFTEN, counted
 from bench.study.costs import Costs
 from bench.study.studies import Study, asked_seeds, load
 
@@ -99,15 +101,15 @@ def runs(
     compose([f"data={data}", *checked])
     extra = tuple(word for word in extra if not word.startswith(("size=", "seed=")))
     costs, specs = Costs(build_encoders), []
-    for size in study.chosen_sizes(given.get("size")):
+    cells = list(itertools.product(study.chosen_sizes(given.get("size")), study.arms.items()))
+    for size, (arm, own) in counted(f"reading the arms of {name}", cells, len(cells), every=OFTEN):
         of_size = (f"size={size}", *study.of_sizes.get(size, ())) if size else ()
         seeds = study.chosen_seeds(size, given.get("seed"))
-        for arm, own in study.arms.items():
-            words = (f"data={data}", *study.overrides, *own, *of_size)
-            for variant in _variants(study, (*words, *extra), seeds, costs):
-                for seed in seeds:
-                    said = (*words, f"seed={seed}", *extra, *variant.words)
-                    specs.append(_spec(arm, said, variant, seed))
+        words = (f"data={data}", *study.overrides, *own, *of_size)
+        for variant in _variants(study, (*words, *extra), seeds, costs):
+            for seed in seeds:
+                said = (*words, f"seed={seed}", *extra, *variant.words)
+                specs.append(_spec(arm, said, variant, seed))
     specs.sort(key=lambda spec: int(values_of(spec.overrides)["seed"]))  # else as in the file
     _check_distinct(name, specs, extra)
     ids = {spec.id for spec in specs}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.config.groups import CONF
 from bench.config.schema import nearest
@@ -77,8 +78,19 @@ def names() -> list[str]:
 
 
 def scales(name: str) -> list[str]:
-    """The data sets that a study is for, as its file has them in order."""
-    return list(study_file.read(FOLDER / f"{name}.yaml")["data"])
+    """The data sets that a study is for, as its file has them in order.
+
+    Raises ValueError for an unknown study.
+    """
+    return list(study_file.read(_file(name))["data"])
+
+
+def _file(name: str) -> Path:
+    if name not in names():
+        raise ValueError(
+            f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})"
+        )
+    return FOLDER / f"{name}.yaml"
 
 
 def load(name: str, data: str = "digits") -> Study:
@@ -86,12 +98,7 @@ def load(name: str, data: str = "digits") -> Study:
 
     Raises ValueError for an unknown study or data set, and for a file that is no study.
     """
-    path = FOLDER / f"{name}.yaml"
-    if name not in names():
-        raise ValueError(
-            f"study={name} is unknown{nearest(name, names())} (choices: {', '.join(names())})"
-        )
-    content = study_file.read(path)
+    content = study_file.read(_file(name))
     if data not in content["data"]:
         raise ValueError(
             f"data={data}: study={name} has no such scale (choices: {', '.join(content['data'])})"

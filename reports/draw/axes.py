@@ -116,7 +116,7 @@ def number(value: float | None, digits: int = 3) -> str:
             if size / unit < 999.5
             else f"{value / unit:.0f}{letter}"
         )
-    if 1e-3 <= size < 1e4:
+    if 1e-4 <= size < 1e4:
         decimals = max(0, digits - 1 - math.floor(math.log10(size)))
         return f"{value:.{decimals}f}"
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")

@@ -7,6 +7,7 @@ arm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from html import escape
 
@@ -20,66 +21,74 @@ from reports.draw.axes import (
     svg_text,
     titled_svg,
 )
-from reports.draw.line_chart import draw_marker
+from reports.draw.markers import draw_marker
 from reports.draw.panels import BarPanel, Effect, ForestPanel
 from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
 WIDTH, RIGHT, TOP, LINE = 440, 18, 30, 24
 WIDE, IN_COLUMNS = 960, 700  # of a forest over the whole page; from where it has columns
 STACKED = 36  # high is an arm in a narrow forest, its name over its interval
-LEAST_SIZE = 8.0  # of letters where a name is too long for its room
+NAME = 10.5  # letters of a name
+LEAST_SIZE = 9.0  # of letters where a name is too long for its room
 PART_FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 
 
-def _left(labels: Iterable[str]) -> float:
-    """Room for the longest label, at most a little more than half of the picture."""
-    longest = max((len(label) for label in labels), default=0)
-    return min(WIDTH * 0.55, max(70.0, 14 + longest * 10.5 * CHARACTER))
-
-
-def bar_chart(panel: BarPanel, styles: Mapping[str, ArmStyle]) -> str:
-    """Stacked bars, a colour a part, the total written at the end."""
-    left = _left(styles[bar.arm].name for bar in panel.bars)
-    bottom = TOP + 22 + LINE * len(panel.bars)
-    most = max((sum(bar.values) for bar in panel.bars), default=0.0) or 1.0
-    frame = Frame(Scale(0.0, most * 1.22, left, WIDTH - RIGHT), Scale(0.0, 1.0, bottom, TOP + 22))
-    body = _frame(frame, panel.x.label, left)
+def bar_chart(panel: BarPanel, styles: Mapping[str, ArmStyle], most: float = math.inf) -> str:
+    """Stacked bars, at most so wide, a colour a part, the total written at the end; names stand
+    beside their bars, or over them where half of the picture has no room for one.
+    """
+    width, names = min(WIDTH, most), [styles[bar.arm].name for bar in panel.bars]
+    left = max(70.0, 14 + _wide(names, NAME))
+    over = left > width * 0.5
+    left, line = (14.0, LINE + 12.0) if over else (left, float(LINE))
+    bottom = TOP + 22 + line * len(panel.bars)
+    longest = max((sum(bar.values) for bar in panel.bars), default=0.0) or 1.0
+    frame = Frame(
+        Scale(0.0, longest * 1.22, left, width - RIGHT), Scale(0.0, 1.0, bottom, TOP + 22)
+    )
+    body = _frame(frame, panel.x.label, left, width)
     # the key of the parts, in a row over the bars
     widths = [26 + len(part) * 10 * CHARACTER for part in panel.parts]
-    x = min(left, WIDTH - RIGHT - sum(widths))
-    for part, width, colour in zip(panel.parts, widths, PART_FILLS, strict=False):
+    x = min(left, width - RIGHT - sum(widths))
+    for part, room, colour in zip(panel.parts, widths, PART_FILLS, strict=False):
         body.append(f'<rect x="{x:.1f}" y="{TOP - 3}" width="10" height="10" fill="{colour}"/>')
         body.append(svg_text(x + 14, TOP + 6, part, "start", 10, "muted"))
-        x += width
+        x += room
     # the bars
-    letters = _letters((styles[bar.arm].name for bar in panel.bars), left - 8, 10.5)
-    for index, bar in enumerate(panel.bars):
-        y, start, drawn = TOP + 22 + LINE * index + 4, 0.0, []
+    for index, (bar, name) in enumerate(zip(panel.bars, names, strict=True)):
+        y, start, drawn = TOP + 22 + line * (index + 1) - LINE + 4, 0.0, []
         for value, part, colour in zip(bar.values, panel.parts, PART_FILLS, strict=False):
-            width = frame.x(start + value) - frame.x(start)
-            box = f'x="{frame.x(start):.1f}" y="{y}" width="{width:.1f}" height="{LINE - 8}"'
+            long = frame.x(start + value) - frame.x(start)
+            box = f'x="{frame.x(start):.1f}" y="{y:g}" width="{long:.1f}" height="{LINE - 8}"'
             tip = f"{styles[bar.arm].name}, {part}: {number(value, 4)}"
             drawn.append(f'<rect {box} fill="{colour}"><title>{escape(tip)}</title></rect>')
             start += value
-        name = shortened(styles[bar.arm].name, left - 8, letters)
-        drawn.append(svg_text(left - 6, y + 12, name, "end", letters, "ink"))
+        name = shortened(name, (width if over else left) - 8, NAME)
+        place = (14.0, y - 4, name, "start") if over else (left - 6, y + 12, name, "end")
+        drawn.append(svg_text(*place, NAME, "ink"))
         drawn.append(svg_text(frame.x(start) + 5, y + 12, number(start), "start", 10, "muted"))
         body.append(f'<g data-arm="{styles[bar.arm].key}">{"".join(drawn)}</g>')
-    return titled_svg(WIDTH, bottom + 42, panel.title, 14, body)
+    return titled_svg(width, bottom + 42, panel.title, 14, body)
 
 
 def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: float = WIDTH) -> str:
     """Differences with intervals around a zero line; the grey band is the noise floor. Each arm has
     its value in words: in columns, or over its interval where the picture is narrow.
     """
-    columns, size = width >= IN_COLUMNS, 12.0 if width >= IN_COLUMNS else 10.5
+    columns, size = width >= IN_COLUMNS, 12.0 if width >= IN_COLUMNS else NAME
     texts = [_words(one, panel.unit) for one in panel.effects]
     # where the plot is: between the columns, or across the whole picture
     left, right, line = 14.0, width - RIGHT, float(STACKED)
+    names = [styles[one.arm].name for one in panel.effects]
+    seeds = ["" if one.n is None else f"{one.n}" for one in panel.effects]
+    if not columns:
+        texts = [f"{text}, n={n}" if n else text for text, n in zip(texts, seeds, strict=True)]
+    over = not columns and _wide(names, size) + _wide(texts, size) > width - 14 - RIGHT - 8
+    above = 12.0 * over  # a name over the words of its arm
+    line += above
     if columns:
-        longest = max((len(styles[one.arm].name) for one in panel.effects), default=0)
-        left = min(width * 0.4, max(120.0, 22 + longest * size * CHARACTER))
-        right = width - 60 - max((len(text) for text in texts), default=0) * size * CHARACTER
+        left = min(width * 0.4, max(120.0, 22 + _wide(names, size)))
+        right = width - 60 - _wide(texts, size)
         line = 30.0
     top = TOP + (24 if panel.reference[0] or columns else 6)
     bottom = top + line * len(panel.effects)
@@ -112,26 +121,24 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     if columns:
         body.append(svg_text(width - 48, top - 6, "change, 95 % interval", "end", 10, "muted"))
         body.append(svg_text(width - RIGHT, top - 6, "n", "end", 10, "muted"))
-    most = max((len(text) for text in texts), default=0)
-    room = left - 22 if columns else width - 60 - most * size * CHARACTER
-    letters = _letters((styles[one.arm].name for one in panel.effects), room, size)
+    room = left - 22 if columns else width - 28
+    letters = _letters(names, room, size)
     # the arms; words over the plot stand on a strip of their own
-    for index, (one, text) in enumerate(zip(panel.effects, texts, strict=True)):
-        style, y = styles[one.arm], top + line * (index + (0.5 if columns else 0.72))
+    for index, (one, text, n) in enumerate(zip(panel.effects, texts, seeds, strict=True)):
+        style = styles[one.arm]
+        y = top + line * (index + 0.5) if columns else top + line * (index + 1) - 10
         foot = y + 4 if columns else y - 11
         name = shortened(style.name, room, letters)
-        drawn = [svg_text(14, foot, name, "start", letters, "ink")]
-        seeds = "" if one.n is None else f"{one.n}"
-        said = text if columns or not seeds else f"{text}, n={seeds}"
+        drawn = [svg_text(14, foot - above, name, "start", letters, "ink")]
         end = width - (48 if columns else RIGHT)
-        drawn.append(svg_text(end, foot, said, "end", size, "ink"))
+        drawn.append(svg_text(end, foot, text, "end", size, "ink"))
         if columns:
-            drawn.append(svg_text(width - RIGHT, foot, seeds, "end", size, "muted"))
+            drawn.append(svg_text(width - RIGHT, foot, n, "end", size, "muted"))
         drawn += _interval(frame, one.low, one.high, y, style)
         tip = f"{style.name}: {one.note}"
         drawn.append(draw_marker(style, frame.x(one.value), y, tip, 5.0, related=one.related))
         if not columns:
-            strip = f'y="{foot - 11:.1f}" width="{width:.1f}" height="15"'
+            strip = f'y="{foot - 11 - above:.1f}" width="{width:.1f}" height="{15 + above:g}"'
             body.append(f'<rect x="0" {strip} class="paper" fill="{PAPER}"/>')
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
     return titled_svg(width, bottom + 42, panel.title, 14, body, panel.note)
@@ -154,6 +161,11 @@ def _interval(
     path = f"M{frame.x(low):.1f} {y:.1f}H{frame.x(high):.1f}"
     look = f'class="stroke-{style.key}" stroke="{style.colour}" stroke-width="2.2"'
     return [f'<path d="{path}" {look}/>']
+
+
+def _wide(texts: Iterable[str], size: float) -> float:
+    """Of the longest."""
+    return max((len(text) for text in texts), default=0) * size * CHARACTER
 
 
 def _letters(names: Iterable[str], room: float, size: float) -> float:

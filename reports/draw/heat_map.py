@@ -48,10 +48,12 @@ def colour_at(part: float, anchors: tuple[str, ...]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def heat_map(panel: HeatPanel, styles: Mapping[str, ArmStyle]) -> str:
-    """The panel as SVG: blocks upwards, noise to the right, numbers in the cells where they fit."""
-    xs, ys = panel.x.values, panel.y.values
-    wide = (WIDTH - LEFT - RIGHT) / max(len(xs), 1)
+def heat_map(panel: HeatPanel, styles: Mapping[str, ArmStyle], most: float = math.inf) -> str:
+    """The panel as SVG, at most so wide: blocks upwards, noise to the right, numbers in the cells
+    where they fit.
+    """
+    xs, ys, width = panel.x.values, panel.y.values, min(WIDTH, most)
+    wide = (width - LEFT - RIGHT) / max(len(xs), 1)
     high = min(34.0, max(9.0, 170 / max(len(ys), 1)))
     bottom = TOP + high * len(ys)
     body = []
@@ -69,12 +71,12 @@ def heat_map(panel: HeatPanel, styles: Mapping[str, ArmStyle]) -> str:
             x = LEFT + (column + 0.5) * wide
             body.append(svg_text(x, bottom + 14, f"{value:g}", "middle", 10, "muted"))
     # what the axes and the colours mean
-    body.append(svg_text((LEFT + WIDTH - RIGHT) / 2, bottom + 30, panel.x.label, "middle", 11))
+    body.append(svg_text((LEFT + width - RIGHT) / 2, bottom + 30, panel.x.label, "middle", 11))
     middle = (TOP + bottom) / 2
     turned = f'transform="rotate(-90 13 {middle:.1f})"'
     body.append(svg_text(13, middle, panel.y.label, "middle", 11, "ink", turned))
-    body += _colour_bar(panel, bottom + 40)
-    return titled_svg(WIDTH, bottom + 82, panel.title, LEFT - 40, body)
+    body += _colour_bar(panel, bottom + 40, width - LEFT - RIGHT)
+    return titled_svg(width, bottom + 82, panel.title, LEFT - 40, body)
 
 
 def _anchors(panel: HeatPanel) -> tuple[str, ...]:
@@ -103,8 +105,8 @@ def _cell(
     return f"{drawn}<text {at} {look}>{label}</text>"
 
 
-def _colour_bar(panel: HeatPanel, y: float) -> list[str]:
-    left, width, steps = LEFT, WIDTH - LEFT - RIGHT, 48
+def _colour_bar(panel: HeatPanel, y: float, width: float) -> list[str]:
+    left, steps = LEFT, 48
     parts = []
     for step in range(steps):
         red, green, blue = colour_at((step + 0.5) / steps, _anchors(panel))

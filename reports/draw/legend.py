@@ -6,6 +6,7 @@ own legend where it stands alone, outside a page.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from html import unescape
@@ -13,30 +14,37 @@ from html import unescape
 from reports.draw.axes import CHARACTER, shortened, svg, svg_text
 from reports.draw.bar_chart import WIDE, WIDTH, bar_chart, forest_chart
 from reports.draw.heat_map import heat_map
-from reports.draw.line_chart import NARROW, draw_marker, line_chart
+from reports.draw.line_chart import line_chart
+from reports.draw.markers import draw_marker
 from reports.draw.panels import BarPanel, Chart, ForestPanel, HeatPanel, LinePanel, Panel
 from reports.draw.theme import ArmStyle
 
 SWATCH = 30  # wide; 14 high
 LEGEND_LINE = 18
 SIZE = 11
+SMALLEST, READABLE = 9.0, 5.6  # letters of a chart, in its units; of print, in points
 
 
 def draw_panel(
-    panel: Chart, styles: Mapping[str, ArmStyle], wide: bool = False, narrow: bool = False
+    panel: Chart,
+    styles: Mapping[str, ArmStyle],
+    wide: bool = False,
+    printed: float = math.inf,
 ) -> str:
     """SVG of a panel of any kind but a picture, which is one already; wide: a forest over the whole
-    page; narrow: lines in a third of a printed one.
+    page; printed: points across that it gets on paper, for which it is drawn no wider than letters
+    can be read.
     """
+    most = printed * SMALLEST / READABLE
     match panel:
         case LinePanel():
-            return line_chart(panel, styles, NARROW if narrow else None)
+            return line_chart(panel, styles, most)
         case HeatPanel():
-            return heat_map(panel, styles)
+            return heat_map(panel, styles, most)
         case BarPanel():
-            return bar_chart(panel, styles)
+            return bar_chart(panel, styles, most)
         case ForestPanel():
-            return forest_chart(panel, styles, WIDE if wide else WIDTH)
+            return forest_chart(panel, styles, min(WIDE if wide else WIDTH, most))
 
 
 def swatch(style: ArmStyle) -> str:

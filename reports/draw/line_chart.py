@@ -15,12 +15,12 @@ from html import escape
 
 from reports.draw.axes import CHARACTER, Frame, Scale, number, svg_text, titled_svg
 from reports.draw.labels import Box, Spot, Wanted, placed
+from reports.draw.markers import draw_marker
 from reports.draw.panels import Axis, LinePanel, Point, Rule, Series
 from reports.draw.theme import GRID, MUTED, PAPER, ArmStyle
 
 WIDTH, HEIGHT = 400, 290
 ROOMY = 440  # where points have names
-NARROW = 280  # of a third of a printed page, whose letters would be too small otherwise
 TICK_ROOM = 42  # across, of a tick's label
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 46
 WORD_SIZE = 10  # size of names and labels
@@ -28,61 +28,16 @@ AWAY = 15  # from a marker, farther than which a thin line leads to its name
 HALO = f'stroke="{PAPER}" stroke-width="3" stroke-linejoin="round" paint-order="stroke"'
 
 
-def marker(kind: str, x: float, y: float, size: float = 4.2) -> str:
-    """A marker's path; all kinds have about the same ink."""
-    s, w, h = size, size * 1.2, size * 1.3
-    shapes = {
-        "circle": f"m{-s:.1f} 0a{s} {s} 0 1 0 {2 * s} 0a{s} {s} 0 1 0 {-2 * s} 0Z",
-        "square": f"m{-0.9 * s:.1f} {-0.9 * s:.1f}h{1.8 * s:.1f}v{1.8 * s:.1f}h{-1.8 * s:.1f}Z",
-        "triangle": f"m0 {-w:.1f}l{w:.1f} {2 * s:.1f}h{-2 * w:.1f}Z",
-        "down": f"m0 {w:.1f}l{w:.1f} {-2 * s:.1f}h{-2 * w:.1f}Z",
-        "diamond": f"m0 {-h:.1f}l{w:.1f} {h:.1f}l{-w:.1f} {h:.1f}l{-w:.1f} {-h:.1f}Z",
-        "cross": f"m{-s:.1f} {-s:.1f}l{2 * s} {2 * s}m0 {-2 * s}l{-2 * s} {2 * s}",
-        "plus": f"m{-w:.1f} 0h{2 * w:.1f}m{-w:.1f} {-w:.1f}v{2 * w:.1f}",
-        "star": _polygon([(1.45 * s, 0.62 * s)[i % 2] for i in range(10)]),
-        "hexagon": _polygon([1.12 * s] * 6),
-    }
-    return f"M{x:.1f} {y:.1f}{shapes[kind]}"
-
-
-def _polygon(radii: Sequence[float]) -> str:
-    """A closed path around the current point, the first corner above it."""
-    spots = [
-        (r * math.sin(2 * math.pi * i / len(radii)), -r * math.cos(2 * math.pi * i / len(radii)))
-        for i, r in enumerate(radii)
-    ]
-    steps = (
-        f"l{x - before_x:.1f} {y - before_y:.1f}"
-        for (before_x, before_y), (x, y) in itertools.pairwise(spots)
-    )
-    return f"m{spots[0][0]:.1f} {spots[0][1]:.1f}{''.join(steps)}Z"
-
-
-def draw_marker(
-    style: ArmStyle, x: float, y: float, tip: str, size: float = 4.2, related: bool = False
-) -> str:
-    """A marker with a tooltip; related: an open one, in a ring where it has no inside."""
-    strokes = style.marker in ("cross", "plus")
-    names = f"stroke-{style.key}" + (
-        " paper" if related else "" if strokes else f" fill-{style.key}"
-    )
-    colour = f'class="{names}" stroke="{style.colour}" stroke-width="1.6"'
-    fill = PAPER if related else "none" if strokes else style.colour
-    tip = f"<title>{escape(tip)}</title>" if tip else ""
-    ring = marker("circle", x, y, size * 1.6) if related and strokes else ""
-    return f'<path d="{ring}{marker(style.marker, x, y, size)}" {colour} fill="{fill}">{tip}</path>'
-
-
 def has_names(panel: LinePanel) -> bool:
     """Whether points have names beside them, which take room."""
     return any(point.name for series in panel.series for point in series.points)
 
 
-def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle], width: float | None = None) -> str:
-    """The panel as SVG. Points that an axis cannot show (zero on a log axis) are left out, the
-    table has them. A narrower picture is lower by half of what it is narrower.
+def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle], most: float = math.inf) -> str:
+    """The panel as SVG, at most so wide. Points that an axis cannot show (zero on a log axis) are
+    left out, the table has them. A narrower picture is lower by half of what it is narrower.
     """
-    width = width or (ROOMY if has_names(panel) else WIDTH)
+    width = min(ROOMY if has_names(panel) else WIDTH, most)
     height = HEIGHT - (WIDTH - width) / 2
     # scales: everything that has a height, and room on the left for the labels of the ticks
     points = [point for series in (*panel.series, *panel.curves) for point in series.points]
@@ -98,7 +53,7 @@ def line_chart(panel: LinePanel, styles: Mapping[str, ArmStyle], width: float | 
     places = [point.x for point in points]
     x = Scale.around(places, left, width - RIGHT, panel.x.log, most=_most(panel.x))
     frame = Frame(x, y)
-    aside = _aside(panel)
+    aside = _aside(panel, x)
 
     # the ground
     most = max(2, int((x.end - x.start) / TICK_ROOM))
@@ -179,10 +134,14 @@ def _curve(frame: Frame, curve: Series, style: ArmStyle) -> str:
     )
 
 
-def _aside(panel: LinePanel) -> dict[str, float]:
-    """How far to the right each arm's points stand, where arms stand side by side."""
+def _aside(panel: LinePanel, x: Scale) -> dict[str, float]:
+    """How far to the right each arm's points stand, where arms stand side by side: all of a place
+    within less than half of what lies between two places.
+    """
     arms = [series.arm for series in panel.series] if panel.beside else []
-    step = min(9.0, 44 / max(1, len(arms)))
+    at = sorted({x(one.x) for line in panel.series for one in line.points if x.holds(one.x)})
+    room = 0.4 * min((right - left for left, right in itertools.pairwise(at)), default=math.inf)
+    step = min(9.0, min(44.0, room) / max(1, len(arms)))
     return {arm: (index - (len(arms) - 1) / 2) * step for index, arm in enumerate(arms)}
 
 
@@ -288,12 +247,12 @@ def _of_point(x: float, y: float, name: str) -> Wanted:
 
 
 def _lead(x: float, y: float, foot: Spot, wide: float) -> str:
-    """A thin line from a marker to a name that is not beside it."""
+    """A dotted line from a marker to a name that is not beside it."""
     middle = foot[1] - 3
     if abs(middle - y) < AWAY:
         return ""
     end = foot[0] - 2 if foot[0] > x else foot[0] + wide + 2
-    look = f'class="axis" stroke="{MUTED}" stroke-width="0.7"'
+    look = f'class="axis" stroke="{MUTED}" stroke-width="0.8" stroke-dasharray="1 2"'
     return f'<path d="M{x:.1f} {y:.1f}L{end:.1f} {middle:.1f}" {look}/>'
 
 

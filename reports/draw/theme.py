@@ -2,11 +2,15 @@
 follow from what the arm is (reports/draw/arms.yaml), never from which other arms are beside it.
 
     [style] = arm_styles(["selfflow(masking=False)"])
-    style.name, style.colour, style.marker        # "Self-Flow, no masking", "#5392c6", "cross"
+    style.name, style.colour, style.marker        # "Self-Flow without masking", "#5392c6", "down"
 
 The method gives the hue, its options or the encoder the shade and the marker. Shades differ in
 luminance, so that they stay apart in print and for colour-blind readers; the marker and the dash
 tell arms apart without colour. Every colour has a twin for a dark ground.
+
+An encoder that is made of another one is duller than those, its shade and marker turned on by the
+other's shade. An option of an arm with an encoder turns its shade on and sets a bar to its marker.
+Methods with one encoder turn its marker on, each by its own number of places.
 """
 
 from __future__ import annotations
@@ -20,12 +24,16 @@ from pathlib import Path
 
 import yaml
 
+from reports.draw.colours import DARK_PAPER, PAPER, shaded
+
 INK = "#1c2024"
-PAPER = "#ffffff"
 MUTED = "#5f6b76"
 GRID = "#dfe3e8"
-DARK_PAPER = "#14171a"
-MARKERS = ("circle", "square", "triangle", "diamond", "down", "cross", "plus", "star", "hexagon")
+# of encoders and options, and of what is made of an encoder; each is turned on among its own
+OF_ENCODERS = ("down", "dome", "left", "hourglass", "right", "bowl", "bowtie", "asterisk")
+OF_MADE = ("diamond", "hexagon", "star", "plus", "cross", "triangle")
+MARKERS = ("circle", "square", *OF_MADE, *OF_ENCODERS)
+BARS = ("under", "over", "below and above")
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 # of arms that the table does not know, in an order in which neighbours differ
 OTHER_HUES = (
@@ -38,9 +46,12 @@ OTHER_HUES = (
     "#8d3f3f",
     "#3f7f7f",
 )
-SHADES = {"light": 0.62, "": 1.0, "dark": 1.75}  # of the contrast with the ground
-LEAST_CONTRAST = 3.0  # of a line with its ground (WCAG 2.2, 1.4.11)
-USUAL_ON_DARK = 6.5  # contrast of a base shade with the dark ground
+# contrast with the ground of shade 1 (the faintest) to 7; a line needs 3 (WCAG 2.2, 1.4.11)
+SHADES = tuple(3.0 * (10 / 3) ** (step / 6) for step in range(7))
+TURNED = 8.0  # degrees of hue by which odd shades and even ones go apart
+OPTION_TURN = 3  # shades by which an option turns that of an encoder on
+DULL = 0.3  # of the chroma, of what is made of an encoder
+USUAL_ON_DARK = 6.5  # contrast of a hue with the dark ground
 _ARM = re.compile(
     r"(?P<method>[^(/\[]*)(?:\((?P<options>[^()]*)\))?(?:/(?P<encoder>.*?))?(?P<recipe> \[.*\])?"
 )
@@ -54,7 +65,7 @@ Looks = Mapping[str, str]
 class ArmStyle:
     """key: class name in SVG and HTML, safe whatever the arm is called; arm: as the code calls it;
     name: as a reader does; dark: the colour on a dark ground; dash: SVG's stroke-dasharray, "" is
-    solid.
+    solid; bar: where the marker has one, "" for none.
     """
 
     key: str
@@ -64,6 +75,7 @@ class ArmStyle:
     dark: str
     marker: str
     dash: str
+    bar: str = ""
 
 
 @functools.cache
@@ -85,22 +97,30 @@ def encoder_name(encoder: str) -> str:
 
 
 def arm_label(arm: str) -> str:
-    """What an arm is called: "Self-Flow, no masking", "REPA (DINOv2-B)", "Self-Flow, from RUN"; its
-    own name, where it is not written as arms are.
+    """What an arm is called: "Self-Flow without masking", "REPA (DINOv2-B)", "Self-Flow from RUN";
+    its own name, where it is not written as arms are. No comma, as sentences list arms.
     """
     method, options, encoder, recipe = _parts(arm)
-    name = method_name(method)
-    for option in filter(None, options.split(",")):
-        key, value = _OPTION.findall(option)[0]
-        name += f", {_option(option).get('name', f'{key} {value}').format(value)}"
+    name = " ".join(filter(None, (method_name(method), options_label(options))))
     name += f" ({encoder_name(encoder)})" if encoder else ""
     # the run that it began from is told apart by its name as well
     settings = recipe.removeprefix(" [").removesuffix("]").split(", ") if recipe else []
     begun = [one.removeprefix(BEGUN) for one in settings if one.startswith(BEGUN)]
     if begun:
         others = [one for one in settings if not one.startswith(BEGUN)]
-        name, recipe = f"{name}, from {begun[0]}", f" [{', '.join(others)}]" if others else ""
+        name, recipe = f"{name} from {begun[0]}", f" [{', '.join(others)}]" if others else ""
     return f"{name}{recipe}"
+
+
+def options_label(options: str) -> str:
+    """What a method's options, KEY=VALUE with commas between them, are called after its name:
+    "without masking", "with x 1 and at weight 2".
+    """
+    words = []
+    for option in filter(None, options.split(",")):
+        key, value = _OPTION.findall(option)[0]
+        words.append(_option(option).get("name", f"with {key} {value}").format(value))
+    return " and ".join(words)
 
 
 def _parts(arm: str) -> tuple[str, str, str, str]:
@@ -127,20 +147,23 @@ def arm_styles(arms: Iterable[str]) -> list[ArmStyle]:
     arms can that the table does not know, the later one takes the next free hue or marker.
     """
     styles: list[ArmStyle] = []
-    taken: set[tuple[str, str]] = set()
+    taken: set[tuple[str, str, str]] = set()
     for index, arm in enumerate(arms):
         style, number = _style(f"a{index}", arm), _number(arm)
         others = (
-            replace(style, marker=marker, colour=hue, dark=_on_dark(hue, ""))
+            replace(style, marker=marker, bar="", colour=hue, dark=_on_dark(hue, 0, 1.0))
             for hue in (style.colour, *OTHER_HUES[number % len(OTHER_HUES) :], *OTHER_HUES)
             for marker in MARKERS
         )
-        if (style.colour, style.marker) in taken:
-            free = (one for one in others if (one.colour, one.marker) not in taken)
-            style = next(free, style)
-        taken.add((style.colour, style.marker))
+        if _seen(style) in taken:
+            style = next((one for one in others if _seen(one) not in taken), style)
+        taken.add(_seen(style))
         styles.append(style)
     return styles
+
+
+def _seen(style: ArmStyle) -> tuple[str, str, str]:
+    return style.colour, style.marker, style.bar
 
 
 def _number(name: str) -> int:
@@ -150,22 +173,28 @@ def _number(name: str) -> int:
 
 def _style(key: str, arm: str) -> ArmStyle:
     method, options, encoder, recipe = _parts(arm)
-    number, shade = _number(arm), ""
-    looks = dict(_table()["methods"].get(method) or _of_letters(method))
+    number = _number(arm)
+    looks = _table()["methods"].get(method) or _of_letters(method)
+    hue, marker, dash = looks["hue"], looks["marker"], looks.get("dash", "")
+    shade, chroma, bar = 0, 1.0, ""
     # what an option, an encoder or several of these change
-    if recipe or "," in options or (options and encoder):
-        shade = ("light", "dark")[number // 16 % 2]
-        looks |= {"marker": MARKERS[number % len(MARKERS)], "dash": DASHES[1 + number // 64 % 3]}
-    elif options or encoder:
-        own = _option(options) if options else _of_encoder(encoder)
-        shade = own.get("shade", "")
-        looks["marker"] = own.get("marker") or MARKERS[number % len(MARKERS)]
+    if recipe or "," in options:
+        shade, marker = 1 + number // 16 % len(SHADES), MARKERS[number % len(MARKERS)]
+        dash = DASHES[1 + number // 128 % 3]
+    elif encoder:
+        shade, marker, chroma = _of_encoder(encoder)
+        marker = _turned(marker, int(looks.get("turn", 0)))
         if options:
-            looks["dash"] = {"light": "2 2", "dark": "8 3 2 3"}.get(shade, "6 3")
-    hue = looks["hue"]
+            shade, bar = _further(shade, OPTION_TURN), BARS[_number(options) % len(BARS)]
+            dash = DASHES[1 + shade % 3]
+    elif options:
+        own = _option(options)
+        shade = int(own.get("shade", 1 + number % len(SHADES)))
+        marker = own.get("marker") or MARKERS[number % len(MARKERS)]
+        dash = DASHES[1 + shade % 3]
     return ArmStyle(
-        key, arm, arm_label(arm), _on_light(hue, shade), _on_dark(hue, shade),
-        looks["marker"], looks.get("dash", ""),
+        key, arm, arm_label(arm), _on_light(hue, shade, chroma), _on_dark(hue, shade, chroma),
+        marker, dash, bar,
     )  # fmt: skip
 
 
@@ -178,53 +207,38 @@ def _of_letters(method: str) -> Looks:
     }
 
 
-def _of_encoder(encoder: str) -> Looks:
-    outer, _, inner = encoder.partition("(")
-    return _table()["made_of"].get(outer, {}) if inner else _table()["encoders"].get(encoder, {})
+def _of_encoder(encoder: str) -> tuple[int, str, float]:
+    """Shade, marker and chroma."""
+    outer, _, inner = encoder.removesuffix(")").partition("(")
+    if inner and outer in _table()["made_of"]:
+        own, by = _table()["made_of"][outer], _of_encoder(inner)[0]
+        return _further(int(own["shade"]), by), _turned(own["marker"], by), DULL
+    number, own = _number(encoder), _table()["encoders"].get(encoder, {})
+    shade = int(own.get("shade", 1 + number % len(SHADES)))
+    return shade, own.get("marker") or OF_ENCODERS[number // 8 % len(OF_ENCODERS)], 1.0
 
 
-# Colours ------------------------------------------------------------------------------------------
+def _further(shade: int, by: int) -> int:
+    """So many shades on, the first after the last."""
+    return 1 + (shade - 1 + by) % len(SHADES)
 
 
-def _on_light(hue: str, shade: str) -> str:
-    wanted = max(LEAST_CONTRAST, contrast_ratio(hue, PAPER) * SHADES[shade])
-    return hue if not shade else _at_contrast(hue, PAPER, wanted)
+def _turned(marker: str, by: int) -> str:
+    """So many markers on, among those of its kind."""
+    ring = next((one for one in (OF_ENCODERS, OF_MADE) if marker in one), (marker,))
+    return ring[(ring.index(marker) + by) % len(ring)]
 
 
-def _on_dark(hue: str, shade: str) -> str:
-    """Light and dark change places: what stands out more on white stands out more here too."""
-    usual = 14.0 if hue == INK else USUAL_ON_DARK
-    return _at_contrast(hue, DARK_PAPER, max(LEAST_CONTRAST, usual * SHADES[shade] ** 0.6))
+def _on_light(hue: str, shade: int, chroma: float) -> str:
+    return _shade(hue, PAPER, shade, chroma) if shade else hue
 
 
-def contrast_ratio(colour: str, ground: str) -> float:
-    """Ratio of luminances, 1 to 21 (WCAG 2.2)."""
-    one, other = sorted((_luminance(colour), _luminance(ground)))
-    return (other + 0.05) / (one + 0.05)
+def _on_dark(hue: str, shade: int, chroma: float) -> str:
+    """What stands out more on white stands out more here too."""
+    if shade:
+        return _shade(hue, DARK_PAPER, shade, chroma)
+    return shaded(hue, DARK_PAPER, 14.0 if hue == INK else USUAL_ON_DARK)
 
 
-def _luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-    ]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _at_contrast(hue: str, ground: str, wanted: float) -> str:
-    """The hue mixed with white or black until it has that contrast, or as near as it comes."""
-    dark_ground = _luminance(ground) < 0.2
-    towards_white = (contrast_ratio(hue, ground) < wanted) == dark_ground
-    end, low, high = (255 if towards_white else 0), 0.0, 1.0
-    for _ in range(20):
-        share = (low + high) / 2
-        mixed = _mixed(hue, end, share)
-        more = contrast_ratio(mixed, ground) < wanted
-        # mixing raises the contrast where it leads away from the ground
-        low, high = (share, high) if more == (towards_white == dark_ground) else (low, share)
-    return _mixed(hue, end, high)
-
-
-def _mixed(hue: str, end: int, share: float) -> str:
-    parts = [int(hue[at : at + 2], 16) for at in (1, 3, 5)]
-    return "#" + "".join(f"{round(part + (end - part) * share):02x}" for part in parts)
+def _shade(hue: str, ground: str, shade: int, chroma: float) -> str:
+    return shaded(hue, ground, SHADES[shade - 1], chroma, TURNED if shade % 2 else -TURNED)

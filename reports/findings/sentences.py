@@ -8,6 +8,7 @@ the word is what it is.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from reports.draw.axes import signed as with_sign
@@ -18,6 +19,7 @@ from reports.findings.power import least_effect, seeds_needed
 from reports.study.cells import Comparable
 from reports.study.contrasts import UNPAIRED
 
+_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
 _WHAT = {
     "difference": "{left} against {right}{detail}, {size}",
     "over_training": "change of {left} against {right} from {detail} of the images on, {size}",
@@ -51,7 +53,9 @@ def outcome_text(claim: Claim, runs: Comparable, outcome: Outcome, why: str) -> 
 
 
 def joined(words: Sequence[str], last: str = "and") -> str:
-    """ "a, b and c" """
+    """ "a, b and c"; where one has a comma of its own outside brackets, "a; b, with c; and d" """
+    if any("," in _BRACKETS.sub("", word) for word in words):
+        return "; ".join([*words[:-1], f"{last} {words[-1]}"] if len(words) > 1 else words)
     return f" {last} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 

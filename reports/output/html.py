@@ -11,7 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from reports.draw.legend import draw_panel, swatch
-from reports.draw.line_chart import draw_marker
+from reports.draw.markers import draw_marker
 from reports.draw.page_parts import Page
 from reports.draw.panels import Figure, Panel
 from reports.draw.table import Cell, Table

@@ -22,6 +22,8 @@ from reports.draw.theme import ArmStyle
 from reports.output.html import TEMPLATES
 
 MOST_PRINTED_PANELS = 12  # of a figure
+ACROSS, GUTTER = 176 / 25.4 * 72, 7.0  # points of a line of text, and between two panels
+MAPS_ACROSS = (4, 3)
 # panels in a row: of maps and pictures, of lines, of lines with names
 SMALL_ACROSS, LINES_ACROSS, NAMED_ACROSS = 4, 3, 2
 MOST_PRINTED_ROWS = 120  # of a table in print; the HTML page and the CSV hold all
@@ -125,6 +127,12 @@ def _figure(
     named = any(isinstance(panel, LinePanel) and has_names(panel) for panel in figure.panels)
     most = SMALL_ACROSS if small else NAMED_ACROSS if named else LINES_ACROSS
     columns = panels_across(len(figure.panels), most)
+    if small and any(isinstance(panel, HeatPanel) for panel in figure.panels):
+        columns = maps_across(len(figure.panels))
+    # a panel that is alone does not fill the page, but the first answer does
+    least = 1 if wide else SMALL_ACROSS - 1 if small else LINES_ACROSS - 1
+    places = max(columns, least)
+    room = (ACROSS - GUTTER * (places - 1)) / places
     for panel in figure.panels:
         # numbered, as an id may hold the name of a data set and so a slash
         number = sum(1 for _ in folder.iterdir())
@@ -133,7 +141,7 @@ def _figure(
         else:
             name, content = (
                 f"{number}.svg",
-                draw_panel(panel, styles, wide, narrow=columns >= LINES_ACROSS).encode(),
+                draw_panel(panel, styles, wide, printed=room).encode(),
             )
             alt = panel.title
         (folder / name).write_bytes(content)
@@ -147,8 +155,7 @@ def _figure(
         "caption": figure.caption,
         "panels": panels,
         "columns": columns,
-        # a panel that is alone does not fill the page, but the first answer does
-        "least_columns": 1 if wide else SMALL_ACROSS - 1 if small else LINES_ACROSS - 1,
+        "least_columns": least,
         "legend": legend,
     }
 
@@ -166,6 +173,13 @@ def panels_across(count: int, most: int) -> int:
             if fits(columns):
                 return columns
     return most
+
+
+def maps_across(count: int) -> int:
+    """Few enough for letters that can be read, and none alone in the last row where that can be."""
+    if count <= min(MAPS_ACROSS):
+        return max(count, 1)
+    return min(MAPS_ACROSS, key=lambda columns: (count % columns == 1, -count % columns))
 
 
 def _table(table: Table, styles: dict[str, ArmStyle]) -> dict[str, object]:

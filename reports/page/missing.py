@@ -8,6 +8,8 @@ from bench.core.store.rows import kind_of_part, result_path
 from bench.core.store.runs import RunRecord
 from bench.core.store.untrusted import printable
 from reports.draw.page_parts import Missing
+from reports.draw.theme import arm_label
+from reports.findings.sentences import joined
 from reports.page.commands import (
     measuring_command,
     run_command,
@@ -48,9 +50,9 @@ def _planned(study: StudyResults) -> list[Missing]:
     lines = []
     for run in study.planned:
         if run.reason:
-            lines.append(Missing(f"{run.arm} cannot be run here: {run.reason}"))
+            lines.append(Missing(f"{arm_label(run.arm)} cannot be run here: {run.reason}"))
         elif run.id not in study.runs:
-            what = f"{run.id} ({run.arm}) has not been started"
+            what = f"{run.id} ({arm_label(run.arm)}) has not been started"
             lines.append(Missing(what, run_command(run.overrides)))
     return list(dict.fromkeys(lines))
 
@@ -90,13 +92,17 @@ def _seeds(study: StudyResults) -> list[Missing]:
             if arm not in by_arm:
                 like = next(run for run in study.runs.values() if run.arm == arm)
                 example = training_command(like, size=size, data=data, seed=0)
-                lines.append(Missing(f"{arm} has no run of size {size} on {data}", example))
+                lines.append(
+                    Missing(f"{arm_label(arm)} has no run of size {size} on {data}", example)
+                )
             elif len(by_arm[arm]) < wanted:
                 lacking = sorted((known | set(range(wanted))) - set(by_arm[arm]))[
                     : wanted - len(by_arm[arm])
                 ]
                 run = next(iter(by_arm[arm].values()))
-                what = f"{arm}, size {size}, {data}: {len(by_arm[arm])} of {wanted} seeds"
+                what = (
+                    f"{arm_label(arm)}, size {size}, {data}: {len(by_arm[arm])} of {wanted} seeds"
+                )
                 lines.append(Missing(what, training_command(run, seed=lacking[0])))
     return lines
 
@@ -139,9 +145,9 @@ def _pictures(study: StudyResults) -> list[Missing]:
             finished = [run for run in lacking if run.state == "complete"]
             none = kind == "features" and len(lacking) == len(runs)
             if finished and not (none and any(_draws_none(run, data) for run in runs)):
-                arms = ", ".join(run.arm for run in finished)
+                arms = joined([arm_label(run.arm) for run in finished])
                 what = (
-                    f"{words}, {data}, size {size}: none of {arms}; "
+                    f"{words}, {data}, size {size}: there is none of {arms}; "
                     "the command measures the first of them again"
                 )
                 lines.append(Missing(what, _again(finished[0], kind_of_part(kind, part))))
@@ -166,9 +172,9 @@ def _agreement(study: StudyResults) -> list[Missing]:
         if lacking:
             run = lacking[0]
             aside = run.folder.parent.with_name(f"{run.folder.parent.name}-replaced")
-            arms = ", ".join(run.arm for run in lacking)
+            arms = joined([arm_label(run.arm) for run in lacking])
             what = (
-                f"gradient agreement, {data}, size {size}: none of {arms}; "
+                f"gradient agreement, {data}, size {size}: there is none of {arms}; "
                 "it is found while training, so the command "
                 "puts the folder of the first of them aside and trains it again"
             )

@@ -16,7 +16,7 @@ from bench.core.store.files import flatten
 from reports.draw.page_parts import Missing, Page, Section
 from reports.draw.panels import Figure
 from reports.draw.table import Table
-from reports.draw.theme import arm_styles
+from reports.draw.theme import arm_label, arm_styles
 from reports.findings.sentences import joined
 from reports.laws.arms import fitted_laws
 from reports.laws.joint import joint_laws
@@ -320,7 +320,8 @@ def _notices(
         )
     if len({run.arm for run in runs}) == 1:
         notices.append(
-            f"There is one arm only ({runs[0].arm}): there is nothing to compare it with."
+            f"There is one arm only ({arm_label(runs[0].arm)}): "
+            "there is nothing to compare it with."
         )
     # what was measured and has no value, or no figure
     failed = int(study.rows["value"].isna().sum())

@@ -10,6 +10,7 @@ from bench.core.metrics import facts_of
 from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
 from reports.draw.axes import rounded, signed
 from reports.draw.table import Cell, Table, arm_cell, cell, columns
+from reports.draw.theme import encoder_name
 from reports.study.contrasts import percent
 from reports.study.groups import (
     Group,
@@ -218,7 +219,9 @@ def encoder_tables(study: StudyResults) -> list[Table]:
         for encoder in sorted({encoder for part in parts for encoder in part.get(data, {})}):
             found = [part.get(data, {}).get(encoder) for part in parts]
             notes += [one.note for one in found if one and one.note]
-            lines.append([cell(encoder), cell(data), *(_strength(one) for one in found)])
+            lines.append(
+                [cell(encoder_name(encoder)), cell(data), *(_strength(one) for one in found)]
+            )
         if data in pixels:
             notes += filter(None, [pixels[data].note])
             of_pixels = _strength(pixels[data])

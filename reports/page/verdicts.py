@@ -113,7 +113,7 @@ def _entry(verdict: Verdict) -> VerdictEntry:
         ],
         by=facts_of(verdict.metric).label if verdict.measure == "loss" else "",
         reason=verdict.reason,
-        short=f"{_numbers(verdict)} Holm: {verdict.holm_word}",
+        short=f"{_numbers(verdict)} After Holm's adjustment: {verdict.holm_word}",
         facts=[(name, value) for name, value in facts.items() if value],
     )
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from bench.core.metrics import facts_of
 from bench.core.store.runs import RunRecord
 from reports.study.runs import mapping
 
@@ -40,7 +41,7 @@ def encoder_strengths(rows: pd.DataFrame) -> dict[str, Strengths]:
     known = rows[rows["metric"].isin(STRENGTH_METRICS) & rows["value"].notna()]
     found: dict[str, Strengths] = {}
     for (measure, data, encoder), part in known.groupby(["metric", "data", "encoder"], sort=True):
-        strength = _of_one_protocol(part, f"{measure} of {encoder}")
+        strength = _of_one_protocol(part, f"{facts_of(measure).label} of {encoder}")
         found.setdefault(str(measure), {}).setdefault(str(data), {})[str(encoder)] = strength
     return found
 
@@ -85,7 +86,8 @@ def _of_one_protocol(rows: pd.DataFrame, name: str) -> MeasuredStrength:
     protocol = _most_common(counts)
     others = ", ".join(sorted(counts.keys() - {protocol}))
     note = (
-        f"{name} is of protocol {protocol}; of others ({others}) it is not mixed in"
+        f"{name}: by protocol {protocol} alone, "
+        f"what was measured by another one ({others}) is left out"
         if others
         else ""
     )

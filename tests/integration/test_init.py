@@ -125,9 +125,9 @@ def test_a_run_that_begins_there_learns_from_there_and_says_so(pretrained, tmp_p
     assert run.recipe["init"] == name and "init_weights" not in run.recipe
     arms = read_study(tmp_path).arms
     assert arms == ["vanilla", f"vanilla [init={name}]"]
-    assert [arm_label(arm) for arm in arms] == ["Vanilla", f"Vanilla, from {name}"]
+    assert [arm_label(arm) for arm in arms] == ["Vanilla", f"Vanilla from {name}"]
     both = arm_label(f"vanilla [init={name}, optimizer.lr=0.1]")
-    assert both == f"Vanilla, from {name} [optimizer.lr=0.1]"
+    assert both == f"Vanilla from {name} [optimizer.lr=0.1]"
     assert f"init={pretrained}" in training_command(run)
 
 

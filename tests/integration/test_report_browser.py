@@ -293,6 +293,6 @@ def test_no_text_of_a_figure_leaves_its_panel(opened):
         "[...svg.querySelectorAll('text[font-weight=bold]')]"
         ".map((line) => line.textContent).join('')])"
     )
-    long = "Self-Flow, separated attention, mask ratio 0.125"
+    long = "Self-Flow with separated attention and with mask ratio 0.125"
     assert f"{long} − Vanilla" in dict(titles)
     assert all(label.replace(" ", "") == drawn.replace(" ", "") for label, drawn in titles)

@@ -39,6 +39,12 @@ def test_no_study_of_that_name(tmp_path, capsys):
     assert "did you mean demo" in capsys.readouterr().err
 
 
+def test_a_study_that_is_not_of_digits_needs_no_word_on_its_data(tmp_path, capsys):
+    words = ["all", "--runs", str(tmp_path), "--study", "wrong_encoders", "--no-pdf"]
+    assert guarded(REPORT.main, words) == 0
+    assert "There are no runs here" in capsys.readouterr().out
+
+
 def test_no_runs(tmp_path):
     page = everything_of(tmp_path)
     assert "no runs" in page.notices[0]
@@ -55,6 +61,9 @@ def test_only_unfinished_runs(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0, "selfflow": 0.9}, state="running")
     page = everything_of(tmp_path)
     assert "No run is finished" in page.notices[0]
+    (over_training,) = [one for one in page.figures if one.id == "training-results"]
+    assert "Values: " in over_training.caption, "what is shown"
+    assert "Change from" not in over_training.caption
     assert any("running (measuring) at 65,536 of 131,072" in line.what for line in page.missing)
     assert page.missing[0].command.startswith("python -m bench.run method=")
 
@@ -90,7 +99,7 @@ def test_pictures_that_some_arms_lack_are_named(tmp_path):
     lacking = "Without a picture: Vanilla and Dual timestep."
     assert sum(lacking in caption for caption in captions) == 2
     lines = {
-        line.what: line.command for line in page.missing if "none of vanilla, dual_" in line.what
+        line.what: line.command for line in page.missing if "none of Vanilla and Dual" in line.what
     }
     assert len(lines) == 2
     # what has its results is not measured again: they have to go first
@@ -104,7 +113,7 @@ def test_an_arm_is_missing_at_one_size(tmp_path):
     write_runs(tmp_path, arms={"vanilla": 1.0}, sizes=("micro",))
     lines = everything_of(tmp_path).missing
     assert any(
-        "selfflow has no run of size micro" in line.what and "size=micro" in line.command
+        "Self-Flow has no run of size micro" in line.what and "size=micro" in line.command
         for line in lines
     )
 

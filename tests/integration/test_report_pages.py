@@ -153,11 +153,11 @@ def test_the_pdf_says_of_each_verdict_what_the_page_says(runs, tmp_path):
         facts = dict(verdict.facts)
         assert {"source", "out of range", "p, Holm's p"} <= set(facts)
         assert all(plain(f"{word} {sentence}") in text for word, sentence in verdict.sentences)
-        assert plain(f"Holm: {verdict.holm}.") in text
+        assert plain(f"After Holm's adjustment: {verdict.holm}.") in text
         for words in (verdict.reason, *facts.values()):
             assert plain(words) in text, words
         assert str(escape(verdict.short)) in html and verdict.short.endswith(
-            f"Holm: {verdict.holm}"
+            f"After Holm's adjustment: {verdict.holm}"
         )
     first = plain(page.answers[0].sentence)
     assert text.index(first) < text.index(plain(page.verdicts[0].sentences[0][1]))

@@ -22,6 +22,7 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 AFTER = 3.0  # seconds until something is said: what is shorter needs no word
 EVERY = 60.0  # seconds between two lines of a log
+OFTEN = 4.0  # the same where somebody waits for the answer
 FEW, LONG = 4, 0.5  # steps that are tried, and seconds of one from which on it is the only one
 
 

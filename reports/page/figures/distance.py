@@ -23,7 +23,7 @@ from reports.draw.panels import (
     Shown,
     chosen_figures,
 )
-from reports.draw.theme import arm_label, encoder_name
+from reports.draw.theme import arm_label, encoder_name, options_label
 from reports.study.groups import (
     Group,
     Summary,
@@ -272,7 +272,8 @@ def _encoder_panel(
             if point := summary_point(summary, strength[summary.encoder].value):
                 named = replace(point, name=_beside(arm, summary.encoder))
                 series.append(Series(arm, [named]))
-                by_method.setdefault(arm.partition("/")[0], []).append((point.x, point.y))
+                if "(" not in summary.encoder:  # one that is made of another is no step of a ladder
+                    by_method.setdefault(arm.partition("/")[0], []).append((point.x, point.y))
         elif arm in BESIDE_ENCODERS and (point := summary_point(summary, 0.0)):
             rules.append(Rule(arm_label(arm), point.y, point.low, point.high, arm))
     if len({summaries[line.arm].encoder for line in series}) < 2:
@@ -284,5 +285,5 @@ def _encoder_panel(
 
 def _beside(arm: str, encoder: str) -> str:
     """What stands beside the marker of an arm: its encoder, and the options of its method."""
-    options = arm_label(arm.partition("/")[0]).partition(", ")[2]
-    return ", ".join(filter(None, (encoder_name(encoder), options)))
+    options = arm.partition("/")[0].partition("(")[2].removesuffix(")")
+    return " ".join(filter(None, (encoder_name(encoder), options_label(options))))

@@ -85,13 +85,22 @@ def results_over_training(study: StudyResults) -> list[Figure]:
     order = [f"{CHANGE} {arm_label(reference)}", VALUES]
     axes = list(SPENT.values())
     panels.sort(key=lambda one: (order.index(one[1]["shown"]), axes.index(one[1]["over"])))
+    # what is not shown is not explained
+    kinds = {one[1]["shown"] for one in panels}
+    of_changes = (
+        f"Change from {arm_label(reference)}: of the mean logarithm, at as many images, FLOPs or "
+        "hours; whiskers over images are 95 % intervals over shared seeds, as in the verdicts. "
+        f"{FLOOR} "
+    )
+    of_values = (
+        "Values: means over seeds, where every run of the arm was measured, whiskers one standard "
+        "deviation. "
+    )
     caption = (
-        f"Every snapshot. Change from {arm_label(reference)}: of the mean logarithm, at as many "
-        "images, FLOPs or hours; whiskers over images are 95 % intervals over shared seeds, as in "
-        f"the verdicts. {FLOOR} Values: means over seeds, where every run of the arm was measured, "
-        "whiskers one standard deviation. On a falling learning rate a snapshot is not what a "
-        "shorter run would have ended with. A triangle on the FLOPs axis marks where the training "
-        "of an arm's own encoder ends and its curve begins."
+        f"Every snapshot. {of_changes if order[0] in kinds else ''}"
+        f"{of_values if VALUES in kinds else ''}On a falling learning rate a snapshot is not what "
+        "a shorter run would have ended with. A triangle on the FLOPs axis marks where the "
+        "training of an arm's own encoder ends and its curve begins."
     )
     return chosen_figures(
         "training-results", "Results over training", caption, panels, places(rows)
@@ -131,6 +140,7 @@ def _value_panel(
     if not series:
         return None
     panel = group_panel(group, found, size, Axis(AXES[axis], log=True), series, real_rule(part))
+    panel = replace(panel, beside=axis == "images")
     return _with_starts(panel, study, group.data, size) if axis == "flops" else panel
 
 
@@ -198,6 +208,7 @@ def _change_panel(
         y=Axis(f"change from {arm_label(reference)} (%)"),
         series=series,
         floor=_floor(runs, curves[reference]),
+        beside=axis == "images",
     )
 
 

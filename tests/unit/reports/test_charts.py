@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from reports.draw.axes import CHARACTER, Scale, signed
+from reports.draw.colours import DARK_PAPER, PAPER, contrast_ratio
 from reports.draw.heat_map import VIRIDIS, colour_at
 from reports.draw.labels import Box, Wanted, placed
 from reports.draw.legend import draw_panel, with_legend
@@ -24,8 +25,14 @@ from reports.draw.panels import (
     Rule,
     Series,
 )
-from reports.draw.theme import DARK_PAPER, PAPER, arm_label, arm_styles, contrast_ratio
-from reports.output.pdf import LINES_ACROSS, NAMED_ACROSS, SMALL_ACROSS, panels_across
+from reports.draw.theme import arm_label, arm_styles
+from reports.output.pdf import (
+    LINES_ACROSS,
+    NAMED_ACROSS,
+    SMALL_ACROSS,
+    maps_across,
+    panels_across,
+)
 from reports.study.groups import sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -83,6 +90,17 @@ def test_a_line_without_markers_is_seen_though_it_is_one_point(points, marks):
 PRINTED = 176 / 25.4 * 72  # points across a page, 7 of them between two panels
 
 
+def room(columns):
+    return (PRINTED - 7 * (columns - 1)) / columns
+
+
+def printed(panel, styles, columns, wide=False):
+    """The picture as paper has it, and points that its smallest letters have there."""
+    drawn = ElementTree.fromstring(draw_panel(panel, styles, wide, printed=room(columns)))
+    smallest = min(float(text.get("font-size")) for text in drawn.iter(f"{SVG}text"))
+    return drawn, smallest * room(columns) / float(drawn.get("width"))
+
+
 @pytest.mark.parametrize("count", range(1, 13))
 @pytest.mark.parametrize("named", [False, True])
 def test_letters_of_lines_can_be_read_in_print(count, named):
@@ -91,22 +109,55 @@ def test_letters_of_lines_can_be_read_in_print(count, named):
     assert count <= columns or count % columns != 1 or columns == 2
     points = [replace(point(0, 1), name="a name"), point(1, 2)] if named else [point(0, 1)]
     panel = line_panel(series=[Series("selfflow", points)])
-    drawn = ElementTree.fromstring(draw_panel(panel, STYLES, narrow=columns > 2))
-    width = (PRINTED - 7 * (columns - 1)) / max(columns, 2)  # one that is alone takes half a page
-    smallest = min(float(text.get("font-size")) for text in drawn.iter(f"{SVG}text"))
-    assert smallest * width / float(drawn.get("width")) > 5.5
+    assert printed(panel, STYLES, max(columns, 2))[1] > 5.5  # one that is alone takes half a page
+
+
+@pytest.mark.parametrize("arms", [["vanilla", "selfflow"], ["repa(weight=2)/noise(local_m)"] * 2])
+def test_letters_of_changes_costs_and_maps_can_be_read_in_print(arms):
+    styles = styles_of(dict.fromkeys(arms))
+    effects = [Effect(arm, -1.5, -3.0, 2.0, n=8) for arm in arms]
+    forest = ForestPanel("title", Axis("change (%)"), effects, 1.0, note="a note")
+    bars = BarPanel("cost", Axis("FLOPs"), ("backbone",), [Bar(arm, [1e6]) for arm in arms])
+    maps = replace(
+        heat_panel([[0.0, 0.25, 0.5, 0.75, 1.0]] * 4),
+        x=Axis("t", values=[0.1, 0.3, 0.5, 0.7, 0.9]),
+        y=Axis("block", values=[1, 2, 3, 4]),
+    )
+    assert printed(forest, styles, 1, wide=True)[1] > 5.5
+    assert min(printed(forest, styles, columns)[1] for columns in (2, 3)) > 5.5
+    assert printed(bars, styles, 2)[1] > 5.5
+    for count in range(1, 13):
+        assert printed(maps, STYLES, max(maps_across(count), 3))[1] > 5.5
+
+
+@pytest.mark.parametrize("draw", ["bars", "forest"])
+def test_a_name_too_long_for_its_line_stands_over_it_and_is_not_small(draw):
+    arms = ["vanilla", "repa(weight=2)/averaged(efficientnet_lite0)"]
+    styles = styles_of(arms)
+    panel = BarPanel("cost", Axis("FLOPs"), ("backbone",), [Bar(arm, [1e6]) for arm in arms])
+    if draw == "forest":
+        panel = ForestPanel("t", Axis("x"), [Effect(arm, -1.5, -3.0, 2.0, n=8) for arm in arms])
+    drawn = ElementTree.fromstring(draw_panel(panel, styles))
+    names = {text.text: text.attrib for text in drawn.iter(f"{SVG}text")}
+    own = [names[styles[arm].name] for arm in arms]  # whole, as they are called
+    assert {float(one["font-size"]) for one in own} == {10.5}
+    words = [one for text, one in names.items() if "n=8" in text or text == "1M"]
+    tops = {float(one["y"]) for one in own}
+    assert words and not tops & {float(one["y"]) for one in words}
 
 
 @pytest.mark.parametrize("count", range(1, 13))
 def test_small_panels_fill_their_last_row_or_are_not_alone_in_it(count):
     columns = panels_across(count, SMALL_ACROSS)
     assert columns in range(1, 6) and (count <= columns or count % columns != 1)
+    columns = maps_across(count)
+    assert columns in range(1, 5) and (count <= columns or count % columns != 1 or count == 1)
 
 
 def test_labels_of_ticks_keep_apart_in_a_narrow_picture():
     panel = line_panel(x=Axis("training images"), series=[Series("selfflow", [
         point(2000, 1.0), point(65536, 2.0)])])  # fmt: skip
-    drawn = ElementTree.fromstring(draw_panel(panel, STYLES, narrow=True))
+    drawn = ElementTree.fromstring(draw_panel(panel, STYLES, printed=room(3)))
     heights = [(text.get("y"), text) for text in drawn.iter(f"{SVG}text")]
     row = [text for y, text in heights if [one for one, _ in heights].count(y) > 2]
     edges = sorted((float(one.get("x")), len(str(one.text)) * 10 * CHARACTER) for one in row)
@@ -297,6 +348,14 @@ def test_points_of_one_size_stand_side_by_side():
         return {group[-1].attrib["d"][:6] for group in groups.values()}
 
     assert len(places(apart)) == 2 and len(places(together)) == 1
+    # where places are many, none reaches into the next
+    near = [Series(one.arm, [point(at, 1) for at in range(40)]) for one in series]
+    drawn = groups_of(draw_panel(line_panel(series=near, beside=True), STYLES))
+    left, right = (
+        [float(re.findall(r"M([\d.]+)", path.attrib["d"])[-1]) for path in group][1:]
+        for group in drawn.values()
+    )
+    assert all(a < b < c for a, b, c in zip(left, right, left[1:], strict=False))
 
 
 def test_a_floor_is_a_band_and_names_stand_beside_their_markers():
@@ -354,11 +413,11 @@ def test_every_arm_can_be_seen_on_both_grounds_and_shades_differ_in_print():
 @pytest.mark.parametrize(
     ("arm", "name"),
     [
-        ("selfflow(masking=False)", "Self-Flow, no masking"),
+        ("selfflow(masking=False)", "Self-Flow without masking"),
         ("repa/dinov2_b", "REPA (DINOv2-B)"),
-        ("repa(weight=2)/averaged(local_m)", "REPA, weight 2 (averaged local M)"),
+        ("repa(weight=2)/averaged(local_m)", "REPA at weight 2 (averaged local M)"),
         ("vanilla [optimizer.lr=0.001]", "Vanilla [optimizer.lr=0.001]"),
-        ("new(x=1)/enc", "new, x 1 (enc)"),
+        ("new(x=1)/enc", "new with x 1 (enc)"),
         ("weird)(", "weird)("),
         ("", ""),
     ],

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import pages
 from support.pages import REAL, write_run, write_runs
 
 from reports.draw.page_parts import Section
@@ -169,6 +170,19 @@ def test_encoders_are_compared_with_vanilla_and_self_flow_alone(tmp_path):
     assert panels and all(
         {rule.arm for rule in panel.rules} == {"vanilla", "selfflow"} for panel in panels
     )
+
+
+def test_an_encoder_that_is_made_of_another_is_no_step_of_a_ladder(tmp_path, monkeypatch):
+    monkeypatch.setitem(pages.PROBE_ACCURACY, "averaged(local_m)", 0.9)
+    arms = ("vanilla", "repa/local_s", "repa/averaged(local_m)", "repa/local_m")
+    write_runs(tmp_path, arms=dict.fromkeys(arms, 0.9), seeds=2, snapshots=1)
+    (figure, *_) = distance.against_encoder(read_study(tmp_path))
+    panel = figure.panels[0]
+    of_arm = {line.arm: (line.points[0].x, line.points[0].y) for line in panel.series}
+    assert [list(guide) for guide in panel.guides] == [
+        sorted([of_arm["repa/local_s"], of_arm["repa/local_m"]])
+    ]
+    assert "repa/averaged(local_m)" in of_arm
 
 
 def told(name, **protocol):

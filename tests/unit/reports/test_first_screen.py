@@ -11,6 +11,7 @@ from scipy.stats import ttest_rel
 from support.pages import IMAGES, REAL, write_runs
 
 from bench.core.store.rows import Row, write_rows
+from reports.findings.sentences import joined
 from reports.output.terminal import terminal_answer
 from reports.page.pages import build_page
 from reports.study import runs
@@ -64,6 +65,39 @@ def test_words_lead_where_distances_have_no_room(study):
     assert f"Self-Flow (+{effect.value:.1f} points, 95 % " in sentence
     assert "is better than Vanilla (by words read right)" in sentence
     assert "words read right ↑" in terminal_answer(page)
+
+
+@pytest.mark.parametrize(
+    ("words", "last", "read"),
+    [
+        ([], "and", ""),
+        (["a"], "and", "a"),
+        (["a", "b"], "nor", "a nor b"),
+        (["a (-2 %, 95 % -3 to -1 %)", "b", "c"], "and", "a (-2 %, 95 % -3 to -1 %), b and c"),
+        (["a, first", "b"], "nor", "a, first; nor b"),
+        (["a", "b, [x, y]", "c"], "and", "a; b, [x, y]; and c"),
+    ],
+)
+def test_a_list_can_be_read_where_its_words_have_commas(words, last, read):
+    assert joined(words, last) == read
+
+
+def test_sentences_list_arms_by_names_without_commas(tmp_path):
+    switches = ("masking=False", "similarity=l1", "near=0.2,weight=2")
+    arms = ["vanilla", "selfflow", *(f"selfflow({switch})" for switch in switches)]
+    write_runs(tmp_path, arms=dict.fromkeys(arms, 1.0), seeds=7, snapshots=1, probes=False)
+    page = build_page(read_study(tmp_path), "ablation")
+    names = {style.name for style in page.arms}
+    assert names == {
+        *("Vanilla", "Self-Flow", "Self-Flow without masking", "Self-Flow with L1 similarity"),
+        "Self-Flow with near timestep 0.2 and at weight 2",
+    }
+    sentence = next(one.sentence for one in page.answers if "part" in one.question)
+    who = (
+        "neither Self-Flow without masking, Self-Flow with near timestep 0.2 and at weight 2 nor "
+        "Self-Flow with L1 similarity can be told from Self-Flow"
+    )
+    assert who in sentence
 
 
 def test_each_group_is_computed_once_a_page(study, monkeypatch):

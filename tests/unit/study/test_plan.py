@@ -25,6 +25,26 @@ def test_the_plan_is_printed_and_nothing_is_made(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_plan_says_how_far_it_is(tmp_path, monkeypatch):
+    said = {}
+
+    def counted(what, parts, total, **pace):
+        assert pace["every"] <= 5
+        parts = list(parts)
+        assert len(parts) == total
+        said[what] = total
+        return parts
+
+    for module in (study, plan):
+        monkeypatch.setattr(module, "counted", counted)
+    plan.make(study.runs("demo", "digits", [f"runs={tmp_path}"]))
+    assert said == {
+        "reading the arms of demo": 3,
+        "counting what each arm costs": 3,
+        "timing this machine": 12,
+    }
+
+
 def test_costs_are_planned_where_the_data_are_not(tmp_path):
     specs = study.runs("encoder_bottleneck", "imagenet256", [f"runs={tmp_path}", "seed=0"])
     planned = {p.arm: p for p in plan.make(specs)}
