@@ -82,10 +82,13 @@ def _read(runs: Path, study: str, data: str) -> StudyResults:
         return read_study(runs, study, planned_runs(study, data or FIRST_DATA))
     there = {run.data for run in read_study(runs).runs.values()}
     known = sorted(studies.scales(study), key=lambda one: one != FIRST_DATA)
-    order = [one for one in known if one in there] + [one for one in known if one not in there]
-    found = (read_study(runs, study, planned_runs(study, one)) for one in order)
-    first = next(found)
-    return first if first.runs else next((one for one in found if one.runs), first)
+    order = [one for one in known if one in there] or known[:1]
+    found = [read_study(runs, study, planned_runs(study, order[0]))]
+    for one in order[1:]:
+        if found[0].runs:
+            break
+        found.insert(0, read_study(runs, study, planned_runs(study, one)))
+    return found[0]
 
 
 def compare(a: str, b: str, runs: Path, data: str, out: Path | None, pdf: bool) -> None:
