@@ -54,7 +54,7 @@ def test_no_runs(tmp_path):
 def test_one_run(tmp_path):
     write_run(tmp_path, "vanilla")
     notices = " ".join(everything_of(tmp_path).notices)
-    assert "one seed only" in notices and "one arm only (vanilla)" in notices
+    assert "one seed only" in notices and "one arm only (Vanilla)" in notices
 
 
 def test_only_unfinished_runs(tmp_path):
