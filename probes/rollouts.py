@@ -7,8 +7,8 @@ A plan is a sample of the model, told the view and the instruction; its actions 
 are (receding horizon, as arXiv 2603.06507, App. E). Episodes have seeds that no demonstration has,
 and the noise of a plan follows from its episode and from how often that looked: both are the same
 for every arm. Beside the share stand, on the same episodes, the expert's (`real`), random actions'
-and a replay of the expert's most frequent action of each step; and the policy's own when each
-episode's instruction, or its view, is that of another: what it does without them.
+and a replay of the expert's most frequent (of numbers: mean) action of each step; and the policy's
+own when each episode's instruction, or its view, is that of another: what it does without them.
 
     python -m bench.run data=minigrid
     python -m bench.evaluate run=DIR metrics=success rollouts=1000
@@ -17,7 +17,7 @@ episode's instruction, or its view, is that of another: what it does without the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from bench.core.data.demonstrations import ROLLED_OUT_FROM, Demonstrations
-from bench.core.data.worlds.world import Episode, Sight
+from bench.core.data.worlds.actions import Act
+from bench.core.data.worlds.world import Episode, Sight, said_of
 from bench.core.model.backbone import SiT
 from bench.core.model.sampling import Field, solved, velocity_of
 from bench.core.model.sampling_protocol import sampling_protocol
@@ -35,7 +36,7 @@ from bench.core.store.cache import cached_folder
 from bench.core.store.rows import YARDSTICKS, Row
 from probes.metric import DATA, OF_DATA, STATED, Inputs, Metric, MovingPictures, Record, Told
 
-EPISODES, STEPS = 200, 4  # of a task; of Euler's method
+USUAL_EPISODES, STEPS = 200, 4  # of a task, in most worlds; of Euler's method
 FILMED = 8  # episodes that a page shows
 PLANS_AT_ONCE = 256  # plans that are made at once
 NOISE_SEED = 0
@@ -55,7 +56,7 @@ SUCCESS = Record(
 
 Policy = Callable[[Sequence[int], Sequence[Sight], Sequence[str], int], np.ndarray]
 """Numbers of episodes [k], what each sees and is told, how often it looked before -> actions
-[k, horizon].
+[k, horizon] or [k, horizon, d].
 """
 
 
@@ -71,7 +72,7 @@ class Rollouts(Metric):
 
     def measure(self, inputs: Inputs) -> list[Row]:
         data, settings = _world_of(self.name, inputs), inputs.settings
-        count, steps = int(settings.get("rollouts", EPISODES)), _steps(settings)
+        count, steps = int(settings.get("rollouts", data.world.rollouts)), _steps(settings)
         planner = self._planner(inputs)
         found: dict[str, dict[str, np.ndarray]] = {"policy": {}}
         for task in data.tasks:
@@ -148,7 +149,7 @@ class Rollouts(Metric):
     @classmethod
     def passes(cls, n_train: int, n_heldout: int, settings: Told) -> int:
         # three or four plans an episode, of the policy as it is and of its two controls
-        return 12 * int(settings.get("rollouts", EPISODES)) * _steps(settings)
+        return 12 * int(settings.get("rollouts", USUAL_EPISODES)) * _steps(settings)
 
 
 def _steps(settings: Told) -> int:
@@ -160,7 +161,7 @@ def _world_of(metric: str, inputs: Inputs) -> Demonstrations:
     if not isinstance(data, Demonstrations):
         raise ValueError(
             f"metrics={metric} acts in a world, and {data.name} are {data.noun}s: choose "
-            "data=minigrid"
+            "data=minigrid or data=metaworld"
         )
     return data
 
@@ -192,7 +193,8 @@ class Planner:
         finite = torch.isfinite(tokens).flatten(1).all(dim=1)
         self.not_finite += int((~finite).sum())
         actions = self.data.actions_of(tokens)
-        return torch.where(finite[:, None], actions, self.data.world.idle).numpy()
+        actions[~finite] = torch.as_tensor(self.data.actions.idle, dtype=actions.dtype)
+        return actions.numpy()
 
 
 def roll_out(
@@ -202,18 +204,22 @@ def roll_out(
     policy: Policy,
     shuffled: str = "",
     films: list[list[Sight]] | None = None,
+    blind: bool = False,
 ) -> np.ndarray:
     """Which of `count` episodes of a task end well, bool [count]; shuffled: "told" or "seen", what
-    each is given of another one; films: a list that is given all views of each.
+    each is given of another one; films: a list that is given all views of each; blind: whether the
+    policy is shown none, which a world may take long to draw.
     """
     episodes = [data.world.reset(task, ROLLED_OUT_FROM + number) for number in range(count)]
     texts = [episode.instruction for episode in episodes]
-    told = [_other(texts, number) for number in range(count)] if shuffled == "told" else texts
+    told = texts
+    if shuffled == "told":
+        told = [_other(data, texts, number) for number in range(count)]
     kept = None if films is None else [[episode.view()] for episode in episodes]
     looked = 0
     while alive := [number for number in range(count) if not episodes[number].done]:
         of = [(number + 1) % count if shuffled == "seen" else number for number in alive]
-        views = [episodes[number].view() for number in of]
+        views = [] if blind else [episodes[number].view() for number in of]
         plans = policy(alive, views, [told[number] for number in alive], looked)
         for number, plan in zip(alive, plans, strict=True):
             _act_out(episodes[number], plan, kept[number] if kept else None)
@@ -223,11 +229,11 @@ def roll_out(
     return np.array([episode.success for episode in episodes])
 
 
-def _act_out(episode: Episode, plan: Sequence[int], views: list[Sight] | None) -> None:
+def _act_out(episode: Episode, plan: Iterable[Act], views: list[Sight] | None) -> None:
     for action in plan:
         if episode.done:
             return
-        episode.step(int(action))
+        episode.step(action)
         if views is not None:
             views.append(episode.view())
 
@@ -239,10 +245,15 @@ def _padded(films: Sequence[Sequence[Sight]]) -> Tensor:
     return torch.from_numpy(np.array(held)).transpose(1, 2).contiguous()
 
 
-def _other(texts: Sequence[str], number: int) -> str:
-    """The next instruction that is another one; its own where all are the same."""
+def _other(data: Demonstrations, texts: Sequence[str], number: int) -> str:
+    """The next instruction that is another one; where all of a task's are the same, those of the
+    other tasks in turn; its own where the data have no other.
+    """
     later = [*texts[number + 1 :], *texts[:number]]
-    return next((text for text in later if text != texts[number]), texts[number])
+    others = (text for text in later if text != texts[number])
+    own = said_of(data.world, texts[number])
+    elsewhere = [said for said in data.class_names if said != own] or [texts[number]]
+    return next(others, elsewhere[number % len(elsewhere)])
 
 
 # What a policy is compared with -------------------------------------------------------------------
@@ -283,14 +294,13 @@ def yardsticks(data: Demonstrations, count: int) -> dict[str, dict[str, np.ndarr
     """
     world = data.world
     usual = np.array(data.usual_actions(max(world.tasks[task].limit for task in data.tasks)))
-    others = [number for number in range(len(world.actions)) if number != world.idle]
 
     def at_random(which: Sequence[int], views: object, texts: object, looked: int) -> np.ndarray:
         draws = (np.random.default_rng((NOISE_SEED, number, looked)) for number in which)
-        return np.array([draw.choice(others, size=1) for draw in draws])
+        return np.array([[world.actions.at_random(draw)] for draw in draws])
 
     def replayed(which: Sequence[int], views: object, texts: object, looked: int) -> np.ndarray:
-        return np.tile(usual[looked], (len(which), 1))
+        return np.repeat(usual[None, looked : looked + 1], len(which), axis=0)
 
     names = ("expert", "at random", "the usual actions")
     found: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
@@ -298,8 +308,8 @@ def yardsticks(data: Demonstrations, count: int) -> dict[str, dict[str, np.ndarr
         found["expert"][task] = np.array(
             [_solves(world.reset(task, ROLLED_OUT_FROM + number)) for number in range(count)]
         )
-        found["at random"][task] = roll_out(data, task, count, at_random)
-        found["the usual actions"][task] = roll_out(data, task, count, replayed)
+        found["at random"][task] = roll_out(data, task, count, at_random, blind=True)
+        found["the usual actions"][task] = roll_out(data, task, count, replayed, blind=True)
     return found
 
 

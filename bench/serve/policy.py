@@ -7,7 +7,8 @@ vla-eval 0.8.0). Of an observation are read
     images[camera]       uint8 [H, W, 3], a view of the world that the run was trained in
     task_description     the instruction
 
-and the answer is `actions`, float32 [1], the number of an action of that world. A plan is made when
+and the answer is `actions`, float32 [d]: of a world of choices the number of one, else the numbers
+of an action within its bounds. A plan is made when
 the last one is acted out, as `success` acts; its noise follows from the episode's number and from
 how often that looked, so that the same episodes have the same plans.
 """
@@ -44,13 +45,13 @@ class ServedPolicy:
         self.data, self.planner, self.camera = data, planner, camera
 
     def plan(self, observation: Observation, episode: int, step: int) -> NDArray[np.float32]:
-        """The next actions, [horizon, 1]; step: observations of the episode before this one.
+        """The next actions, [horizon, d]; step: observations of the episode before this one.
 
         Raises ValueError for an observation of another world.
         """
         view, text = self._view(observation), self._instruction(observation)
         looked = step // self.data.horizon
-        return self.planner([episode], [view], [text], looked)[0, :, None].astype(np.float32)
+        return self.data.actions.sent(self.planner([episode], [view], [text], looked)[0])
 
     def _view(self, observation: Observation) -> Sight:
         images = observation.get("images")
@@ -97,15 +98,9 @@ def model_server(policy: ServedPolicy, weights: str) -> object:
         from vla_eval.specs import IMAGE_RGB, LANGUAGE, DimSpec
     except ImportError as error:
         raise ValueError(f"bench.serve needs vla-eval ({error}): {INSTALL}") from error
-    actions = policy.data.world.actions
-    named = ", ".join(f"{number} {action}" for number, action in enumerate(actions))
-    numbers = DimSpec(
-        "action",
-        1,
-        "number_of_action",
-        (0, len(actions) - 1),
-        description=f"{SERVED_WEIGHTS}{weights}; {named}",
-    )
+    actions = policy.data.actions
+    said = f"{SERVED_WEIGHTS}{weights}; {actions.described}"
+    numbers = DimSpec("action", *actions.sent_as, description=said)
 
     class PolicyServer(PredictModelServer):
         """One plan at a time, of which the base class sends an action a step."""

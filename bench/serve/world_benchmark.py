@@ -53,8 +53,8 @@ class WorldBenchmark(StepBenchmark):
         return self.episode
 
     def step(self, action: Json) -> StepResult:
-        number = round(float(np.asarray(action["actions"]).reshape(-1)[0]))
-        self.episode.step(number)
+        numbers = np.asarray(action["actions"], np.float32).reshape(-1)
+        self.episode.step(self.data.actions.received(numbers))
         well = float(self.episode.success)
         return StepResult(obs=self.episode, reward=well, done=self.episode.done, info={})
 

@@ -14,7 +14,7 @@ from support.arms import method
 from support.autoencoders import encoded, save_flux2, save_oobleck, save_wan
 from support.evaluations import save_rae, save_vae
 from support.runs import ROOT
-from support.worlds import corridor, need_minigrid
+from support.worlds import corridor, need_metaworld, need_minigrid, plane
 
 from bench.config.compose import compose
 from bench.config.groups import build, modalities, options
@@ -169,6 +169,10 @@ SETS = {
     "clips": video_folder,
     "moving_digits": lambda root: ["data.count=40", "data.heldout_count=20"],
     "minigrid": lambda root: ["data.episodes=12", "data.heldout_episodes=4"],
+    "metaworld": lambda root: [
+        *("data.tasks=[reach]", "data.sight=state"),
+        *("data.episodes=4", "data.heldout_episodes=2"),
+    ],
     "mixed": lambda root: [
         f"data.parts.{part}.{key}=20"
         for part in ("moving_digits", "notes")
@@ -177,7 +181,7 @@ SETS = {
 }
 
 
-OF_PACKAGES = {"minigrid": need_minigrid}  # which are extras
+OF_PACKAGES = {"minigrid": need_minigrid, "metaworld": need_metaworld}  # which are extras
 
 
 # What a method is told beside its YAML: layers that so small a backbone has, a group of eight.
@@ -260,9 +264,10 @@ def test_every_method_takes_a_step_on_grids_of(grid, name):
     one_step(name, Random(grid))
 
 
+@pytest.mark.parametrize("world", [corridor, plane], ids=["choices", "numbers"])
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_takes_a_step_on_demonstrations(name):
-    one_step(name, corridor())
+def test_every_method_takes_a_step_on_demonstrations(name, world):
+    one_step(name, world())
 
 
 @pytest.mark.parametrize("name", options("data"))
@@ -282,6 +287,8 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
         numbers = 3 * said["patch"] ** 3
     elif name == "minigrid":  # 2 x 2 pixels in colour, and six actions
         numbers = 3 * 2 * 2 + 6
+    elif name == "metaworld":  # pixels in colour, and four numbers of an action
+        numbers = 3 * said["patch"] ** 2 + 4
     else:
         data = build(compose([f"data={name}"]).data)
         numbers = max(part.grid.token_dim for part in parts_of(data).values())

@@ -1,7 +1,8 @@
 """Demonstrations of an expert in a world, for a policy that predicts views and actions together.
 
     told      the view now, and the instruction
-    tokens    the view `horizon` steps later, and the next `horizon` actions as -1/1 one-hots
+    tokens    the view `horizon` steps later, and the next `horizon` actions: -1/1 one-hots of
+              choices, or numbers in -1..1 within their bounds (or standardised)
 
 Both have one noise level and one velocity, as in the paper's joint video-action model
 (arXiv 2603.06507, App. E), where actions count as they are and the view by 0.3. Episodes are played
@@ -9,6 +10,7 @@ once and kept, those in which the expert fails left out and counted; held-out ep
 and rollouts begin where no demonstration does.
 
     python -m bench.run data=minigrid method=selfflow
+    python -m bench.run data=metaworld method=selfflow
 """
 
 from __future__ import annotations
@@ -28,13 +30,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.data.base import Examples, Indices, PictureData
-from bench.core.data.worlds.world import (
-    Sight,
-    World,
-    check_action,
-    said_of,
-    word_numbers,
-)
+from bench.core.data.worlds.actions import Act
+from bench.core.data.worlds.world import Sight, World, said_of, word_numbers
 from bench.core.model.conditions import Prompts
 from bench.core.model.pieces import Piece, Pieces
 from bench.core.model.situations import LOUDNESS, UNTOLD, Situations
@@ -44,7 +41,6 @@ from bench.core.store.waiting import counted
 
 PLAYED = 1  # another one wherever an episode becomes another one: caches are named so
 DEMONSTRATED_FROM, ROLLED_OUT_FROM = 100_000, 900_000  # seeds; no demonstration has the latter
-VIEW_PATCH = 2  # pixels of a view's token, along each side
 VIEW_WEIGHT = 0.3  # in the loss, beside 1 of the actions
 FEWEST_EPISODES = 2
 MOST_MEASURED = 8_192  # views that give each number's mean and deviation
@@ -54,12 +50,13 @@ LEAST_DEVIATION = 2.5  # of a number that hardly changes, in bytes
 @dataclass(frozen=True)
 class Played:
     """Episodes, one after another. views uint8 [M, 3, H, W], one more than actions in each;
-    actions int64 [T]; lengths: actions of each episode [E]; asked: its instruction's number among
-    `instructions` [E]; failed: episodes that the expert did not solve, which are not here.
+    actions int64 [T], or float32 [T, d] of numbers; lengths: actions of each episode [E]; asked:
+    its instruction's number among `instructions` [E]; failed: episodes that the expert did not
+    solve, which are not here.
     """
 
     views: NDArray[np.uint8]
-    actions: NDArray[np.int64]
+    actions: NDArray
     lengths: NDArray[np.int64]
     asked: NDArray[np.int64]
     instructions: tuple[str, ...]
@@ -68,7 +65,7 @@ class Played:
 
 class Instants(NamedTuple):
     """Every step of the episodes: which view is seen now and which is seen `horizon` steps later
-    [n], the next actions [n, horizon], the instruction's number [n].
+    [n], the next actions [n, horizon] or [n, horizon, d], the instruction's number [n].
     """
 
     now: Tensor
@@ -79,8 +76,9 @@ class Instants(NamedTuple):
 
 class Demonstrations(PictureData):
     """tasks: of the world, shown in turn; horizon: actions that are predicted at once; episodes,
-    heldout_episodes: that the expert plays; loudness: of the view that is given; cache: where they
-    are kept, None for nowhere.
+    heldout_episodes: that the expert plays; loudness: of the view that is given; standardised:
+    whether actions that are numbers have mean 0 and deviation 1 as tokens, in place of -1..1;
+    cache: where episodes are kept, None for nowhere.
 
     Raises ValueError for tasks that the world has not, too few episodes, and an expert that fails
     in all of them.
@@ -98,9 +96,11 @@ class Demonstrations(PictureData):
         heldout_episodes: int,
         *,
         loudness: float = LOUDNESS,
+        standardised: bool = False,
         cache: Path | None = None,
     ):
         _check(world, tasks, horizon, episodes, heldout_episodes)
+        view = TokenGrid(world.shape[1:], world.patch, world.shape[0])  # before all is played
         self.world, self.tasks, self.horizon = world, tuple(tasks), horizon
         self.played = {
             split: kept_episodes(world, self.tasks, first, count, cache)
@@ -110,7 +110,7 @@ class Demonstrations(PictureData):
             )
         }
         self._instants = {
-            split: instants(of, horizon, world.idle) for split, of in self.played.items()
+            split: instants(of, horizon, world.actions.idle) for split, of in self.played.items()
         }
         self._views = {split: torch.from_numpy(of.views) for split, of in self.played.items()}
 
@@ -127,8 +127,10 @@ class Demonstrations(PictureData):
             labels[split] = of_instruction[self._instants[split].asked]
 
         # how a view becomes tokens, and what is predicted
-        view = TokenGrid(world.shape[1:], VIEW_PATCH, world.shape[0])
-        actions = TokenGrid((horizon,), 1, len(world.actions))
+        actions = TokenGrid((horizon,), 1, world.actions.width)
+        self.actions = world.actions
+        if standardised:
+            self.actions = world.actions.standardised(self.played["train"].actions)
         mean, deviation = _mean_and_deviation(view, self._views["train"])
         self._told = Situations(view, self._longest, len(world.words), mean, deviation, loudness)
         self._pieces = Pieces.of(Piece(view, VIEW_WEIGHT), Piece(actions))
@@ -167,9 +169,8 @@ class Demonstrations(PictureData):
 
     def tokens(self, split: str, indices: Indices = slice(None)) -> Tensor:
         view = self._told.view.patchify(self.images(split, indices)).float()
-        actions = self._instants[split].actions[indices]
-        ones = 2 * F.one_hot(actions, len(self.world.actions)).float() - 1
-        return self._pieces.pack(self._told.standardised(view), ones)
+        actions = self.actions.tokens(self._instants[split].actions[indices])
+        return self._pieces.pack(self._told.standardised(view), actions)
 
     def examples(self, index: Tensor, with_clean: bool) -> Examples:
         clean = self.images("train", index) if with_clean else None
@@ -180,24 +181,25 @@ class Demonstrations(PictureData):
         return self._told.view.unpatchify(self._told.as_bytes(view)) / 127.5 - 1
 
     def actions_of(self, tokens: Tensor) -> Tensor:
-        """The actions that tokens [n, N, C] say, int64 [n, horizon]."""
-        return self._pieces.unpack(tokens)[1].argmax(dim=-1)
+        """The actions that tokens [n, N, C] say, [n, horizon] or [n, horizon, d]."""
+        return self.actions.of_tokens(self._pieces.unpack(tokens)[1])
 
-    def usual_actions(self, steps: int) -> list[int]:
-        """The expert's most frequent action at each step of an episode; behind the longest one the
-        most frequent of all.
+    def usual_actions(self, steps: int) -> list[Act]:
+        """The expert's most frequent action at each step of an episode, of numbers their mean;
+        behind the longest one that of all.
         """
         played = self.played["train"]
         step = np.concatenate([np.arange(length) for length in played.lengths])
         found = []
         for number in range(steps):
             now = played.actions[step == number]
-            found.append(int(np.bincount(now if len(now) else played.actions).argmax()))
+            found.append(self.actions.usual(now if len(now) else played.actions))
         return found
 
     @cached_property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{self.grid!r} {self._told!r} {self.horizon}".encode())
+        said = f"{self.grid!r} {self._told!r} {self.horizon}{self.actions.scale}"
+        digest = hashlib.sha256(said.encode())
         for of in self.played.values():
             digest.update("\0".join(of.instructions).encode())
             for part in (of.views, of.actions, of.lengths, of.asked):
@@ -219,17 +221,17 @@ def _check(world: World, tasks: Sequence[str], horizon: int, *counts: int) -> No
         )
 
 
-def play(world: World, task: str, seed: int) -> tuple[str, list[Sight], list[int]] | None:
+def play(world: World, task: str, seed: int) -> tuple[str, list[Sight], list[Act]] | None:
     """An episode as the expert plays it: instruction, views, and actions between them; None where
     it fails. Raises ValueError where it asks for an action that the world has not.
     """
     episode = world.reset(task, seed)
-    views, actions = [episode.view()], list[int]()
+    views, actions = [episode.view()], list[Act]()
     while not episode.done:
         action = episode.expert()
         if action is None:
             return None
-        check_action(action, world.actions)
+        world.actions.check(action)
         episode.step(action)
         views.append(episode.view())
         actions.append(action)
@@ -240,7 +242,7 @@ def play_all(world: World, tasks: Sequence[str], first: int, count: int) -> Play
     """Episodes of these seeds, the tasks in turn. Raises ValueError where the expert fails in all
     of a task's.
     """
-    texts, views, actions = list[str](), list[Sight](), list[int]()
+    texts, views, actions = list[str](), list[Sight](), list[Act]()
     lengths, failed = list[int](), dict.fromkeys(tasks, 0)
     for number in counted(f"playing {count} demonstrations", range(count), count):
         task = tasks[number % len(tasks)]
@@ -291,7 +293,7 @@ def kept_episodes(
         ) from error
 
 
-def instants(played: Played, horizon: int, idle: int) -> Instants:
+def instants(played: Played, horizon: int, idle: Act) -> Instants:
     """Every step of the episodes; behind an episode's end nothing changes."""
     lengths = torch.from_numpy(played.lengths)
     of = torch.repeat_interleave(torch.arange(len(lengths)), lengths)  # the episode of each step
@@ -300,10 +302,11 @@ def instants(played: Played, horizon: int, idle: int) -> Instants:
     ahead = step[:, None] + torch.arange(horizon)
     place = torch.arange(len(of))[:, None] + torch.arange(horizon)
     actions = torch.from_numpy(played.actions)[place.clamp(max=len(of) - 1)]
+    actions[ahead >= lengths[of][:, None]] = torch.as_tensor(idle, dtype=actions.dtype)
     return Instants(
         now=first[of] + step,
         later=first[of] + torch.minimum(step + horizon, lengths[of]),
-        actions=torch.where(ahead < lengths[of][:, None], actions, idle),
+        actions=actions,
         asked=torch.from_numpy(played.asked)[of],
     )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.worlds import Corridor, corridor
+from support.worlds import Corridor, Plane, corridor, plane
 
 from bench.core.data.base import described
 from bench.core.data.demonstrations import (
@@ -145,3 +145,50 @@ def test_prompts_are_the_held_out_situations():
     data = corridor()
     assert torch.equal(data.prompts.rows, data.conditions("heldout"))
     assert len(data.prompts.texts) == data.n_heldout == len(data.images("heldout"))
+
+
+def test_numbers_within_bounds_are_demonstrated_too():
+    data, rows = plane(), torch.tensor([0, 5, 11])
+    view, actions = data.grid.unpack(data.tokens("train", rows))
+    done = data._instants["train"].actions[rows]
+    assert done.shape == (3, 2, 2) and done.dtype == torch.float32
+    assert torch.allclose(actions * torch.tensor([1.0, 0.5]), done)
+    assert torch.allclose(data.actions_of(data.tokens("train", rows)), done)
+    assert view.shape == (3, 4, 27) and data.class_names == ["glide north", "glide south"]
+    for of in data.played.values():
+        assert (np.abs(of.actions) <= (1, 0.5)).all()
+        assert len(of.views) == len(of.actions) + len(of.lengths)
+    first = play(Plane(), "north", DEMONSTRATED_FROM)[2]
+    assert torch.equal(data._instants["train"].actions[0], torch.from_numpy(np.stack(first[:2])))
+
+
+def test_behind_the_end_numbers_rest():
+    lengths, moves = np.array([2]), np.array([[1, 2], [3, 4]], np.float32)
+    played = Played(np.zeros((3, 3, 2, 2), np.uint8), moves, lengths, np.array([0]), ("a",), 0)
+    found = instants(played, horizon=2, idle=np.array([0.5, 0], np.float32))
+    assert found.actions.tolist() == [[[1, 2], [3, 4]], [[3, 4], [0.5, 0]]]
+
+
+def test_standardised_actions_are_other_tokens_of_the_same_episodes(tmp_path):
+    plain, scaled = plane(cache=tmp_path), plane(cache=tmp_path, standardised=True)
+    assert plain.fingerprint != scaled.fingerprint == plane(standardised=True).fingerprint
+    assert len(list(tmp_path.glob("demonstrations/*/episodes.npz"))) == 2, "one a split"
+    done = scaled._instants["heldout"].actions
+    assert torch.allclose(scaled.actions_of(scaled.tokens("heldout")), done, atol=1e-6)
+    actions = scaled.actions.tokens(torch.from_numpy(scaled.played["train"].actions))
+    assert actions.mean(dim=0).abs().max() < 1e-3
+
+
+def test_an_expert_beyond_its_bounds_is_refused(monkeypatch):
+    monkeypatch.setattr("support.worlds.Glide.expert", lambda episode: np.array([2.0, 0.0]))
+    with pytest.raises(ValueError, match=r"\[2.0, 0.0\] is outside its bounds \(right -1..1, down"):
+        plane()
+
+
+def test_the_usual_numbers_are_the_mean_of_each_step():
+    data = plane(episodes=100)
+    played = data.played["train"]
+    starts = np.cumsum(played.lengths) - played.lengths
+    found = data.usual_actions(6)
+    assert found[0] == pytest.approx(played.actions[starts].mean(axis=0), abs=1e-6)
+    assert found[5] == pytest.approx(played.actions.mean(axis=0), abs=1e-6)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 from support.arms import random_backbone
-from support.worlds import Corridor, Knows, corridor, stands_still, walks_where_it_is_told
+from support.worlds import (
+    Corridor,
+    Knows,
+    corridor,
+    glides_where_it_is_told,
+    plane,
+    stands_still,
+    walks_where_it_is_told,
+)
 
 from bench.core.data.base import PictureData
 from bench.core.data.demonstrations import ROLLED_OUT_FROM
@@ -85,6 +93,30 @@ def test_a_plan_that_is_not_finite_waits_and_is_counted(tmp_path):
 def test_a_policy_that_acts_outside_the_world_is_refused():
     with pytest.raises(ValueError, match=r"action 3 is outside 0..2"):
         roll_out(corridor(), "walk", 4, lambda which, *_: np.full((len(which), 2), 3))
+
+
+@pytest.mark.parametrize("standardised", [False, True])
+def test_a_policy_of_numbers_goes_where_it_is_told(tmp_path, standardised):
+    data = plane(standardised=standardised)
+    rows = rows_of(data, Knows(data, glides_where_it_is_told(data)), tmp_path)
+    assert set(rows) == {"success", "success_north", "success_south"}
+    row = rows["success"]
+    beside = row.details[YARDSTICKS]
+    assert row.value == row.real == 1 and row.n == 40, "as many as this world says, of two tasks"
+    assert beside["instructions shuffled"] == 0, "that of the other task, where a task has but one"
+    assert beside["views shuffled"] < 1 and beside["at random"] < 0.5
+    assert beside["the usual actions"] < 1
+
+
+def test_a_policy_beyond_its_bounds_is_refused():
+    with pytest.raises(ValueError, match=r"action \[1.0, 0.75\] is outside its bounds"):
+        roll_out(plane(), "north", 4, lambda which, *_: np.full((len(which), 2, 2), (1.0, 0.75)))
+
+
+def test_a_policy_that_is_shown_nothing_costs_no_view(monkeypatch):
+    data, still = plane(), np.zeros((4, 2, 2), np.float32)
+    monkeypatch.setattr("support.worlds.Glide.view", lambda episode: pytest.fail("drawn"))
+    assert not roll_out(data, "north", 4, lambda *_: still, blind=True).any()
 
 
 def test_data_without_a_world_are_refused(tmp_path):

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.data.demonstrations import Demonstrations
-from bench.core.data.worlds.world import Sight, WorldTask, check_action
+from bench.core.data.worlds.actions import Act, Choices
+from bench.core.data.worlds.world import Sight, WorldTask
 
 ROOM_TASKS = {"pick": WorldTask("pick", 14), "put_next": WorldTask("put_next", 28)}
 ROOM_ACTIONS = ("left", "right", "forward", "pick up", "drop", "wait")
@@ -69,11 +70,12 @@ class Rooms:
     objects: int
 
     tasks = ROOM_TASKS
-    actions = ROOM_ACTIONS
-    idle = WAIT
+    actions = Choices(ROOM_ACTIONS, WAIT)
     shape = (3, (2 * REACH + 1) * CELL_SIDE, (2 * REACH + 1) * CELL_SIDE)
+    patch = CELL_SIDE
     words = ("pick", "put", *COLOURS, *OBJECTS)
     unsaid = frozenset({"the", "a", "up", "next", "to"})
+    rollouts = 200
 
     def __post_init__(self) -> None:
         most = (self.room - 2) ** 2 // 2  # of the floor, half of which stays free to walk
@@ -137,12 +139,12 @@ class RoomEpisode:
         self.instruction: str = level.mission
         self.done = self.success = False
 
-    def step(self, action: int) -> None:
-        check_action(action, ROOM_ACTIONS)
+    def step(self, action: Act) -> None:
+        Rooms.actions.check(action)
         if self.done:
             raise ValueError(f"the episode {self.instruction!r} has ended: reset the world")
         self._plan = self._plan[1:] if self._plan[:1] == [action] else []
-        _, reward, ended, _, _ = self._level.step(THEIR_WAIT if action == WAIT else action)
+        _, reward, ended, _, _ = self._level.step(THEIR_WAIT if action == WAIT else int(action))
         self._left -= 1
         self.success = reward > 0
         self.done = ended or self._left == 0

@@ -17,6 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.data.worlds.actions import Act, Actions
+
 Sight = NDArray[np.uint8]
 """What is seen, uint8 [3, H, W]."""
 
@@ -43,19 +45,20 @@ class Episode(Protocol):
 
     def view(self) -> Sight: ...
 
-    def step(self, action: int) -> None:
+    def step(self, action: Act) -> None:
         """Act. Raises ValueError for an action that the world has not."""
         ...
 
-    def expert(self) -> int | None:
+    def expert(self) -> Act | None:
         """What the expert would do now; None where it knows no way."""
         ...
 
 
 class World(Protocol):
-    """name: of its package or simulator, with the version, for records; actions: by number, of
-    which `idle` changes nothing; shape: of a view; words: that instructions are told by, in order;
-    unsaid: those of its instructions that say nothing and are left out.
+    """name: of its package or simulator, with the version, for records; actions: choices or numbers
+    within bounds; shape: of a view; patch: what of it is a token, along each side; words: that
+    instructions are told by, in order; unsaid: those of its instructions that say nothing and are
+    left out; rollouts: episodes of a task that `success` counts where no other number is said.
     """
 
     @property
@@ -63,26 +66,19 @@ class World(Protocol):
     @property
     def tasks(self) -> Mapping[str, WorldTask]: ...
     @property
-    def actions(self) -> Sequence[str]: ...
-    @property
-    def idle(self) -> int: ...
+    def actions(self) -> Actions: ...
     @property
     def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def patch(self) -> int | tuple[int, ...]: ...
     @property
     def words(self) -> Sequence[str]: ...
     @property
     def unsaid(self) -> frozenset[str]: ...
+    @property
+    def rollouts(self) -> int: ...
 
     def reset(self, task: str, seed: int) -> Episode: ...
-
-
-def check_action(action: int, actions: Sequence[str]) -> None:
-    """Raise ValueError for a number that is none of the actions."""
-    if not 0 <= action < len(actions):
-        raise ValueError(
-            f"action {action} is outside 0..{len(actions) - 1} ({', '.join(actions)}): a policy "
-            "gives one of them"
-        )
 
 
 def said_of(world: World, instruction: str) -> str:
