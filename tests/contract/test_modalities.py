@@ -170,7 +170,7 @@ SETS = {
     "moving_digits": lambda root: ["data.count=40", "data.heldout_count=20"],
     "minigrid": lambda root: ["data.episodes=12", "data.heldout_episodes=4"],
     "metaworld": lambda root: [
-        *("data.tasks=[reach]", "data.sight=state"),
+        "data.tasks=[reach]",
         *("data.episodes=4", "data.heldout_episodes=2"),
     ],
     "mixed": lambda root: [
