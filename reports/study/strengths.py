@@ -41,7 +41,7 @@ def encoder_strengths(rows: pd.DataFrame) -> dict[str, Strengths]:
     known = rows[rows["metric"].isin(STRENGTH_METRICS) & rows["value"].notna()]
     found: dict[str, Strengths] = {}
     for (measure, data, encoder), part in known.groupby(["metric", "data", "encoder"], sort=True):
-        strength = _of_one_protocol(part, f"{facts_of(measure).label} of {encoder}")
+        strength = _of_one_protocol(part, f"{facts_of(str(measure)).label} of {encoder}")
         found.setdefault(str(measure), {}).setdefault(str(data), {})[str(encoder)] = strength
     return found
 
