@@ -100,7 +100,7 @@ QUESTIONS = {
     ),
     "samples": Question(
         "Samples",
-        "What do the pictures look like, beside real ones of the same classes?",
+        "What do samples look like, beside real ones of the same classes?",
         (pictures.sample_grids,),
         needs="sample pictures",
         distances=False,

@@ -89,7 +89,8 @@ def results_over_training(study: StudyResults) -> list[Figure]:
     kinds = {one[1]["shown"] for one in panels}
     of_changes = (
         f"Change from {arm_label(reference)}: of the mean logarithm, at as many images, FLOPs or "
-        "hours; whiskers over images are 95 % intervals over shared seeds, as in the verdicts. "
+        "hours; whiskers over images are 95 % intervals over shared seeds, as in the verdicts, and "
+        "arms of one snapshot stand side by side. "
         f"{FLOOR} "
     )
     of_values = (
