@@ -19,6 +19,7 @@ FAST = "demo"
 DATA = {
     "text": "words",
     "sound": "spoken_digits",
+    "policy": "minigrid",
     "wrong_encoders": "cifar10_16",
     "scaling": "cifar10_16",
 }
