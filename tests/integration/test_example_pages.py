@@ -32,7 +32,7 @@ STUDIES = sorted(path.parent.name for path in EXAMPLES.glob("*/all-*.html"))
 )
 def test_an_example_is_drawn_again_from_its_runs(tmp_path, monkeypatch, study):
     with tarfile.open(EXAMPLES / study / "runs.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path)
     monkeypatch.chdir(tmp_path)  # the commands on the pages say runs
     page = build_page(
         read_study(Path("runs"), study, runs(study, DATA.get(study, "digits"))), "all"
@@ -45,7 +45,7 @@ def test_the_figures_of_the_readme_are_those_of_the_example(tmp_path, monkeypatc
     """By hand: python -m bench.report demo --export DIR, and its figure-answer-0.svg and
     figure-training-results-0.svg."""
     with tarfile.open(EXAMPLES / FAST / "runs.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
     page = build_page(read_study(Path("runs"), FAST, runs(FAST)), "all")
     drawn = {
@@ -67,7 +67,7 @@ def test_the_figures_of_the_readme_are_those_of_the_example(tmp_path, monkeypatc
 def test_a_published_study_can_be_grown(tmp_path, capsys):
     """A copy without weights is a finished run: a sweep leaves it and runs what is new."""
     with tarfile.open(EXAMPLES / FAST / "runs.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path)
     words = [f"runs={tmp_path / 'runs'}"]
     there = plan.make(runs(FAST, "digits", words))
     assert len(there) == 12 and all(planned.done for planned in there)

@@ -33,7 +33,7 @@ def old_runs(tmp_path):
     with tarfile.open(
         ROOT / "reports" / "examples" / "encoder_bottleneck" / "runs.tar.xz"
     ) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path)
     return tmp_path / "runs"
 
 

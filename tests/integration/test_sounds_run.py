@@ -82,7 +82,10 @@ def test_a_page_has_players(run, tmp_path):
 
 def test_what_reads_pictures_is_refused_before_training(tmp_path):
     words = tiny_run(tmp_path, "data=notes", *FEW, "size=nano", "images=64")
-    with pytest.raises(ValueError, match=r"reads pictures.*choose one that is trained on the data"):
+    with pytest.raises(
+        ValueError,
+        match=r"reads pictures.*choose one of sounds.*or one that is trained on the data",
+    ):
         train_and_measure(None, [*words, "method=repa", "encoder=efficientnet_lite0"])
     asked = ["measure=full", "evaluation.metrics=[fid]"]
     with pytest.raises(ValueError, match="metrics=fid reads pictures, and notes are sounds"):

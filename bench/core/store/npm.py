@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bench.core.store.cache import cached_folder
 
@@ -55,10 +55,22 @@ class NpmPackage:
                     )  # fmt: skip
                     (archive,) = Path(around).glob("*.tgz")
                     with tarfile.open(archive) as file:
-                        wanted = [m for m in file.getmembers() if m.name.startswith(self.members)]
-                        file.extractall(folder, wanted, filter="data")
+                        self._unpack(file, folder)
                 except (OSError, ValueError, subprocess.SubprocessError, tarfile.TarError) as error:
                     said = str(getattr(error, "stderr", "") or error).strip().splitlines()[-1]
                     raise ValueError(f"{self.command} failed ({said}); {by_hand}") from error
 
         return cached_folder(place, make)
+
+    def _unpack(self, archive: tarfile.TarFile, folder: Path) -> None:
+        """The wanted files and nothing else that an archive can hold: no link, no path out of the
+        folder. (`extractall(filter="data")` does so from Python 3.11.4 on.)
+        """
+        for member in archive.getmembers():
+            path = PurePosixPath(member.name)
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is None or not member.name.startswith(self.members) or ".." in path.parts:
+                continue
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with content, open(folder / path, "wb") as file:
+                shutil.copyfileobj(content, file)

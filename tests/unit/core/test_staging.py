@@ -118,7 +118,7 @@ def offline(monkeypatch, tmp_path):
 def test_prepare_says_that_there_is_nothing_to_stage(capsys):
     for words in (["dry_run=true"], ["inception=false"]):
         assert PREPARE.main(words) == 0
-        assert "nothing to stage: give encoder=NAME, inception=true" in capsys.readouterr().out
+        assert "nothing to stage: give encoder=NAME, metrics=NAME" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"encoder=timm needs a model: encoder\.name="):
         PREPARE.main(["encoder=timm", "dry_run=true"])
 

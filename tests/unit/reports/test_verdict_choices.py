@@ -85,7 +85,7 @@ def test_unlike_protocols_of_a_strength_are_never_averaged():
         "encoder_linear_probe"
     ]["digits"]
     assert {name: one.value for name, one in found.items()} == pytest.approx(LADDER)
-    assert "of others (a-new-one)" in found["s"].note and not found["m"].note
+    assert "by another one (a-new-one)" in found["s"].note and not found["m"].note
     told = verdict("stronger_encoders_worse", table, probes, stray)
     assert any("a-new-one" in note for note in told.notes)
 
