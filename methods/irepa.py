@@ -63,6 +63,11 @@ class IREPA(Alignment):
 
     def heads(self, ctx: Context) -> nn.ModuleDict:
         width, grid = ctx.size.width, ctx.grid.seen.grid
+        if ctx.grid.seen.tokens == 1:
+            raise ValueError(
+                "method=irepa standardises an encoder's features over the tokens that it sees, and "
+                "here it sees one: choose another method, as method=repa"
+            )
         head = ConvolutionHead(width, ctx.encoder_width, grid, self.kernel)
         return nn.ModuleDict({"projector": head})
 

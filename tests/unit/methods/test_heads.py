@@ -5,6 +5,7 @@ import torch
 from support.arms import arm_of, batch_of, method, random_backbone, step_of
 from torch import nn
 
+from bench.core.model.tokens import TokenGrid
 from methods.irepa import ConvolutionHead
 from methods.parts import ProjectionHead
 
@@ -50,6 +51,12 @@ def test_irepas_convolution_is_left_as_pytorch_starts_it():
         like = nn.Conv2d(ctx.size.width, ctx.encoder_width, 3, padding=1)
     assert torch.equal(head.convolution.weight, like.weight)
     assert torch.equal(head.convolution.bias, like.bias) and like.bias.any()
+
+
+def test_irepa_refuses_to_standardise_over_a_single_token():
+    one = random_backbone(grid=TokenGrid((1,), 1, 4))
+    with pytest.raises(ValueError, match=r"method=irepa standardises .* here it sees one"):
+        arm_of(method("irepa"), one)
 
 
 def test_a_head_of_before_is_loaded_whatever_heads_start_as_today():
