@@ -34,6 +34,7 @@ from probes.harness import SERVED_WEIGHTS
 from probes.metric import NEEDS, PICTURES, REFERENCE, TOKENS, Inputs, Sampled, metric_class
 
 ENTRIES = list(metric_entries().values())
+SLOW = {"fd_frames", "fad_clap_audio", "fad_clap_music"}  # train or pass through a large network
 GRID = TokenGrid((8, 8), 2, 3)
 # Numbers that noise in place of samples makes neither better nor worse, and what is tried instead.
 COPIES = {"copy_rate"}
@@ -185,7 +186,13 @@ def harness_rows(entry, tmp_path, data, success):
     return rows_of(entry, inputs)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, marks=[pytest.mark.slow] * (entry.name in SLOW), id=entry.name)
+        for entry in ENTRIES
+    ],
+)
 def test_rows_have_complete_protocols_and_the_direction_that_the_table_says(entry, tmp_path):
     assert set(metric_class(entry.name).needs) <= set(NEEDS)
     good, bad = good_and_bad(entry, tmp_path)

@@ -205,6 +205,7 @@ def test_a_path_without_weights_is_refused_in_one_sentence(pretrained, tmp_path,
         assert not list(runs.glob("*/metrics.jsonl")) or path == other
 
 
+@pytest.mark.slow
 def test_several_processes_begin_from_the_same_weights(pretrained, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     words = ["method=selfflow", "images=256", f"init={pretrained}"]
