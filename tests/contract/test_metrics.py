@@ -35,6 +35,10 @@ from probes.metric import NEEDS, PICTURES, REFERENCE, TOKENS, Inputs, Sampled, m
 
 ENTRIES = list(metric_entries().values())
 SLOW = {"fd_frames", "fad_clap_audio", "fad_clap_music"}  # train or pass through a large network
+EACH = [
+    pytest.param(entry, marks=[pytest.mark.slow] * (entry.name in SLOW), id=entry.name)
+    for entry in ENTRIES
+]
 GRID = TokenGrid((8, 8), 2, 3)
 # Numbers that noise in place of samples makes neither better nor worse, and what is tried instead.
 COPIES = {"copy_rate"}
@@ -186,13 +190,7 @@ def harness_rows(entry, tmp_path, data, success):
     return rows_of(entry, inputs)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        pytest.param(entry, marks=[pytest.mark.slow] * (entry.name in SLOW), id=entry.name)
-        for entry in ENTRIES
-    ],
-)
+@pytest.mark.parametrize("entry", EACH)
 def test_rows_have_complete_protocols_and_the_direction_that_the_table_says(entry, tmp_path):
     assert set(metric_class(entry.name).needs) <= set(NEEDS)
     good, bad = good_and_bad(entry, tmp_path)
@@ -217,8 +215,7 @@ def test_rows_have_complete_protocols_and_the_direction_that_the_table_says(entr
 
 @pytest.mark.parametrize(
     "entry",
-    [e for e in ENTRIES if {TOKENS, PICTURES} & set(metric_class(e.name).needs)],
-    ids=lambda entry: entry.name,
+    [each for each in EACH if {TOKENS, PICTURES} & set(metric_class(each.id).needs)],
 )
 def test_samples_that_are_not_finite_are_counted_and_left_out(entry, tmp_path):
     data = data_of(entry)
