@@ -83,12 +83,9 @@ def _read(runs: Path, study: str, data: str) -> StudyResults:
     there = {run.data for run in read_study(runs).runs.values()}
     known = sorted(studies.scales(study), key=lambda one: one != FIRST_DATA)
     order = [one for one in known if one in there] or known[:1]
-    found = [read_study(runs, study, planned_runs(study, order[0]))]
-    for one in order[1:]:
-        if found[0].runs:
-            break
-        found.insert(0, read_study(runs, study, planned_runs(study, one)))
-    return found[0]
+    found = (read_study(runs, study, planned_runs(study, one)) for one in order)
+    first = next(found)
+    return first if first.runs else next((one for one in found if one.runs), first)
 
 
 def compare(a: str, b: str, runs: Path, data: str, out: Path | None, pdf: bool) -> None:

@@ -81,6 +81,12 @@ def import_vision(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
+def need_transformers(who: str) -> None:
+    """Raise ValueError where transformers is not installed; who: what is read through it."""
+    if importlib.util.find_spec("transformers") is None:
+        raise ValueError(f"{who} (the optional extra text): pip install transformers")
+
+
 def _import_torchvision() -> None:
     try:
         importlib.import_module("torchvision")

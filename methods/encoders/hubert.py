@@ -13,7 +13,6 @@ samples apart, of 400 samples each.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.compat import import_vision
+from bench.core.compat import import_vision, need_transformers
 from bench.core.data.base import DataSet
 from bench.core.model.encoder import EncoderCard, EncoderFeatures
 from bench.core.model.tokens import TokenGrid
@@ -64,11 +63,7 @@ class Hubert(SoundEncoder):
     ):
         files = resources({"repository": repository, "name": card.name})
         require(files, f"encoder {card.name}", f"encoder={card.name}")
-        if importlib.util.find_spec("transformers") is None:
-            raise ValueError(
-                f"encoder {card.name} is transformers' (the optional extra text): "
-                "pip install transformers"
-            )
+        need_transformers(f"encoder {card.name} is transformers'")
         folder = files[0].path.parent
         try:
             processor = _json(folder / _FILES[1])

@@ -11,7 +11,6 @@ are rotary and end where the grid does. Patch tokens are those after the last no
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bench.core.compat import import_vision
+from bench.core.compat import import_vision, need_transformers
 from bench.core.model.encoder import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -55,11 +54,7 @@ class VJepa2(Encoder):
         super().__init__(card)
         files = resources({"repository": repository, "name": card.name})
         require(files, f"encoder {card.name}", f"encoder={card.name}")
-        if importlib.util.find_spec("transformers") is None:
-            raise ValueError(
-                f"encoder {card.name} is transformers' (the optional extra text): "
-                "pip install transformers"
-            )
+        need_transformers(f"encoder {card.name} is transformers'")
         self.grid = token_grid.grid
         if len(self.grid) != 3 or self.grid[1] != self.grid[2]:
             raise ValueError(

@@ -14,11 +14,8 @@ weights are LAION's own files, whose names are changed.
 
 from __future__ import annotations
 
-import importlib.util
-import pickle
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,8 +25,13 @@ from torch import Tensor, nn
 from bench.core.compat import full_float32, import_vision
 from bench.core.data.resample import resampled
 from bench.core.model.encoder import weights_fingerprint
-from bench.core.store.plain_types import plain_types
-from bench.core.store.staging import Resource, require, torch_hub
+from bench.core.store.staging import Resource, torch_hub
+from probes.extractors.published import (
+    holding,
+    published_files,
+    published_tensors,
+    transformers_names,
+)
 
 _RATE, _WINDOW, _STEP = 48_000, 480_000, 48_000  # samples: of a second, a window, between two
 _FFT, _HOP, _BANDS, _LOWEST, _HIGHEST = 1024, 480, 64, 50, 14_000
@@ -108,21 +110,10 @@ class Clap(nn.Module):
 def load_clap(metric: str) -> Clap:
     """The network of a metric. Raises ValueError where its file or transformers are not here."""
     checkpoint = CLAPS[metric]
-    if importlib.util.find_spec("transformers") is None:
-        raise ValueError(
-            f"metrics={metric} reads CLAP through transformers (the optional extra text): "
-            "pip install transformers"
-        )
-    files = clap_files(metric)
-    require(files, f"metrics={metric}", f"metrics={metric}")
+    (file,) = published_files(metric, clap_files(metric), "CLAP")
     network = htsat(checkpoint)
-    try:
-        network.load_state_dict(clap_names(_state(files[0].path)))
-    except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(
-            f"{files[0].path} does not hold CLAP's weights ({str(error).splitlines()[0]}): remove "
-            f"it and fetch it again, python -m bench.prepare metrics={metric}"
-        ) from error
+    with holding(file.path, "CLAP", metric):
+        network.load_state_dict(clap_names(published_tensors(file.path, "state_dict")))
     return Clap(network, checkpoint.trained_on)
 
 
@@ -136,13 +127,6 @@ def htsat(checkpoint: ClapFile) -> nn.Module:
         num_attention_heads=[4, 8, 16, 32],
     )
     return transformers.ClapAudioModelWithProjection(config)
-
-
-def _state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file that also keeps numbers of its training, NumPy's among them."""
-    with torch.serialization.safe_globals(plain_types()):
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    return found.get("state_dict", found)
 
 
 _RENAMED = {
@@ -164,16 +148,10 @@ _NOT_READ = re.compile(  # spectrograms, which are computed; masks, which follow
 
 def clap_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """LAION's tensors of its audio branch under transformers' names; query, key and value apart."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        name = name.removeprefix("module.")
-        if not name.startswith(("audio_branch.", "audio_projection.")) or _NOT_READ.search(name):
-            continue
-        for old, new in _RENAMED.items():
-            name = name.replace(old, new)
-        if ".qkv." in name:
-            for part, of_part in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                found[name.replace("qkv", part)] = of_part
-        else:
-            found[name] = tensor
-    return found
+    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    audio = {
+        name: tensor
+        for name, tensor in plain.items()
+        if name.startswith(("audio_branch.", "audio_projection.")) and not _NOT_READ.search(name)
+    }
+    return transformers_names(audio, _RENAMED)

@@ -15,8 +15,6 @@ file are changed.
 
 from __future__ import annotations
 
-import importlib.util
-import pickle
 from collections.abc import Mapping
 
 import numpy as np
@@ -26,8 +24,13 @@ from torch import Tensor, nn
 
 from bench.core.compat import full_float32, import_vision
 from bench.core.model.encoder import weights_fingerprint
-from bench.core.store.plain_types import plain_types
-from bench.core.store.staging import Resource, require, torch_hub
+from bench.core.store.staging import Resource, torch_hub
+from probes.extractors.published import (
+    holding,
+    published_files,
+    published_tensors,
+    transformers_names,
+)
 
 _FILE = "vit_g_hybrid_pt_1200e_ssv2_ft.pth"
 _URL = f"https://huggingface.co/OpenGVLab/InternVideoMAE_models/resolve/main/mae-g/{_FILE}"
@@ -94,30 +97,17 @@ class VideoMae(nn.Module):
 
 def load_videomae(metric: str) -> VideoMae:
     """The network. Raises ValueError where its file or transformers are not here."""
-    if importlib.util.find_spec("transformers") is None:
-        raise ValueError(
-            f"metrics={metric} reads VideoMAE through transformers (the optional extra text): "
-            "pip install transformers"
-        )
-    files = videomae_files(metric)
-    require(files, f"metrics={metric}", f"metrics={metric}")
+    (file,) = published_files(metric, videomae_files(metric), "VideoMAE")
     transformers = import_vision("transformers")
     config = transformers.VideoMAEConfig(
         **_SIZE, num_frames=_FRAMES, tubelet_size=2, layer_norm_eps=1e-6, use_mean_pooling=True
     )
     network = transformers.VideoMAEModel(config)
     norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-    try:
-        with torch.serialization.safe_globals(plain_types()):
-            found = torch.load(files[0].path, map_location="cpu", weights_only=True)
-        state = videomae_names(found.get("model", found.get("module", found)))
+    with holding(file.path, "VideoMAE", metric):
+        state = videomae_names(published_tensors(file.path, "model", "module"))
         norm.load_state_dict({key: state.pop(f"fc_norm.{key}") for key in ("weight", "bias")})
         network.load_state_dict(state)
-    except (OSError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError, EOFError) as e:
-        raise ValueError(
-            f"{files[0].path} does not hold VideoMAE's weights ({str(e).splitlines()[0]}): remove "
-            f"it and fetch it again, python -m bench.prepare metrics={metric}"
-        ) from e
     return VideoMae(network, norm, config.image_size)
 
 
@@ -125,15 +115,5 @@ def videomae_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published tensors under transformers' names, without the classifier; query, key and
     value apart.
     """
-    found: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if name.startswith("head."):
-            continue
-        for old, new in _RENAMED.items():
-            name = name.replace(old, new)
-        if ".qkv." in name:
-            for part, of_part in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                found[name.replace("qkv", part)] = of_part
-        else:
-            found[name] = tensor
-    return found
+    own = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    return transformers_names(own, _RENAMED)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,12 +36,11 @@ from bench.core.data.pictures import (
 from bench.core.data.splits import HELDOUT, TRAIN
 from bench.core.data.tars import read_tar
 from bench.core.data.text_encoders import read_texts
-from bench.core.data.texts import TextedPictures
+from bench.core.data.texts import TextedPictures, texts_held_out
 from bench.core.model.conditions import Bytes
 from bench.core.model.tokens import TokenGrid
 
 CAPTION = ".txt"
-SPLIT_SEED = 2903
 MOST_KINDS = 16  # words that captions are told apart by
 RAREST = 4  # captions that such a word has at least
 THREADS = 8
@@ -197,15 +195,7 @@ def split_captions(
                 "leave out the split, and a share of the captions is held out"
             )
         return {"train": of["train"], "heldout": unseen}
-    texts = sorted({one.text for one in found})
-    count = round(share * len(texts))
-    if not 0 < share < 1 or min(count, len(texts) - count) < 1:
-        raise ValueError(
-            f"data.heldout={share} of {len(texts)} different captions leaves none for one of both "
-            "splits: choose another share, or captions that tell the pictures apart"
-        )
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(texts))
-    unseen_texts = {texts[i] for i in order[:count]}
+    unseen_texts = texts_held_out({one.text for one in found}, share, "captions")
     return {
         "train": [one for one in found if one.text not in unseen_texts],
         "heldout": [one for one in found if one.text in unseen_texts],

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bench.core.data.decoded import decoded, kept
 from bench.core.data.pictures import readable
-from bench.core.data.texts import TextedPictures
+from bench.core.data.texts import TextedPictures, texts_held_out
 from bench.core.model.conditions import Bytes
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.npm import NpmPackage
@@ -40,7 +40,6 @@ TONES = {
     "1F3FF": "dark",
 }
 NOT_SHOWN = "Component"  # tones and hair by themselves
-_HELDOUT_SEED = 1701
 _DRAWN = 1  # another one wherever a picture is drawn otherwise: caches are named so
 
 
@@ -74,15 +73,7 @@ class Emoji(TextedPictures):
     ):
         folder = Path(root).expanduser() if root else PACKAGE.place(cache or Path("."))
         found = find_emoji(folder, tones)
-        emoji = sorted({one.emoji for one in found})
-        count = round(heldout * len(emoji))
-        if not 0 < heldout < 1 or min(count, len(emoji) - count) < 2:
-            raise ValueError(
-                f"data.heldout={heldout} of {len(emoji)} emoji leaves too few for one of both "
-                "splits: choose another share"
-            )
-        order = np.random.default_rng(_HELDOUT_SEED).permutation(len(emoji))
-        held = {emoji[i] for i in order[:count]}
+        held = texts_held_out({one.emoji for one in found}, heldout, "emoji")
         splits = {
             "train": [one for one in found if one.emoji not in held],
             "heldout": [one for one in found if one.emoji in held],
@@ -101,7 +92,7 @@ class Emoji(TextedPictures):
         pictures = _pictures(splits, size, cache)
         grid = TokenGrid((size, size), patch, 3)
         super().__init__(name, grid, length, texts, pictures, labels, tuple(categories))
-        self.remarks = [f"names of at most {length} bytes", f"{count} emoji are held out"]
+        self.remarks = [f"names of at most {length} bytes", f"{len(held)} emoji are held out"]
 
 
 def find_emoji(folder: Path, tones: bool) -> list[Named]:

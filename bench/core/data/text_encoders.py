@@ -11,7 +11,6 @@ last hidden state of each of a text's tokens, as text-to-image models do.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.core.compat import full_float32, import_vision
+from bench.core.compat import full_float32, import_vision, need_transformers
 from bench.core.data.text_sources import TEXT_ENCODERS, TEXT_FILES, TextEncoder, text_resources
 from bench.core.model.conditions import TextFeatures
 from bench.core.store.cache import cached_folder
@@ -43,10 +42,7 @@ def read_texts(name: str, texts: Sequence[str], cache: Path | None) -> TextFeatu
         raise ValueError(
             f"data.text={name} is unknown (choices: bytes, {', '.join(TEXT_ENCODERS)})"
         )
-    if importlib.util.find_spec("transformers") is None:
-        raise ValueError(
-            f"data.text={name} is transformers' (the optional extra text): pip install transformers"
-        )
+    need_transformers(f"data.text={name} is transformers'")
     root = cache or Path("runs/cache")
     files = text_resources(name, root)
     require(files, f"data.text={name}", f"text={name}")

@@ -6,14 +6,33 @@ and samples are asked for the held-out texts, which no training picture has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench.core.data.base import Indices, PictureData
 from bench.core.model.conditions import Bytes, FrozenTexts, Prompts, TextFeatures
 from bench.core.model.tokens import TokenGrid
+
+TEXT_SPLIT_SEED = 2903
+
+
+def texts_held_out(different: Collection[str], share: float, what: str) -> set[str]:
+    """A share of different texts, the same ones of the same texts; what: they are, in words.
+
+    Raises ValueError where one of both splits would have none.
+    """
+    texts = sorted(different)
+    count = round(share * len(texts))
+    if not 0 < share < 1 or min(count, len(texts) - count) < 1:
+        raise ValueError(
+            f"data.heldout={share} of {len(texts)} different {what} leaves none for one of both "
+            f"splits: choose another share, or {what} that tell the pictures apart"
+        )
+    order = np.random.default_rng(TEXT_SPLIT_SEED).permutation(len(texts))
+    return {texts[i] for i in order[:count]}
 
 
 class TextedPictures(PictureData):

@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_said(tmp_path):
     root = unpacked(tmp_path / "emoji")
     with pytest.raises(ValueError, match=r"data=emoji: .*data\.length=8"):
         emoji(root, length=8)
-    with pytest.raises(ValueError, match=r"data\.heldout=0\.01 of 20 emoji leaves too few"):
+    with pytest.raises(ValueError, match=r"data\.heldout=0\.01 of 20 different emoji leaves none"):
         emoji(root, heldout=0.01)
     picture = next((root / "package" / "img" / "twitter" / "64").glob("1*.png"))
     picture.write_bytes(picture.read_bytes()[:50])
