@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from reports.draw.axes import CHARACTER, Scale, signed
-from reports.draw.colours import DARK_PAPER, PAPER, contrast_ratio
 from reports.draw.heat_map import VIRIDIS, colour_at
 from reports.draw.labels import Box, Wanted, placed
 from reports.draw.legend import draw_panel, with_legend
@@ -25,7 +24,7 @@ from reports.draw.panels import (
     Rule,
     Series,
 )
-from reports.draw.theme import arm_label, arm_styles
+from reports.draw.theme import arm_styles
 from reports.output.pdf import (
     LINES_ACROSS,
     NAMED_ACROSS,
@@ -33,7 +32,6 @@ from reports.output.pdf import (
     maps_across,
     panels_across,
 )
-from reports.study.groups import sorted_arms
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -366,64 +364,6 @@ def test_a_floor_is_a_band_and_names_stand_beside_their_markers():
     heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", band.attrib["d"])]
     assert heights[2] - heights[1] == pytest.approx(2 * (heights[3] - heights[0]), abs=0.3)
     assert "local M" in [text.text for text in drawn.iter(f"{SVG}text")]
-
-
-def test_styles_are_stable_and_told_apart_without_colour():
-    arms = [f"arm{index}" for index in range(24)]
-    styles = arm_styles(sorted_arms(arms))
-    assert styles == arm_styles(sorted_arms(reversed(arms)))
-    assert len({(style.colour, style.marker) for style in styles}) == len(arms)
-    assert len({style.key for style in styles}) == len(arms)
-    assert sorted_arms(["repa/b", "selfflow(x=1)", "selfflow", "vanilla"])[:2] == [
-        "vanilla",
-        "selfflow",
-    ]
-
-
-ARMS = (
-    *("vanilla", "selfflow", "selfflow(masking=False)", "selfflow(near=0.2)"),
-    *("selfflow(similarity=l1)", "selfflow(attention=separated)", "dual_timestep"),
-    *("repa/local_s", "repa/local_m", "repa/local_l", "irepa/local_m", "haste/dinov2_b", "sra"),
-    *("layersync", "dispersive", "full_masking", "diffusion_forcing", "repa/averaged(dinov2_b)"),
-)
-
-
-def test_an_arm_looks_the_same_on_every_page():
-    def looks(style):
-        return style.name, style.colour, style.dark, style.marker, style.dash
-
-    alone = {arm: looks(arm_styles([arm])[0]) for arm in ARMS}
-    for page in (ARMS, ARMS[::-1], ARMS[::3], ARMS[1::2]):
-        assert {style.arm: looks(style) for style in arm_styles(page)} == {
-            arm: alone[arm] for arm in page
-        }
-    assert len({(look[1], look[3]) for look in alone.values()}) == len(ARMS)
-
-
-def test_every_arm_can_be_seen_on_both_grounds_and_shades_differ_in_print():
-    for style in arm_styles([*ARMS, "new_method", "new_method(x=1)/new_encoder", "a [b=1]"]):
-        assert contrast_ratio(style.colour, PAPER) >= 2.95, style
-        assert contrast_ratio(style.dark, DARK_PAPER) >= 2.95, style
-    small, middle, large = arm_styles(["repa/local_s", "repa/local_m", "repa/local_l"])
-    for one, other in ((small, middle), (middle, large)):
-        assert contrast_ratio(one.colour, other.colour) > 1.4
-        assert contrast_ratio(one.dark, other.dark) > 1.2
-
-
-@pytest.mark.parametrize(
-    ("arm", "name"),
-    [
-        ("selfflow(masking=False)", "Self-Flow without masking"),
-        ("repa/dinov2_b", "REPA (DINOv2-B)"),
-        ("repa(weight=2)/averaged(local_m)", "REPA at weight 2 (averaged local M)"),
-        ("vanilla [optimizer.lr=0.001]", "Vanilla [optimizer.lr=0.001]"),
-        ("new(x=1)/enc", "new with x 1 (enc)"),
-        ("weird)(", "weird)("),
-        ("", ""),
-    ],
-)
-def test_arms_are_called_as_papers_call_them(arm, name):
-    assert arm_label(arm) == name
 
 
 def test_scale_keeps_whiskers_inside():

@@ -11,7 +11,8 @@ import pytest
 
 from reports.draw.colours import DARK_PAPER, PAPER, contrast_ratio, oklab, shaded
 from reports.draw.markers import draw_marker
-from reports.draw.theme import BARS, arm_styles
+from reports.draw.theme import BARS, arm_label, arm_styles
+from reports.study.groups import sorted_arms
 
 # what of linear red, green and blue is seen without long, middle or short cones (Machado, Oliveira
 # and Fernandes 2009, table 1)
@@ -122,3 +123,61 @@ def test_an_option_beside_an_encoder_is_a_bar_within_the_room_of_the_marker():
         path = draw_marker(replace(heavy, bar=bar), 7, 7, "").split('d="')[1].split('"')[0]
         found = re.match(r"M7.0 7.0m-([\d.]+) -?([\d.]+)", path)
         assert found and max(map(float, found.groups())) + 0.8 < 7.1  # of a picture 14 wide
+
+
+def test_styles_are_stable_and_told_apart_without_colour():
+    arms = [f"arm{index}" for index in range(24)]
+    styles = arm_styles(sorted_arms(arms))
+    assert styles == arm_styles(sorted_arms(reversed(arms)))
+    assert len({(style.colour, style.marker) for style in styles}) == len(arms)
+    assert len({style.key for style in styles}) == len(arms)
+    assert sorted_arms(["repa/b", "selfflow(x=1)", "selfflow", "vanilla"])[:2] == [
+        "vanilla",
+        "selfflow",
+    ]
+
+
+ARMS = (
+    *("vanilla", "selfflow", "selfflow(masking=False)", "selfflow(near=0.2)"),
+    *("selfflow(similarity=l1)", "selfflow(attention=separated)", "dual_timestep"),
+    *("repa/local_s", "repa/local_m", "repa/local_l", "irepa/local_m", "haste/dinov2_b", "sra"),
+    *("layersync", "dispersive", "full_masking", "diffusion_forcing", "repa/averaged(dinov2_b)"),
+)
+
+
+def test_an_arm_looks_the_same_on_every_page():
+    def looks(style):
+        return style.name, style.colour, style.dark, style.marker, style.dash
+
+    alone = {arm: looks(arm_styles([arm])[0]) for arm in ARMS}
+    for page in (ARMS, ARMS[::-1], ARMS[::3], ARMS[1::2]):
+        assert {style.arm: looks(style) for style in arm_styles(page)} == {
+            arm: alone[arm] for arm in page
+        }
+    assert len({(look[1], look[3]) for look in alone.values()}) == len(ARMS)
+
+
+def test_every_arm_can_be_seen_on_both_grounds_and_shades_differ_in_print():
+    for style in arm_styles([*ARMS, "new_method", "new_method(x=1)/new_encoder", "a [b=1]"]):
+        assert contrast_ratio(style.colour, PAPER) >= 2.95, style
+        assert contrast_ratio(style.dark, DARK_PAPER) >= 2.95, style
+    small, middle, large = arm_styles(["repa/local_s", "repa/local_m", "repa/local_l"])
+    for one, other in ((small, middle), (middle, large)):
+        assert contrast_ratio(one.colour, other.colour) > 1.4
+        assert contrast_ratio(one.dark, other.dark) > 1.2
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [
+        ("selfflow(masking=False)", "Self-Flow without masking"),
+        ("repa/dinov2_b", "REPA (DINOv2-B)"),
+        ("repa(weight=2)/averaged(local_m)", "REPA at weight 2 (averaged local M)"),
+        ("vanilla [optimizer.lr=0.001]", "Vanilla [optimizer.lr=0.001]"),
+        ("new(x=1)/enc", "new with x 1 (enc)"),
+        ("weird)(", "weird)("),
+        ("", ""),
+    ],
+)
+def test_arms_are_called_as_papers_call_them(arm, name):
+    assert arm_label(arm) == name
