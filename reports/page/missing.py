@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from bench.core.store.files import Json
 from bench.core.store.rows import kind_of_part, result_path
 from bench.core.store.runs import RunRecord
 from bench.core.store.untrusted import printable
@@ -20,6 +21,8 @@ from reports.page.commands import (
 from reports.page.figures.pictures import PICTURE_MODALITY, newest_picture, picture_places
 from reports.study.groups import distances, sorted_arms
 from reports.study.runs import StudyResults, mapping, training_curve
+
+AGREEMENT = "gradient_agreement"  # among the diagnostics
 
 ENOUGH_SEEDS = 3
 MOST_LINES = 40
@@ -188,11 +191,17 @@ def _agreement(study: StudyResults) -> list[Missing]:
 
 
 def _lacks_agreement(run: RunRecord) -> bool:
+    """Whether it was looked for while a run learned; where that was once, at its first step, the
+    gradients were not there yet, and another run would have none either.
+    """
     curve = training_curve(run, [])  # what is damaged in it is named where it is drawn
     several = any(len(mapping(line.get("loss")).keys() - {"total"}) > 1 for line in curve)
-    return several and not any(
-        "gradient_agreement" in mapping(line.get("diagnostics")) for line in curve
-    )
+    diagnosed = [found for line in curve if "feature_norm" in (found := _diagnostics(line))]
+    return several and len(diagnosed) > 1 and not any(AGREEMENT in found for found in diagnosed)
+
+
+def _diagnostics(line: Json) -> Json:
+    return mapping(line.get("diagnostics"))
 
 
 def _again(run: RunRecord, kind: str) -> str:

@@ -304,6 +304,7 @@ def _write_metrics(
             }
             if method in ("selfflow", "repa"):
                 line["diagnostics"] = {
+                    "feature_norm": 3.0,
                     "alignment_cosine": 0.9 - 0.6 * math.exp(-images / 40000),
                     "gradient_agreement": 0.3 * math.exp(-images / 60000),
                 }
