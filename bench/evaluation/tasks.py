@@ -206,7 +206,8 @@ def trained_first(configs: Iterable[Config]) -> list[str]:
     measurements read with, of which no cache entry has the name. A plan's hours do not hold them.
     """
     found: dict[str, None] = {}
-    for cfg in configs:
+    of_parts = (item for cfg in configs for item in part_configs(cfg).items())
+    for part, cfg in of_parts:
         cache, data = Path(cfg.cache), cfg.data.name
         names = () if cfg.measure == "none" else Request.of_config(cfg).metrics
         read = filter(None, (entry_of(name).encoder(name) for name in names))
@@ -214,7 +215,7 @@ def trained_first(configs: Iterable[Config]) -> list[str]:
         for encoder in encoders:
             while encoder is not None:
                 if "steps" in encoder.values and not _is_made(cache, encoder.name, data):
-                    found[encoder.name] = None
+                    found[f"{encoder.name} of {data}" if part else encoder.name] = None
                 encoder = encoder.inner
         for name in names:
             what, entry = (words.format(data=data) for words in metric_class(name).trains)

@@ -19,6 +19,7 @@ from bench.config.checks import never_ends
 from bench.config.compose import compose
 from bench.config.groups import build
 from bench.config.identity import OF_FLOPS, earlier_id, found_id, run_id, run_name
+from bench.config.parts import part_configs
 from bench.config.schema import Config
 from bench.config.words import last_of_each, values_of
 from bench.core.store.runs import is_run
@@ -156,7 +157,8 @@ def _possible(words: tuple[str, ...]) -> Config | str:
     """
     try:
         cfg = compose(words)
-        return never_ends(build(cfg.method), cfg) or cfg
+        problems = (never_ends(build(own.method), own) for own in part_configs(cfg).values())
+        return next(filter(None, problems), cfg)
     except ValueError as error:
         return str(error)
 

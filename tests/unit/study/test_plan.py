@@ -118,3 +118,11 @@ def test_networks_that_are_trained_first_are_named_until_the_cache_has_them(tmp_
     for made in ("encoders/local_m-digits-0a", "extractors/digits-0a"):
         (tmp_path / "cache" / made).mkdir(parents=True)
     assert said() == ""
+
+
+def test_networks_of_every_part_are_named(tmp_path):
+    words = ["data.parts=[digits,moving_digits]", "encoder=local_m", f"cache={tmp_path}", "seed=0"]
+    runs = [study.spec_of("repa", ("data=mixed", "method=repa", *words))]
+    said = plan.summary(plan.make(runs, flops_per_second=1e9))
+    for of_part in ("digits", "moving_digits"):
+        assert f"local_m of {of_part}" in said and f"an extractor of {of_part}" in said

@@ -93,6 +93,20 @@ def test_family_lists_every_method_and_says_what_is_not_possible():
     assert "ViT" in impossible["haste"] and "is never reached" in impossible["repa_stop"]
 
 
+WITHOUT_A_VIT = {"haste", "repa_stop"}  # and before the stop of REPA's
+OF_FAMILY = {"digits": WITHOUT_A_VIT, "cifar10": WITHOUT_A_VIT, "imagenet256": {"repa_stop"}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n == "mixed" else pytest.mark.slow) for n in studies.names()],
+)
+def test_every_arm_of_every_study_can_run_on_every_data_set_of_its_file(name):
+    for data in yaml.safe_load((CONF / "study" / f"{name}.yaml").read_text())["data"]:
+        impossible = {run.arm for run in study.runs(name, data, ["seed=0"]) if run.id is None}
+        assert impossible == (OF_FAMILY[data] if name == "family" else set()), data
+
+
 @pytest.mark.parametrize(
     ("data", "words", "impossible"),
     [
