@@ -1,5 +1,5 @@
 """Horizontal bars in parts (cost of an arm) and dots with intervals (effect of an arm), one line an
-arm.
+arm, or an arm and a data set.
 
     svg = bar_chart(panel, styles)         # a BarPanel of reports.draw.panels
     svg = forest_chart(panel, styles)      # a ForestPanel; of 700 and more wide in columns
@@ -8,7 +8,7 @@ arm.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from reports.draw.axes import (
@@ -79,7 +79,7 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     texts = [_words(one, panel.unit) for one in panel.effects]
     # where the plot is: between the columns, or across the whole picture
     left, right, line = 14.0, width - RIGHT, float(STACKED)
-    names = [styles[one.arm].name for one in panel.effects]
+    names = _names(panel.effects, styles)
     seeds = ["" if one.n is None else f"{one.n}" for one in panel.effects]
     if not columns:
         texts = [f"{text}, n={n}" if n else text for text, n in zip(texts, seeds, strict=True)]
@@ -124,24 +124,32 @@ def forest_chart(panel: ForestPanel, styles: Mapping[str, ArmStyle], width: floa
     room = left - 22 if columns else width - 28
     letters = _letters(names, room, size)
     # the arms; words over the plot stand on a strip of their own
-    for index, (one, text, n) in enumerate(zip(panel.effects, texts, seeds, strict=True)):
-        style = styles[one.arm]
+    for index, (one, full) in enumerate(zip(panel.effects, names, strict=True)):
+        style, text, n = styles[one.arm], texts[index], seeds[index]
         y = top + line * (index + 0.5) if columns else top + line * (index + 1) - 10
         foot = y + 4 if columns else y - 11
-        name = shortened(style.name, room, letters)
+        name = shortened(full, room, letters)
         drawn = [svg_text(14, foot - above, name, "start", letters, "ink")]
         end = width - (48 if columns else RIGHT)
         drawn.append(svg_text(end, foot, text, "end", size, "ink"))
         if columns:
             drawn.append(svg_text(width - RIGHT, foot, n, "end", size, "muted"))
         drawn += _interval(frame, one.low, one.high, y, style)
-        tip = f"{style.name}: {one.note}"
+        tip = f"{full}: {one.note}"
         drawn.append(draw_marker(style, frame.x(one.value), y, tip, 5.0, related=one.related))
         if not columns:
             strip = f'y="{foot - 11 - above:.1f}" width="{width:.1f}" height="{15 + above:g}"'
             body.append(f'<rect x="0" {strip} class="paper" fill="{PAPER}"/>')
         body.append(f'<g data-arm="{style.key}">{"".join(drawn)}</g>')
     return titled_svg(width, bottom + 42, panel.title, 14, body, panel.note)
+
+
+def _names(effects: Sequence[Effect], styles: Mapping[str, ArmStyle]) -> list[str]:
+    """The arms, or the data sets of a single arm, or both."""
+    alone = len({one.arm for one in effects}) == 1
+    names = [styles[one.arm].name for one in effects]
+    found = zip(effects, names, strict=True)
+    return [(one.on if alone else f"{name} on {one.on}") if one.on else name for one, name in found]
 
 
 def _words(one: Effect, unit: str) -> str:

@@ -132,7 +132,9 @@ class BarPanel:
 
 @dataclass(frozen=True)
 class Effect:
-    """What an arm changes: value and interval in the unit of the panel, and the same in words."""
+    """What an arm changes: value and interval in the unit of the panel, and the same in words; on:
+    the data set, where a panel is of several.
+    """
 
     arm: str
     value: float
@@ -141,12 +143,13 @@ class Effect:
     note: str = ""
     n: int | None = None
     related: bool = False
+    on: str = ""
 
 
 @dataclass(frozen=True)
 class ForestPanel:
-    """Dots with intervals around zero, a line an arm; floor: half width of the grey band;
-    reference: the arm at zero, with its value in words; unit: of the changes.
+    """Dots with intervals around zero, a line an arm, or an arm and a data set; floor: half width
+    of the grey band; reference: the arm at zero, with its value in words; unit: of the changes.
     """
 
     title: str

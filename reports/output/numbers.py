@@ -49,6 +49,9 @@ def panel_rows(panel: Chart) -> list[Sequence[Value]]:
                 [arm_label(one.arm), one.value, one.low, one.high, one.n, one.related]
                 for one in panel.effects
             ]
+            if any(one.on for one in panel.effects):
+                named = zip(panel.effects, lines, strict=True)
+                return [["data", *head], *([one.on, *line] for one, line in named)]
             return [head, *lines]
 
 

@@ -17,11 +17,12 @@ from bench.core.metrics import facts_of
 from reports.draw.page_parts import Answer
 from reports.draw.theme import encoder_name
 from reports.findings.claims import SHARES, Claim
-from reports.findings.decisions import INCONCLUSIVE, NOT_MONOTONE, SUPPORTED, Verdict
+from reports.findings.decisions import CONTRADICTED, INCONCLUSIVE, NOT_MONOTONE, SUPPORTED, Verdict
 from reports.findings.ladder import ORDER_NAMES
 from reports.findings.sentences import arms_in_words, size_text
 from reports.page.figures.ablation import OF_SELFFLOW, plain_reference
 from reports.page.first_answer import against, leading
+from reports.page.over_data import against_on_all, of_several
 from reports.study.contrasts import CONTROL
 from reports.study.runs import StudyResults
 
@@ -39,13 +40,18 @@ def answers(
         return []
     reference = plain_reference(set(final["arm"]))
     found, told = [], set()
+    if of_several(study):
+        found += against_on_all(study, reference)
     for data in sorted(set(final["data"])):
-        found += against(study, data, reference)
+        if not of_several(study):
+            found += against(study, data, reference)
         lead = leading(study, data, reference)
         told |= {(data, lead[0].group.metric)} if lead and reference == CONTROL else set()
         if any(arm.startswith(f"{OF_SELFFLOW}(") for arm in final["arm"]):
             found += against(study, data, OF_SELFFLOW)
-    return found + _of_claims([one for one in verdicts if not _is_told(one, told)], claims)
+    of_claims = _of_claims([one for one in verdicts if not _is_told(one, told)], claims)
+    first = [one for one in of_claims if one.question == ASKED[ON_ALL]]
+    return [*first, *found, *(one for one in of_claims if one not in first)]
 
 
 def _is_told(verdict: Verdict, told: Collection[tuple[str, str]]) -> bool:
@@ -54,7 +60,10 @@ def _is_told(verdict: Verdict, told: Collection[tuple[str, str]]) -> bool:
     return of_share and (verdict.data, verdict.metric) in told
 
 
+ON_ALL = "on all"  # the kind of a claim on several data sets at once
+
 ASKED = {
+    ON_ALL: "Is everything better at once?",
     "level_trend": "Does a stronger encoder generate better?",
     "gap_trend": "Does a lead grow with the model?",
     "next_size": "Does a method replace a size?",
@@ -83,7 +92,12 @@ def _of_claims(verdicts: Sequence[Verdict], claims: Mapping[str, Claim]) -> list
         if kind:
             control = _failed_control(claims[verdict.claim], verdict, verdicts)
             found.setdefault((kind, verdict.data), []).append(
-                control + _of(verdict, kind, claims[verdict.claim].order)
+                control
+                + (
+                    _of_all(verdict)
+                    if kind == ON_ALL
+                    else _of(verdict, kind, claims[verdict.claim].order)
+                )
             )
     several = len({data for _, data in found}) > 1
     return [
@@ -99,6 +113,8 @@ def _of_claims(verdicts: Sequence[Verdict], claims: Mapping[str, Claim]) -> list
 
 def _kind(claim: Claim, verdict: Verdict) -> str:
     """Which question a claim is about, "" where the first answer has told it."""
+    if claim.every:
+        return ON_ALL if verdict.parts else ""
     if claim.statistic not in ("difference", "worst"):
         return claim.statistic
     if claim.measure == "linear_probe":
@@ -174,6 +190,26 @@ def _of(verdict: Verdict, kind: str, order: str) -> str:
         return f"{asked} is not judged, as {few}: best guess {numbers}"
     takes = "" if verdict.takes is None else f"; seeing that would take {_many(verdict)} seeds"
     return f"{asked} cannot be told: best guess {numbers}{takes}"
+
+
+def _of_all(verdict: Verdict) -> str:
+    """On how many data sets a claim on all of them holds by itself, and on which it does least."""
+    left, right = arms_in_words(verdict.left), arms_in_words(verdict.right)
+    held, n = sum(part.here == SUPPORTED for part in verdict.parts), len(verdict.parts)
+    numbers = f"{size_text(verdict.effect or 0.0, verdict.unit, signed=True)}, 95 % "
+    numbers += _interval(verdict)
+    better = f"{left} is better than {right}"
+    if verdict.here == SUPPORTED:
+        return f"{better} on all {n} data sets, least so on {verdict.weakest} ({numbers})"
+    if verdict.here == CONTRADICTED:
+        return (
+            f"no: {left} is worse than {right} on {verdict.weakest} ({numbers}), and better on "
+            f"{held} of {n} data sets"
+        )
+    return (
+        f"that cannot be told: {better} on {held} of {n} data sets by itself, least so on "
+        f"{verdict.weakest} (best guess {numbers})"
+    )
 
 
 def _many(verdict: Verdict) -> str:

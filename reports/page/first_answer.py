@@ -39,7 +39,9 @@ def leading(study: StudyResults, data: str, reference: str) -> tuple[Comparable,
     first = None
     for group in found:
         compared = study.cells(group)
-        of_sizes = {size: _parts(changes(compared, size, reference), reference) for size in sizes}
+        of_sizes = {
+            size: without_kin(changes(compared, size, reference), reference) for size in sizes
+        }
         size = next((size for size in sizes if of_sizes[size]), None)
         if size is None:
             continue
@@ -57,7 +59,7 @@ def against(study: StudyResults, data: str, reference: str) -> list[Answer]:
     compared, size = lead
     group = compared.group
     every = changes(compared, size, reference)
-    found = _parts(every, reference)
+    found = without_kin(every, reference)
     if not found:
         return []
     name = arm_label(reference)
@@ -73,7 +75,7 @@ def against(study: StudyResults, data: str, reference: str) -> list[Answer]:
     for other in study.distances:
         budget = (other.data, other.images_total) == (data, group.images_total)
         if budget and other.facts.family == "loss" != group.facts.family:
-            by_loss = _parts(changes(study.cells(other), size, reference), reference)
+            by_loss = without_kin(changes(study.cells(other), size, reference), reference)
             if by_loss:
                 sentence += f" By {other.facts.label}, {_sentence(by_loss, name, brief=True)}."
             break
@@ -82,7 +84,7 @@ def against(study: StudyResults, data: str, reference: str) -> list[Answer]:
     return [Answer(ask, sentence)]
 
 
-def _parts(found: Sequence[Change], reference: str) -> list[Change]:
+def without_kin(found: Sequence[Change], reference: str) -> list[Change]:
     """Against Self-Flow its own variants, against another arm all; without those to whose encoder
     the metric is kin, of which it decides nothing.
     """
@@ -124,7 +126,7 @@ def _sentence(found: Sequence[Change], reference: str, brief: bool) -> str:
             shown = shown[: MOST_NAMED if brief else MOST_TOLD] or each[:1]
             more = [f"{len(each) - len(shown)} more arms"] if len(each) > len(shown) else []
             part = f"{joined([*shown, *more])} {_is(chosen)} {words} than {reference}"
-            parts.append(part + _after_holm(chosen, len(found)))
+            parts.append(part + after_holm(chosen, len(found)))
     full = [one for one in found if one.saturated]
     if full:
         them = "they are" if len(full) > 1 else "it is"
@@ -157,7 +159,7 @@ def _is(found: Sequence[Change]) -> str:
     return "are" if len(found) > 1 else "is"
 
 
-def _after_holm(chosen: Sequence[Change], comparisons: int) -> str:
+def after_holm(chosen: Sequence[Change], comparisons: int) -> str:
     """What Holm's adjustment over all arms leaves."""
     if comparisons < 2:
         return ""

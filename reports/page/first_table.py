@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from scipy.special import stdtrit
 
 from reports.draw.axes import number, rounded, signed
-from reports.draw.table import BEST, SECOND, Cell, Table, arm_cell, cell, columns
+from reports.draw.table import BEST, SECOND, Cell, Column, Table, arm_cell, cell, columns
 from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes
 from reports.findings.claims import SHARES
@@ -75,7 +75,7 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
         for group in found:
             changed = {one.arm: one for one in changes(compared[group.metric], size, reference)}
             part = parts[group.metric].get(size)
-            columns_of.append(_cells(part, group, arms[size], changed))
+            columns_of.append(value_cells(part, group, arms[size], changed))
         seeds: dict[str, int] = {}
         for of in parts.values():
             for arm, n in of[size].groupby("arm")["run"].nunique().items() if size in of else ():
@@ -83,11 +83,7 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
         for index, arm in enumerate(arms[size]):
             numbers = [one for of_metric in columns_of for one in of_metric[index]]
             lines.append([arm_cell(arm), cell(size), *numbers, cell(seeds[arm])])
-    heads = columns("arm", "size")
-    for group in found:
-        arrow = "↑" if group.higher_is_better else "↓"
-        heads += columns(f"#{group.facts.label} {arrow}", f"#from {arm_label(reference)}")
-    heads += columns("#seeds")
+    heads = [*columns("arm", "size"), *metric_columns(found, reference), *columns("#seeds")]
     note = (
         f"Mean ± half of its 95 % interval over seeds, on {data} after {budget:,} images; changes "
         "of the mean logarithm with intervals over shared seeds. Bold: the best mean of a size, "
@@ -102,7 +98,16 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     return table.without_column(1) if len(sizes) == 1 else table
 
 
-def _cells(
+def metric_columns(found: Sequence[Group], reference: str) -> list[Column]:
+    """Two columns a metric: its value and its change from an arm."""
+    heads: list[Column] = []
+    for group in found:
+        arrow = "↑" if group.higher_is_better else "↓"
+        heads += columns(f"#{group.facts.label} {arrow}", f"#from {arm_label(reference)}")
+    return heads
+
+
+def value_cells(
     part: pd.DataFrame | None, group: Group, arms: Sequence[str], changed: Mapping[str, Change]
 ) -> list[list[Cell]]:
     """Mean with interval and change from the reference, for each arm."""

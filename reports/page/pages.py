@@ -22,7 +22,7 @@ from reports.laws.arms import fitted_laws
 from reports.laws.joint import joint_laws
 from reports.laws.joint_tables import joint_tables
 from reports.laws.tables import law_tables
-from reports.page import EVERYTHING, run_tables, tables
+from reports.page import EVERYTHING, over_data, run_tables, tables
 from reports.page.answers import answers
 from reports.page.commands import run_command, sweep_command, training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
@@ -141,7 +141,7 @@ def build_page(study: StudyResults, kind: str) -> Page:
     joint = joint_laws(study.rows, study.runs) if laws else []
     # the first screen
     compared = any(part.distances for part in chosen.values())
-    lead = next(iter(ablation.answer(study)), None) if compared else None
+    lead = next(iter(_answer(study)), None) if compared else None
     first = _leading_group(study) if compared else None
     own = _metric_of_answer(study, first)
     lead = _led(lead, own) if lead else None
@@ -174,7 +174,7 @@ def build_page(study: StudyResults, kind: str) -> Page:
         arms=arm_styles(sorted_arms(run.arm for run in study.runs.values())),
         answers=answers(study, judged.verdicts, judged.claims) if compared else [],
         lead=lead,
-        headline=headline(study, first) if compared else None,
+        headline=_headline(study, first) if compared else None,
         sections=[section for section in sections if section.figures],
         verdicts=judged.entries,
         untested=judged.untested,
@@ -186,6 +186,20 @@ def build_page(study: StudyResults, kind: str) -> Page:
         terms={},
     )
     return replace(page, terms=terms_in(_text_of(page)))
+
+
+def _answer(study: StudyResults) -> list[Figure]:
+    """The figure of the first screen."""
+    if over_data.of_several(study):
+        return over_data.figure(study, ablation.plain_reference(set(study.final["arm"])))
+    return ablation.answer(study)
+
+
+def _headline(study: StudyResults, first: Group | None) -> Table | None:
+    """The table of the first screen."""
+    reference = ablation.plain_reference(set(study.final["arm"]))
+    found = over_data.table(study, reference) if over_data.of_several(study) else None
+    return found or headline(study, first)
 
 
 def _leading_group(study: StudyResults) -> Group | None:
@@ -307,10 +321,10 @@ def _notices(
         notices.append(f"There is one size only ({runs[0].size}): scaling needs at least two.")
     if kind == "encoders" and len({run.encoder for run in runs} - {None, "", "none"}) < 2:
         notices.append("Fewer than two encoders were used: their strength cannot be compared.")
-    # a rate of each size's own is the study's plan
+    # a rate of each size's own is the study's plan, and other data are never compared
     differing: set[str] = set()
-    for size in {run.size for run in runs}:
-        alike = [flatten(run.recipe) for run in runs if run.size == size]
+    for place in {(run.data, run.size) for run in runs}:
+        alike = [flatten(run.recipe) for run in runs if (run.data, run.size) == place]
         recipes = [{(key, str(value)) for key, value in one.items()} for one in alike]
         differing |= {key for key, _ in set.union(*recipes) - set.intersection(*recipes)}
     if differing:
