@@ -126,12 +126,12 @@ def value_cells(
             continue
         place = means.index(one.mean) if len(means) > 1 else len(MARKS)
         mark = MARKS[place] if place < len(MARKS) else ""
-        change = _change(changed[arm]) if arm in changed else cell(None)
+        change = change_cell(changed[arm]) if arm in changed else cell(None)
         out.append([Cell(_with_interval(one), rounded(one.mean), mark=mark), change])
     return out
 
 
-def _change(one: Change) -> Cell:
+def change_cell(one: Change) -> Cell:
     """ "-15.8 % (-21.6 to -9.7)"; no brackets where no interval is known."""
     at, low, high = one.numbers
     words = f"{signed(at, one.decimals)} {one.unit}"

@@ -254,7 +254,8 @@ def _text_of(page: Page) -> str:
 def _numbers(study: StudyResults, chosen: list[Question], laws: list[Table]) -> list[Table]:
     """The tables of the page's numbers, without those that say nothing."""
     of_distances = any(part.distances for part in chosen)
-    found = tables.results_tables(study) if of_distances else []
+    of_results = [*tables.results_tables(study), *tables.share_tables(study)]
+    found = of_results if of_distances else []
     found += tables.probe_tables(study.rows) if any(part.probes for part in chosen) else []
     found += tables.encoder_tables(study)
     found += laws

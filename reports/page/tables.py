@@ -11,7 +11,10 @@ from bench.core.store.rows import CONTROL_OF_MOTION, YARDSTICKS
 from reports.draw.axes import rounded, signed
 from reports.draw.table import Cell, Table, arm_cell, cell, columns
 from reports.draw.theme import encoder_name
-from reports.study.contrasts import percent
+from reports.findings.changes import changes
+from reports.findings.claims import judged_shares
+from reports.page.first_table import change_cell
+from reports.study.contrasts import CONTROL, percent
 from reports.study.groups import (
     Group,
     by_size,
@@ -121,6 +124,41 @@ def _results(
     )
     title = f"{group.title()} · after {group.images_total:,} images"
     return Table(name, title, note, heads, lines)
+
+
+def share_tables(study: StudyResults) -> list[Table]:
+    """One table for each comparable set of shares of samples that are right, of which a claim is:
+    spread, change from vanilla in points, and the best that could be.
+    """
+    found = groups(study.final[study.final["metric"].isin(judged_shares())])
+    return [_shares(study, group, f"shares-{index}") for index, group in enumerate(found)]
+
+
+def _shares(study: StudyResults, group: Group, name: str) -> Table:
+    lines = []
+    for size, of_size in study.by_size(group):
+        changed = {one.arm: one for one in changes(study.cells(group), size, CONTROL)}
+        summaries = {summary.arm: summary for summary in summarise(of_size, ["arm"])}
+        for arm in sorted_arms(summaries):
+            one = summaries[arm]
+            words = [f"related: {group.metric}"] if one.related else []
+            words += [f"{one.failed} without a value"] if one.failed else []
+            lines.append([
+                arm_cell(arm), Cell(size, rounded(one.parameters)),
+                cell(one.mean), cell(one.sd, 2), cell(one.n),
+                change_cell(changed[arm]) if arm in changed else cell(None),
+                cell(one.real, 3), cell(one.flops, 3), cell("; ".join(words)),
+            ])  # fmt: skip
+    note = f"{group.facts.label.capitalize()}: {group.facts.meaning}, {group.facts.direction}. "
+    note += (
+        "Mean and deviation (SD) over n seeds of finished runs; changes in points, with 95 % "
+        f"intervals over shared seeds. Protocol {group.protocol_id} is written out at the end."
+    )
+    heads = columns(
+        *("arm", "size", "#mean", "#SD", "#n", "#from Vanilla", f"#{group.facts.real}"),
+        *("#FLOPs", "note"),
+    )
+    return Table(name, f"{group.title()} · after {group.images_total:,} images", note, heads, lines)
 
 
 def _floor_cell(floor: float | None, freedom: int) -> str:

@@ -14,6 +14,7 @@ from bench.core.store.rows import Row, write_rows
 from reports.findings.sentences import joined
 from reports.output.terminal import terminal_answer
 from reports.page.pages import build_page
+from reports.page.tables import share_tables
 from reports.study import runs
 from reports.study.runs import StudyResults, read_study
 
@@ -110,3 +111,16 @@ def test_each_group_is_computed_once_a_page(study, monkeypatch):
     monkeypatch.setattr(runs, "cells", counted)
     build_page(study, "all")
     assert len(asked) == len(set(asked)) > 3
+
+
+def test_the_appendix_has_a_table_of_the_shares(study):
+    (table,) = share_tables(study)
+    heads = [column.label for column in table.columns]
+    lines = {row[0].arm: dict(zip(heads, row, strict=True)) for row in table.rows}
+    ours = lines["selfflow"]
+    assert ours["mean"].sort == pytest.approx(mean(WORDS["selfflow"]), abs=1e-4)
+    assert ours["SD"].sort == pytest.approx(math.sqrt(variance(WORDS["selfflow"])))
+    change = 100 * (mean(WORDS["selfflow"]) - mean(WORDS["vanilla"]))
+    assert ours["from Vanilla"].text.startswith(f"{change:+.1f} points (")
+    assert lines["vanilla"]["from Vanilla"].text == "–"
+    assert "share of samples in which a reader finds the word" in table.note
