@@ -8,12 +8,15 @@ from types import SimpleNamespace
 import pytest
 
 from bench.cli import guarded
+from bench.config.compose import compose
 from bench.core.model.sampling_protocol import sampling_protocol
 from bench.core.model.tokens import TokenGrid
+from bench.evaluation.tasks import Known, all_tasks
 from bench.machine.estimate import forward_flops
 from bench.study import plan
 from bench.study import runs as study
 from bench.sweep import SWEEP
+from bench.training.session import Session
 
 
 def test_the_plan_is_printed_and_nothing_is_made(tmp_path, capsys):
@@ -126,3 +129,16 @@ def test_networks_of_every_part_are_named(tmp_path):
     said = plan.summary(plan.make(runs, flops_per_second=1e9))
     for of_part in ("digits", "moving_digits"):
         assert f"local_m of {of_part}" in said and f"an extractor of {of_part}" in said
+
+
+def test_what_samples_by_itself_is_not_measured_of_earlier_snapshots_either(tmp_path):
+    asked = ["evaluation.snapshots=unsampled", "evaluation.metrics=[heldout_loss,success]"]
+    session = Session(compose(["data=minigrid", "method=vanilla", f"runs={tmp_path}", *asked]))
+    cost = {"forward_flops": 1.0}
+    last = session.cfg.images
+    found = {
+        (name, task.images)
+        for task in all_tasks(session, [last // 2, last], Known(cost, {"train": 9, "heldout": 9}))
+        for name in task.metrics
+    }
+    assert found == {("heldout_loss", last // 2), ("heldout_loss", last), ("success", last)}
