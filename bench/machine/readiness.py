@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from bench.config.compose import compose
-from bench.config.groups import build
+from bench.config.groups import build, encoder_option
 from bench.config.identity import run_id
 from bench.config.needs import missing
 from bench.config.parts import part_configs
@@ -31,7 +31,7 @@ from bench.core.train.distributed import Processes
 from bench.machine import latent_steps
 from bench.machine.estimate import BYTES_PER_PARAMETER, estimate, what_cannot_fit
 from bench.machine.host import Finding, existing, memory_bytes, slurm
-from bench.machine.resources import encoder_finding
+from bench.machine.resources import encoder_finding, metric_findings, trained_here
 from bench.machine.software import installed_version
 
 
@@ -63,6 +63,13 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         yield Finding("missing", "GPU", "compute.device=cuda and PyTorch sees none")
     if cfg.encoder:
         yield encoder_finding(cfg.encoder, Path(cfg.cache), needed=True)
+    if cfg.measure != "none":
+        read = [one.evaluation for one in part_configs(cfg).values()]
+        for name in dict.fromkeys(name for one in read for name in one.metrics):
+            yield from metric_findings(name, Path(cfg.cache), needed=True)
+        for name in dict.fromkeys(name for one in read for name in one.encoders):
+            if not trained_here(option := encoder_option(name)):
+                yield encoder_finding(option, Path(cfg.cache), needed=True)
     if latent_steps.on_latents(cfg):
         yield from latent_steps.staged_weights(cfg)
 

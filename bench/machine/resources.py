@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.config.groups import encoder_option, locate, options
 from bench.config.schema import Option
-from bench.core.metrics import metric_entries
+from bench.core.metrics import find_entry, metric_entries
 from bench.core.store.npm import NpmPackage
 from bench.core.store.staging import Resource
 from bench.machine.host import Finding
@@ -111,6 +111,22 @@ def staged(cache: Path) -> Iterator[Finding]:
         yield Finding("-" if place is None else "ok", resource.what, says)
     for name in options("encoder"):
         yield encoder_finding(encoder_option(name), cache, needed=False)
+    for name in metric_entries():
+        yield from metric_findings(name, cache, needed=False)
+
+
+def metric_findings(name: str, cache: Path, needed: bool) -> Iterator[Finding]:
+    """Whether the published network that a metric reads with is here, its files or its encoder;
+    nothing of a metric without one. needed: whether it must be.
+    """
+    entry = find_entry(name)
+    if entry is None:
+        return
+    if entry.files:
+        yield _finding(f"metric {name}", of_metric(entry.name), f"metrics={name}", needed)
+    encoder = entry.encoder(name)
+    if needed and encoder in options("encoder"):
+        yield encoder_finding(encoder_option(encoder), cache, needed)
 
 
 def encoder_finding(option: Option, cache: Path, needed: bool) -> Finding:
@@ -122,17 +138,17 @@ def encoder_finding(option: Option, cache: Path, needed: bool) -> Finding:
         return Finding("ok", name, "is trained here when it is asked for")
     if option.name == "timm":
         return Finding("ok", name, "any timm model: encoder.name=NAME")
+    asked = f"encoder={(option.inner or option).name}"
     try:
-        lacks = [
-            resource for resource in encoder_resources(option, cache) if resource.found() is None
-        ]
+        return _finding(name, encoder_resources(option, cache), asked, needed)
     except ValueError as error:
         return Finding("missing" if needed else "-", name, str(error))
+
+
+def _finding(what: str, resources: list[Resource], asked: str, needed: bool) -> Finding:
+    """asked: the word of bench.prepare that fetches them."""
+    lacks = [resource.what for resource in resources if resource.found() is None]
     if not lacks:
-        return Finding("ok", name, "staged")
-    what = ", ".join(resource.what for resource in lacks)
-    return Finding(
-        "missing" if needed else "-",
-        name,
-        f"lacks {what}: python -m bench.prepare encoder={(option.inner or option).name}",
-    )
+        return Finding("ok", what, "staged")
+    state = "missing" if needed else "-"
+    return Finding(state, what, f"lacks {', '.join(lacks)}: python -m bench.prepare {asked}")

@@ -170,6 +170,18 @@ def test_doctor_lists_every_encoder(offline, capsys):
     assert DOCTOR.main([]) == 0
     out = capsys.readouterr().out
     assert all(f"encoder {name} " in out for name in options("encoder"))
+    assert all(f"metric {name} " in out for name in ("fvd_videomae", "fad_clap_music"))
+
+
+def test_doctor_looks_for_what_a_run_is_measured_with(offline, tmp_path, capsys):
+    words = ["data=digits", f"runs={tmp_path}", "evaluation.metrics=[heldout_loss,fad_clap_audio]"]
+    assert DOCTOR.main(words) == 1
+    out = capsys.readouterr().out
+    assert "lacks CLAP's 630k-audioset-best.pt: python -m bench.prepare metrics=" in out
+    assert DOCTOR.main([*words, "measure=none"]) == 0
+    assert "CLAP" not in capsys.readouterr().out.partition("This run")[2]
+    assert DOCTOR.main(["data=digits", f"runs={tmp_path}", "evaluation.encoders=[clip_l]"]) == 1
+    assert "python -m bench.prepare encoder=clip_l" in capsys.readouterr().out
 
 
 def test_memory_and_disk_are_measured_against_the_run(monkeypatch, tmp_path):
