@@ -191,14 +191,14 @@ def build_page(study: StudyResults, kind: str) -> Page:
 def _answer(study: StudyResults) -> list[Figure]:
     """The figure of the first screen."""
     if over_data.of_several(study):
-        return over_data.figure(study, ablation.plain_reference(set(study.final["arm"])))
+        return over_data.changes_over_data(study, ablation.plain_reference(set(study.final["arm"])))
     return ablation.answer(study)
 
 
 def _headline(study: StudyResults, first: Group | None) -> Table | None:
     """The table of the first screen."""
     reference = ablation.plain_reference(set(study.final["arm"]))
-    found = over_data.table(study, reference) if over_data.of_several(study) else None
+    found = over_data.results_over_data(study, reference) if over_data.of_several(study) else None
     return found or headline(study, first)
 
 
