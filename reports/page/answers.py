@@ -200,14 +200,14 @@ def _of_all(verdict: Verdict) -> str:
     numbers += _interval(verdict)
     better = f"{left} is better than {right}"
     if verdict.here == SUPPORTED:
-        return f"{better} on all {n} data sets, least so on {verdict.weakest} ({numbers})"
+        return f"{better} on all {n} parts, least so on {verdict.weakest} ({numbers})"
     if verdict.here == CONTRADICTED:
         return (
             f"no: {left} is worse than {right} on {verdict.weakest} ({numbers}), and better on "
-            f"{held} of {n} data sets"
+            f"{held} of {n} parts"
         )
     return (
-        f"that cannot be told: {better} on {held} of {n} data sets by itself, least so on "
+        f"that cannot be told: {better} on {held} of {n} parts by itself, least so on "
         f"{verdict.weakest} (best guess {numbers})"
     )
 

@@ -48,7 +48,9 @@ def against_on_all(study: StudyResults, reference: str) -> list[Answer]:
     if not any(found.values()):
         return []
     by = joined(sorted({compared.group.facts.label for compared, _ in leads.values()}))
-    sentence = f"On {in_words(len(leads))} data sets, {_sentence(found, reference)} (by {by})."
+    sentence = (
+        f"On {in_words(len(leads))} {_called(leads)}, {_sentence(found, reference)} (by {by})."
+    )
     losses = {
         data: _told(study.cells(group), leads[data][1], reference)
         for data, group in _loss_groups(study, leads).items()
@@ -73,8 +75,9 @@ def changes_over_data(study: StudyResults, reference: str) -> list[Figure]:
                 effects.setdefault(of_metric, []).extend(drawn)
     name, panels = arm_label(reference), list[tuple[Place, Shown, ForestPanel]]()
     for (metric, size, unit), lines in effects.items():
+        there = {one.on for one in lines}
         panel = ForestPanel(
-            title=f"{metric} · {len({one.on for one in lines})} data sets · {size}",
+            title=f"{metric} · {len(there)} {_called(there)} · {size}",
             x=Axis(f"change of {metric} from {name} ({unit})"),
             effects=lines,
             reference=(reference, ""),
@@ -127,6 +130,11 @@ def results_over_data(study: StudyResults, reference: str) -> Table | None:
         "underlined: the second; neither says that a difference is real."
     )
     return Table("headline", "Results", note, heads, lines)
+
+
+def _called(data: Collection[str]) -> str:
+    """What these are, in a sentence: parts are of one run each."""
+    return "parts of the data" if all("/" in one for one in data) else "data sets"
 
 
 def _leads(study: StudyResults, reference: str) -> dict[str, tuple[Comparable, str]]:

@@ -23,6 +23,7 @@ from reports.findings.decisions import (
 )
 from reports.findings.statistics import STATISTICS
 from reports.findings.verdicts import judge_claims
+from reports.page.answers import answers
 from reports.page.verdicts import judge
 from reports.study.runs import StudyResults
 
@@ -184,6 +185,24 @@ def test_a_page_names_the_least_of_the_parts():
     (entry,) = [one for one in judged.entries if one.sentences[0][1] == CLAIM.sentence]
     assert "the least of 2 parts, mixed_image/notes: " in entry.short
     assert "mixed_image/digits: supported" in dict(entry.facts)["notes"]
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        (8.0, "Self-Flow is better than Vanilla on all 3 parts, least so on mixed_image/words ("),
+        (12.0, "No: Self-Flow is worse than Vanilla on mixed_image/notes (+"),
+        (10.0, "That cannot be told: Self-Flow is better than Vanilla on 2 of 3 parts by itself, "),
+    ],
+)
+def test_it_is_the_first_answer_of_a_page(notes, said):
+    means = {"mixed_image/digits": 7.0, "mixed_image/notes": notes, "mixed_image/words": 8.5}
+    study = StudyResults("", of_parts(means), {})
+    judged = judge(study, "all")
+    first, second, *_ = answers(study, judged.verdicts, judged.claims)
+    assert first.question == "Is everything better at once?" and first.sentence.startswith(said)
+    assert second.question == "Does anything beat Vanilla?"
+    assert second.sentence.startswith("On three parts of the data, Self-Flow is ")
 
 
 def test_it_belongs_to_a_difference():
