@@ -20,6 +20,7 @@ DATA = {
     "text": "words",
     "sound": "spoken_digits",
     "policy": "minigrid",
+    "video": "moving_digits",
     "wrong_encoders": "cifar10_16",
     "scaling": "cifar10_16",
 }
