@@ -39,19 +39,18 @@ def answers(
     if not len(final):
         return []
     reference = plain_reference(set(final["arm"]))
-    found, told = [], set()
-    if of_several(study):
-        found += against_on_all(study, reference)
+    several, told = of_several(study), set()
+    found = against_on_all(study, reference) if several else []
     for data in sorted(set(final["data"])):
-        if not of_several(study):
+        if not several:
             found += against(study, data, reference)
         lead = leading(study, data, reference)
         told |= {(data, lead[0].group.metric)} if lead and reference == CONTROL else set()
         if any(arm.startswith(f"{OF_SELFFLOW}(") for arm in final["arm"]):
             found += against(study, data, OF_SELFFLOW)
-    of_claims = _of_claims([one for one in verdicts if not _is_told(one, told)], claims)
-    first = [one for one in of_claims if one.question == ASKED[ON_ALL]]
-    return [*first, *found, *(one for one in of_claims if one not in first)]
+    on_all = [one for one in verdicts if one.parts]
+    others = [one for one in verdicts if not one.parts and not _is_told(one, told)]
+    return [*_of_claims(on_all, claims), *found, *_of_claims(others, claims)]
 
 
 def _is_told(verdict: Verdict, told: Collection[tuple[str, str]]) -> bool:
@@ -92,12 +91,7 @@ def _of_claims(verdicts: Sequence[Verdict], claims: Mapping[str, Claim]) -> list
         if kind:
             control = _failed_control(claims[verdict.claim], verdict, verdicts)
             found.setdefault((kind, verdict.data), []).append(
-                control
-                + (
-                    _of_all(verdict)
-                    if kind == ON_ALL
-                    else _of(verdict, kind, claims[verdict.claim].order)
-                )
+                control + _of(verdict, kind, claims[verdict.claim].order)
             )
     several = len({data for _, data in found}) > 1
     return [
@@ -141,6 +135,8 @@ def _of(verdict: Verdict, kind: str, order: str) -> str:
     """What came out, with its interval, or that it cannot be told and what that would take; order:
     of the encoders, where they are a ladder.
     """
+    if kind == ON_ALL:
+        return _of_all(verdict)
     left, right = arms_in_words(verdict.left), arms_in_words(verdict.right)
     unit, effect = verdict.unit, verdict.effect or 0.0
     numbers = f"{size_text(effect, unit, signed=True)}, 95 % {_interval(verdict)}"
