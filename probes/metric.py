@@ -152,14 +152,14 @@ class Metric(ABC):
     names one.
 
     needs: of `NEEDS`; records: the protocols that its rows may carry; trains: the network that it
-    trains on a data set and keeps in the cache, in words, and how such an entry is called; samples:
-    whether it samples while it measures, beside what it needs.
+    trains on a data set and keeps in the cache, in words, and how such an entry is called;
+    samples_itself: whether it samples while it measures, beside what it needs.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
     records: ClassVar[tuple[Record, ...]] = ()
     trains: ClassVar[tuple[str, str]] = ("", "")
-    samples: ClassVar[bool] = False
+    samples_itself: ClassVar[bool] = False
 
     def __init__(self, name: str, network: nn.Module | None = None):
         self.name, self.network = name, network

@@ -65,7 +65,7 @@ class Rollouts(Metric):
 
     needs = (DATA,)
     records = (SUCCESS,)
-    samples = True
+    samples_itself = True
 
     def check(self, inputs: Inputs) -> Mapping[str, str]:
         _world_of(self.name, inputs)

@@ -122,7 +122,7 @@ def _tasks_of(cfg: Config, part: str, images: int, last: int, known: Known) -> I
             for name in names
         ]
         sampled = request.samples * evaluations if request.parts(names) else 0
-        samples = sampled or any(metric_class(name).samples for name in names)
+        samples = sampled or any(metric_class(name).samples_itself for name in names)
         if samples and cfg.evaluation.snapshots == "unsampled" and images != cfg.images:
             continue
         kind = "" if kind.startswith("\0") else kind

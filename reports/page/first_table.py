@@ -7,7 +7,7 @@ from vanilla with its interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scipy.special import stdtrit
@@ -40,7 +40,6 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     from vanilla as a figure has it; the best mean of a size bold, the second underlined; first: the
     group whose metric leads.
     """
-    final, order = study.final, study.arms
     found = compared_by(study)
     if not found:
         return None
@@ -56,33 +55,16 @@ def headline(study: StudyResults, first: Group | None = None) -> Table | None:
     if shares:
         others.sort(key=lambda one: (one != first, bool(study.cells(one).saturated)))
     found = sorted([*shares, *others][:MOST_METRICS], key=lambda one: one != first)
-    parts = {group.metric: dict(study.by_size(group)) for group in found}
-    sizes = list(parts[found[0].metric])
-    arms = {
-        size: sorted(
-            {str(arm) for of in parts.values() if size in of for arm in of[size]["arm"]},
-            key=order.index,
-        )
+    sizes = [size for size, _ in reversed(study.by_size(found[0]))]
+    reference = plain_reference(set(study.final["arm"]))
+    of_sizes = {size: list(lines_of_arms(study, found, size, reference)) for size in sizes}
+    if sum(map(len, of_sizes.values())) > MOST_ARMS:
+        sizes = sizes[:1]
+    lines = [
+        [arm_cell(arm), cell(size), *numbers, cell(seeds)]
         for size in sizes
-    }
-    if sum(map(len, arms.values())) > MOST_ARMS:
-        sizes = sizes[-1:]
-    reference = plain_reference(set(final["arm"]))
-    compared = {group.metric: study.cells(group) for group in found}
-    lines = []
-    for size in reversed(sizes):
-        columns_of = []
-        for group in found:
-            changed = {one.arm: one for one in changes(compared[group.metric], size, reference)}
-            part = parts[group.metric].get(size)
-            columns_of.append(value_cells(part, group, arms[size], changed))
-        seeds: dict[str, int] = {}
-        for of in parts.values():
-            for arm, n in of[size].groupby("arm")["run"].nunique().items() if size in of else ():
-                seeds[str(arm)] = max(seeds.get(str(arm), 0), int(n))
-        for index, arm in enumerate(arms[size]):
-            numbers = [one for of_metric in columns_of for one in of_metric[index]]
-            lines.append([arm_cell(arm), cell(size), *numbers, cell(seeds[arm])])
+        for arm, numbers, seeds in of_sizes[size]
+    ]
     heads = [*columns("arm", "size"), *metric_columns(found, reference), *columns("#seeds")]
     note = (
         f"Mean ± half of its 95 % interval over seeds, on {data} after {budget:,} images; changes "
@@ -107,12 +89,31 @@ def metric_columns(found: Sequence[Group], reference: str) -> list[Column]:
     return heads
 
 
-def value_cells(
-    part: pd.DataFrame | None, group: Group, arms: Sequence[str], changed: Mapping[str, Change]
+def lines_of_arms(
+    study: StudyResults, metrics: Sequence[Group | None], size: str, reference: str
+) -> Iterator[tuple[str, list[Cell], int]]:
+    """Each arm of a size: value and change by each metric, and its seeds; None: a metric that these
+    runs do not have.
+    """
+    parts = [dict(study.by_size(group)).get(size) if group else None for group in metrics]
+    there = [part for part in parts if part is not None]
+    arms = sorted({str(arm) for part in there for arm in part["arm"]}, key=study.arms.index)
+    shown = []
+    for group, part in zip(metrics, parts, strict=True):
+        if group is None or part is None:
+            shown.append([[cell(None), cell(None)] for _ in arms])
+            continue
+        changed = {one.arm: one for one in changes(study.cells(group), size, reference)}
+        shown.append(_cells(part, group, arms, changed))
+    for index, arm in enumerate(arms):
+        seeds = max(int(part[part["arm"] == arm]["run"].nunique()) for part in there)
+        yield arm, [one for of_metric in shown for one in of_metric[index]], seeds
+
+
+def _cells(
+    part: pd.DataFrame, group: Group, arms: Sequence[str], changed: Mapping[str, Change]
 ) -> list[list[Cell]]:
     """Mean with interval and change from the reference, for each arm."""
-    if part is None:
-        return [[cell(None), cell(None)] for _ in arms]
     summaries = {one.arm: one for one in summarise(part, ["arm"])}
     sign = 1 if group.higher_is_better else -1
     means = sorted(

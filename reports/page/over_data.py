@@ -17,12 +17,12 @@ from reports.draw.table import Cell, Table, arm_cell, cell, columns
 from reports.draw.theme import arm_label
 from reports.findings.changes import Change, changes
 from reports.findings.sentences import joined
-from reports.page.figures.ablation import LOSS, compared_by, effects_of
-from reports.page.figures.distance import metric_of
+from reports.page.figures.ablation import LOSS, SIDES, compared_by, effects_of
+from reports.page.figures.distance import RELATED, metric_of
 from reports.page.first_answer import MOST_NAMED, after_holm, in_words, leading, without_kin
-from reports.page.first_table import MOST_METRICS, metric_columns, value_cells
+from reports.page.first_table import MOST_METRICS, lines_of_arms, metric_columns
 from reports.study.cells import Comparable
-from reports.study.contrasts import LEAST_DF, holm
+from reports.study.contrasts import LEAST_DF, LEAST_SEEDS, holm
 from reports.study.groups import Group, places, sorted_arms
 from reports.study.runs import StudyResults
 
@@ -65,20 +65,21 @@ def against_on_all(study: StudyResults, reference: str) -> list[Answer]:
 def changes_over_data(study: StudyResults, reference: str) -> list[Figure]:
     """What each arm changes on each data set: a panel a metric and size, its lines by data set."""
     found = compared_by(study)
-    effects: dict[tuple[str, str, str], list[Effect]] = {}
+    effects: dict[tuple[str, str, str, bool], list[Effect]] = {}
     for group in found:
         for size, _ in study.by_size(group):
             changed = changes(study.cells(group), size, reference)
             drawn = [replace(one, on=group.data) for one in effects_of(changed)]
             if drawn:
-                of_metric = metric_of(group, found)["metric"], size, changed[0].unit
-                effects.setdefault(of_metric, []).extend(drawn)
+                metric, unit = metric_of(group, found)["metric"], changed[0].unit
+                effects.setdefault((metric, size, unit, group.higher_is_better), []).extend(drawn)
     name, panels = arm_label(reference), list[tuple[Place, Shown, ForestPanel]]()
-    for (metric, size, unit), lines in effects.items():
+    for (metric, size, unit, higher), lines in effects.items():
         there = {one.on for one in lines}
         panel = ForestPanel(
             title=f"{metric} · {len(there)} {_called(there)} · {size}",
-            x=Axis(f"change of {metric} from {name} ({unit})"),
+            note=RELATED if any(one.related for one in lines) else "",
+            x=Axis(f"change of {metric} from {name} ({unit}), {SIDES[higher]} is better"),
             effects=lines,
             reference=(reference, ""),
             unit=unit,
@@ -108,22 +109,14 @@ def results_over_data(study: StudyResults, reference: str) -> Table | None:
     lines: list[list[Cell]] = []
     for data, (_, size) in leads.items():
         own = {group.metric: group for group in of_data[data]}
-        parts = {name: dict(study.by_size(group))[size] for name, group in own.items()}
-        there = {str(arm) for part in parts.values() for arm in part["arm"]}
-        arms = sorted(there, key=study.arms.index)
-        shown: list[list[list[Cell]]] = []
-        for name in (one.metric for one in metrics):
-            group = own.get(name)
-            changed = changes(study.cells(group), size, reference) if group else []
-            by_arm = {one.arm: one for one in changed}
-            shown.append(value_cells(parts.get(name), group or metrics[0], arms, by_arm))
-        for index, arm in enumerate(arms):
-            seeds = max(part[part["arm"] == arm]["run"].nunique() for part in parts.values())
-            numbers = [one for of_metric in shown for one in of_metric[index]]
-            lines.append([cell(data), arm_cell(arm), *numbers, cell(int(seeds))])
+        asked = [own.get(one.metric) for one in metrics]
+        lines += [
+            [cell(data), arm_cell(arm), *numbers, cell(seeds)]
+            for arm, numbers, seeds in lines_of_arms(study, asked, size, reference)
+        ]
     if not 0 < len(lines) <= LINES_AT_FIRST or len(metrics) > MOST_METRICS:
         return None
-    heads = columns("data", "arm") + metric_columns(metrics, reference) + columns("#seeds")
+    heads = [*columns("data", "arm"), *metric_columns(metrics, reference), *columns("#seeds")]
     note = (
         "Mean ± half of its 95 % interval over seeds, on each data set; changes of the mean "
         "logarithm with intervals over shared seeds. Bold: the best mean of a data set, "
@@ -182,14 +175,19 @@ def _of_arm(found: Mapping[str, Change], reference: str, comparisons: int) -> st
             words.append(f"is {how} than {name} on {_named(chosen, n)}{after}")
     full = {data: one for data, one in found.items() if one.saturated}
     if full:
-        words.append(f"is as near to the data as held-out ones are on {_named(full, n, False)}")
+        words.append(
+            f"cannot be judged on {_named(full, n, False)}, where samples are as near to the data "
+            "as held-out examples are, or near by copying"
+        )
     thin = {data: one for data, one in found.items() if not one.saturated and not one.judged}
     if thin:
+        seeds = min(one.estimate.seeds for one in thin.values())
         df = min(one.estimate.df for one in thin.values())
-        words.append(
-            f"is not judged on {_named(thin, n, False)}, as {df:.2g} degrees of freedom are too "
-            f"few where {LEAST_DF} are needed"
-        )
+        few = f"{df:.2g} degrees of freedom are too few where {LEAST_DF} are needed"
+        if seeds < LEAST_SEEDS:
+            shared = f"{in_words(seeds)} shared seed{'s' * (seeds != 1)}"
+            few = f"{shared} tell{'s' * (seeds == 1)} too little where {LEAST_SEEDS} are needed"
+        words.append(f"is not judged on {_named(thin, n)}, as {few}")
     unsure = {data: one for data, one in found.items() if one.judged and not one.told}
     if unsure:
         it = "it" if words else name

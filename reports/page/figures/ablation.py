@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PERCENT, LOSS = "%", LOGARITHMIC[1]
+SIDES = {False: "left", True: "right"}  # on which an arm is better, by whether higher is
 OF_SELFFLOW = "selfflow"  # what a study of its switches is compared with
 
 
@@ -124,11 +125,13 @@ def _forest(
         note += f" · grey: one run scatters by ± {number(floor, 2)} {unit}"
     mean = float(part.loc[part["arm"] == reference, "value"].mean())
     value = number(mean) if math.isfinite(mean) else ""
-    side = f"{'right' if group.higher_is_better else 'left'} is better"
+    side = SIDES[group.higher_is_better]
     return ForestPanel(
         title=group.title(size),
         note=note,
-        x=Axis(f"change of {group.facts.label} from {arm_label(reference)} ({unit}), {side}"),
+        x=Axis(
+            f"change of {group.facts.label} from {arm_label(reference)} ({unit}), {side} is better"
+        ),
         floor=floor,
         effects=effects,
         reference=(reference, value),

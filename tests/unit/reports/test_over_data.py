@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
-from support.pages import write_runs
+from support.pages import REAL, write_runs
 
 from reports.output.numbers import panel_rows
 from reports.page import over_data
@@ -18,11 +18,11 @@ FACTORS = {"digits": 1.0, "notes": 0.7, "words": 1.3}
 SEEDS = 7
 
 
-def written(root, factors, arm="selfflow"):
+def written(root, factors, **more):
     for data, factor in factors.items():
-        write_runs(
-            root, {"vanilla": 1.0, arm: factor}, seeds=SEEDS, data=data, snapshots=1, probes=False
-        )
+        arms = {"vanilla": 1.0, "selfflow": factor}
+        given = {"seeds": SEEDS, "snapshots": 1, "probes": False} | more
+        write_runs(root, arms, data=data, **given)
     return read_study(root)
 
 
@@ -84,3 +84,23 @@ def test_of_many_data_sets_the_ends_are_said(study):
     many = {f"part{number}": changes for number in range(6)}
     said = over_data._sentence(many, "vanilla")
     assert said.startswith("Self-Flow cannot be told from Vanilla on all of them (")
+
+
+def test_what_is_not_there_is_left_empty_and_one_seed_is_not_judged(tmp_path):
+    written(tmp_path, {"digits": 0.7, "words": 0.7}, seeds=1)
+    study = written(tmp_path, {"notes": 0.7}, seeds=1, metrics=["fd_pixels"])
+    page = build_page(study, "all")
+    said = page.answers[0].sentence
+    assert "Self-Flow is not judged on notes (-" in said
+    assert "as one shared seed tells too little where 3 are needed" in said
+    heads = [column.label for column in page.headline.columns]
+    of_notes = next(row for row in page.headline.rows if row[0].text == "notes")
+    assert of_notes[heads.index("held-out loss ↓")].text == "–"
+    assert of_notes[heads.index("fd_pixels ↓")].text != "–"
+
+
+def test_samples_as_near_as_held_out_ones_are_not_judged(tmp_path, monkeypatch):
+    monkeypatch.setitem(REAL, "fd_pixels", 100.0)
+    study = written(tmp_path, FACTORS, metrics=["fd_pixels"])
+    (answer,) = over_data.against_on_all(study, "vanilla")
+    assert "Self-Flow cannot be judged on notes, words and digits, where samples" in answer.sentence
