@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bench.core.store.files import flatten
 from reports.draw.page_parts import Missing, Page, Section
 from reports.draw.panels import Figure
 from reports.draw.table import Table
-from reports.draw.theme import arm_label, arm_styles
+from reports.draw.theme import arm_styles
 from reports.findings.sentences import joined
 from reports.laws.arms import fitted_laws
 from reports.laws.joint import joint_laws
@@ -24,7 +23,6 @@ from reports.laws.joint_tables import joint_tables
 from reports.laws.tables import law_tables
 from reports.page import EVERYTHING, over_data, run_tables, tables
 from reports.page.answers import answers
-from reports.page.commands import run_command, sweep_command, training_command
 from reports.page.figures import ablation, cost, distance, pictures, probes, training
 from reports.page.figures.distance import metric_of
 from reports.page.figures.laws import frontier_figure, law_figure
@@ -32,6 +30,7 @@ from reports.page.figures.over_training import results_over_training
 from reports.page.first_answer import leading
 from reports.page.first_table import headline
 from reports.page.missing import missing_parts, unanswered_part
+from reports.page.notices import notices, without_value
 from reports.page.published_table import published_tables, reported_tables
 from reports.page.terms import terms_in
 from reports.page.verdicts import judge
@@ -39,7 +38,6 @@ from reports.study.groups import Group, sorted_arms
 from reports.study.runs import StudyResults
 
 Builder = Callable[[StudyResults], list[Figure]]
-MOST_NAMED = 12  # rows without a value
 MOST_DATA = 3  # data sets by name in a title
 
 
@@ -169,7 +167,7 @@ def build_page(study: StudyResults, kind: str) -> Page:
         question=head.question,
         study=study.name,
         summary=_summary(study),
-        notices=_notices(study, kind, lead, sections),
+        notices=notices(study, kind, lead, sections),
         warnings=judged.warnings,
         arms=arm_styles(sorted_arms(run.arm for run in study.runs.values())),
         answers=answers(study, judged.verdicts, judged.claims) if compared else [],
@@ -181,7 +179,7 @@ def build_page(study: StudyResults, kind: str) -> Page:
         verdicts_note=judged.note,
         numbers=_numbers(study, list(chosen.values()), of_laws),
         missing=[*unanswered, *missing_parts(study)],
-        problems=[*dict.fromkeys(study.problems), *_without_value(study)],
+        problems=[*dict.fromkeys(study.problems), *without_value(study)],
         appendix=[table for table in appendix if table.rows],
         terms={},
     )
@@ -263,22 +261,6 @@ def _numbers(study: StudyResults, chosen: list[Question], laws: list[Table]) -> 
     return [table.without_empty_columns() for table in found if table.rows or table.note]
 
 
-def _without_value(study: StudyResults) -> list[str]:
-    """The first rows without a value, by run, metric and place, and how many more there are."""
-    rows = study.rows[study.rows["value"].isna()]
-    lines = []
-    for row in rows.head(MOST_NAMED).to_dict("records"):
-        place = (
-            f", block {row['block']:g}, t = {row['t']:g}" if row["block"] == row["block"] else ""
-        )
-        lines.append(
-            f"{row['run']}: {row['metric']} at {row['images']:,.0f} images{place} "
-            "has no finite value"
-        )
-    more = len(rows) - len(lines)
-    return [*lines, f"and {more:,} more rows without a value"] if more else lines
-
-
 def _summary(study: StudyResults) -> str:
     runs = list(study.runs.values())
     complete = sum(run.state == "complete" for run in runs)
@@ -289,66 +271,3 @@ def _summary(study: StudyResults) -> str:
         for name, number in count.items()
     ]
     return f"{len(runs):,} run{'s' * (len(runs) != 1)} ({complete:,} finished): {', '.join(words)}."
-
-
-def _first_command(study: StudyResults) -> str:
-    return sweep_command(study.name) if study.name else run_command(["method=selfflow"])
-
-
-def _notices(
-    study: StudyResults, kind: str, lead: Figure | None, sections: list[Section]
-) -> list[str]:
-    """What a reader must know before any number."""
-    runs = list(study.runs.values())
-    if not runs:
-        return [f"There are no runs here. To train some: {_first_command(study)}"]
-    notices = []
-    # what is not there
-    if not any(run.state == "complete" for run in runs):
-        notices.append(
-            "No run is finished: "
-            "curves rest on snapshots of unfinished runs, and nothing is compared."
-        )
-    if not len(study.rows):
-        notices.append(
-            f"No run has results yet: measure one with {training_command(runs[0], measure='full')}"
-        )
-    # what cannot be compared
-    if len({run.seed for run in runs}) == 1:
-        notices.append(
-            "There is one seed only: no spread and no noise floor can be had, and so no verdict."
-        )
-    if kind == "scaling" and len({run.size for run in runs}) == 1:
-        notices.append(f"There is one size only ({runs[0].size}): scaling needs at least two.")
-    if kind == "encoders" and len({run.encoder for run in runs} - {None, "", "none"}) < 2:
-        notices.append("Fewer than two encoders were used: their strength cannot be compared.")
-    # a rate of each size's own is the study's plan, and other data are never compared
-    differing: set[str] = set()
-    for place in {(run.data, run.size) for run in runs}:
-        alike = [flatten(run.recipe) for run in runs if (run.data, run.size) == place]
-        recipes = [{(key, str(value)) for key, value in one.items()} for one in alike]
-        differing |= {key for key, _ in set.union(*recipes) - set.intersection(*recipes)}
-    if differing:
-        notices.append(
-            f"Runs differ in {', '.join(sorted(differing))} too, not only in arm, size and seed: "
-            "see the table of runs."
-        )
-    if len({run.arm for run in runs}) == 1:
-        notices.append(
-            f"There is one arm only ({arm_label(runs[0].arm)}): "
-            "there is nothing to compare it with."
-        )
-    # what was measured and has no value, or no figure
-    failed = int(study.rows["value"].isna().sum())
-    if failed:
-        notices.append(
-            f"{failed} result rows have no value (NaN, infinite or not measurable): "
-            "they are left out of all means; "
-            "the first are named at the end."
-        )
-    if lead is None and not any(one.figures for one in sections) and len(study.rows):
-        notices.append(
-            "The figures of this page need results that no finished run has; "
-            "see below what is missing."
-        )
-    return notices
