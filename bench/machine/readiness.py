@@ -63,10 +63,12 @@ def configuration(words: list[str]) -> Iterator[Finding]:
         yield Finding("missing", "GPU", "compute.device=cuda and PyTorch sees none")
     if cfg.encoder:
         yield encoder_finding(cfg.encoder, Path(cfg.cache), needed=True)
+    # what is measured, and through which networks
     if cfg.measure != "none":
         read = [one.evaluation for one in part_configs(cfg).values()]
+        said = cfg.evaluation.settings
         for name in dict.fromkeys(name for one in read for name in one.metrics):
-            yield from metric_findings(name, Path(cfg.cache), needed=True)
+            yield from metric_findings(name, Path(cfg.cache), needed=True, said=said)
         for name in dict.fromkeys(name for one in read for name in one.encoders):
             if not trained_here(option := encoder_option(name)):
                 yield encoder_finding(option, Path(cfg.cache), needed=True)

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ VAES = {
 
 def inception() -> list[Resource]:
     """torch-fidelity's Inception weights."""
-    return [locate("probes.extractors.inception:resource")()]
+    return locate("probes.extractors.inception:inception_files")()
 
 
 def of_metric(name: str) -> list[Resource]:
@@ -104,7 +104,7 @@ def _module(option: Option) -> object:
 
 def staged(cache: Path) -> Iterator[Finding]:
     """Everything that this project names without further choices: there, or not."""
-    named = [*inception(), *reference("imagenet256", cache), *vae("ema", cache)]
+    named = [*reference("imagenet256", cache), *vae("ema", cache)]
     for resource in named:
         place = resource.found()
         says = f"not at {resource.path}" if place is None else str(place)
@@ -115,14 +115,20 @@ def staged(cache: Path) -> Iterator[Finding]:
         yield from metric_findings(name, cache, needed=False)
 
 
-def metric_findings(name: str, cache: Path, needed: bool) -> Iterator[Finding]:
+def metric_findings(
+    name: str, cache: Path, needed: bool, said: Collection[str] = ()
+) -> Iterator[Finding]:
     """Whether the published network that a metric reads with is here, its files or its encoder;
-    nothing of a metric without one. needed: whether it must be.
+    nothing of a metric without one. needed: whether it must be; said: words to single metrics, of
+    which one may name a file in its place.
     """
     entry = find_entry(name)
     if entry is None:
         return
-    if entry.files:
+    in_place = any(
+        entry.settings[word]["takes"] == "FILE" for word in said if word in entry.settings
+    )
+    if entry.files and not in_place:
         yield _finding(f"metric {name}", of_metric(entry.name), f"metrics={name}", needed)
     encoder = entry.encoder(name)
     if needed and encoder in options("encoder"):

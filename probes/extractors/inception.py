@@ -50,10 +50,10 @@ class InceptionFeatures:
     logits: np.ndarray
 
 
-def resource() -> Resource:
+def inception_files(metric: str = "fid") -> list[Resource]:
     """The weights as a file to stage: looked for and downloaded to $TORCH_HOME/hub/checkpoints."""
     place = torch_hub() / "checkpoints" / URL.rsplit("/", 1)[1]
-    return Resource("Inception's weights", place, URL, 91, sha256=HASH_PREFIX)
+    return [Resource("Inception's weights", place, URL, 91, sha256=HASH_PREFIX)]
 
 
 def find_weights(path: Path | None = None) -> Path:
@@ -63,8 +63,9 @@ def find_weights(path: Path | None = None) -> Path:
     Raises ValueError saying what is missing, where it was looked for and how to get it there.
     """
     if path is None:
-        require([resource()], "the FID family", "inception=true")
-        return resource().path
+        (weights,) = inception_files()
+        require([weights], "the FID family", "inception=true")
+        return weights.path
     if not path.is_file():
         raise ValueError(
             f"there are no Inception weights at {path}; fetch {URL} and give that file's path"

@@ -178,6 +178,9 @@ def test_doctor_looks_for_what_a_run_is_measured_with(offline, tmp_path, capsys)
     assert DOCTOR.main(words) == 1
     out = capsys.readouterr().out
     assert "lacks CLAP's 630k-audioset-best.pt: python -m bench.prepare metrics=" in out
+    of_fid = ["data=digits", f"runs={tmp_path}", "evaluation.metrics=[fid]"]
+    assert DOCTOR.main(of_fid) == 1 and "lacks Inception's weights" in capsys.readouterr().out
+    assert DOCTOR.main([*of_fid, f"evaluation.settings={{inception: {tmp_path}/own.pth}}"]) == 0
     assert DOCTOR.main([*words, "measure=none"]) == 0
     assert "CLAP" not in capsys.readouterr().out.partition("This run")[2]
     assert DOCTOR.main(["data=digits", f"runs={tmp_path}", "evaluation.encoders=[clip_l]"]) == 1
