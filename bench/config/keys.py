@@ -231,3 +231,6 @@ class Several(Key):
 
     def values(self) -> str:
         return f"{self.of.written()},..."
+
+    def written(self) -> str:
+        return self.values()
