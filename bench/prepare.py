@@ -32,7 +32,7 @@ PREPARE = Command(
             default=(),
         ),
         "metrics": Several(
-            "published networks that metrics read with: of fid, fvd_videomae, fad_clap_*",
+            "published networks that metrics read with",
             of=Choice(
                 "metric",
                 among=tuple(name for name, entry in metric_entries().items() if entry.files),
