@@ -136,11 +136,12 @@ def _hours(plan: list[Planned], flops_per_second: float | None, pace: Pace | Non
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """An arm at a size whose seeds a claim reads. arm: as reports call it; matched: "images" or
-    "flops", with which of the others' cells it is compared.
+    """An arm at a size whose seeds a claim reads. arm: as reports call it; data: the data set's
+    name; matched: "images" or "flops", with which of the others' cells it is compared.
     """
 
     arm: str
+    data: str
     size: str
     matched: str
     seeds: tuple[int, ...]
@@ -148,24 +149,29 @@ class PlannedCell:
 
 def planned_cells(plan: Iterable[Planned]) -> list[PlannedCell]:
     """The cells of the runs that are possible here, in the plan's order."""
-    seeds: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    seeds: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
     for planned in plan:
-        if planned.spec.cfg is not None and planned.spec.id is not None:
+        if (cfg := planned.spec.cfg) is not None and planned.spec.id is not None:
             for matched in planned.spec.matched:
-                seeds[planned.arm, planned.size, matched].append(planned.spec.cfg.seed)
+                seeds[planned.arm, cfg.data.name, planned.size, matched].append(cfg.seed)
     return [PlannedCell(*place, tuple(sorted(of_cell))) for place, of_cell in seeds.items()]
 
 
 def outlook(claims: Sequence[str], of_study: Sequence[PlannedCell]) -> str:
-    """What the runs are for: the claims, and arms and seeds by size, of each comparison."""
+    """What the runs are for: the claims, and of each comparison arms and seeds by size; a study on
+    several data sets has that many on each.
+    """
     lines = [f"for {', '.join(claims)}" if claims else "for no claim in particular"]
     for matched in dict.fromkeys(cell.matched for cell in of_study):
         here = [cell for cell in of_study if cell.matched == matched]
         parts = []
         for size in dict.fromkeys(cell.size for cell in here):
             counts = sorted({len(cell.seeds) for cell in here if cell.size == size})
-            arms = sum(cell.size == size for cell in here)
+            arms = len({cell.arm for cell in here if cell.size == size})
             parts.append(f"{size} {arms} arms, seeds: {' or '.join(map(str, counts))}")
+        names = dict.fromkeys(cell.data for cell in here)
+        if len(names) > 1:
+            parts.append(f"on each of {', '.join(names)}")
         lines.append(f"  at equal {MATCHED[matched]}: {'; '.join(parts)}")
     return "\n".join(lines)
 

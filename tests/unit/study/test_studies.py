@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import yaml
 
@@ -378,6 +380,12 @@ def test_a_plan_knows_its_cells(written, tmp_path):
         "for a, b",
         "  at equal images: nano 2 arms, seeds: 3; micro 2 arms, seeds: 1",
         "  at equal FLOPs: nano 2 arms, seeds: 3; micro 2 arms, seeds: 1",
+    ]
+    elsewhere = [dataclasses.replace(cell, data="mine") for cell in cells[:2]]
+    assert plan.outlook([], [*cells[:2], *elsewhere]).splitlines() == [
+        "for no claim in particular",
+        "  at equal images: nano 1 arms, seeds: 3; on each of digits, mine",
+        "  at equal FLOPs: nano 1 arms, seeds: 3; on each of digits, mine",
     ]
     no_claims = plan.outlook([], cells[:1])
     assert no_claims.startswith("for no claim in particular\n  at equal images: nano 1 arms")
