@@ -19,7 +19,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@echo "making $(VENV), once: PyTorch and what goes with it are fetched and installed, which takes minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq -c constraints.txt torch
-	$(BIN)/python -m pip install -qq -c constraints.txt -e ".[dev,dopri5,efficientnet,tensorboard,vae,rae,parquet,worlds]"
+	$(BIN)/python -m pip install -qq -c constraints.txt -e ".[dev,dopri5,efficientnet,tensorboard,vae,rae,parquet,video,worlds]"
 	touch $@
 
 demo: $(BIN)/.installed

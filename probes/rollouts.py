@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.data.demonstrations import ROLLED_OUT_FROM, Demonstrations
+from bench.core.data.demonstrations import Demonstrations
+from bench.core.data.played import ROLLED_OUT_FROM
 from bench.core.data.worlds.actions import Act
 from bench.core.data.worlds.world import Episode, Sight, said_of
 from bench.core.model.backbone import SiT

@@ -193,14 +193,14 @@ def _numbers(frame: Any) -> list[str]:
     """A line a number of one kind of data."""
     lines, plain = list[str](), frame[frame["block"].isna()]
     for row in plain.itertuples():
-        real = f"{facts_of(row.metric).real}: {row.real:.4g}" if row.real == row.real else ""
+        beside = [f"{facts_of(row.metric).real}: {row.real:.4g}"] if row.real == row.real else []
         if (control := (row.details or {}).get(CONTROL_OF_MOTION)) is not None:
-            real += f"; those with their frames shuffled: {control:.4g}"
+            beside.append(f"those with their frames shuffled: {control:.4g}")
         for name, value in (row.details or {}).get(YARDSTICKS, {}).items():
-            real += f"; {name}: {value:.4g}"
-        real = f"   ({real})" if real else ""
+            beside.append(f"{name}: {value:.4g}")
+        said = f"   ({'; '.join(beside)})" if beside else ""
         lines.append(
-            f"  {row.metric:22}{row.value:<10.4g}{real}{'   related' if row.related else ''}"
+            f"  {row.metric:22}{row.value:<10.4g}{said}{'   related' if row.related else ''}"
         )
     probes = frame[frame["block"].notna()]
     for metric, rows in probes.groupby("metric"):

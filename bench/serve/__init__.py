@@ -15,9 +15,9 @@ from bench.config.keys import Choice, Folder, ImagesSeen, Text, Whole
 
 SERVE = Command(
     "serve",
-    does="Serve the policy of a run (data=minigrid, data=metaworld, or demonstrations of your own) "
-    "to vla-eval: an observation a step comes in over a WebSocket, an action goes out. Ctrl-C ends "
-    "it.",
+    does="Serve the policy of a run (data=minigrid, data=metaworld, data=lerobot, or "
+    "demonstrations of your own) to vla-eval: an observation a step comes in over a WebSocket, "
+    "an action goes out. Ctrl-C ends it.",
     body="bench.serve.policy:serve",
     keys={
         "run": Folder("of a run on demonstrations", required=True),

@@ -21,11 +21,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench.config.words import ImageCount
 from bench.core.compat import use_threads
 from bench.core.data.demonstrations import Demonstrations
+from bench.core.data.folder import resized
 from bench.core.data.worlds.world import Sight, word_numbers
 from bench.core.store.files import Json
 from bench.core.store.waiting import saying
@@ -63,12 +65,15 @@ class ServedPolicy:
                 f"{which}: say camera=NAME of the one whose picture is the view"
             )
         picture = cameras[self.camera] if self.camera else next(iter(cameras.values()))
-        channels, height, width = self.data.world.shape
+        channels, height, width = self.data.setting.shape
         view = np.asarray(picture)
+        if self.data.resizes and view.dtype == np.uint8 and view.ndim == 3 and view.shape[2] == 3:
+            seen = torch.from_numpy(view.copy()).permute(2, 0, 1)[None]
+            return resized(seen, height)[0].numpy()
         if view.dtype != np.uint8 or view.shape != (height, width, channels):
             raise ValueError(
                 f"a view is {view.dtype} {list(view.shape)}, and this policy was trained on uint8 "
-                f"{[height, width, channels]}, views of {self.data.world.name}: serve it to a "
+                f"{[height, width, channels]}, views of {self.data.setting.name}: serve it to a "
                 "benchmark that shows these"
             )
         return np.ascontiguousarray(view.transpose(2, 0, 1))
@@ -79,7 +84,7 @@ class ServedPolicy:
             raise ValueError(
                 f"an observation's task_description is {text!r}: send the instruction as a text"
             )
-        said, most = len(word_numbers(self.data.world, text)), self.data.condition.words
+        said, most = len(word_numbers(self.data.setting, text)), self.data.condition.words
         if said > most:
             raise ValueError(
                 f"the instruction {text!r} has {said} words that say something, and the longest "
@@ -163,7 +168,7 @@ def serve(
     check_free(host, port)
     print(
         f"{run}, {subject.weights} after {subject.images} images: plans of {data.horizon} actions "
-        f"in {data.world.name}\n"
+        f"in {data.setting.name}\n"
         f"  listening on ws://{host}:{port}; vla-eval run -c BENCHMARK.yaml --server-url "
         f"ws://{host}:{port}; Ctrl-C ends it",
         flush=True,

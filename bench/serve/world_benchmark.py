@@ -21,7 +21,8 @@ from vla_eval.benchmarks.base import StepBenchmark, StepResult
 from vla_eval.specs import IMAGE_RGB, LANGUAGE, RAW
 
 from bench.config.groups import build, current
-from bench.core.data.demonstrations import ROLLED_OUT_FROM, Demonstrations
+from bench.core.data.demonstrations import Demonstrations
+from bench.core.data.played import ROLLED_OUT_FROM
 from bench.core.data.worlds.world import Episode
 from bench.core.store.files import Json
 from bench.core.store.runs import CONFIGURATION, read_part

@@ -104,14 +104,15 @@ def _results(
                 cell(summary.flops, 3),
                 cell("; ".join(words)),
             ])  # fmt: skip
-    note = f"{group.facts.axis}, {group.facts.direction}. "
+    meaning = f": {group.facts.meaning}" if group.facts.meaning else ""
+    note = f"{group.facts.axis}{meaning}, {group.facts.direction}. "
     note += "Columns as in the first table. " if "mean" in explained else COLUMNS_EXPLAINED
     note += f"Protocol {group.protocol_id} is written out at the end."
     controls = [one.get(CONTROL_OF_MOTION) for one in part["details"] if isinstance(one, dict)]
     if control := [one for one in controls if one is not None]:
         shuffled = sum(control) / len(control)
         note += f" Held-out videos with their frames shuffled: {shuffled:.3g}."
-    note += _yardsticks(rows_beside, part)
+    note += _yardsticks(part, part) + _yardsticks(rows_beside, part)
     for facts in map(facts_of, beside):
         if facts.meaning and facts.label not in explained:
             note += f" {facts.label.capitalize()}: {facts.meaning}."
@@ -166,8 +167,8 @@ def _floor_cell(floor: float | None, freedom: int) -> str:
 
 
 def _yardsticks(rows_beside: pd.DataFrame, part: pd.DataFrame) -> str:
-    """A sentence for each number beside a distance that is to be better than something: what, mean
-    over the same runs.
+    """A sentence for each number that is to be better than something: what, mean over the same
+    runs.
     """
     said = ""
     of_runs = rows_beside[rows_beside["run"].isin(part["run"].unique())]
@@ -178,7 +179,8 @@ def _yardsticks(rows_beside: pd.DataFrame, part: pd.DataFrame) -> str:
         if not names:
             continue
         facts = facts_of(str(metric))
-        beside = [f"{facts.real} {rows['real'].mean():.3g}"]
+        real = rows["real"].mean()
+        beside = [f"{facts.real} {real:.3g}"] if real == real else []
         beside += [f"{n} {fmean([one[n] for one in each if n in one]):.3g}" for n in names]
         said += f" {facts.label.capitalize()}, mean over the runs: {', '.join(beside)}."
     return said

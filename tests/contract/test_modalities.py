@@ -13,6 +13,7 @@ from scipy.io import wavfile
 from support.arms import method
 from support.autoencoders import encoded, save_flux2, save_oobleck, save_wan
 from support.evaluations import save_rae, save_vae
+from support.robots import CAMERA, episodes_of_a_dot, write_lerobot
 from support.runs import ROOT
 from support.worlds import corridor, need_metaworld, need_minigrid, plane
 
@@ -81,6 +82,12 @@ def sound_folder(root, *splits):
                 samples = draw.integers(-9999, 9999, 2000, dtype=np.int16)
                 wavfile.write(root / split / name / f"{i}.wav", 8000, samples)
     return [f"data.root={root}"]
+
+
+def recordings(root, *words):
+    """Twelve episodes of a robot."""
+    write_lerobot(root, episodes_of_a_dot(length=9))
+    return [f"data.root={root}", "data.heldout=0.2", *words]
 
 
 def video_folder(root):
@@ -173,6 +180,8 @@ SETS = {
         "data.tasks=[reach]",
         *("data.episodes=4", "data.heldout_episodes=2"),
     ],
+    "lerobot": lambda root: recordings(root, "data.size=16"),
+    "rt1": lambda root: recordings(root, f"data.camera={CAMERA}", "data.size=32"),
     "mixed": lambda root: [
         f"data.parts.{part}.{key}=20"
         for part in ("moving_digits", "notes")
@@ -289,6 +298,8 @@ def test_a_token_has_at_most_half_as_many_numbers_as_the_recipes_width(name):
         numbers = 3 * 2 * 2 + 6
     elif name == "metaworld":  # pixels in colour, and four numbers of an action
         numbers = 3 * said["patch"] ** 2 + 4
+    elif name in ("lerobot", "rt1"):  # and as many as a robot has joints
+        numbers = 3 * said["patch"] ** 2
     else:
         data = build(compose([f"data={name}"]).data)
         numbers = max(part.grid.token_dim for part in parts_of(data).values())

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 from PIL import Image
+from support.robots import episodes_of_a_dot, write_lerobot
 from support.runs import only_run, run_in_process, tiny_run
 from support.worlds import need_minigrid
 
@@ -48,3 +49,19 @@ def test_a_run_on_demonstrations_acts_beside_its_yardsticks(tmp_path, capsys):
     assert all(panel.apng for panel in figure.panels)
     notes = " ".join(table.note for table in results_tables(study))
     assert "Success, mean over the runs: the expert 1, instructions shuffled " in notes
+
+
+def test_a_run_on_recorded_episodes_says_how_far_its_actions_are(tmp_path, capsys):
+    root = write_lerobot(tmp_path / "robot", episodes_of_a_dot(length=9), "v3.0")
+    words = ["data=lerobot", f"data.root={root}", "data.size=8", "data.heldout=0.2", "size=nano"]
+    words += ["images=64", "snapshots=0", "measure=full", "evaluation.samples=16"]
+    assert run_in_process(tiny_run(tmp_path, *words)) == 0
+    run = only_run(tmp_path)
+    (file,) = run.glob("results/actions-*.json")
+    (row,) = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert row["metric"] == "action_error" and row["n"] == 16 and row["value"] > 0
+    said = capsys.readouterr().out
+    assert "(the usual actions: " in said and "of 2 classes: go left, go right" in said
+    study = read_study(tmp_path)
+    notes = [table.note for table in results_tables(study) if "Action error" in table.note]
+    assert "Action error, mean over the runs: the usual actions " in " ".join(notes)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 from support.arms import random_backbone
+from support.robots import episodes_of_a_dot, write_lerobot
 from support.worlds import Corridor, Knows, corridor, walks_where_it_is_told
 
-from bench.core.data.demonstrations import ROLLED_OUT_FROM
+from bench.core.data.folder import resized
+from bench.core.data.played import ROLLED_OUT_FROM
+from bench.core.data.recorded import recorded
 from bench.core.model.sizes import SIZES
 from bench.core.numbers import wilson
 from bench.serve.policy import ServedPolicy, model_server
@@ -213,3 +216,21 @@ def test_a_file_that_says_nothing_of_these_weights_is_refused(content, says, tmp
     with pytest.raises(ValueError, match=says) as refused:
         read(file)
     assert "\n" not in str(refused.value)
+
+
+def test_what_a_simulator_shows_is_brought_to_the_size_of_recorded_views(tmp_path):
+    root = write_lerobot(tmp_path / "robot", episodes_of_a_dot())
+    data = recorded("lerobot", str(root), None, 8, 4, 3, 0.2, None, loudness=2.0)
+    backbone = random_backbone(SIZES["nano"], data.grid, condition=data.condition)
+    policy = ServedPolicy(data, Planner(data, backbone, torch.device("cpu"), 4))
+    large = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    small = resized(torch.from_numpy(large).permute(2, 0, 1)[None], 8)[0].permute(1, 2, 0).numpy()
+    told = {"task_description": "Go RIGHT!"}
+    plans = [policy.plan({"images": {"primary": one}, **told}, 0, 0) for one in (large, small)]
+    assert np.array_equal(*plans) and plans[0].shape == (3, 3) and plans[0].dtype == np.float32
+    low, high = np.array(data.actions.low), np.array(data.actions.high)
+    assert ((plans[0] >= low - 1e-6) & (plans[0] <= high + 1e-6)).all()
+    with pytest.raises(ValueError, match=r"'up', which this world never says \(go, left, right\)"):
+        policy.plan({"images": {"primary": large}, "task_description": "go up"}, 0, 0)
+    with pytest.raises(ValueError, match=r"a view is float32 \[64, 80, 3\], and this policy was"):
+        policy.plan({"images": {"primary": large.astype(np.float32)}, **told}, 0, 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core.data.demonstrations import Demonstrations
+from bench.core.data.demonstrations import demonstrated
 from bench.core.data.worlds.actions import Bounds, Choices
 from bench.core.data.worlds.world import WorldTask
 
@@ -76,7 +76,7 @@ class Walk:
 
 def corridor(*tasks, world=None, episodes=40, heldout=20, horizon=2, cache=None):
     """Demonstrations in a corridor."""
-    return Demonstrations(
+    return demonstrated(
         "corridor", world or Corridor(), tasks or ("walk",), horizon, episodes, heldout, cache=cache
     )
 
@@ -157,7 +157,7 @@ class Glide:
 def plane(*tasks, episodes=40, heldout=20, horizon=2, **told):
     """Demonstrations over a plane."""
     tasks = tasks or ("north", "south")
-    return Demonstrations("plane", Plane(), tasks, horizon, episodes, heldout, **told)
+    return demonstrated("plane", Plane(), tasks, horizon, episodes, heldout, **told)
 
 
 def glides_where_it_is_told(data):

@@ -154,7 +154,7 @@ def _check_even(path: Path, times: list[float | None]) -> None:
 def _opener(path: Path) -> Callable[[Path], Iterator[Timed]]:
     if path.is_dir():
         return _of_folder
-    return _of_video if path.suffix.lower() in VIDEO_SUFFIXES else _of_animation
+    return film_from if path.suffix.lower() in VIDEO_SUFFIXES else _of_animation
 
 
 def _of_folder(path: Path) -> Iterator[Timed]:
@@ -180,16 +180,25 @@ def _of_animation(path: Path) -> Iterator[Timed]:
             time += frame.info.get("duration", 0) / 1000 or UNTIMED
 
 
-def _of_video(path: Path) -> Iterator[Timed]:
+def film_from(path: Path, start: float = 0.0) -> Iterator[Timed]:
+    """A video's frames, from the last one at or before `start` seconds that can be decoded alone.
+
+    Raises ValueError where PyAV is missing, and naming a file that it cannot read or that has none.
+    """
     if importlib.util.find_spec("av") is None:
         raise ValueError(
             f"{readable(path)} takes PyAV to be read: pip install av, or save it as an animated "
             "GIF or as a folder of frames"
         )
     av = importlib.import_module("av")
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError(f"{readable(path)} holds no frames: remove it")
-        for frame in container.decode(video=0):
-            turns = round(getattr(frame, "rotation", 0) / 90)  # of a telephone held upright
-            yield Timed(np.rot90(frame.to_ndarray(format="rgb24"), turns).copy(), frame.time)
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"{readable(path)} holds no frames: remove it")
+            if start > 0:
+                container.seek(int(start * av.time_base))
+            for frame in container.decode(video=0):
+                turns = round(getattr(frame, "rotation", 0) / 90)  # of a telephone held upright
+                yield Timed(np.rot90(frame.to_ndarray(format="rgb24"), turns).copy(), frame.time)
+    except av.error.FFmpegError as error:  # some of which are ValueErrors that name no remedy
+        raise ValueError(f"{readable(path)} cannot be read ({error}): mend or remove it") from error

@@ -27,6 +27,7 @@ import numpy as np
 from bench.core.data.base import described
 from bench.core.data.class_folders import ClassFolders, share_out
 from bench.core.data.folder import FolderData
+from bench.core.data.parquet import open_parquet
 from bench.core.data.pictures import (
     list_pictures,
     part_of_file,
@@ -250,7 +251,7 @@ def _list_parquet(root: Path, paths: Sequence[Path]) -> LabelledPictures:
     """Pictures of parquet files, row by row."""
     which, places, labels = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for number, path in enumerate(paths):
-        file = _parquet(path)
+        file = open_parquet(path)
         label = _columns(path)[1]
         for group in range(file.num_row_groups):
             column = file.read_row_group(group, columns=[label]).column(label)
@@ -264,25 +265,12 @@ def _list_parquet(root: Path, paths: Sequence[Path]) -> LabelledPictures:
     return LabelledPictures(root, "parquet", names, of, place, label_of)
 
 
-def _parquet(path: Path):
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise ValueError(
-            "parquet needs pyarrow (the optional extra parquet): pip install pyarrow"
-        ) from error
-    try:
-        return parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors
-        raise ValueError(f"{readable(path)} cannot be read ({error}): fetch it again") from error
-
-
 @functools.lru_cache(maxsize=64)
 def _columns(path: Path) -> tuple[str, str]:
     """Names of the columns of pictures and of labels."""
     from pyarrow import types
 
-    schema = _parquet(path).schema_arrow
+    schema = open_parquet(path).schema_arrow
     of_bytes = [
         field.name
         for field in schema
@@ -303,5 +291,5 @@ def _columns(path: Path) -> tuple[str, str]:
 @functools.lru_cache(maxsize=2)  # a worker reads row after row
 def _row_group(path: Path, group: int) -> list[bytes]:
     column = _columns(path)[0]
-    rows = _parquet(path).read_row_group(group, columns=[column]).column(column).to_pylist()
+    rows = open_parquet(path).read_row_group(group, columns=[column]).column(column).to_pylist()
     return [row["bytes"] if isinstance(row, dict) else row for row in rows]

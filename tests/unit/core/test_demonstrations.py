@@ -6,7 +6,7 @@ import torch
 from support.worlds import Corridor, Plane, corridor, plane
 
 from bench.core.data.base import described
-from bench.core.data.demonstrations import (
+from bench.core.data.played import (
     DEMONSTRATED_FROM,
     ROLLED_OUT_FROM,
     Played,

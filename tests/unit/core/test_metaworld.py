@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.worlds import need_metaworld
 
-from bench.core.data.demonstrations import ROLLED_OUT_FROM, play
+from bench.core.data.played import ROLLED_OUT_FROM, play
 from bench.core.data.worlds.arm_simulator import arm_simulator, robots_package
 from bench.core.data.worlds.metaworld import (
     ARM_LIMITS,

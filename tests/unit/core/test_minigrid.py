@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.worlds import need_minigrid
 
-from bench.core.data.demonstrations import ROLLED_OUT_FROM, play
+from bench.core.data.played import ROLLED_OUT_FROM, play
 from bench.core.data.worlds.minigrid import ROOM_ACTIONS, ROOM_TASKS, Rooms, _levels
 from bench.core.data.worlds.world import word_numbers
 

@@ -15,7 +15,7 @@ from support.worlds import (
 )
 
 from bench.core.data.base import PictureData
-from bench.core.data.demonstrations import ROLLED_OUT_FROM
+from bench.core.data.played import ROLLED_OUT_FROM
 from bench.core.model.sizes import SIZES
 from bench.core.model.tokens import TokenGrid
 from bench.core.numbers import wilson

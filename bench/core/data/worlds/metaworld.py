@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.data.demonstrations import Demonstrations
+from bench.core.data.demonstrations import Demonstrations, demonstrated
 from bench.core.data.worlds.actions import Act, Bounds
 from bench.core.data.worlds.arm_simulator import (
     ArmSimulator,
@@ -67,9 +67,9 @@ def metaworld(
     standardised: bool,
     cache: Path | None = None,
 ) -> Demonstrations:
-    """Demonstrations over a `Tabletop`; arguments as there and as `Demonstrations` takes them."""
+    """Demonstrations over a `Tabletop`; arguments as there and as `demonstrated` takes them."""
     world, counts = Tabletop(sight, size, patch, repeat), (episodes, heldout_episodes)
-    return Demonstrations(
+    return demonstrated(
         name, world, tasks, horizon, *counts, loudness=loudness, standardised=standardised,
         cache=cache,
     )  # fmt: skip

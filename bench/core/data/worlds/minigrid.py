@@ -24,7 +24,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.data.demonstrations import Demonstrations
+from bench.core.data.demonstrations import Demonstrations, demonstrated
 from bench.core.data.worlds.actions import Act, Choices
 from bench.core.data.worlds.world import Sight, WorldTask
 
@@ -53,10 +53,10 @@ def minigrid(
     loudness: float,
     cache: Path | None = None,
 ) -> Demonstrations:
-    """Demonstrations in `Rooms`; arguments as there and as `Demonstrations` takes them."""
+    """Demonstrations in `Rooms`; arguments as there and as `demonstrated` takes them."""
     world = Rooms(room, objects)
     counts = (episodes, heldout_episodes)
-    return Demonstrations(name, world, tasks, horizon, *counts, loudness=loudness, cache=cache)
+    return demonstrated(name, world, tasks, horizon, *counts, loudness=loudness, cache=cache)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""A world to act in: tasks, actions, views, and an expert who knows the way.
+"""A world to act in: tasks, actions, views, and an expert who knows the way. What of it episodes
+show that were recorded elsewhere is a `Setting`: what is seen and done there, and what is said.
 
     episode = world.reset("pick", seed=900_000)
     while not episode.done:
@@ -10,6 +11,7 @@ What happens in an episode follows from its task, its seed and the actions alone
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -54,17 +56,15 @@ class Episode(Protocol):
         ...
 
 
-class World(Protocol):
+class Setting(Protocol):
     """name: of its package or simulator, with the version, for records; actions: choices or numbers
     within bounds; shape: of a view; patch: what of it is a token, along each side; words: that
     instructions are told by, in order; unsaid: those of its instructions that say nothing and are
-    left out; rollouts: episodes of a task that `success` counts where no other number is said.
+    left out.
     """
 
     @property
     def name(self) -> str: ...
-    @property
-    def tasks(self) -> Mapping[str, WorldTask]: ...
     @property
     def actions(self) -> Actions: ...
     @property
@@ -75,27 +75,39 @@ class World(Protocol):
     def words(self) -> Sequence[str]: ...
     @property
     def unsaid(self) -> frozenset[str]: ...
+
+
+class World(Setting, Protocol):
+    """rollouts: episodes of a task that `success` counts where no other number is said."""
+
+    @property
+    def tasks(self) -> Mapping[str, WorldTask]: ...
     @property
     def rollouts(self) -> int: ...
 
     def reset(self, task: str, seed: int) -> Episode: ...
 
 
-def said_of(world: World, instruction: str) -> str:
+def word_list(instruction: str) -> list[str]:
+    """The words of an instruction, in small letters and without signs."""
+    return re.findall(r"\w+", instruction.lower())
+
+
+def said_of(setting: Setting, instruction: str) -> str:
     """An instruction without the words that say nothing."""
-    return " ".join(word for word in instruction.split() if word not in world.unsaid)
+    return " ".join(word for word in word_list(instruction) if word not in setting.unsaid)
 
 
-def word_numbers(world: World, instruction: str) -> list[int]:
+def word_numbers(setting: Setting, instruction: str) -> list[int]:
     """The words of an instruction that say something, counted from 1.
 
     Raises ValueError for one that the world does not use.
     """
-    said = said_of(world, instruction).split()
+    said = said_of(setting, instruction).split()
     for word in said:
-        if word not in world.words:
+        if word not in setting.words:
             raise ValueError(
                 f"the instruction {instruction!r} has {word!r}, which this world never says "
-                f"({', '.join(world.words)})"
+                f"({', '.join(setting.words)})"
             )
-    return [world.words.index(word) + 1 for word in said]
+    return [setting.words.index(word) + 1 for word in said]
