@@ -21,6 +21,7 @@ DATA = {
     "sound": "spoken_digits",
     "policy": "minigrid",
     "video": "moving_digits",
+    "mixed": "mixed",
     "wrong_encoders": "cifar10_16",
     "scaling": "cifar10_16",
 }

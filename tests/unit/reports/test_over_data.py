@@ -10,6 +10,7 @@ from scipy.stats import ttest_rel
 from support.pages import REAL, write_runs
 
 from reports.output.numbers import panel_rows
+from reports.output.terminal import terminal_answer
 from reports.page import over_data
 from reports.page.pages import build_page
 from reports.study.runs import read_study
@@ -39,6 +40,18 @@ def test_an_arm_has_a_sentence_and_a_data_set_a_place_in_it(study):
     assert "; is worse than Vanilla on words (+" in said
     assert "; cannot be told from it on digits (" in said and "By held-out loss, " in said
     assert said.count("also after Holm's adjustment for 3 comparisons") >= 2
+
+
+def test_a_terminal_says_of_every_line_which_data_set_and_arm_it_is_of(study):
+    blocks = terminal_answer(build_page(study, "all")).split("\n\n")
+    tables = [block for block in blocks if block.split()[:2] == ["data", "arm"]]
+    assert len(tables) == 2, "a block a metric"
+    for block in tables:
+        heads, *lines = block.splitlines()
+        assert heads.split()[-1] == "seeds" and "from Vanilla" in heads
+        assert [line.split()[0] for line in lines] == sorted([*FACTORS, *FACTORS])
+        assert [line.split()[1] for line in lines[:2]] == ["vanilla", "selfflow"]
+        assert [" %" in line for line in lines] == [False, True] * len(FACTORS)
 
 
 def test_the_figure_has_the_paired_interval_of_every_data_set(study):
