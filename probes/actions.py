@@ -92,10 +92,11 @@ class ActionError(Metric):
                 stderr=float(errors.std() / n**0.5) if n > 1 else None,
                 note=note,
                 details={
+                    "not_finite": dropped,
                     YARDSTICKS: {
                         name: float(action_errors(data, other, recorded).mean())
                         for name, other in beside.items()
-                    }
+                    },
                 },
             )
         ]

@@ -17,7 +17,7 @@ from reports.draw.table import BEST, Cell, Table
 
 WIDTH = 100  # characters of a line
 MOST_ARM = 48  # of them for an arm's name
-NAMES = ("data", "arm", "size")  # columns that say what a line is of
+OF_A_LINE = ("data", "arm", "size")  # columns that say what a line is of
 MOST_VERDICTS = 6  # of a page without answers, each in a line
 MOST_MISSING = 3  # runs and measurements by command; the page names all
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
@@ -65,7 +65,7 @@ def _missing(page: Page) -> list[str]:
 def _table(table: Table, bold: bool) -> str:
     """A block for each metric of the table: its mean, its change, the arms below each other."""
     labels = [column.label for column in table.columns]
-    first = next(place for place, label in enumerate(labels) if label not in NAMES)
+    first = next(place for place, label in enumerate(labels) if label not in OF_A_LINE)
     blocks = []
     for at in range(first, len(labels) - 1, 2):
         chosen = [*range(first), at, at + 1, len(labels) - 1]
@@ -95,4 +95,4 @@ def _block(labels: Sequence[str], rows: Sequence[Sequence[Cell]], bold: bool) ->
 
 
 def _padded(text: str, width: int, label: str) -> str:
-    return f"{text:<{width}}" if label in NAMES else f"{text:>{width}}"
+    return f"{text:<{width}}" if label in OF_A_LINE else f"{text:>{width}}"

@@ -18,7 +18,7 @@ from support.evaluations import (
     few_features,
 )
 from support.runs import only_run, run_in_process, tiny_run
-from support.worlds import Knows, corridor, stands_still, walks_where_it_is_told
+from support.worlds import Knows, corridor, plane, stands_still, walks_where_it_is_told
 
 from bench.core.data.base import PictureData, shown
 from bench.core.data.moving_digits import MovingDigits
@@ -61,9 +61,11 @@ def data_set(shuffled=False):
 
 
 def data_of(entry, shuffled=False):
-    """What an entry can be measured on: pictures with classes, words, sounds or videos."""
+    """What an entry can be measured on: pictures with classes, words, sounds, videos or actions."""
     if entry.name == "success":
         return corridor("walk", "hop")
+    if entry.name == "action_error":
+        return plane(episodes=80, heldout=40)
     if entry.name.startswith("fad_clap"):
         return Notes("notes", 8000, 160, 400, 32, 8, 1, 240, 120)
     if entry.name in ("fd_frames", "fvd_videomae"):
@@ -157,7 +159,7 @@ def good_and_bad(entry, tmp_path):
     noise = torch.randn(real.shape, generator=draw)
     if {TOKENS, PICTURES} & set(metric_class(entry.name).needs):
         good, bad = (inputs_of(entry, tmp_path, data, tokens) for tokens in (real, noise))
-        copied = inputs_of(entry, tmp_path, data, data.tokens("train")[:120])
+        copied = inputs_of(entry, tmp_path, data, data.tokens("train")[: len(real)])
         copies = [row for row in rows_of(entry, copied) if row.metric in COPIES]
         others = [row for row in rows_of(entry, bad) if row.metric not in COPIES]
         return rows_of(entry, good), [*others, *copies]
@@ -222,11 +224,11 @@ def test_samples_that_are_not_finite_are_counted_and_left_out(entry, tmp_path):
     tokens = data.tokens("heldout").clone()
     tokens[3, 0, 0] = float("nan")
     tokens[7] = float("inf")
-    rows = rows_of(entry, inputs_of(entry, tmp_path, data, tokens))
+    rows, n = rows_of(entry, inputs_of(entry, tmp_path, data, tokens)), len(tokens)
     assert rows
     for row in rows:
-        assert row.details["not_finite"] == 2 and "2 of 120 samples were not finite" in row.note
-        assert row.n in (118, 120) and row.value is not None
+        assert row.details["not_finite"] == 2 and f"2 of {n} samples were not finite" in row.note
+        assert row.n in (n - 2, n) and row.value is not None
 
 
 def test_a_second_ask_measures_nothing_again(tmp_path, monkeypatch, capsys):
