@@ -21,13 +21,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench.config.words import ImageCount
 from bench.core.compat import use_threads
 from bench.core.data.demonstrations import Demonstrations
-from bench.core.data.folder import resized
 from bench.core.data.worlds.world import Sight, word_numbers
 from bench.core.store.files import Json
 from bench.core.store.waiting import saying
@@ -67,9 +65,9 @@ class ServedPolicy:
         picture = cameras[self.camera] if self.camera else next(iter(cameras.values()))
         channels, height, width = self.data.setting.shape
         view = np.asarray(picture)
-        if self.data.resizes and view.dtype == np.uint8 and view.ndim == 3 and view.shape[2] == 3:
-            seen = torch.from_numpy(view.copy()).permute(2, 0, 1)[None]
-            return resized(seen, height)[0].numpy()
+        in_colour = view.dtype == np.uint8 and view.ndim == 3 and view.shape[2] == channels
+        if self.data.sees is not None and in_colour:
+            return self.data.sees(view)
         if view.dtype != np.uint8 or view.shape != (height, width, channels):
             raise ValueError(
                 f"a view is {view.dtype} {list(view.shape)}, and this policy was trained on uint8 "

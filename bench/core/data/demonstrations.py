@@ -17,13 +17,14 @@ and rollouts begin where no demonstration does. Those that were recorded elsewhe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.data.base import Examples, Indices, PictureData
@@ -35,7 +36,7 @@ from bench.core.data.played import (
     kept_episodes,
 )
 from bench.core.data.worlds.actions import Act
-from bench.core.data.worlds.world import Setting, World, said_of, word_numbers
+from bench.core.data.worlds.world import Setting, Sight, World, said_of, word_numbers
 from bench.core.model.conditions import Prompts
 from bench.core.model.pieces import Piece, Pieces
 from bench.core.model.situations import LOUDNESS, UNTOLD, Situations
@@ -51,8 +52,8 @@ class Demonstrations(PictureData):
     """setting: what is seen, done and said; played: the episodes of both splits; horizon: actions
     that are predicted at once; world, tasks: where these can be done, None and none of recorded
     ones; loudness: of the view that is given; standardised: whether actions that are numbers have
-    mean 0 and deviation 1 as tokens, in place of -1..1; resizes: whether a picture of another size
-    is brought to that of a view, as recorded ones were.
+    mean 0 and deviation 1 as tokens, in place of -1..1; sees: makes a view of a picture
+    [H, W, 3] of any size, where views were made so; None where they are as they are.
 
     Of recorded episodes no moment counts from which one does not go on for `horizon` actions, where
     a world's has "nothing changes" for its end.
@@ -73,12 +74,12 @@ class Demonstrations(PictureData):
         tasks: Sequence[str] = (),
         loudness: float = LOUDNESS,
         standardised: bool = False,
-        resizes: bool = False,
+        sees: Callable[[NDArray[np.uint8]], Sight] | None = None,
     ):
         check_horizon(horizon)
         view = view_grid(setting)
         self.setting, self._world, self.tasks = setting, world, tuple(tasks)
-        self.played, self.horizon, self.resizes = dict(played), horizon, resizes
+        self.played, self.horizon, self.sees = dict(played), horizon, sees
         idle = None if world is None else world.actions.idle
         self._instants = {split: instants(of, horizon, idle) for split, of in played.items()}
         for split, of_split in self._instants.items():

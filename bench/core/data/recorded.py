@@ -33,7 +33,7 @@ from bench.core.data.folder import resized
 from bench.core.data.lerobot import LeRobot, RecordedEpisode
 from bench.core.data.played import FEWEST_EPISODES, Played
 from bench.core.data.worlds.actions import Bounds
-from bench.core.data.worlds.world import word_list
+from bench.core.data.worlds.world import Sight, word_list
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.cache import cached_folder
 from bench.core.store.files import file_hash, new_array, short_hash
@@ -114,7 +114,9 @@ def recorded(
         patch,
         tuple(sorted(said)),
     )
-    data = Demonstrations(name, setting, played, horizon, loudness=loudness, resizes=True)
+    data = Demonstrations(
+        name, setting, played, horizon, loudness=loudness, sees=partial(sight_of, size=size)
+    )
     untold = len(every) - len(told)
     data.remarks = [
         f"{len(told)} recorded episodes, {len(split['heldout'])} of them held out, at "
@@ -122,6 +124,11 @@ def recorded(
         *([f"{untold} without an instruction or a moment are left out"] if untold else []),
     ]
     return data
+
+
+def sight_of(picture: NDArray[np.uint8], size: int) -> Sight:
+    """A camera's picture [H, W, 3] as a view, its short side resized and its centre cropped."""
+    return resized(torch.tensor(picture).permute(2, 0, 1)[None], size)[0].numpy()
 
 
 def recorded_bounds(
@@ -208,8 +215,7 @@ def _read_one(
     the last action.
     """
     for place, picture in enumerate(there.views(episode, camera)):
-        seen = torch.from_numpy(picture).permute(2, 0, 1)[None]
-        views[place] = resized(seen, views.shape[-1])[0].numpy()
+        views[place] = sight_of(picture, size=views.shape[-1])
     views[episode.length] = views[episode.length - 1]
     return there.actions(episode)
 
