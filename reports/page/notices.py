@@ -11,10 +11,12 @@ from bench.core.store.files import flatten
 from reports.draw.page_parts import Section
 from reports.draw.panels import Figure
 from reports.draw.theme import arm_label
+from reports.findings.apart import runs_apart
 from reports.page.commands import run_command, sweep_command, training_command
 from reports.study.runs import StudyResults
 
 ROWS_NAMED = 12  # without a value
+RUNS_NAMED = 4  # that stand apart
 
 
 def _first_command(study: StudyResults) -> str:
@@ -64,6 +66,7 @@ def notices(
             f"There is one arm only ({arm_label(runs[0].arm)}): "
             "there is nothing to compare it with."
         )
+    said += _standing_apart(study)
     # what was measured and has no value, or no figure
     failed = int(study.rows["value"].isna().sum())
     if failed:
@@ -78,6 +81,36 @@ def notices(
             "see below what is missing."
         )
     return said
+
+
+def _standing_apart(study: StudyResults) -> list[str]:
+    """The runs that are far from the others of their arm, one sentence for all of them."""
+    apart = runs_apart(study)
+    if not apart:
+        return []
+    named = [
+        f"{one.run} ({one.label}{_on_part(one.data, study.runs[one.run].data)} {one.value:.3g}, "
+        f"others {_span(*one.others)})"
+        for one in apart[:RUNS_NAMED]
+    ]
+    if len(apart) > RUNS_NAMED:
+        named.append(f"{len(apart) - RUNS_NAMED} more")
+    runs, stand = ("run", "stands") if len(apart) == 1 else ("runs", "stand")
+    return [
+        f"{len(apart)} {runs} {stand} far apart from the others of the same arm: "
+        f"{'; '.join(named)}. Nothing was left out of any number: "
+        "look at the curves and samples, and at the recipe, before the verdicts."
+    ]
+
+
+def _on_part(measured: str, trained: str) -> str:
+    """ " on notes", where a run of several kinds of data was measured on one of them."""
+    return "" if measured == trained else f" on {measured.removeprefix(f'{trained}/')}"
+
+
+def _span(least: float, most: float) -> str:
+    low, high = f"{least:.3g}", f"{most:.3g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def without_value(study: StudyResults) -> list[str]:

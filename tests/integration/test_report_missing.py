@@ -5,6 +5,7 @@ command that makes it, and never a crash.
 import json
 import re
 import shlex
+import shutil
 from dataclasses import asdict
 
 from support.pages import write_run, write_runs
@@ -213,3 +214,21 @@ def test_a_rate_of_each_sizes_own_is_no_difference(tmp_path):
     page = everything_of(tmp_path)
     assert not any("Runs differ" in notice for notice in page.notices), page.notices
     assert {style.arm for style in page.arms} == {"vanilla", "selfflow"}
+
+
+def test_a_run_that_failed_in_training_is_named_and_left_in(tmp_path):
+    """One of twenty runs whose distances and losses are a third higher."""
+    arms = {"vanilla": 1.0, "selfflow": 0.9, "dispersive": 1.1, "sra": 0.95}
+    runs = write_runs(tmp_path, arms, seeds=5)
+    assert not any("stand" in notice for notice in everything_of(tmp_path).notices)
+    shutil.rmtree(runs[8])
+    failed = write_run(tmp_path, "selfflow", 1.2, seed=3)
+    assert failed == runs[8]
+    page = everything_of(tmp_path)
+    (notice,) = [notice for notice in page.notices if "far apart" in notice]
+    assert notice.startswith(
+        f"1 run stands far apart from the others of the same arm: {failed.name} ("
+    )
+    assert "Nothing was left out" in notice
+    counted = {row[0].text: row[4].text for row in page.numbers[0].rows}
+    assert counted["selfflow"] == "5"
