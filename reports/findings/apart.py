@@ -17,8 +17,10 @@ import numpy as np
 
 from reports.study.runs import StudyResults
 
-LEVEL = 0.01  # chance that any run of a page is named by chance, shared by its metrics and sizes
-FEWEST = 3  # runs of an arm, for one of them to be told from the others
+BY_CHANCE = (
+    0.01  # chance that any run of a page is named by chance, shared by its metrics and sizes
+)
+FEWEST_RUNS = 3  # runs of an arm, for one of them to be told from the others
 AT_MOST = 0.2  # of the runs
 ROUNDING = 1e-9  # of logarithms: values that agree to this are equal
 
@@ -47,13 +49,13 @@ def runs_apart(study: StudyResults) -> list[Apart]:
     for group in study.distances:
         for _, part in study.by_size(group):
             part = part[part["value"] > 0]
-            part = part[part.groupby("arm")["value"].transform("size") >= FEWEST]
+            part = part[part.groupby("arm")["value"].transform("size") >= FEWEST_RUNS]
             if len(part):
                 tested.append((group, part))
     furthest: dict[str, Apart] = {}
     for group, part in tested:
         values, arms, ids = (part[name].to_numpy() for name in ("value", "arm", "run"))
-        found = extreme(np.log(values.astype(float)), arms, LEVEL / len(tested))
+        found = extreme(np.log(values.astype(float)), arms, BY_CHANCE / len(tested))
         apart = np.isin(np.arange(len(values)), list(found))
         for place, distance in found.items():
             run, beside = str(ids[place]), values[(arms == arms[place]) & ~apart]
