@@ -1,7 +1,7 @@
 """Which runs stand far apart from the others of their arm: one that failed in training is most of
 what its arm scatters by, and a table of means does not show it.
 
-    for one in runs_apart(study): one.run, one.metric, one.value, one.others
+    for one in runs_apart(study): one.run, one.label, one.value, one.others
 
 The generalised extreme Studentized deviate test (Rosner 1983, Technometrics 25, 165; NIST/SEMATECH
 e-Handbook, 1.3.5.17.3), of what is left when each arm's own mean is taken off: several such runs do
@@ -17,9 +17,7 @@ import numpy as np
 
 from reports.study.runs import StudyResults
 
-BY_CHANCE = (
-    0.01  # chance that any run of a page is named by chance, shared by its metrics and sizes
-)
+BY_CHANCE = 0.01  # how often a page names any run by chance; shared by its metrics and sizes
 FEWEST_RUNS = 3  # runs of an arm, for one of them to be told from the others
 AT_MOST = 0.2  # of the runs
 ROUNDING = 1e-9  # of logarithms: values that agree to this are equal
@@ -27,16 +25,14 @@ ROUNDING = 1e-9  # of logarithms: values that agree to this are equal
 
 @dataclass(frozen=True)
 class Apart:
-    """A run that stands apart, in the metric in which it does so most.
+    """A run that stands apart, in the metric in which it does so most, by its label.
 
     others: the least and the largest value among the other runs of its arm that do not stand apart;
     distance: from their mean, in Studentized deviations of one run.
     """
 
     run: str
-    arm: str
     data: str
-    metric: str
     label: str
     value: float
     others: tuple[float, float]
@@ -63,9 +59,7 @@ def runs_apart(study: StudyResults) -> list[Apart]:
                 continue
             furthest[run] = Apart(
                 run=run,
-                arm=str(arms[place]),
                 data=group.data,
-                metric=group.metric,
                 label=group.facts.label,
                 value=float(values[place]),
                 others=(float(beside.min()), float(beside.max())),

@@ -104,7 +104,7 @@ def _standing_apart(study: StudyResults) -> list[str]:
 
 
 def _on_part(measured: str, trained: str) -> str:
-    """ " on notes", where a run of several kinds of data was measured on one of them."""
+    """Where a run of several kinds of data was measured on one of them, which."""
     return "" if measured == trained else f" on {measured.removeprefix(f'{trained}/')}"
 
 

@@ -1,6 +1,4 @@
-"""Runs that stand apart: the published example, scipy's regression by hand, and what must not be
-named.
-"""
+"""Runs that stand apart: the published example, a regression by hand, what must not be named."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ def test_the_handbooks_example():
 
 
 def test_a_deviation_is_that_of_a_regression_without_the_run():
-    """Student's t of a column that is one for this run alone, beside one a arm."""
+    """Student's t of a column that is one for this run alone, beside one for each arm."""
     values = np.random.default_rng(0).normal(size=12)
     values[7] += 9
     arms = np.repeat(["a", "b", "c"], 4)
