@@ -9,7 +9,7 @@ from support.worlds import corridor, plane
 from bench.core.data.base import PictureData
 from bench.core.model.tokens import TokenGrid
 from bench.core.store.rows import YARDSTICKS
-from probes.actions import ActionError
+from probes.action_error import ActionError
 from probes.metric import Inputs, Sampled
 
 
